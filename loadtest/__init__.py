@@ -1,0 +1,1 @@
+"""Load: the benchmark against peers, the load test against the SLO, the capacity simulator."""
