@@ -1,0 +1,1 @@
+"""Training: from MNIST to a promoted champion. Imported by no serving code."""
