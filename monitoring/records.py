@@ -1,0 +1,285 @@
+"""What one answered crop leaves behind, and what training leaves for the drift reference.
+
+Two contracts live here, because both sides of each may import this module and nothing heavier:
+
+* `CaptureRecord`: serving fills one per answered crop and hands it to `capture.Spool`.
+* `write_predictions`: training saves its validation predictions with it, and
+  ``python -m monitoring reference`` turns that file into the champion's ``reference.parquet``.
+
+This module knows nothing about files on a server, Parquet or drift.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+RECORD_VERSION = 1  # layout of an encoded record; a reader refuses what it does not know
+NUM_CLASSES = 10
+IMAGE_SIDE_PX = 28
+
+_NO_DIGIT = 255
+_ACCEPTED, _INVERTED, _TOUCHES_BORDER, _PASSED_THROUGH = 1, 2, 4, 8
+_HAS_IMAGE, _HAS_PROBS, _HAS_CROP = 16, 32, 64
+
+# version, flags, digit, component count, index, time, crop height and width, aspect, confidence,
+# threshold, garbage, seven stage times, then the lengths of four strings
+_HEADER = struct.Struct("<BBBHIqHH4f7f4B")
+
+
+class RecordError(ValueError):
+    """Bytes that are not an encoded record of a version known here."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CaptureRecord:
+    """One answered crop. Times are milliseconds; a stage that did not run took 0.
+
+    `request_id` and `index` together are the key: a request with many crops leaves one record
+    for each, numbered from 0. A blank crop has neither image nor probabilities.
+    """
+
+    request_id: str  # at most 255 bytes of UTF-8, as all strings here
+    index: int
+    time_us: int  # wall clock, microseconds since 1970 UTC
+    site: str
+    model_version: str
+    digit: int | None  # None when rejected and the answer names none
+    confidence: float
+    accepted: bool
+    rejected_because: str | None  # low_confidence | blank | not_a_digit
+    threshold: float  # the accept threshold in force
+    garbage: float  # raw score, higher is less like a digit; -inf when the model has none
+    probs: NDArray[np.float32] | None  # (10,)
+    image: NDArray[np.uint8] | None  # (28, 28), what the model saw times 255
+    crop: NDArray[np.uint8] | None  # (H, W) grey, as sent; None when originals are not kept
+    inverted: bool  # light ink on dark paper
+    num_components: int
+    aspect: float  # width / height of the ink
+    touches_border: bool
+    passed_through: bool  # already framed as MNIST does, and left alone
+    guard_ms: float
+    decode_ms: float
+    preprocess_ms: float
+    queue_ms: float
+    inference_ms: float
+    decision_ms: float
+    total_ms: float  # from the first byte to the moment of capture
+
+
+def to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Turn the model's input, (1, 28, 28) or (28, 28) float32 in [0, 1], into (28, 28) uint8."""
+    scaled: NDArray[np.uint8] = (image.reshape(IMAGE_SIDE_PX, IMAGE_SIDE_PX) * 255.0 + 0.5).astype(
+        np.uint8
+    )
+    return scaled
+
+
+def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | memoryview]:
+    """Lay a record out as buffers to be written one after the other, without copying pixels.
+
+    Raises:
+        RecordError: a string is longer than 255 bytes, or an array has the wrong shape or dtype.
+    """
+    image, probs = record.image, record.probs
+    crop = record.crop if with_crop else None
+    _check_arrays(record)
+    strings = [
+        text.encode()
+        for text in (
+            record.request_id,
+            record.site,
+            record.model_version,
+            record.rejected_because or "",
+        )
+    ]
+    height, width = (0, 0) if crop is None else crop.shape
+    try:
+        header = _HEADER.pack(
+            RECORD_VERSION,
+            _pack_flags(record, has_crop=crop is not None),
+            _NO_DIGIT if record.digit is None else record.digit,
+            min(record.num_components, 65535),
+            record.index,
+            record.time_us,
+            height,
+            width,
+            record.aspect,
+            record.confidence,
+            record.threshold,
+            record.garbage,
+            record.guard_ms,
+            record.decode_ms,
+            record.preprocess_ms,
+            record.queue_ms,
+            record.inference_ms,
+            record.decision_ms,
+            record.total_ms,
+            *map(len, strings),
+        )
+    except struct.error as error:
+        raise RecordError(
+            f"record {record.request_id!r} does not fit its layout: {error}"
+        ) from error
+    buffers: list[bytes | memoryview] = [b"".join((header, *strings))]
+    buffers += [
+        np.ascontiguousarray(a).data.cast("B") for a in (probs, image, crop) if a is not None
+    ]
+    return buffers
+
+
+def decode(data: bytes) -> CaptureRecord:
+    """Read back what `encode` laid out.
+
+    Raises:
+        RecordError: the bytes are short, long, or of another version.
+    """
+    if len(data) < _HEADER.size or data[0] != RECORD_VERSION:
+        raise RecordError(
+            f"{len(data)} bytes starting {data[:1]!r}: not a version {RECORD_VERSION} record"
+        )
+    (_, flags, digit, components, index, time_us, height, width, aspect, confidence, *rest) = (
+        _HEADER.unpack_from(data)
+    )
+    threshold, garbage, *stages = rest[:9]
+    reader = _Reader(data, _HEADER.size)
+    request_id, site, model_version, reason = (reader.text(length) for length in rest[9:])
+    probs = reader.floats(NUM_CLASSES) if flags & _HAS_PROBS else None
+    image = reader.pixels(IMAGE_SIDE_PX, IMAGE_SIDE_PX) if flags & _HAS_IMAGE else None
+    crop = reader.pixels(height, width) if flags & _HAS_CROP else None
+    if reader.position != len(data):
+        raise RecordError(
+            f"record of {len(data)} bytes, but its header describes {reader.position}"
+        )
+    return CaptureRecord(
+        request_id=request_id,
+        index=index,
+        time_us=time_us,
+        site=site,
+        model_version=model_version,
+        digit=None if digit == _NO_DIGIT else digit,
+        confidence=confidence,
+        accepted=bool(flags & _ACCEPTED),
+        rejected_because=reason or None,
+        threshold=threshold,
+        garbage=garbage,
+        probs=probs,
+        image=image,
+        crop=crop,
+        inverted=bool(flags & _INVERTED),
+        num_components=components,
+        aspect=aspect,
+        touches_border=bool(flags & _TOUCHES_BORDER),
+        passed_through=bool(flags & _PASSED_THROUGH),
+        guard_ms=stages[0],
+        decode_ms=stages[1],
+        preprocess_ms=stages[2],
+        queue_ms=stages[3],
+        inference_ms=stages[4],
+        decision_ms=stages[5],
+        total_ms=stages[6],
+    )
+
+
+def _check_arrays(record: CaptureRecord) -> None:
+    image, probs, crop = record.image, record.probs, record.crop
+    if image is not None and (image.shape != (28, 28) or image.dtype != np.uint8):
+        raise RecordError(f"image is {image.dtype} {image.shape}; it must be uint8 (28, 28)")
+    if probs is not None and (probs.shape != (NUM_CLASSES,) or probs.dtype != np.float32):
+        raise RecordError(f"probs are {probs.dtype} {probs.shape}; they must be float32 (10,)")
+    if crop is not None and (crop.ndim != 2 or crop.dtype != np.uint8):
+        raise RecordError(f"crop is {crop.dtype} {crop.shape}; it must be uint8 (H, W)")
+
+
+def _pack_flags(record: CaptureRecord, *, has_crop: bool) -> int:
+    return (
+        (_ACCEPTED if record.accepted else 0)
+        | (_INVERTED if record.inverted else 0)
+        | (_TOUCHES_BORDER if record.touches_border else 0)
+        | (_PASSED_THROUGH if record.passed_through else 0)
+        | (_HAS_IMAGE if record.image is not None else 0)
+        | (_HAS_PROBS if record.probs is not None else 0)
+        | (_HAS_CROP if has_crop else 0)
+    )
+
+
+class _Reader:
+    """Walks through a record's bytes, never past their end."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self._data = data
+        self.position = position
+
+    def text(self, length: int) -> str:
+        return self._take(length).decode()
+
+    def floats(self, count: int) -> NDArray[np.float32]:
+        return np.frombuffer(self._take(count * 4), dtype=np.float32)
+
+    def pixels(self, height: int, width: int) -> NDArray[np.uint8]:
+        return np.frombuffer(self._take(height * width), dtype=np.uint8).reshape(height, width)
+
+    def _take(self, length: int) -> bytes:
+        end = self.position + length
+        if end > len(self._data):
+            raise RecordError(f"record ends at byte {len(self._data)}, before byte {end}")
+        taken = self._data[self.position : end]
+        self.position = end
+        return taken
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """A model's answers on data whose truth is known: what a drift reference is made from.
+
+    Take validation data, never the test set and never training data. `crops` are the pictures
+    before preprocessing, of any size, dark or light; `images` what the model saw.
+    """
+
+    model_version: str
+    threshold: float
+    garbage_threshold: float
+    crops: list[NDArray[np.uint8]]  # N of (H, W)
+    images: NDArray[np.uint8]  # (N, 28, 28), `to_uint8` of the model's input
+    probs: NDArray[np.float32]  # (N, 10), after the temperature
+    garbage: NDArray[np.float32]  # (N,), -inf when the model has no such output
+    labels: NDArray[np.int64]  # (N,)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Save predictions as a compressed .npz: a flat array of crop pixels beside their shapes."""
+    crops = predictions.crops
+    np.savez_compressed(
+        path,
+        model_version=np.array(predictions.model_version),
+        threshold=np.array(predictions.threshold),
+        garbage_threshold=np.array(predictions.garbage_threshold),
+        crop_pixels=np.concatenate([crop.ravel() for crop in crops]),
+        crop_shapes=np.array([crop.shape for crop in crops], dtype=np.int32),
+        images=predictions.images,
+        probs=predictions.probs,
+        garbage=predictions.garbage,
+        labels=predictions.labels,
+    )
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Load what `write_predictions` saved; nothing in it is unpickled."""
+    with np.load(path, allow_pickle=False) as saved:
+        shapes = saved["crop_shapes"]
+        ends = np.cumsum(shapes.prod(axis=1))
+        flat = np.split(saved["crop_pixels"], ends[:-1])
+        return Predictions(
+            model_version=str(saved["model_version"]),
+            threshold=float(saved["threshold"]),
+            garbage_threshold=float(saved["garbage_threshold"]),
+            crops=[pixels.reshape(shape) for pixels, shape in zip(flat, shapes, strict=True)],
+            images=saved["images"],
+            probs=saved["probs"],
+            garbage=saved["garbage"],
+            labels=saved["labels"],
+        )
