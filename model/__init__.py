@@ -1,0 +1,1 @@
+"""The model as a function: bytes in, decision out. Knows nothing of HTTP, storage or training."""

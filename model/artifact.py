@@ -1,0 +1,131 @@
+"""Hash-check and load a champion folder. Everything that may not be served is refused here.
+
+Order: size, sha256 against the manifest, then what the file asks for; only then may a session be
+made of it.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from model.decision import Policy
+from model.errors import ArtifactRefused
+from model.onnx_inspect import inspect
+
+CHAMPION: Final = Path(__file__).parent / "champion"
+MAX_MODEL_BYTES: Final = 5_000_000
+MANIFEST_SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A crop whose answer is known; read at start and by readiness."""
+
+    png: bytes
+    digit: int
+    min_confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A verified model with everything needed to serve it."""
+
+    onnx_bytes: bytes
+    version: str
+    sha256: str
+    manifest: dict[str, Any]  # the whole manifest.json, for GET /v1/model
+    golden: Golden
+
+    def policy(self, error_target: float | None = None) -> Policy:
+        """The decision policy for an error target.
+
+        Args:
+            error_target: largest share of accepted reads that may be wrong, in (0, 1);
+                None is the model's default.
+
+        Raises:
+            ArtifactRefused: no threshold of this model reaches the target.
+        """
+        target = self.manifest["default_error_target"] if error_target is None else error_target
+        rows = [row for row in self.manifest["thresholds"] if row["error_target"] <= target]
+        if not rows:
+            lowest = min(row["error_target"] for row in self.manifest["thresholds"])
+            raise ArtifactRefused(
+                f"error target {target} is below the lowest that model {self.version} "
+                f"was validated for ({lowest}); raise DIGITS_ERROR_TARGET"
+            )
+        row = max(rows, key=lambda row: float(row["error_target"]))
+        return Policy(
+            temperature=float(self.manifest["temperature"]),
+            threshold=float(row["threshold"]),
+            garbage_threshold=float(self.manifest["garbage_threshold"]),
+        )
+
+
+def load(folder: Path = CHAMPION) -> Artifact:
+    """Read and verify a champion folder.
+
+    Raises:
+        ArtifactRefused: a file is missing, differs from the manifest's sha256, is larger than
+            5 MB, uses external data, a custom operator domain or an untested opset.
+    """
+    manifest = _read_manifest(folder / "manifest.json")
+    onnx_bytes = _read(folder / "model.onnx")
+    if len(onnx_bytes) > MAX_MODEL_BYTES:
+        raise ArtifactRefused(
+            f"model.onnx has {len(onnx_bytes)} bytes; at most {MAX_MODEL_BYTES} are allowed"
+        )
+    sha256 = hashlib.sha256(onnx_bytes).hexdigest()
+    if sha256 != manifest["sha256"]:
+        raise ArtifactRefused(
+            f"model.onnx has sha256 {sha256} but manifest.json says {manifest['sha256']}; "
+            "restore the champion folder from version control or promote again"
+        )
+    inspect(onnx_bytes)
+    golden = manifest["golden"]
+    return Artifact(
+        onnx_bytes=onnx_bytes,
+        version=str(manifest["version"]),
+        sha256=sha256,
+        manifest=manifest,
+        golden=Golden(
+            png=_read(folder / Path(golden["file"]).name),
+            digit=int(golden["digit"]),
+            min_confidence=float(golden["min_confidence"]),
+        ),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactRefused(f"{path.name} of the champion cannot be read: {error}") from error
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(_read(path))
+        if manifest["schema"] != MANIFEST_SCHEMA:
+            raise ArtifactRefused(
+                f"manifest.json has schema {manifest['schema']}; this code reads {MANIFEST_SCHEMA}"
+            )
+        for key in _MANIFEST_KEYS:
+            manifest[key]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtifactRefused(f"manifest.json is not a champion's manifest: {error!r}") from error
+    return dict(manifest)
+
+
+_MANIFEST_KEYS: Final = (
+    "version",
+    "sha256",
+    "temperature",
+    "default_error_target",
+    "thresholds",
+    "garbage_threshold",
+    "metrics",
+    "golden",
+)

@@ -1,0 +1,89 @@
+"""Logits -> Decision: which digit, how sure, and whether a person should look instead."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.classifier import Scores
+
+NUM_DIGITS: Final = 10
+Rejection = Literal["low_confidence", "blank", "not_a_digit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How scores become decisions; fitted on validation data and stored with the model."""
+
+    temperature: float  # divides the logits, so that confidence equals the share of right reads
+    threshold: float  # confidence below it goes to a person
+    garbage_threshold: float  # garbage score above it is not a digit
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold}; it must be between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One crop's answer. `digit` is None only where there is no ink to read."""
+
+    digit: int | None
+    confidence: float  # top probability after temperature
+    rejected_because: Rejection | None
+    probs: Sequence[float]  # one for each digit; sums to 1, empty where there is no ink
+    ranking: Sequence[int]  # digits by falling probability
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a machine may act on the digit."""
+        return self.rejected_because is None
+
+
+BLANK: Final = Decision(digit=None, confidence=0.0, rejected_because="blank", probs=(), ranking=())
+
+
+def decide(scores: Scores, policy: Policy) -> list[Decision]:
+    """Turn a batch of B scores into B decisions, in order."""
+    probs = softmax(scores.logits, policy.temperature)
+    rankings = np.argsort(-probs, axis=1, kind="stable").tolist()
+    return [
+        Decision(
+            digit=ranking[0],
+            confidence=row[ranking[0]],
+            rejected_because=_reject(row[ranking[0]], garbage, policy),
+            probs=row,
+            ranking=ranking,
+        )
+        for row, ranking, garbage in zip(
+            probs.tolist(), rankings, scores.garbage.tolist(), strict=True
+        )
+    ]
+
+
+def _reject(confidence: float, garbage: float, policy: Policy) -> Rejection | None:
+    if garbage > policy.garbage_threshold:
+        return "not_a_digit"
+    if confidence < policy.threshold:
+        return "low_confidence"
+    return None
+
+
+def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Probabilities of (B, 10) logits divided by a temperature.
+
+    In float64 and outside of the quantised graph, where probabilities would come in steps of
+    1/256.
+
+    Returns:
+        (B, 10) float64, each row sums to 1.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    np.exp(scaled, out=scaled)
+    scaled /= scaled.sum(axis=1, keepdims=True)
+    return scaled

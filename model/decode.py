@@ -1,0 +1,103 @@
+"""Bytes -> crop. Knows the two allowed file formats and the size limits, not what a digit is."""
+
+import io
+import warnings
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps
+
+from model.errors import CropError, CropSizeError, ManyFrames, UnreadableCrop, UnsupportedFormat
+
+MIN_SIDE_PX: Final = 4
+MAX_SIDE_PX: Final = 2048
+MAX_AREA_PX: Final = 1_000_000
+PAPER: Final = 255  # what a transparent pixel shows: white paper
+
+_PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG_MAGIC: Final = b"\xff\xd8\xff"
+_EXIF_ORIENTATION: Final = 0x0112
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Decode one PNG or JPEG file to grey.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        (H, W) uint8, 0 black to 255 white, upright, transparency shown on white paper.
+
+    Raises:
+        UnsupportedFormat: neither PNG nor JPEG.
+        UnreadableCrop: truncated or damaged.
+        CropSizeError: a side outside 4 to 2048 px, or more than 1,000,000 px.
+        ManyFrames: an animated PNG or a multi-picture JPEG.
+    """
+    file_format = _sniff(data)
+    try:
+        return _read(data, file_format)
+    except CropError:
+        raise
+    # What a decoder raises on damaged bytes depends on where they are damaged (OSError,
+    # SyntaxError, struct.error, zlib.error, ...): whatever it is, the file is at fault.
+    except Exception as error:
+        raise UnreadableCrop(
+            f"the {file_format} of {len(data)} bytes does not decode ({error}); send the whole file"
+        ) from error
+
+
+def _read(data: bytes, file_format: str) -> NDArray[np.uint8]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures; ours are refused below
+        picture = Image.open(io.BytesIO(data), formats=(file_format,))
+    # The declared size is checked before any pixel is unpacked: a bomb never goes off.
+    _check_size(*picture.size)
+    num_frames = getattr(picture, "n_frames", 1)
+    if num_frames != 1:
+        raise ManyFrames(f"the {file_format} holds {num_frames} frames; send one picture a crop")
+    picture.load()
+    return _to_grey(picture)
+
+
+def _sniff(data: bytes) -> str:
+    """Tell the format by its first bytes, never by what the caller called it."""
+    if data.startswith(_PNG_MAGIC):
+        return "PNG"
+    if data.startswith(_JPEG_MAGIC):
+        return "JPEG"
+    start = data[:8].hex(" ") or "nothing"
+    raise UnsupportedFormat(f"the body starts with {start}; send a PNG or a JPEG file")
+
+
+def _check_size(width_px: int, height_px: int) -> None:
+    size = f"the crop is {width_px}x{height_px} px"
+    if min(width_px, height_px) < MIN_SIDE_PX:
+        raise CropSizeError(f"{size}; the shortest side allowed is {MIN_SIDE_PX}")
+    if max(width_px, height_px) > MAX_SIDE_PX:
+        raise CropSizeError(f"{size}; the longest side allowed is {MAX_SIDE_PX}")
+    if width_px * height_px > MAX_AREA_PX:
+        raise CropSizeError(f"{size}; the largest area allowed is {MAX_AREA_PX} px")
+
+
+def _to_grey(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
+    """Bring every colour mode that PNG and JPEG have to grey on white paper."""
+    if picture.mode == "L" and "transparency" not in picture.info and not _is_rotated(picture):
+        return np.asarray(picture)
+    upright: Image.Image = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):
+        # 16-bit grey: Pillow's own conversion to "L" clips at 255 instead of scaling.
+        wide = np.asarray(upright).astype(np.uint32)
+        return (np.minimum(wide, 65535) // 257).astype(np.uint8)
+    if upright.has_transparency_data:
+        paper = Image.new("RGBA", upright.size, (PAPER, PAPER, PAPER, 255))
+        upright = Image.alpha_composite(paper, upright.convert("RGBA"))
+    return np.asarray(upright.convert("L"))
+
+
+def _is_rotated(picture: Image.Image) -> bool:
+    # getexif() parses lazily and costs 20 us, so ask only where a camera could have written it.
+    if "exif" not in picture.info and picture.format == "PNG":
+        return False
+    return bool(picture.getexif().get(_EXIF_ORIENTATION, 1) != 1)

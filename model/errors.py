@@ -1,0 +1,33 @@
+"""What can go wrong between a crop and its answer: the caller's fault, or ours."""
+
+
+class CropError(ValueError):
+    """The crop cannot be read, and sending it again will not help. The caller's fault."""
+
+
+class UnsupportedFormat(CropError):
+    """The bytes are neither PNG nor JPEG."""
+
+
+class UnreadableCrop(CropError):
+    """The bytes claim to be PNG or JPEG but do not decode."""
+
+
+class CropSizeError(CropError):
+    """A side or the area of the crop is outside the limits."""
+
+
+class ManyFrames(CropError):
+    """The file holds an animation or several pages; a crop is one picture."""
+
+
+class BlankCrop(CropError):
+    """Nothing in the crop stands out from the paper."""
+
+
+class ModelError(RuntimeError):
+    """The model could not be loaded or run. Our fault."""
+
+
+class ArtifactRefused(ModelError):
+    """The champion folder is not one that may be served: tampered, foreign or incomplete."""
