@@ -12,6 +12,7 @@ This module knows nothing about files on a server, Parquet or drift.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +24,14 @@ NUM_CLASSES = 10
 IMAGE_SIDE_PX = 28
 
 _NO_DIGIT = 255
-_ACCEPTED, _INVERTED, _TOUCHES_BORDER, _PASSED_THROUGH = 1, 2, 4, 8
-_HAS_IMAGE, _HAS_PROBS, _HAS_CROP = 16, 32, 64
+_MOST_PARTS = 65_535
+_ACCEPTED, _INVERTED, _PASSED_THROUGH = 1, 2, 4
+_HAS_IMAGE, _HAS_PROBS, _HAS_CROP = 8, 16, 32
 
-# version, flags, digit, component count, index, time, crop height and width, aspect, confidence,
-# threshold, garbage, seven stage times, then the lengths of four strings
-_HEADER = struct.Struct("<BBBHIqHH4f7f4B")
+# version, flags, digit, parts kept, parts dropped, edges touched, index, time, crop height and
+# width, aspect, confidence, threshold, garbage, seven stage times, the lengths of four strings
+_HEADER = struct.Struct("<BBBHHBIqHH4f7f4B")
+_PROBS = struct.Struct(f"<{NUM_CLASSES}f")
 
 
 class RecordError(ValueError):
@@ -48,20 +51,21 @@ class CaptureRecord:
     time_us: int  # wall clock, microseconds since 1970 UTC
     site: str
     model_version: str
-    digit: int | None  # None when rejected and the answer names none
+    digit: int | None  # the most probable one, also when rejected; None when blank
     confidence: float
     accepted: bool
     rejected_because: str | None  # low_confidence | blank | not_a_digit
     threshold: float  # the accept threshold in force
     garbage: float  # raw score, higher is less like a digit; -inf when the model has none
-    probs: NDArray[np.float32] | None  # (10,)
+    probs: Sequence[float]  # one for each digit; empty when blank
     image: NDArray[np.uint8] | None  # (28, 28), what the model saw times 255
     crop: NDArray[np.uint8] | None  # (H, W) grey, as sent; None when originals are not kept
     inverted: bool  # light ink on dark paper
-    num_components: int
-    aspect: float  # width / height of the ink
-    touches_border: bool
     passed_through: bool  # already framed as MNIST does, and left alone
+    num_parts: int  # separate pieces of ink kept
+    num_dropped: int  # separate pieces of ink taken for dirt, lines or neighbours
+    aspect: float  # width / height of the ink
+    edges_touched: int  # how many of the crop's four edges the ink reaches
     guard_ms: float
     decode_ms: float
     preprocess_ms: float
@@ -85,7 +89,7 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | mem
     Raises:
         RecordError: a string is longer than 255 bytes, or an array has the wrong shape or dtype.
     """
-    image, probs = record.image, record.probs
+    image = record.image
     crop = record.crop if with_crop else None
     _check_arrays(record)
     strings = [
@@ -103,7 +107,9 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | mem
             RECORD_VERSION,
             _pack_flags(record, has_crop=crop is not None),
             _NO_DIGIT if record.digit is None else record.digit,
-            min(record.num_components, 65535),
+            min(record.num_parts, _MOST_PARTS),
+            min(record.num_dropped, _MOST_PARTS),
+            record.edges_touched,
             record.index,
             record.time_us,
             height,
@@ -121,14 +127,13 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | mem
             record.total_ms,
             *map(len, strings),
         )
+        probs = _PROBS.pack(*record.probs) if record.probs else b""
     except struct.error as error:
         raise RecordError(
             f"record {record.request_id!r} does not fit its layout: {error}"
         ) from error
-    buffers: list[bytes | memoryview] = [b"".join((header, *strings))]
-    buffers += [
-        np.ascontiguousarray(a).data.cast("B") for a in (probs, image, crop) if a is not None
-    ]
+    buffers: list[bytes | memoryview] = [b"".join((header, *strings, probs))]
+    buffers += [np.ascontiguousarray(a).data.cast("B") for a in (image, crop) if a is not None]
     return buffers
 
 
@@ -142,13 +147,13 @@ def decode(data: bytes) -> CaptureRecord:
         raise RecordError(
             f"{len(data)} bytes starting {data[:1]!r}: not a version {RECORD_VERSION} record"
         )
-    (_, flags, digit, components, index, time_us, height, width, aspect, confidence, *rest) = (
+    (_, flags, digit, num_parts, num_dropped, edges_touched, index, time_us, *rest) = (
         _HEADER.unpack_from(data)
     )
-    threshold, garbage, *stages = rest[:9]
+    height, width, aspect, confidence, threshold, garbage, *stages = rest[:13]
     reader = _Reader(data, _HEADER.size)
-    request_id, site, model_version, reason = (reader.text(length) for length in rest[9:])
-    probs = reader.floats(NUM_CLASSES) if flags & _HAS_PROBS else None
+    request_id, site, model_version, reason = (reader.text(length) for length in rest[13:])
+    probs = reader.probs() if flags & _HAS_PROBS else ()
     image = reader.pixels(IMAGE_SIDE_PX, IMAGE_SIDE_PX) if flags & _HAS_IMAGE else None
     crop = reader.pixels(height, width) if flags & _HAS_CROP else None
     if reader.position != len(data):
@@ -171,10 +176,11 @@ def decode(data: bytes) -> CaptureRecord:
         image=image,
         crop=crop,
         inverted=bool(flags & _INVERTED),
-        num_components=components,
-        aspect=aspect,
-        touches_border=bool(flags & _TOUCHES_BORDER),
         passed_through=bool(flags & _PASSED_THROUGH),
+        num_parts=num_parts,
+        num_dropped=num_dropped,
+        aspect=aspect,
+        edges_touched=edges_touched,
         guard_ms=stages[0],
         decode_ms=stages[1],
         preprocess_ms=stages[2],
@@ -186,11 +192,9 @@ def decode(data: bytes) -> CaptureRecord:
 
 
 def _check_arrays(record: CaptureRecord) -> None:
-    image, probs, crop = record.image, record.probs, record.crop
+    image, crop = record.image, record.crop
     if image is not None and (image.shape != (28, 28) or image.dtype != np.uint8):
         raise RecordError(f"image is {image.dtype} {image.shape}; it must be uint8 (28, 28)")
-    if probs is not None and (probs.shape != (NUM_CLASSES,) or probs.dtype != np.float32):
-        raise RecordError(f"probs are {probs.dtype} {probs.shape}; they must be float32 (10,)")
     if crop is not None and (crop.ndim != 2 or crop.dtype != np.uint8):
         raise RecordError(f"crop is {crop.dtype} {crop.shape}; it must be uint8 (H, W)")
 
@@ -199,10 +203,9 @@ def _pack_flags(record: CaptureRecord, *, has_crop: bool) -> int:
     return (
         (_ACCEPTED if record.accepted else 0)
         | (_INVERTED if record.inverted else 0)
-        | (_TOUCHES_BORDER if record.touches_border else 0)
         | (_PASSED_THROUGH if record.passed_through else 0)
         | (_HAS_IMAGE if record.image is not None else 0)
-        | (_HAS_PROBS if record.probs is not None else 0)
+        | (_HAS_PROBS if record.probs else 0)
         | (_HAS_CROP if has_crop else 0)
     )
 
@@ -217,8 +220,8 @@ class _Reader:
     def text(self, length: int) -> str:
         return self._take(length).decode()
 
-    def floats(self, count: int) -> NDArray[np.float32]:
-        return np.frombuffer(self._take(count * 4), dtype=np.float32)
+    def probs(self) -> tuple[float, ...]:
+        return _PROBS.unpack(self._take(_PROBS.size))
 
     def pixels(self, height: int, width: int) -> NDArray[np.uint8]:
         return np.frombuffer(self._take(height * width), dtype=np.uint8).reshape(height, width)
