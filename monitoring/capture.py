@@ -337,11 +337,52 @@ def sealed_segments(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{_SEALED}"))
 
 
+def live_segments(folder: Path) -> list[Path]:
+    """List the segments that a living process is still writing."""
+    return [path for path in sorted(folder.glob(f"*{_OPEN}")) if _is_locked(path)]
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def read_segment(path: Path) -> Iterator[CaptureRecord]:
     """Yield every whole record of a segment, skipping damaged bytes."""
     data = path.read_bytes()
     for start, end in _frames(data):
         yield records.decode(data[start:end])
+
+
+def erase(folder: Path, request_id: str) -> int:
+    """Remove a request from the finished segments; returns how many records went.
+
+    A segment still being written is finished and shipped within seconds: the archive then drops
+    the request, because its id is on the archive's erased list.
+    """
+    num_removed = 0
+    for path in sealed_segments(folder):
+        data = path.read_bytes()
+        kept = bytearray()
+        for start, end in _frames(data):
+            if records.decode(data[start:end]).request_id == request_id:
+                num_removed += 1
+            else:
+                kept += data[start - _FRAME.size : end]
+        if len(kept) < len(data):
+            rewritten = path.with_suffix(".tmp")
+            rewritten.write_bytes(kept)
+            rewritten.replace(path)
+    return num_removed
 
 
 def measure(path: Path) -> SegmentEnd:

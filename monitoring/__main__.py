@@ -1,0 +1,158 @@
+"""``python -m monitoring``: every command of capture and drift.
+
+ship, erase, label, compact and expire look after the archive; reference, report and watch after
+drift; bench times the hot path. Heavy imports happen inside the command that needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from monitoring.settings import Settings, from_environment
+
+Command = Callable[[argparse.Namespace, Settings], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it did its work."""
+    settings = from_environment()
+    options = _parser(settings).parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    command: Command = options.command
+    return command(options, settings)
+
+
+def _parser(settings: Settings) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m monitoring", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=command)
+        return added
+
+    ship = add("ship", _ship, "move finished spool segments to the archive, as Parquet")
+    ship.add_argument("--spool", type=Path, default=settings.spool)
+    ship.add_argument("--store", default=settings.store)
+    ship.add_argument("--follow", action="store_true", help="stay, as the service's sidecar")
+    ship.add_argument("--poll-s", type=float, default=5.0)
+
+    erase = add("erase", _erase, "remove a request from spool, archive, labels and reports")
+    erase.add_argument("request_id")
+    erase.add_argument("--spool", type=Path, default=settings.spool)
+    erase.add_argument("--store", default=settings.store)
+    erase.add_argument("--reports", default=settings.reports)
+
+    label = add("label", _label, "keep truth that arrived: a CSV of request_id,crop_index,label")
+    label.add_argument("csv", type=Path)
+    label.add_argument("--store", default=settings.store)
+
+    compact = add("compact", _compact, "merge a finished day's files, one for each site")
+    compact.add_argument("--day", default="yesterday")
+    compact.add_argument("--store", default=settings.store)
+
+    expire = add("expire", _expire, "delete records older than the retention")
+    expire.add_argument("--keep-days", type=int, default=settings.keep_days)
+    expire.add_argument("--store", default=settings.store)
+
+    bench = add("bench", _bench, "time one append: the cost of capture on the hot path")
+    bench.add_argument("--folder", type=Path, help="on the disk to be measured")
+    return parser
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _ship(options: argparse.Namespace, settings: Settings) -> int:
+    from monitoring import ship
+    from monitoring.store import open_store
+
+    store = open_store(options.store)
+    options.spool.mkdir(parents=True, exist_ok=True)
+    if not options.follow:
+        done = ship.ship_once(options.spool, store)
+        print(f"{done.num_segments} segments, {done.num_records} records to {store.url}")
+        return 0
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    left = ship.follow(
+        options.spool,
+        store,
+        ship.FollowSettings(poll_s=options.poll_s),
+        stop,
+        emit=_emit(settings),
+    )
+    return 1 if left else 0
+
+
+def _emit(settings: Settings) -> Callable[[str], None]:
+    def to_stdout(line: str) -> None:
+        print(line, flush=True)
+
+    return to_stdout if settings.emf else logging.getLogger("metrics").info
+
+
+def _erase(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from monitoring import archive, capture
+    from monitoring.store import open_store
+
+    in_spool = capture.erase(options.spool, options.request_id)
+    in_archive = archive.erase(open_store(options.store), options.request_id)
+    pictures = archive.erase_pictures(open_store(options.reports), options.request_id)
+    print(f"removed {in_spool} records from the spool, {in_archive} rows, {pictures} pictures")
+    return 0
+
+
+def _label(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    import pandas as pd
+
+    from monitoring import archive
+    from monitoring.store import open_store
+
+    key = archive.add_labels(open_store(options.store), pd.read_csv(options.csv))
+    print(f"kept as {key}")
+    return 0
+
+
+def _compact(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from monitoring import archive
+    from monitoring.store import open_store
+
+    window = archive.parse_window(options.day, today=_today())
+    store = open_store(options.store)
+    print(f"{sum(archive.compact(store, day) for day in window.days())} files merged")
+    return 0
+
+
+def _expire(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from monitoring import archive
+    from monitoring.store import open_store
+
+    num_files = archive.expire(
+        open_store(options.store), keep_days=options.keep_days, today=_today()
+    )
+    print(f"{num_files} files deleted")
+    return 0
+
+
+def _bench(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from monitoring import bench
+
+    for timing in bench.run(options.folder):
+        print(timing)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Times `Spool.append`: what capture costs an answer. Knows nothing about the rest of serving."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from monitoring.capture import Spool
+from monitoring.records import CaptureRecord
+
+BUDGET_US = 40.0
+_NUM_APPENDS = 5_000
+_NUM_RECORDS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Microseconds for one append."""
+
+    crop_side_px: int
+    median_us: float
+    p99_us: float
+
+    def __str__(self) -> str:
+        return (
+            f"append, crop {self.crop_side_px}x{self.crop_side_px}: "
+            f"median {self.median_us:.1f} us, p99 {self.p99_us:.1f} us (budget {BUDGET_US:.0f} us)"
+        )
+
+
+def run(folder: Path | None) -> list[Timing]:
+    """Append many records with small and large crops to a spool in a temporary folder."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        return [_time(Path(scratch) / str(side), side) for side in (28, 128)]
+
+
+def _time(folder: Path, crop_side_px: int) -> Timing:
+    spool = Spool(folder)
+    made = [_make(number, crop_side_px) for number in range(_NUM_RECORDS)]
+    taken_ns = []
+    for number in range(_NUM_APPENDS):
+        record = made[number % _NUM_RECORDS]
+        start_ns = time.perf_counter_ns()
+        spool.append(record)
+        taken_ns.append(time.perf_counter_ns() - start_ns)
+    spool.close()
+    median_us, p99_us = np.quantile(taken_ns, (0.5, 0.99)) / 1000
+    return Timing(crop_side_px, float(median_us), float(p99_us))
+
+
+def _make(number: int, crop_side_px: int) -> CaptureRecord:
+    rng = np.random.default_rng(number)
+    return CaptureRecord(
+        request_id=f"0193465c-5800-7000-8000-{number:012d}",
+        index=0,
+        time_us=time.time_ns() // 1000,
+        site="leeds",
+        model_version="3",
+        digit=3,
+        confidence=0.98,
+        accepted=True,
+        rejected_because=None,
+        threshold=0.9,
+        garbage=-3.0,
+        probs=(0.1,) * 10,
+        image=rng.integers(0, 256, (28, 28), dtype=np.uint8),
+        crop=rng.integers(0, 256, (crop_side_px, crop_side_px), dtype=np.uint8),
+        inverted=False,
+        passed_through=False,
+        num_parts=1,
+        num_dropped=0,
+        aspect=0.7,
+        edges_touched=0,
+        guard_ms=0.01,
+        decode_ms=0.05,
+        preprocess_ms=0.06,
+        queue_ms=0.1,
+        inference_ms=0.06,
+        decision_ms=0.01,
+        total_ms=0.4,
+    )

@@ -1,0 +1,218 @@
+"""Finished spool segments -> Parquet in the store, then the segment is deleted.
+
+At least once: a kill between the two leaves the segment, and shipping it again writes the same
+names. Originals are re-encoded here, so nothing but grey pixels is stored, and image features
+are computed here, so reports need no pixels. Knows nothing about serving.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import threading
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from monitoring import archive, capture, emf, features
+from monitoring.records import CaptureRecord, RecordError
+from monitoring.schema import SCHEMA
+from monitoring.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 60.0
+_METRICS_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What one pass over the spool did."""
+
+    num_segments: int = 0
+    num_records: int = 0
+    bad_bytes: int = 0  # damaged, skipped
+
+
+def ship_once(spool: Path, store: Store) -> Shipped:
+    """Ship every finished segment, oldest first, and those of dead processes.
+
+    Raises:
+        StoreError: the store refused; what was not shipped is still in the spool.
+    """
+    capture.recover(spool)
+    total = Shipped()
+    for segment in capture.sealed_segments(spool):
+        done = _ship_segment(segment, store)
+        total = Shipped(
+            total.num_segments + done.num_segments,
+            total.num_records + done.num_records,
+            total.bad_bytes + done.bad_bytes,
+        )
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class FollowSettings:
+    """How the sidecar paces itself."""
+
+    poll_s: float = 5.0
+    grace_s: float = 50.0  # after SIGTERM, time for the service to drain and finish its segment
+
+
+def follow(
+    spool: Path,
+    store: Store,
+    settings: FollowSettings,
+    stop: threading.Event,
+    *,
+    emit: Callable[[str], None] = print,
+) -> int:
+    """Ship for ever; after `stop`, until nothing is left or the grace is over.
+
+    A store that refuses is tried again after 1, 2, 4, ... 60 s, each with jitter.
+
+    Returns:
+        Number of segments left behind.
+    """
+    delay_s, deadline_s, metrics_due_s = _RETRY_FIRST_S, float("inf"), 0.0
+    while True:
+        try:
+            done = ship_once(spool, store)
+            delay_s, wait_s = _RETRY_FIRST_S, settings.poll_s
+            if done.num_segments:
+                log.info("shipped %s", done)
+        except StoreError as error:
+            wait_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+            delay_s = min(2 * delay_s, _RETRY_LAST_S)
+            log.error("%s; trying again in %.1f s", error, wait_s)  # noqa: TRY400
+        now_s = time.monotonic()
+        if now_s >= metrics_due_s:
+            emit(emf.line({"CaptureBacklogBytes": backlog_bytes(spool)}))
+            metrics_due_s = now_s + _METRICS_EVERY_S
+        if stop.is_set():
+            deadline_s = min(deadline_s, now_s + settings.grace_s)
+            left = len(capture.sealed_segments(spool))
+            if now_s >= deadline_s or not (left or capture.live_segments(spool)):
+                return left
+            time.sleep(min(wait_s, 1.0))
+        else:
+            stop.wait(wait_s)
+
+
+def backlog_bytes(spool: Path) -> int:
+    """Size of what is captured and not yet shipped."""
+    sizes = []
+    for path in spool.glob("*-*"):
+        try:
+            sizes.append(path.stat().st_size)
+        except FileNotFoundError:  # shipped meanwhile
+            continue
+    return sum(sizes)
+
+
+def _ship_segment(segment: Path, store: Store) -> Shipped:
+    try:
+        found = list(capture.read_segment(segment))
+    except FileNotFoundError:  # another shipper was quicker
+        return Shipped()
+    except RecordError as error:
+        segment.rename(segment.with_suffix(".bad"))
+        log.error("%s set aside as .bad: %s", segment.name, error)  # noqa: TRY400
+        return Shipped(bad_bytes=segment.with_suffix(".bad").stat().st_size)
+    bad_bytes = capture.measure(segment).bad_bytes
+    for (day, site), group in _by_partition(found).items():
+        key = f"{archive.partition(day, site)}/{segment.stem}.parquet"
+        store.put(key, archive.encode(to_table(group)), content_type=archive.PARQUET)
+    segment.unlink(missing_ok=True)
+    return Shipped(1, len(found), bad_bytes)
+
+
+def _by_partition(found: list[CaptureRecord]) -> dict[tuple[str, str], list[CaptureRecord]]:
+    groups: dict[tuple[str, str], list[CaptureRecord]] = defaultdict(list)
+    for record in found:
+        groups[day_of(record.time_us), record.site].append(record)
+    return groups
+
+
+def day_of(time_us: int) -> str:
+    """The UTC day of a time in microseconds since 1970, as 2026-11-21."""
+    return (_EPOCH + timedelta(microseconds=time_us)).date().isoformat()
+
+
+def to_table(found: list[CaptureRecord]) -> pa.Table:
+    """Turn records into rows of `SCHEMA`, with their image features."""
+    columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
+    for record in found:
+        for name in columns.keys() & _COPIED:
+            columns[name].append(getattr(record, name))
+        columns["crop_index"].append(record.index)
+        columns["sample_key"].append(sample_key(record.request_id, record.index))
+        columns["time"].append(_EPOCH + timedelta(microseconds=record.time_us))
+        columns["garbage"].append(record.garbage if np.isfinite(record.garbage) else None)
+        columns["probs"].append(record.probs or None)
+        columns["image_png"].append(None if record.image is None else to_png(record.image))
+        columns["crop_png"].append(None if record.crop is None else to_png(record.crop))
+    columns |= _feature_columns(found)
+    return pa.table(
+        [pa.array(columns[field.name], type=field.type) for field in SCHEMA], schema=SCHEMA
+    )
+
+
+_COPIED = {field.name for field in SCHEMA} & set(CaptureRecord.__slots__) - {"probs", "garbage"}
+
+
+def _feature_columns(found: list[CaptureRecord]) -> dict[str, list[object]]:
+    """Features, null where there was nothing to compute them from."""
+    blank = np.zeros((28, 28), np.uint8)
+    images = np.stack([blank if record.image is None else record.image for record in found])
+    no_probs = (1.0,) + (0.0,) * 9
+    probs = np.array([record.probs or no_probs for record in found], np.float32)
+    no_crop = np.full(len(features.CROP_FEATURES), np.nan, np.float32)
+    crops = [no_crop if r.crop is None else features.crop_features(r.crop) for r in found]
+    return {
+        **_named(
+            features.IMAGE_FEATURES,
+            features.image_features(images),
+            [record.image is not None for record in found],
+        ),
+        **_named(features.CROP_FEATURES, np.stack(crops), [r.crop is not None for r in found]),
+        **_named(
+            features.SCORE_FEATURES, features.score_features(probs), [bool(r.probs) for r in found]
+        ),
+    }
+
+
+def _named(
+    names: tuple[str, ...], values: NDArray[np.float32], is_known: list[bool]
+) -> dict[str, list[object]]:
+    return {
+        name: [
+            value if known else None
+            for value, known in zip(values[:, column].tolist(), is_known, strict=True)
+        ]
+        for column, name in enumerate(names)
+    }
+
+
+def sample_key(request_id: str, index: int) -> int:
+    """Hash a record's key to [0, 2**32); the same for every copy of a record."""
+    return zlib.crc32(f"{request_id}/{index}".encode())
+
+
+def to_png(grey: NDArray[np.uint8]) -> bytes:
+    """Encode (H, W) grey pixels as PNG, with nothing but the pixels."""
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()

@@ -1,0 +1,186 @@
+"""kill -9 at eight named points: is every acknowledged record in the archive exactly once?
+
+    python tests/monitoring/crash.py --kills 25
+
+Each round: a writer acknowledges records over a pipe, as the service sends a 200; it or the
+shipper is killed at the named point; both are started again; the archive is read and deduped.
+Only forked children touch Parquet, so that forking stays safe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from conftest import make  # noqa: E402
+
+from monitoring import archive, capture, ship  # noqa: E402
+from monitoring.capture import Spool  # noqa: E402
+from monitoring.store import Folder, open_store  # noqa: E402
+
+CAPTURE_POINTS = ("pre-append", "mid-write", "post-append", "post-fsync")
+SHIP_POINTS = ("pre-upload", "mid-upload", "post-upload", "pre-delete")
+POINTS = (*CAPTURE_POINTS, *SHIP_POINTS)
+WINDOW = archive.Window(date(2026, 11, 20), date(2026, 11, 20))
+NUM_RECORDS = 40
+
+
+@dataclass(frozen=True)
+class Round:
+    acknowledged: list[str]
+    archived: list[str]  # deduped
+    num_stored: int  # before
+    was_killed: bool
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def call_nth(function: Callable, turn: int, instead: Callable) -> Callable:
+    """Wrap a function: on its nth call, `instead(function, *arguments)` runs."""
+    calls = iter(range(1, 1_000_000))
+
+    def wrapped(*arguments, **named):
+        if next(calls) == turn:
+            return instead(lambda: function(*arguments, **named), *arguments)
+        return function(*arguments, **named)
+
+    return wrapped
+
+
+def arm(point: str, turn: int) -> None:
+    """Make this process die at a point, the nth time it comes there."""
+
+    def before(_proceed, *_):
+        die()
+
+    def after(proceed, *_):
+        proceed()
+        die()
+
+    def half_written(_proceed, descriptor, buffers):
+        data = b"".join(buffers)
+        os.write(descriptor, data[: random.Random(turn).randrange(1, len(data))])
+        die()
+
+    def half_uploaded(_proceed, store, key, data, **_):
+        path = store._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(".part-half").write_bytes(data[: len(data) // 2])
+        die()
+
+    def after_upload(proceed, *_):
+        proceed()
+        die()
+
+    patches = {
+        "pre-append": (capture.os, "writev", before),
+        "mid-write": (capture.os, "writev", half_written),
+        "post-append": (capture.os, "writev", after),
+        "post-fsync": (capture.os, "fdatasync", after),
+        "pre-upload": (Folder, "put", before),
+        "mid-upload": (Folder, "put", half_uploaded),
+        "post-upload": (Folder, "put", after_upload),
+        "pre-delete": (Path, "unlink", before),
+    }
+    owner, name, instead = patches[point]
+    setattr(owner, name, call_nth(getattr(owner, name), turn, instead))
+
+
+def in_child(work: Callable[[int], None]) -> tuple[bytes, int]:
+    """Run work in a forked process; what it wrote to its pipe, and how it ended."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            work(writing)
+        except BaseException as error:  # noqa: BLE001 - a forked child must not return
+            print(f"child failed: {error!r}", file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    return told, os.waitpid(child, 0)[1]
+
+
+def write(folder: Path, first: int, pipe: int, *, point: str | None, turn: int) -> None:
+    if point in CAPTURE_POINTS:
+        arm(point, turn)
+    spool = Spool(folder, max_segment_bytes=12_000, fsync=point == "post-fsync")
+    for number in range(first, first + NUM_RECORDS):
+        record = make(number, site=f"site {number % 2}")
+        spool.append(record)
+        os.write(pipe, f"{record.request_id}\n".encode())
+    spool.close()
+
+
+def move(spool: Path, store: Path, *, point: str | None, turn: int) -> None:
+    capture.recover(spool)
+    if point in SHIP_POINTS:
+        arm(point, turn)
+    ship.ship_once(spool, open_store(str(store)))
+
+
+def read(store: Path, pipe: int) -> None:
+    sample = archive.read_sample(
+        open_store(str(store)), WINDOW, columns=[], max_rows=10_000, min_rows_per_site=10_000
+    )
+    os.write(pipe, json.dumps([sample.num_stored, sample.rows["request_id"].tolist()]).encode())
+
+
+def run_round(point: str, seed: int) -> Round:
+    turn = random.Random(f"{point}/{seed}").randrange(1, 6 if point in SHIP_POINTS else NUM_RECORDS)
+    with tempfile.TemporaryDirectory() as scratch:
+        spool, store = Path(scratch) / "spool", Path(scratch) / "store"
+        told, first = in_child(lambda pipe: write(spool, 0, pipe, point=point, turn=turn))
+        acknowledged = told.decode().split()
+        _, second = in_child(lambda _: move(spool, store, point=point, turn=turn))
+        told, _ = in_child(lambda pipe: write(spool, NUM_RECORDS, pipe, point=None, turn=0))
+        acknowledged += told.decode().split()
+        in_child(lambda _: move(spool, store, point=None, turn=0))
+        told, _ = in_child(lambda pipe: read(store, pipe))
+        num_stored, archived = json.loads(told)
+        assert not capture.sealed_segments(spool), "something was not shipped"
+    return Round(acknowledged, archived, num_stored, was_killed=signal.SIGKILL in (first, second))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=25, help="for each point")
+    kills = parser.parse_args().kills
+    print("point        kills  acknowledged  stored  deduped  lost  twice  never acknowledged")
+    num_failed = 0
+    for point in POINTS:
+        rounds = [run_round(point, seed) for seed in range(kills)]
+        num_killed = sum(one.was_killed for one in rounds)
+        lost = sum(len(set(one.acknowledged) - set(one.archived)) for one in rounds)
+        twice = sum(len(one.archived) - len(set(one.archived)) for one in rounds)
+        extra = sum(len(set(one.archived) - set(one.acknowledged)) for one in rounds)
+        told = sum(len(one.acknowledged) for one in rounds)
+        kept = sum(len(one.archived) for one in rounds)
+        stored = sum(one.num_stored for one in rounds)
+        print(
+            f"{point:12} {num_killed:5} {told:13} {stored:7} {kept:8} {lost:5} {twice:6} {extra:19}"
+        )
+        num_failed += lost + twice + (kills - num_killed) + (extra > num_killed)
+    print("every acknowledged record is archived exactly once" if not num_failed else "FAILED")
+    return 1 if num_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from monitoring import records
+from monitoring.records import CaptureRecord, Predictions, RecordError
+
+
+def joined(record: CaptureRecord, *, with_crop: bool = True) -> bytes:
+    return b"".join(records.encode(record, with_crop=with_crop))
+
+
+def assert_same(first: CaptureRecord, second: CaptureRecord) -> None:
+    for field in fields(CaptureRecord):
+        one, two = getattr(first, field.name), getattr(second, field.name)
+        if isinstance(one, np.ndarray):
+            assert_array_equal(one, two)
+        elif isinstance(one, float) or field.name == "probs":
+            assert np.allclose(one, two, rtol=1e-6, equal_nan=True), field.name
+        else:
+            assert one == two, field.name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "site": "Würzburg Süd",
+            "index": 255,
+            "accepted": False,
+            "rejected_because": "not_a_digit",
+        },
+        {"digit": None, "probs": (), "image": None, "rejected_because": "blank", "accepted": False},
+        {"crop": None, "garbage": -math.inf},
+        {"inverted": True, "passed_through": True, "num_parts": 3, "num_dropped": 9},
+        {"crop": np.arange(12, dtype=np.uint8).reshape(3, 4)[:, ::2]},
+    ],
+)
+def test_a_record_survives_being_encoded(make_record, changes):
+    record = make_record(7, **changes)
+    assert_same(records.decode(joined(record)), record)
+
+
+def test_originals_can_be_left_out(make_record):
+    kept = records.decode(joined(make_record(), with_crop=False))
+    assert kept.crop is None
+    assert kept.image is not None
+
+
+@given(data=st.data())
+def test_any_cut_of_a_record_is_refused(make_record, data):
+    whole = joined(make_record())
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(RecordError):
+        records.decode(whole[:cut])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"site": "x" * 256},
+        {"image": np.zeros((27, 28), np.uint8)},
+        {"image": np.zeros((28, 28), np.float32)},
+        {"crop": np.zeros((4, 4, 3), np.uint8)},
+        {"probs": (1.0, 0.0)},
+    ],
+)
+def test_a_malformed_record_is_a_caller_s_bug(make_record, changes):
+    with pytest.raises(RecordError):
+        records.encode(make_record(**changes))
+
+
+def test_pixels_of_the_image_are_kept_exactly():
+    grey = np.arange(784, dtype=np.uint8).reshape(28, 28)
+    image = (grey.astype(np.float32) / 255)[None]
+    assert_array_equal(records.to_uint8(image), grey)
+
+
+def test_predictions_come_back_as_they_were_saved(tmp_path):
+    crops = [np.full((2, 3), 9, np.uint8), np.full((5, 1), 200, np.uint8)]
+    saved = Predictions(
+        model_version="4",
+        threshold=0.8,
+        garbage_threshold=1.5,
+        crops=crops,
+        images=np.ones((2, 28, 28), np.uint8),
+        probs=np.full((2, 10), 0.1, np.float32),
+        garbage=np.array([-1, -np.inf], np.float32),
+        labels=np.array([3, 4]),
+    )
+    records.write_predictions(tmp_path / "p.npz", saved)
+    loaded = records.read_predictions(tmp_path / "p.npz")
+    assert loaded.model_version == "4"
+    assert loaded.garbage_threshold == 1.5
+    for one, two in zip(loaded.crops, crops, strict=True):
+        assert_array_equal(one, two)
+    assert_array_equal(loaded.garbage, saved.garbage)
+
+
+def test_serving_can_import_capture_without_anything_heavy():
+    code = (
+        "import sys, monitoring.capture, monitoring.records;"
+        "heavy = {'pandas', 'pyarrow', 'boto3', 'evidently', 'scipy', 'duckdb', 'PIL'};"
+        "sys.exit(', '.join(heavy & {name.split('.')[0] for name in sys.modules}) or 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
