@@ -1,0 +1,284 @@
+"""The servers of the benchmark: how each is set up, started, asked and known to be ready."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from loadtest.http1 import Request, multipart
+from loadtest.process import Tree
+
+ROOT: Final = Path(__file__).parents[1]
+PEERS: Final = ROOT / "loadtest" / "peers"
+SERVER_CORE: Final = 0
+CLIENT_CORE: Final = 1
+OURS: Final = "digitline"
+FIRST_PORT: Final = 21_000
+LAST_PORT: Final = 31_000
+PORTS_EACH: Final = 5
+API_KEY: Final = "loadtest-key-0123456789abcdef0123456789abcdef"
+_QUIET: Final = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one server runs: its folder for files, its port, and its venv's programs."""
+
+    folder: Path
+    port: int
+    bin: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server under test.
+
+    `command` may first write files into the place's folder.
+    """
+
+    name: str
+    label: str
+    venv: str | None  # the peer's requirements file and venv; None is the project's own venv
+    command: Callable[[Place], list[str]]
+    path: str = "/digit"
+    form_field: str | None = None  # None: the crop is the raw body
+    ready_path: str | None = None  # None: ready when it reads its first crop
+    headers: Mapping[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    can_pause: bool = True
+    warms_up: bool = False  # compiles while it runs: loaded until its rate is flat
+
+    def request(self, png: bytes) -> Request:
+        """The request for one crop, the way this server takes it."""
+        if self.form_field is None:
+            return Request(self.path, "image/png", png, self.headers)
+        return multipart(self.path, self.form_field, [png], self.headers)
+
+
+class NotInstalled(RuntimeError):
+    """The server's packages are not there; the message says how to get them, or what failed."""
+
+
+def _bentoml(target: str) -> Callable[[Place], list[str]]:
+    def command(place: Place) -> list[str]:
+        argv = [str(place.bin / "bentoml"), "serve", target, "--host", "127.0.0.1"]
+        return [*argv, "--port", str(place.port)]
+
+    return command
+
+
+def _uvicorn(target: str) -> Callable[[Place], list[str]]:
+    def command(place: Place) -> list[str]:
+        argv = [str(place.bin / "uvicorn"), target, "--host", "127.0.0.1", "--no-access-log"]
+        return [*argv, "--port", str(place.port)]
+
+    return command
+
+
+def _python(module: str, *arguments: str) -> Callable[[Place], list[str]]:
+    def command(place: Place) -> list[str]:
+        return [str(place.bin / "python"), "-m", module, str(place.port), *arguments]
+
+    return command
+
+
+def _mlserver(place: Place) -> list[str]:
+    settings = {"host": "127.0.0.1", "http_port": place.port, "parallel_workers": 0}
+    settings |= {"grpc_port": place.port + 1, "metrics_port": place.port + 2, "debug": False}
+    model = {"name": "digits", "implementation": "loadtest.peers.ml_server.Digits"}
+    (place.folder / "settings.json").write_text(json.dumps(settings))
+    (place.folder / "model-settings.json").write_text(json.dumps(model))
+    return [str(place.bin / "mlserver"), "start", str(place.folder)]
+
+
+def _torchserve(place: Place) -> list[str]:
+    archive = [str(place.bin / "torch-model-archiver"), "--model-name", "digits", "--version", "1"]
+    archive += ["--handler", str(PEERS / "torch_serve.py"), "--export-path", str(place.folder)]
+    subprocess.run([*archive, "--force"], check=True)
+    batching = {"defaultVersion": True, "marName": "digits.mar", "minWorkers": 1, "maxWorkers": 1}
+    batching |= {"batchSize": 32, "maxBatchDelay": 1, "responseTimeout": 60}
+    addresses = ["inference", "management", "metrics"]
+    (place.folder / "config.properties").write_text(
+        "".join(
+            f"{name}_address=http://127.0.0.1:{place.port + offset}\n"
+            for offset, name in enumerate(addresses)
+        )
+        + f"model_store={place.folder}\nload_models=digits.mar\ndisable_token_authorization=true\n"
+        + f"job_queue_size=1000\nmodels={json.dumps({'digits': {'1': batching}})}\n"
+    )
+    argv = [str(place.bin / "torchserve"), "--start", "--foreground", "--disable-token-auth"]
+    return [*argv, "--ts-config", str(place.folder / "config.properties")]
+
+
+def _ours(place: Place) -> list[str]:
+    return _bentoml("service:DigitService")(place)
+
+
+SERVERS: Final = {
+    server.name: server
+    for server in [
+        Server(
+            OURS,
+            "**Digitline**",
+            None,
+            _ours,
+            path="/v1/digit",
+            ready_path="/readyz",
+        ),
+        Server(
+            "bentoml",
+            "BentoML, the documented way (`PIL.Image`)",
+            "bentoml",
+            _bentoml("loadtest.peers.bentoml_documented:Documented"),
+            form_field="image",
+        ),
+        Server(
+            "bentoml-batchable",
+            "BentoML, `batchable=True`",
+            "bentoml",
+            _bentoml("loadtest.peers.bentoml_batchable:Batchable"),
+            form_field="images",
+        ),
+        Server(
+            "fastapi-sync",
+            "FastAPI + ONNX Runtime, sync handler, upload",
+            "fastapi",
+            _uvicorn("loadtest.peers.fastapi_sync:app"),
+            form_field="image",
+        ),
+        Server(
+            "fastapi-async",
+            "FastAPI + ONNX Runtime, async handler, raw body",
+            "fastapi",
+            _uvicorn("loadtest.peers.fastapi_async:app"),
+        ),
+        Server(
+            "litserve",
+            "LitServe, no batching",
+            "litserve",
+            _python("loadtest.peers.lit", "1"),
+            form_field="request",
+        ),
+        Server(
+            "litserve-batch",
+            "LitServe, batches of 64",
+            "litserve",
+            _python("loadtest.peers.lit", "64"),
+            form_field="request",
+        ),
+        Server("mlserver", "MLServer, custom raw handler", "mlserver", _mlserver),
+        Server(
+            "torchserve",
+            "TorchServe, batches of 32",
+            "torchserve",
+            _torchserve,
+            path="/predictions/digits",
+            warms_up=True,
+        ),
+        Server(
+            "ray",
+            "Ray Serve, raw body",
+            "ray",
+            _python("loadtest.peers.ray_serve"),
+            can_pause=False,
+        ),
+    ]
+}
+
+
+def set_up(server: Server) -> Path:
+    """Make the server's venv if it is not there; the folder of its programs.
+
+    Raises:
+        NotInstalled: pip could not install the pinned requirements.
+    """
+    if server.venv is None:
+        return Path(sys.executable).parent
+    venv = ROOT / f".venv-peer-{server.venv}"
+    wanted = (PEERS / f"{server.venv}.txt").read_text()
+    stamp = venv / "installed.txt"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(venv, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        pip = [str(venv / "bin" / "pip"), "install", "--quiet", "--no-deps"]
+        finished = subprocess.run(
+            [*pip, "-r", str(PEERS / f"{server.venv}.txt")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            raise NotInstalled(f"{server.label}: {finished.stderr.strip()[-300:]}")
+        stamp.write_text(wanted)
+    return venv / "bin"
+
+
+def start(server: Server, folder: Path) -> tuple[Tree, int]:
+    """Start a server on the server core; its tree and its port. It may not be ready yet.
+
+    Args:
+        server: which.
+        folder: an empty folder for its files and its log.
+
+    Raises:
+        NotInstalled: as `set_up`.
+    """
+    programs = set_up(server)
+    folder.mkdir(parents=True, exist_ok=True)
+    place = Place(folder, free_port(), programs)
+    home = {"BENTOML_HOME": str(folder / "bentoml"), "TMPDIR": str(folder), "LOG_LOCATION": "logs"}
+    search = {"PYTHONPATH": str(ROOT), "PATH": f"{programs}:{os.environ['PATH']}"}
+    argv = server.command(place)
+    tree = Tree(
+        argv,
+        core=SERVER_CORE,
+        env=_QUIET | home | search | server.env,
+        log=folder / "server.log",
+    )
+    return tree, place.port
+
+
+def free_port() -> int:
+    """A port with a few free ones after it, below those that the kernel gives to clients."""
+    for first in range(FIRST_PORT, LAST_PORT, PORTS_EACH):
+        if all(_is_free(first + offset) for offset in range(PORTS_EACH)):
+            return first
+    raise OSError(f"no {PORTS_EACH} free ports in a row from {FIRST_PORT} to {LAST_PORT}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool], tree: Tree, *, timeout_s: float) -> float:
+    """Poll every 10 ms until the condition holds; the seconds that took.
+
+    Raises:
+        TimeoutError: it never held, or the server ended first.
+    """
+    begun = time.perf_counter()
+    while not condition():
+        waited_s = time.perf_counter() - begun
+        if not tree.is_alive() or waited_s > timeout_s:
+            state = "still runs" if tree.is_alive() else "ended"
+            raise TimeoutError(f"not ready after {waited_s:.1f} s; the server {state}")
+        time.sleep(0.01)
+    return time.perf_counter() - begun
