@@ -190,7 +190,7 @@ def add_labels(store: Store, labels: pd.DataFrame) -> str:
         raise ValueError(f"labels lack the columns {sorted(missing)}")
     if not labels["label"].isin(range(10)).all():
         wrong = labels.loc[~labels["label"].isin(range(10)), "label"].iloc[0]
-        raise ValueError(f"label {wrong!r} is not a digit from 0 to 9")
+        raise ValueError(f"label {wrong} is not a digit from 0 to 9")
     table = pa.Table.from_pandas(labels[LABEL_SCHEMA.names], LABEL_SCHEMA, preserve_index=False)
     data = encode(table)
     key = f"{LABELS}/{hashlib.sha256(data).hexdigest()[:24]}.parquet"

@@ -27,7 +27,7 @@ _COLUMNS: Final = (
     ("rejected_because", pa.string(), "low_confidence, blank or not_a_digit; null when accepted"),
     ("threshold", pa.float32(), "the accept threshold in force"),
     ("garbage", pa.float32(), "raw not-a-digit score; null when the model has none"),
-    ("probs", pa.list_(pa.float32(), 10), "one for each digit; null when blank"),
+    ("probs", pa.list_(pa.float32()), "one for each digit; null when blank"),
     ("image_png", pa.binary(), "the 28x28 image the model saw; null when blank"),
     ("crop_png", pa.binary(), "the crop as grey pixels, metadata gone; null when not kept"),
     ("inverted", pa.bool_(), "light ink on dark paper"),

@@ -7,6 +7,7 @@ PUT whose SHA-256 it checks itself. Knows nothing about what it stores.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import secrets
@@ -88,7 +89,8 @@ class Folder:
             temporary.replace(path)
             sync_folder(path.parent)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise StoreError(f"cannot write {path}: {error}") from error
 
     def get(self, key: str) -> bytes:
