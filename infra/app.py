@@ -1,0 +1,95 @@
+"""The CDK app: two environments that differ in one call each.
+
+cdk deploy 'prod/*'          deploys (docs/deploy.md)
+python -m infra synth        writes the templates without the CDK's command line
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from cdk_nag import AwsSolutionsChecks
+from constructs import Construct
+
+from infra import capacity, settings
+from infra.autoscaling import Autoscaling
+from infra.foundation import Foundation
+from infra.identity import Identity
+from infra.mlops import MlOps
+from infra.service import Service
+from infra.settings import Environment
+from infra.watch import Watch
+
+STAGING = Environment(
+    name="staging",
+    region="eu-central-1",
+    cidr="10.20.0.0/16",
+    planned_rps=settings.PLANNED_RPS / 10,
+    peak_rps=settings.PEAK_RPS / 10,
+    num_endpoint_azs=1,
+    keeps_data=False,
+    monthly_budget_usd=400,
+)
+PROD = Environment(
+    name="prod",
+    region="eu-central-1",
+    cidr="10.10.0.0/16",
+    planned_rps=settings.PLANNED_RPS,
+    peak_rps=settings.PEAK_RPS,
+    num_endpoint_azs=2,
+    keeps_data=True,
+    monthly_budget_usd=650,
+)
+ENVIRONMENTS = (STAGING, PROD)
+
+
+class Digitline(cdk.Stage):
+    """All stacks of one environment, in the order in which they stand on each other."""
+
+    def __init__(
+        self, scope: Construct, environment: Environment, measured: capacity.Measured
+    ) -> None:
+        super().__init__(scope, environment.name)
+        plan = capacity.plan(
+            planned_rps=environment.planned_rps, peak_rps=environment.peak_rps, measured=measured
+        )
+        self.foundation = Foundation(self, environment)
+        self.service = Service(self, environment, self.foundation, plan)
+        self.autoscaling = Autoscaling(self, environment, self.service, plan)
+        self.mlops = MlOps(self, environment, self.foundation, self.service)
+        self.watch = Watch(self, environment, self.foundation, self.service, self.mlops, plan)
+        self.identity = Identity(self, environment, self.foundation)
+        cdk.Tags.of(self).add("project", "digitline")
+        cdk.Tags.of(self).add("environment", environment.name)
+
+
+def build(outdir: str | None = None, *, check: bool = True) -> cdk.App:
+    """The app with every environment.
+
+    Args:
+        outdir: where templates are written; the CDK's default if None.
+        check: run cdk-nag, so that ``synth`` fails on a finding nobody acknowledged.
+    """
+    app = cdk.App(
+        outdir=outdir,
+        analytics_reporting=False,
+        context={
+            "@aws-cdk/core:defaultCrossStackReferences": "strong",
+            "@aws-cdk/core:validateAgainstDefaultRules": True,
+            "@aws-cdk/aws-iam:minimizePolicies": True,
+            "@aws-cdk/aws-ecs:arnFormatIncludesClusterName": True,
+            "@aws-cdk/core:enablePartitionLiterals": True,
+            "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True,
+            "@aws-cdk/aws-s3:createDefaultLoggingPolicy": True,
+            "@aws-cdk/aws-ec2:restrictDefaultSecurityGroup": False,
+        },
+    )
+    measured = capacity.read_measured()
+    for environment in ENVIRONMENTS:
+        Digitline(app, environment, measured)
+    if check:
+        cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    return app
+
+
+if __name__ == "__main__":
+    build().synth()

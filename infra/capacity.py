@@ -1,0 +1,110 @@
+"""How many tasks: one formula from measured requests per second to minimum, maximum and targets.
+
+    held         = measured requests per second per core * vCPUs * usable share
+    tasks(rps)   = max(AZs, ceil(rps / held * AZs / (AZs - 1)))
+    minimum      = tasks(peak) in truck hours, tasks(planned) outside them
+    maximum      = max(2 * tasks(peak), tasks(growth * peak))
+    target       = 60 * held                 requests per minute and task, for target tracking
+    burst        = 60 * held * 1.4           the same, where the one-minute step policy starts
+
+The factor AZs / (AZs - 1) keeps the load held when one availability zone is gone. No reactive
+policy can save a burst that standing tasks cannot hold (the fastest path on AWS takes ~109 s, a
+truck takes one), so the minimum holds the whole planned peak and scaling serves what was not
+planned. Knows nothing about CDK; reads ``loadtest/capacity.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra import settings
+
+CAPACITY_FILE = settings.REPOSITORY_ROOT / "loadtest" / "capacity.json"
+ASSUMED_RPS_PER_CORE = 2500.0  # only until loadtest/capacity.json is there; said in every output
+USABLE_FRAC = 0.5  # of a task: queueing at 50 % busy costs about one service time, at 80 % four
+BURST_FACTOR = 1.4  # step scaling starts at 70 % busy
+GROWTH = 10.0  # times the planned peak that autoscaling may follow without a person
+CORE_TO_VCPU = 1.0  # a Graviton vCPU is a core, as measured; re-measure on ARM before going lower
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one core was measured to do, and where the number comes from."""
+
+    rps_per_core: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Numbers of tasks and scaling targets of one environment."""
+
+    measured: Measured
+    held_rps_per_task: float  # requests per second at USABLE_FRAC busy
+    min_tasks: int  # outside truck hours
+    truck_min_tasks: int
+    max_tasks: int
+    target_per_min: int  # requests per minute and task: target tracking
+    burst_per_min: int  # requests per minute and task: step scaling starts
+    waf_limit: int  # requests per WAF window from one address
+
+    def explain(self) -> str:
+        """The plan in one line, for stack outputs and documents."""
+        return (
+            f"{self.measured.rps_per_core:.0f} req/s per core ({self.measured.source}) -> "
+            f"{self.held_rps_per_task:.0f} req/s held per task -> min {self.min_tasks}, "
+            f"truck hours {self.truck_min_tasks}, max {self.max_tasks}; "
+            f"target {self.target_per_min} and burst {self.burst_per_min} req/min per task"
+        )
+
+
+def read_measured(path: Path = CAPACITY_FILE) -> Measured:
+    """Requests per second per core as measured, or the assumption if nothing was measured yet.
+
+    Raises:
+        ValueError: the file has no positive ``requests_per_s_per_core``.
+    """
+    if not path.exists():
+        return Measured(ASSUMED_RPS_PER_CORE, "assumed, not measured")
+    content = json.loads(path.read_text())
+    rps = float(content.get("requests_per_s_per_core", 0.0))
+    if not rps > 0:
+        raise ValueError(f"{path.name}: requests_per_s_per_core is {rps}, must be above 0")
+    return Measured(rps, f"measured {content['measured']}")
+
+
+def num_tasks(rps: float, held_rps_per_task: float) -> int:
+    """Tasks that hold ``rps`` with one availability zone gone."""
+    azs = settings.NUM_AZS
+    return max(azs, math.ceil(rps / held_rps_per_task * azs / (azs - 1)))
+
+
+def plan(*, planned_rps: float, peak_rps: float, measured: Measured) -> Plan:
+    """Apply the formula in the module's docstring.
+
+    Args:
+        planned_rps: requests per second held outside truck hours.
+        peak_rps: requests per second held in truck hours, at least ``planned_rps``.
+        measured: what one core does.
+
+    Raises:
+        ValueError: the peak is below the planned rate.
+    """
+    if peak_rps < planned_rps:
+        raise ValueError(f"peak {peak_rps} req/s is below the planned {planned_rps} req/s")
+    vcpus = settings.SERVICE_TASK.vcpus
+    held = measured.rps_per_core * CORE_TO_VCPU * vcpus * USABLE_FRAC
+    truck_min = num_tasks(peak_rps, held)
+    return Plan(
+        measured=measured,
+        held_rps_per_task=held,
+        min_tasks=num_tasks(planned_rps, held),
+        truck_min_tasks=truck_min,
+        max_tasks=max(2 * truck_min, num_tasks(GROWTH * peak_rps, held)),
+        target_per_min=round(60 * held),
+        burst_per_min=round(60 * held * BURST_FACTOR),
+        waf_limit=math.ceil(settings.WAF_HEADROOM * peak_rps * settings.WAF_WINDOW_S),
+    )

@@ -1,0 +1,308 @@
+"""Network and data: what every other stack stands on and what outlives a release.
+
+A VPC whose tasks have no way to the internet, image repositories, buckets, topics and the API
+keys. Knows nothing about services or jobs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra import settings
+from infra.acknowledge import acknowledge
+from infra.settings import Environment
+
+# What isolated tasks call. S3 has a gateway endpoint, which is free; metrics travel in log lines.
+INTERFACE_ENDPOINTS = {
+    "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
+    "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
+    "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
+    "Secrets": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
+    "Sns": ec2.InterfaceVpcEndpointAwsService.SNS,
+    "Exec": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,  # operators reach MLflow by ECS Exec
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DataBucket:
+    """A bucket as other stacks refer to it: by name, so that no stack edits another's policies."""
+
+    name: str
+    key_arn: str
+
+    @property
+    def arn(self) -> str:
+        """Of the bucket itself, without objects."""
+        return f"arn:aws:s3:::{self.name}"
+
+    def url(self, prefix: str) -> str:
+        """Where a task finds its objects."""
+        return f"s3://{self.name}/{prefix}"
+
+
+class Foundation(cdk.Stack):
+    """Network and data of one environment."""
+
+    def __init__(self, scope: Construct, environment: Environment) -> None:
+        super().__init__(
+            scope,
+            "foundation",
+            stack_name=f"digitline-{environment.name}-foundation",
+            description=f"Digitline {environment.name}: network and data",
+            env=cdk.Environment(region=environment.region),
+            termination_protection=environment.keeps_data,
+        )
+        self.environment_settings = environment
+        self.key = self._key()
+        self.vpc = self._vpc()
+        self.endpoints_group = self._endpoints()
+        self.log_bucket = self._log_bucket()
+        self.training = self._bucket("training")
+        self.captures = self._bucket("captures", expire_days=settings.CAPTURE_DAYS)
+        self.reports = self._bucket("reports", expire_days=settings.REPORT_DAYS)
+        self.artifacts = self._bucket("artifacts")
+        self.service_images = self._repository("service")
+        self.jobs_images = self._repository("jobs")
+        self.mlflow_images = self._repository("mlflow")
+        self.alerts = self._topic("Alerts", "something needs a person")
+        self.notices = self._topic("Notices", "a job or a release ended well")
+        self.api_keys = self._api_keys()
+        for name, bucket in (
+            ("TrainingBucket", self.training),
+            ("CapturesBucket", self.captures),
+            ("ReportsBucket", self.reports),
+        ):
+            cdk.CfnOutput(self, name, value=bucket.name)
+        for name, topic in (("AlertsTopic", self.alerts), ("NoticesTopic", self.notices)):
+            cdk.CfnOutput(self, name, value=topic.topic_arn)
+        cdk.CfnOutput(self, "ApiKeysSecret", value=self.api_keys.secret_arn)
+
+    def log_group(self, scope: Construct, name: str) -> logs.LogGroup:
+        """An encrypted log group that forgets after ``LOG_DAYS``; ``scope`` owns it."""
+        return logs.LogGroup(
+            scope,
+            name,
+            encryption_key=self.key,
+            retention=logs.RetentionDays.THREE_MONTHS,
+            removal_policy=self._removal_policy,
+        )
+
+    @property
+    def _removal_policy(self) -> cdk.RemovalPolicy:
+        keeps = self.environment_settings.keeps_data
+        return cdk.RemovalPolicy.RETAIN if keeps else cdk.RemovalPolicy.DESTROY
+
+    def _key(self) -> kms.Key:
+        key = kms.Key(
+            self,
+            "Key",
+            description=f"Digitline {self.environment_settings.name} data at rest",
+            enable_key_rotation=True,
+            removal_policy=self._removal_policy,
+        )
+        # services that write to our encrypted topics; who may write is in the topics' policies
+        for service in ("cloudwatch", "budgets", "events"):
+            key.grant(
+                iam.ServicePrincipal(f"{service}.amazonaws.com"),
+                "kms:Decrypt",
+                "kms:GenerateDataKey*",
+            )
+        key.grant_encrypt_decrypt(
+            iam.ServicePrincipal(
+                f"logs.{self.region}.amazonaws.com",
+                conditions={
+                    "ArnLike": {
+                        "kms:EncryptionContext:aws:logs:arn": self.format_arn(
+                            service="logs", resource="*"
+                        )
+                    }
+                },
+            )
+        )
+        acknowledge(
+            key,
+            "CKV_AWS_33",
+            "the wildcard principal is the account's own root: CloudFormation's default key policy",
+        )
+        return key
+
+    def _vpc(self) -> ec2.Vpc:
+        vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr(self.environment_settings.cidr),
+            availability_zones=[
+                cdk.Fn.select(i, cdk.Fn.get_azs(self.region)) for i in range(settings.NUM_AZS)
+            ],
+            nat_gateways=0,
+            subnet_configuration=[
+                ec2.SubnetConfiguration(
+                    name="public",
+                    subnet_type=ec2.SubnetType.PUBLIC,
+                    cidr_mask=24,
+                    map_public_ip_on_launch=False,
+                ),
+                ec2.SubnetConfiguration(
+                    name="tasks", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20
+                ),
+            ],
+            gateway_endpoints={
+                "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)
+            },
+        )
+        vpc.add_flow_log(
+            "Rejected",
+            destination=ec2.FlowLogDestination.to_cloud_watch_logs(
+                self.log_group(self, "FlowLogs")
+            ),
+            traffic_type=ec2.FlowLogTrafficType.REJECT,
+        )
+        return vpc
+
+    def _endpoints(self) -> ec2.SecurityGroup:
+        """Interface endpoints behind one group that takes HTTPS from the VPC."""
+        group = ec2.SecurityGroup(
+            self,
+            "EndpointsGroup",
+            vpc=self.vpc,
+            description="HTTPS from the VPC to AWS service endpoints",
+            allow_all_outbound=False,
+        )
+        group.add_ingress_rule(
+            ec2.Peer.ipv4(self.environment_settings.cidr),
+            ec2.Port.tcp(settings.HTTPS_PORT),
+            "tasks",
+        )
+        subnets = self.vpc.isolated_subnets[: self.environment_settings.num_endpoint_azs]
+        for name, service in INTERFACE_ENDPOINTS.items():
+            self.vpc.add_interface_endpoint(
+                name,
+                service=service,
+                subnets=ec2.SubnetSelection(subnets=subnets),
+                security_groups=[group],
+                open=False,
+            )
+        return group
+
+    def _log_bucket(self) -> s3.Bucket:
+        bucket = s3.Bucket(
+            self,
+            "AccessLogs",
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            encryption=s3.BucketEncryption.S3_MANAGED,  # ALB access logs accept no other
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=True,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    expiration=cdk.Duration.days(settings.ACCESS_LOG_DAYS),
+                    noncurrent_version_expiration=cdk.Duration.days(1),
+                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+                )
+            ],
+            removal_policy=self._removal_policy,
+        )
+        reason = "it receives the access logs: logging it into itself would never end"
+        acknowledge(bucket, "AwsSolutions-S1", reason)
+        acknowledge(bucket, "CKV_AWS_18", reason)
+        return bucket
+
+    def _bucket(self, name: str, expire_days: int | None = None) -> DataBucket:
+        bucket = DataBucket(
+            name=f"digitline-{self.environment_settings.name}-{name}-{cdk.Aws.ACCOUNT_ID}",
+            key_arn=self.key.key_arn,
+        )
+        s3.Bucket(
+            self,
+            name.capitalize(),
+            bucket_name=bucket.name,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=self.key,
+            bucket_key_enabled=True,  # one KMS call for many objects
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            versioned=True,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            server_access_logs_bucket=self.log_bucket,
+            server_access_logs_prefix=f"s3/{name}/",
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    expiration=None if expire_days is None else cdk.Duration.days(expire_days),
+                    noncurrent_version_expiration=cdk.Duration.days(settings.NONCURRENT_DAYS),
+                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+                )
+            ],
+            removal_policy=self._removal_policy,
+        )
+        return bucket
+
+    def _repository(self, name: str) -> ecr.Repository:
+        return ecr.Repository(
+            self,
+            f"{name.capitalize()}Images",
+            repository_name=f"digitline-{self.environment_settings.name}/{name}",
+            image_tag_mutability=ecr.TagMutability.IMMUTABLE,
+            image_scan_on_push=True,
+            encryption=ecr.RepositoryEncryption.KMS,
+            encryption_key=self.key,
+            lifecycle_rules=[ecr.LifecycleRule(max_image_count=settings.NUM_IMAGES_KEPT)],
+            removal_policy=self._removal_policy,
+            empty_on_delete=not self.environment_settings.keeps_data,
+        )
+
+    def _topic(self, name: str, meaning: str) -> sns.Topic:
+        topic = sns.Topic(
+            self,
+            name,
+            topic_name=f"digitline-{self.environment_settings.name}-{name.lower()}",
+            display_name=f"Digitline {self.environment_settings.name}: {meaning}",
+            master_key=self.key,
+            enforce_ssl=True,
+        )
+        email = ssm.StringParameter.value_for_string_parameter(
+            self, self.environment_settings.parameter("alert-email")
+        )
+        topic.add_subscription(subscriptions.EmailSubscription(email))
+        ours = {"StringEquals": {"aws:SourceAccount": self.account}}
+        for service in ("cloudwatch", "budgets", "events"):
+            topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
+                    actions=["sns:Publish"],
+                    resources=[topic.topic_arn],
+                    conditions=None if service == "events" else ours,  # rules send no source
+                )
+            )
+        return topic
+
+    def _api_keys(self) -> secretsmanager.Secret:
+        secret = secretsmanager.Secret(
+            self,
+            "ApiKeys",
+            secret_name=f"digitline/{self.environment_settings.name}/api-keys",
+            description="JSON of the scanners' API keys (hashed), read by the service at start",
+            encryption_key=self.key,
+            removal_policy=self._removal_policy,
+        )
+        acknowledge(
+            secret,
+            "AwsSolutions-SMG4",
+            "keys are handed to scanner vendors: they are rotated by a person, key by key, "
+            "two valid at a time (docs/deploy.md)",
+        )
+        return secret

@@ -1,0 +1,71 @@
+"""Permissions, spelled out: exact actions on named prefixes.
+
+CDK's own grants add wildcards (``s3:GetObject*``, ``kms:ReEncrypt*``) and, across stacks, edit the
+other stack's policies. These add exactly what is written here, to the role that asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+
+from infra.acknowledge import acknowledge
+from infra.foundation import DataBucket
+
+READ = ("s3:GetObject",)
+WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
+DELETE = ("s3:DeleteObject",)
+
+
+def objects(
+    role: iam.IRole, bucket: DataBucket, prefix: str, actions: Sequence[str], reason: str
+) -> None:
+    """Let ``role`` do ``actions`` on the objects below ``prefix``, and list there if it reads.
+
+    Args:
+        role: a task's role.
+        bucket: one of foundation's.
+        prefix: without a slash at its end.
+        actions: READ, WRITE, DELETE or a sum of them.
+        reason: what the role does there.
+    """
+    below = f"{bucket.arn}/{prefix}/*"
+    _allow(role, actions, [below])
+    if set(READ) & set(actions):
+        _allow(
+            role,
+            ["s3:ListBucket"],
+            [bucket.arn],
+            {"StringLike": {"s3:prefix": [prefix, f"{prefix}/*"]}},
+        )
+    _allow(role, ["s3:GetBucketLocation"], [bucket.arn])
+    key_use(role, bucket.key_arn)
+    acknowledge(role, f"AwsSolutions-IAM5[Resource::{_printed(below)}]", reason)
+
+
+def key_use(role: iam.IRole, key_arn: str) -> None:
+    """What reading from and writing to a service encrypted with the key needs."""
+    _allow(role, ["kms:Decrypt", "kms:GenerateDataKey"], [key_arn])
+
+
+def nothing_to_name(role: iam.IRole, reason: str) -> None:
+    """Accept ``Resource: *`` for actions that know no resource, with the reason."""
+    acknowledge(role, "AwsSolutions-IAM5[Resource::*]", reason)
+
+
+def _allow(
+    role: iam.IRole,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    conditions: dict[str, dict[str, list[str]]] | None = None,
+) -> None:
+    role.add_to_principal_policy(
+        iam.PolicyStatement(actions=list(actions), resources=list(resources), conditions=conditions)
+    )
+
+
+def _printed(arn: str) -> str:
+    """An ARN as cdk-nag prints it: the account is not known yet."""
+    return arn.replace(cdk.Aws.ACCOUNT_ID, "<AWS::AccountId>")

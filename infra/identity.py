@@ -1,0 +1,83 @@
+"""Who may deploy: GitHub Actions, by a token that lives minutes. No access key exists anywhere."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra import grants
+from infra.foundation import Foundation
+from infra.settings import Environment
+
+_ISSUER = "token.actions.githubusercontent.com"
+
+
+class Identity(cdk.Stack):
+    """GitHub as identity provider, and the one role its deployment job may take."""
+
+    def __init__(self, scope: Construct, environment: Environment, foundation: Foundation) -> None:
+        super().__init__(
+            scope,
+            "identity",
+            stack_name=f"digitline-{environment.name}-identity",
+            description=f"Digitline {environment.name}: how CI deploys",
+            env=cdk.Environment(region=environment.region),
+        )
+        provider = iam.CfnOIDCProvider(
+            self, "GitHub", url=f"https://{_ISSUER}", client_id_list=["sts.amazonaws.com"]
+        )
+        repository = ssm.StringParameter.value_for_string_parameter(
+            self, environment.parameter("github-repository")
+        )
+        role = iam.Role(
+            self,
+            "Deployer",
+            role_name=f"digitline-{environment.name}-deployer",
+            description="GitHub Actions: push images, deploy by the CDK's own roles",
+            max_session_duration=cdk.Duration.hours(1),
+            assumed_by=iam.WebIdentityPrincipal(
+                provider.attr_arn,
+                conditions={
+                    "StringEquals": {
+                        f"{_ISSUER}:aud": "sts.amazonaws.com",
+                        # GitHub's environment asks its reviewers before it hands out the token
+                        f"{_ISSUER}:sub": f"repo:{repository}:environment:{environment.name}",
+                    }
+                },
+            ),
+        )
+        for images in (foundation.service_images, foundation.jobs_images, foundation.mlflow_images):
+            images.grant_pull_push(role)
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="DeployByCdk",
+                actions=["sts:AssumeRole"],
+                resources=[
+                    self.format_arn(
+                        service="iam",
+                        region="",
+                        resource="role",
+                        resource_name=f"cdk-hnb659fds-{part}-role-{self.account}-{self.region}",
+                    )
+                    for part in ("deploy", "file-publishing", "lookup")
+                ],
+            )
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="NameImages",
+                actions=["ssm:GetParameter", "ssm:PutParameter"],
+                resources=[
+                    self.format_arn(
+                        service="ssm",
+                        resource="parameter",
+                        resource_name=environment.parameter(f"{image}-image-tag")[1:],
+                    )
+                    for image in ("service", "jobs", "mlflow")
+                ],
+            )
+        )
+        grants.nothing_to_name(role, "ecr:GetAuthorizationToken knows no resource")
+        cdk.CfnOutput(self, "DeployerRole", value=role.role_arn)

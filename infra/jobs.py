@@ -1,0 +1,228 @@
+"""A command that runs on a schedule in a Fargate task of its own, and always tells how it ended.
+
+EventBridge Scheduler -> Step Functions -> ECS RunTask (waits for the exit code)
+    |                        |-- retried, then: failure notice
+    |                        `-- success notice
+    `-- never started: dead letters, which raise an alarm
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as targets
+from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_stepfunctions as sfn
+from aws_cdk import aws_stepfunctions_tasks as tasks
+from constructs import Construct
+
+from infra import grants, settings
+from infra.acknowledge import acknowledge
+from infra.foundation import Foundation
+from infra.settings import TaskSize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What runs, when, and how large."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    secrets: Mapping[str, ecs.Secret]
+    size: TaskSize
+    timeout_min: int
+    cron: str
+
+
+class ScheduledJob(Construct):
+    """The task, the state machine around it and its schedule."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        job: Job,
+        *,
+        foundation: Foundation,
+        image: ecs.ContainerImage,
+        cluster: ecs.Cluster,
+        group: ec2.SecurityGroup,
+        dead_letters: sqs.Queue,
+    ) -> None:
+        super().__init__(scope, job.name)
+        self.job = job
+        self._foundation = foundation
+        self.task = self._task_definition(image)
+        self.machine = self._state_machine(cluster, group)
+        self._schedule(dead_letters)
+
+    def _task_definition(self, image: ecs.ContainerImage) -> ecs.FargateTaskDefinition:
+        stack = cdk.Stack.of(self)
+        task = ecs.FargateTaskDefinition(
+            self,
+            "Task",
+            family=f"{stack.stack_name}-{self.job.name.lower()}",
+            cpu=self.job.size.cpu_units,
+            memory_limit_mib=self.job.size.memory_mib,
+            runtime_platform=ecs.RuntimePlatform(
+                cpu_architecture=ecs.CpuArchitecture.ARM64,
+                operating_system_family=ecs.OperatingSystemFamily.LINUX,
+            ),
+        )
+        task.add_volume(name="tmp")
+        linux = ecs.LinuxParameters(self, "Linux", init_process_enabled=True)
+        linux.drop_capabilities(ecs.Capability.ALL)
+        container = task.add_container(
+            "job",
+            image=image,
+            command=list(self.job.command),
+            environment={**self.job.environment, "AWS_DEFAULT_REGION": stack.region},
+            secrets=self.job.secrets,
+            user=settings.CONTAINER_USER,
+            readonly_root_filesystem=True,
+            linux_parameters=linux,
+            working_directory="/tmp",  # noqa: S108  # the only writable place
+            stop_timeout=cdk.Duration.seconds(settings.STOP_TIMEOUT_S),
+            logging=ecs.LogDriver.aws_logs(
+                stream_prefix=self.job.name.lower(),
+                log_group=self._foundation.log_group(self, "Logs"),
+            ),
+        )
+        container.add_mount_points(
+            ecs.MountPoint(source_volume="tmp", container_path="/tmp", read_only=False)  # noqa: S108
+        )
+        grants.nothing_to_name(
+            task.obtain_execution_role(), "ecr:GetAuthorizationToken knows no resource"
+        )
+        acknowledge(
+            task, "AwsSolutions-ECS2", "no secret among them: those come from Secrets Manager"
+        )
+        return task
+
+    def _state_machine(self, cluster: ecs.Cluster, group: ec2.SecurityGroup) -> sfn.StateMachine:
+        failed = self._notice("Failed", "failed").next(sfn.Fail(self, "Failure"))
+        succeeded = self._notice("Succeeded", "succeeded").next(sfn.Succeed(self, "Success"))
+        run = self._run(cluster, group)
+        run.add_catch(failed, errors=["States.ALL"], result_path="$.error")
+        machine = sfn.StateMachine(
+            self,
+            "Machine",
+            state_machine_name=f"{cdk.Stack.of(self).stack_name}-{self.job.name.lower()}",
+            definition_body=sfn.DefinitionBody.from_chainable(run.next(succeeded)),
+            timeout=cdk.Duration.minutes((settings.JOB_ATTEMPTS + 1) * self.job.timeout_min + 30),
+            tracing_enabled=True,
+            logs=sfn.LogOptions(
+                destination=self._foundation.log_group(self, "MachineLogs"),
+                level=sfn.LogLevel.ALL,
+            ),
+        )
+        self._may_run(machine.role, cluster)
+        return machine
+
+    def _run(self, cluster: ecs.Cluster, group: ec2.SecurityGroup) -> sfn.CustomState:
+        """Run the task, wait for its exit code, and try again if it is not 0."""
+        run = sfn.CustomState(
+            self,
+            "Run",
+            state_json={
+                "Type": "Task",
+                "Resource": "arn:aws:states:::ecs:runTask.sync",
+                "TimeoutSeconds": 60 * self.job.timeout_min,
+                "ResultPath": "$.task",
+                "Parameters": {
+                    "Cluster": cluster.cluster_arn,
+                    "TaskDefinition": self.task.task_definition_arn,
+                    "LaunchType": "FARGATE",
+                    "PropagateTags": "TASK_DEFINITION",
+                    "NetworkConfiguration": {
+                        "AwsvpcConfiguration": {
+                            "AssignPublicIp": "DISABLED",
+                            "SecurityGroups": [group.security_group_id],
+                            "Subnets": [s.subnet_id for s in cluster.vpc.isolated_subnets],
+                        }
+                    },
+                },
+            },
+        )
+        run.add_retry(
+            max_attempts=settings.JOB_ATTEMPTS,
+            interval=cdk.Duration.minutes(2),
+            backoff_rate=3,
+        )
+        return run
+
+    def _may_run(self, role: iam.IRole, cluster: ecs.Cluster) -> None:
+        """What ``runTask.sync`` needs, and no more."""
+        stack = cdk.Stack.of(self)
+        rule = stack.format_arn(
+            service="events",
+            resource="rule",
+            resource_name="StepFunctionsGetEventsForECSTaskRule",
+        )
+        in_cluster = {"ArnEquals": {"ecs:cluster": cluster.cluster_arn}}
+        roles = [self.task.task_role.role_arn, self.task.obtain_execution_role().role_arn]
+        for actions, resources, conditions in (
+            (["ecs:RunTask"], [self.task.task_definition_arn], in_cluster),
+            (["ecs:StopTask", "ecs:DescribeTasks"], ["*"], in_cluster),
+            (["events:PutTargets", "events:PutRule", "events:DescribeRule"], [rule], None),
+            (
+                ["iam:PassRole"],
+                roles,
+                {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+            ),
+        ):
+            role.add_to_principal_policy(
+                iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions)
+            )
+        grants.key_use(role, self._foundation.key.key_arn)
+        reason = (
+            "tasks get their ids when they start (the cluster is a condition); X-Ray and log "
+            "delivery know no resources"
+        )
+        grants.nothing_to_name(role, reason)
+        acknowledge(role.node.find_child("DefaultPolicy"), "CKV_AWS_111", reason)
+
+    def _notice(self, ending: str, verb: str) -> tasks.SnsPublish:
+        """One typed message, whatever happened: readable by a person and by a program."""
+        topic = self._foundation.notices if verb == "succeeded" else self._foundation.alerts
+        detail = {} if verb == "succeeded" else {"error": sfn.JsonPath.object_at("$.error")}
+        return tasks.SnsPublish(
+            self,
+            f"Notice{ending}",
+            topic=topic,
+            subject=f"Digitline: {self.job.name.lower()} {verb}",
+            message=sfn.TaskInput.from_object(
+                {
+                    "job": self.job.name.lower(),
+                    "result": verb,
+                    "execution": sfn.JsonPath.string_at("$$.Execution.Name"),
+                    "started": sfn.JsonPath.string_at("$$.Execution.StartTime"),
+                    **detail,
+                }
+            ),
+            result_path=sfn.JsonPath.DISCARD,
+        )
+
+    def _schedule(self, dead_letters: sqs.Queue) -> None:
+        scheduler.Schedule(
+            self,
+            "Schedule",
+            schedule_name=f"{cdk.Stack.of(self).stack_name}-{self.job.name.lower()}",
+            description=" ".join(self.job.command),
+            schedule=scheduler.ScheduleExpression.expression(
+                self.job.cron, cdk.TimeZone.of(settings.JOB_TIMEZONE)
+            ),
+            key=self._foundation.key,
+            target=targets.StepFunctionsStartExecution(
+                self.machine,
+                dead_letter_queue=dead_letters,
+                retry_attempts=settings.SCHEDULE_RETRIES,
+                max_event_age=cdk.Duration.hours(settings.SCHEDULE_MAX_AGE_H),
+            ),
+        )

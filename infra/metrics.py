@@ -1,0 +1,124 @@
+"""The CloudWatch metrics that alarms, scaling and the dashboard share, and links to the runbook.
+
+``ours`` metrics reach CloudWatch as embedded-metric-format log lines from the service and the jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra import settings
+from infra.settings import Environment
+
+OUR_SERVICE = "digitline"  # the dimension ``Service`` of every metric we write
+RUNBOOK_FILE = "docs/deploy.md"
+
+
+def ours(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
+    """A metric that Digitline itself writes."""
+    return cloudwatch.Metric(
+        namespace=settings.METRICS_NAMESPACE,
+        metric_name=name,
+        dimensions_map={"Service": OUR_SERVICE},
+        statistic=statistic,
+        period=period,
+    )
+
+
+def runbook(scope: Construct, environment: Environment, anchor: str, what: str) -> str:
+    """An alarm's description: what is wrong, and a link to what to do about it."""
+    repository = ssm.StringParameter.value_for_string_parameter(
+        scope, environment.parameter("github-repository")
+    )
+    return (
+        f"{what}. Runbook: https://github.com/{repository}/blob/main/{RUNBOOK_FILE}#alarm-{anchor}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficMetrics:
+    """What the load balancer sees, summed over both target groups where it is told apart."""
+
+    alb: elbv2.ApplicationLoadBalancer
+    groups: Sequence[elbv2.ApplicationTargetGroup]
+
+    def requests(self, period: cdk.Duration) -> cloudwatch.Metric:
+        """Requests in the period."""
+        return self.alb.metrics.request_count(period=period, statistic="Sum")
+
+    def latency_s(self, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
+        """Seconds from request to answer as the load balancer sees it."""
+        return self.alb.metrics.target_response_time(period=period, statistic=statistic)
+
+    def p99_ms(self, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """99th percentile in milliseconds, 0 in a minute with hardly a request."""
+        return cloudwatch.MathExpression(
+            expression=f"IF(n > {settings.ALARM_MIN_REQUESTS}, 1000 * p99, 0)",
+            using_metrics={"n": self.requests(period), "p99": self.latency_s("p99", period)},
+            label="p99 (ms)",
+            period=period,
+        )
+
+    def error_frac(self, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """Share of 5xx answers, from the tasks or from the load balancer itself."""
+        return cloudwatch.MathExpression(
+            expression=(
+                f"IF(n > {settings.ALARM_MIN_REQUESTS}, (FILL(target, 0) + FILL(elb, 0)) / n, 0)"
+            ),
+            using_metrics={
+                "n": self.requests(period),
+                "target": self.alb.metrics.http_code_target(
+                    elbv2.HttpCodeTarget.TARGET_5XX_COUNT, period=period, statistic="Sum"
+                ),
+                "elb": self.alb.metrics.http_code_elb(
+                    elbv2.HttpCodeElb.ELB_5XX_COUNT, period=period, statistic="Sum"
+                ),
+            },
+            label="5xx share",
+            period=period,
+        )
+
+    def unhealthy_hosts(self, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """Tasks that fail their health check, in both target groups."""
+        blue, green = self.groups
+        return cloudwatch.MathExpression(
+            expression="FILL(blue, 0) + FILL(green, 0)",
+            using_metrics={
+                "blue": blue.metrics.unhealthy_host_count(period=period, statistic="Maximum"),
+                "green": green.metrics.unhealthy_host_count(period=period, statistic="Maximum"),
+            },
+            label="unhealthy tasks",
+            period=period,
+        )
+
+    def reject_frac(self, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """Share of crops that the model refused to read."""
+        enough = f"accepted + rejected > {settings.ALARM_MIN_REQUESTS}"
+        return cloudwatch.MathExpression(
+            expression=f"IF({enough}, rejected / (accepted + rejected), 0)",
+            using_metrics={
+                "accepted": ours("Accepted", "Sum", period),
+                "rejected": ours("Rejected", "Sum", period),
+            },
+            label="reject share",
+            period=period,
+        )
+
+    def shed_frac(self, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """Share of requests refused at the door because the queue was full."""
+        return cloudwatch.MathExpression(
+            expression=f"IF(asked > {settings.ALARM_MIN_REQUESTS}, FILL(shed, 0) / asked, 0)",
+            using_metrics={
+                "asked": ours("Requests", "Sum", period),
+                "shed": ours("Shed", "Sum", period),
+            },
+            label="shed share",
+            period=period,
+        )

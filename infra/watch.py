@@ -1,0 +1,310 @@
+"""What people look at and what wakes them: the dashboard, the alarms and the budget.
+
+The alarms that also undo a release are in ``service.py``. Every alarm says what is wrong and links
+to its paragraph in ``docs/deploy.md``.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as event_targets
+from constructs import Construct
+
+from infra import capacity, settings
+from infra.foundation import Foundation
+from infra.metrics import ours, runbook
+from infra.mlops import MlOps
+from infra.service import Service
+from infra.settings import Environment
+
+_GREATER = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
+_LESS = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
+_MISSING_IS_BAD = cloudwatch.TreatMissingData.BREACHING
+_MISSING_IS_FINE = cloudwatch.TreatMissingData.NOT_BREACHING
+_MINUTE = cdk.Duration.minutes(1)
+
+
+class Watch(cdk.Stack):
+    """Dashboard, alarms and budget of one environment."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        environment: Environment,
+        foundation: Foundation,
+        service: Service,
+        mlops: MlOps,
+        plan: capacity.Plan,
+    ) -> None:
+        super().__init__(
+            scope,
+            "watch",
+            stack_name=f"digitline-{environment.name}-watch",
+            description=f"Digitline {environment.name}: dashboard, alarms, budget",
+            env=cdk.Environment(region=environment.region),
+        )
+        self.environment_settings = environment
+        self.foundation = foundation
+        self.service = service
+        self.mlops = mlops
+        self.plan = plan
+        self._service_alarms()
+        self._job_alarms()
+        self._failed_deployments()
+        self._budget()
+        self._dashboard()
+
+    # --- alarms ---------------------------------------------------------------------------------
+    def _service_alarms(self) -> None:
+        self._alarm(
+            "shed",
+            "Requests are refused at the door: demand is above what the tasks can queue",
+            self.service.traffic.shed_frac(_MINUTE),
+            settings.ALARM_SHED_FRAC,
+            periods=3,
+        )
+        self._alarm(
+            "at-maximum",
+            "Autoscaling is at its maximum: more demand will be refused",
+            self._insight("DesiredTaskCount", _MINUTE),
+            self.plan.max_tasks - 0.5,
+            periods=5,
+        )
+        self._alarm(
+            "stuck-deployment",
+            f"A release is neither done nor undone after {settings.STUCK_DEPLOYMENT_MIN} minutes",
+            self._insight("DeploymentCount", cdk.Duration.minutes(5), statistic="Minimum"),
+            1,
+            periods=settings.STUCK_DEPLOYMENT_MIN // 5,
+        )
+        self._alarm(
+            "capture",
+            "Captures are not leaving the tasks: the spool fills, and a full one answers 503",
+            ours("CaptureBacklogBytes", "Maximum", _MINUTE),
+            settings.ALARM_BACKLOG_BYTES,
+            periods=5,
+        )
+
+    def _job_alarms(self) -> None:
+        six_hours = cdk.Duration.hours(6)
+        self._alarm(
+            "drift-silent",
+            f"No drift report in {settings.DRIFT_SILENCE_H} hours",
+            ours("DriftReportCompleted", "Sum", six_hours),
+            1,
+            periods=settings.DRIFT_SILENCE_H // 6,
+            comparison=_LESS,
+            missing=_MISSING_IS_BAD,  # a job that never ran writes nothing at all
+        )
+        self._alarm(
+            "drift",
+            "The drift report says: act",
+            ours("DriftSeverity", "Maximum", six_hours),
+            1,
+            periods=1,
+        )
+        self._alarm(
+            "retrain",
+            "A retraining run failed",
+            ours("RetrainFailed", "Sum", six_hours),
+            0,
+            periods=1,
+        )
+        self._alarm(
+            "dead-letters",
+            "A scheduled job or a release never started",
+            self.mlops.dead_letters.metric_approximate_number_of_messages_visible(
+                period=cdk.Duration.minutes(5), statistic="Maximum"
+            ),
+            0,
+            periods=1,
+        )
+        self._alarm(
+            "database-space",
+            "MLflow's database has less than a tenth of its disk left",
+            self.mlops.database.metric_free_storage_space(
+                period=cdk.Duration.minutes(5), statistic="Minimum"
+            ),
+            settings.DATABASE_GIB * 2**30 / 10,
+            periods=3,
+            comparison=_LESS,
+            missing=_MISSING_IS_BAD,
+        )
+
+    def _insight(
+        self, name: str, period: cdk.Duration, statistic: str = "Average"
+    ) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="ECS/ContainerInsights",
+            metric_name=name,
+            dimensions_map={
+                "ClusterName": self.service.cluster.cluster_name,
+                "ServiceName": self.service.service.service_name,
+            },
+            statistic=statistic,
+            period=period,
+        )
+
+    def _alarm(
+        self,
+        name: str,
+        what: str,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        *,
+        periods: int,
+        comparison: cloudwatch.ComparisonOperator = _GREATER,
+        missing: cloudwatch.TreatMissingData = _MISSING_IS_FINE,
+    ) -> None:
+        alarm = cloudwatch.Alarm(
+            self,
+            f"Alarm-{name}",
+            alarm_name=f"digitline-{self.environment_settings.name}-{name}",
+            alarm_description=runbook(self, self.environment_settings, name, what),
+            metric=metric,
+            threshold=threshold,
+            comparison_operator=comparison,
+            evaluation_periods=periods,
+            treat_missing_data=missing,
+        )
+        action = actions.SnsAction(self.foundation.alerts)
+        alarm.add_alarm_action(action)
+        alarm.add_ok_action(action)
+
+    def _failed_deployments(self) -> None:
+        """ECS's own word that a release was undone."""
+        events.Rule(
+            self,
+            "DeploymentFailed",
+            description="A release of the service failed or was rolled back",
+            event_pattern=events.EventPattern(
+                source=["aws.ecs"],
+                detail_type=["ECS Deployment State Change"],
+                detail={"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
+                resources=[self.service.service.service_arn],
+            ),
+            targets=[event_targets.SnsTopic(self.foundation.alerts)],
+        )
+
+    def _budget(self) -> None:
+        def notify(
+            kind: str, percent: float
+        ) -> budgets.CfnBudget.NotificationWithSubscribersProperty:
+            return budgets.CfnBudget.NotificationWithSubscribersProperty(
+                notification=budgets.CfnBudget.NotificationProperty(
+                    comparison_operator="GREATER_THAN",
+                    notification_type=kind,
+                    threshold=percent,
+                    threshold_type="PERCENTAGE",
+                ),
+                subscribers=[
+                    budgets.CfnBudget.SubscriberProperty(
+                        address=self.foundation.alerts.topic_arn, subscription_type="SNS"
+                    )
+                ],
+            )
+
+        budgets.CfnBudget(
+            self,
+            "Budget",
+            budget=budgets.CfnBudget.BudgetDataProperty(
+                budget_name=f"digitline-{self.environment_settings.name}",
+                budget_type="COST",
+                time_unit="MONTHLY",
+                budget_limit=budgets.CfnBudget.SpendProperty(
+                    amount=self.environment_settings.monthly_budget_usd, unit="USD"
+                ),
+            ),
+            notifications_with_subscribers=[notify("ACTUAL", 80), notify("FORECASTED", 100)],
+        )
+
+    # --- dashboard ------------------------------------------------------------------------------
+    def _dashboard(self) -> None:
+        dashboard = cloudwatch.Dashboard(
+            self, "Dashboard", dashboard_name=f"digitline-{self.environment_settings.name}"
+        )
+        traffic = self.service.traffic
+        dashboard.add_widgets(
+            _graph("Traffic (requests a minute)", [traffic.requests(_MINUTE)]),
+            _graph(
+                "Answer time (s)",
+                [traffic.latency_s(statistic, _MINUTE) for statistic in ("p50", "p95", "p99")],
+                line=cloudwatch.HorizontalAnnotation(
+                    value=settings.P99_MS / 1000, label="p99 objective"
+                ),
+            ),
+            _graph(
+                "Errors and shed load (share)",
+                [traffic.error_frac(_MINUTE), traffic.shed_frac(_MINUTE)],
+            ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Tasks",
+                [
+                    self._insight("RunningTaskCount", _MINUTE),
+                    self._insight("DesiredTaskCount", _MINUTE),
+                ],
+                line=cloudwatch.HorizontalAnnotation(value=self.plan.max_tasks, label="maximum"),
+            ),
+            _graph(
+                "Saturation (% CPU, % memory)",
+                [
+                    self.service.service.metric_cpu_utilization(period=_MINUTE),
+                    self.service.service.metric_memory_utilization(period=_MINUTE),
+                ],
+                line=cloudwatch.HorizontalAnnotation(
+                    value=settings.CPU_TARGET_PERCENT, label="scaling target"
+                ),
+            ),
+            _graph("Unhealthy tasks", [traffic.unhealthy_hosts(_MINUTE)]),
+        )
+        day = cdk.Duration.days(1)
+        dashboard.add_widgets(
+            _graph(
+                "Rejects (share of crops)",
+                [traffic.reject_frac(cdk.Duration.minutes(5))],
+                line=cloudwatch.HorizontalAnnotation(
+                    value=settings.ALARM_REJECT_FRAC, label="alarm"
+                ),
+            ),
+            _graph(
+                "Drift severity (0 calm, 1 watch, 2 act)",
+                [ours("DriftSeverity", "Maximum", day)],
+            ),
+            _graph(
+                "Cost this month (USD; billing lives in us-east-1)",
+                [
+                    cloudwatch.Metric(
+                        namespace="AWS/Billing",
+                        metric_name="EstimatedCharges",
+                        dimensions_map={"Currency": "USD"},
+                        statistic="Maximum",
+                        period=cdk.Duration.hours(6),
+                        region="us-east-1",
+                    )
+                ],
+                line=cloudwatch.HorizontalAnnotation(
+                    value=self.environment_settings.monthly_budget_usd, label="budget"
+                ),
+            ),
+        )
+
+
+def _graph(
+    title: str,
+    metrics: list[cloudwatch.IMetric],
+    line: cloudwatch.HorizontalAnnotation | None = None,
+) -> cloudwatch.GraphWidget:
+    return cloudwatch.GraphWidget(
+        title=title,
+        left=metrics,
+        left_annotations=[line] if line else [],
+        left_y_axis=cloudwatch.YAxisProps(min=0),
+        width=8,
+        height=6,
+    )
