@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from loadtest import crops, openloop, wrk
-from loadtest.http1 import Answer, Request
+from loadtest.http1 import Answer, Connection, Request
 from loadtest.peers.reader import Reader
 from loadtest.process import Tree
 from loadtest.servers import NotInstalled, Server, start, wait_until
@@ -67,6 +67,12 @@ class Contender:
     tree: Tree | None = None
     port: int = 0
 
+    @property
+    def running(self) -> Tree:
+        """Its tree of processes; it must have been started."""
+        assert self.tree is not None, f"{self.server.name} was not started"
+        return self.tree
+
     def start(self) -> None:
         """Start it, wait until it reads every crop right, and warm it up.
 
@@ -92,20 +98,19 @@ class Contender:
             self.tree = None
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[Tree]:
+    def turn(self) -> Iterator[None]:
         """Let it run, alone; stopped again afterwards."""
-        with _locked(self.config.lock):
+        with locked(self.config.lock):
             if self.tree is None:
                 self.start()
-            assert self.tree is not None
-            self.tree.resume()
+            self.running.resume()
             time.sleep(SETTLE_S)
             wrk.saturate(self.port, self.requests[28], connections=8, duration_s=1)
             try:
-                yield self.tree
+                yield
             finally:
                 if self.server.can_pause:
-                    self.tree.pause()
+                    self.running.pause()
                 else:
                     self.stop()
 
@@ -137,7 +142,7 @@ class Contender:
 
     async def ask(self, request: Request) -> Answer:
         """Send one request on a new connection."""
-        connection = await openloop.Connection.open("127.0.0.1", self.port)
+        connection = await Connection.open("127.0.0.1", self.port)
         try:
             return await connection.send(request.wire(f"127.0.0.1:{self.port}"))
         finally:
@@ -159,7 +164,8 @@ class WrongAnswer(AssertionError):
 
 
 @contextlib.contextmanager
-def _locked(path: Path | None) -> Iterator[None]:
+def locked(path: Path | None) -> Iterator[None]:
+    """Hold an exclusive lock on the file, if one is given."""
     if path is None:
         yield
         return
@@ -181,10 +187,7 @@ def field_of(
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
     """Start the servers; those that take part, and why each other one does not."""
     reader = Reader()
-    samples = {
-        side: [crops.resized(crop, side) for crop in crops.spread(crops.load(), NUM_CROPS)]
-        for side in SIDES_PX
-    }
+    samples = {side: crops.workload(side, NUM_CROPS) for side in SIDES_PX}
     expected = {side: [_digit(reader, crop.png) for crop in samples[side]] for side in SIDES_PX}
     ready: list[Contender] = []
     absent: dict[str, str] = {}
@@ -214,15 +217,15 @@ def _digit(reader: Reader, png: bytes) -> int:
 def interleave(
     contenders: Sequence[Contender],
     rounds: int,
-    measure: Callable[[Contender, Tree], dict[str, float]],
+    measure: Callable[[Contender], dict[str, float]],
     say: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
     """Measure every contender once a round; the median of each figure, and all its values."""
     rows: dict[str, list[dict[str, float]]] = {one.server.name: [] for one in contenders}
     for number in range(rounds):
         for contender in contenders:
-            with contender.turn() as tree:
-                rows[contender.server.name].append(measure(contender, tree))
+            with contender.turn():
+                rows[contender.server.name].append(measure(contender))
             figures = rows[contender.server.name][-1]
             text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
             say(f"round {number + 1}/{rounds}  {contender.server.name:18} {text}")
@@ -240,18 +243,18 @@ def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def saturation(contender: Contender, tree: Tree) -> dict[str, float]:
+def saturation(contender: Contender) -> dict[str, float]:
     """Requests a second at saturation and processor time per request, for both crop sizes."""
     figures: dict[str, float] = {}
     for side_px in SIDES_PX:
-        cpu_s = tree.cpu_s()
+        cpu_s = contender.running.cpu_s()
         result = wrk.saturate(
             contender.port,
             contender.requests[side_px],
             connections=CONNECTIONS,
             duration_s=contender.config.saturate_s,
         )
-        cpu_s = tree.cpu_s() - cpu_s
+        cpu_s = contender.running.cpu_s() - cpu_s
         figures |= {
             f"rps_{side_px}": result.rps,
             f"cpu_us_{side_px}": 1e6 * cpu_s / max(result.requests, 1),
@@ -260,7 +263,7 @@ def saturation(contender: Contender, tree: Tree) -> dict[str, float]:
     return figures
 
 
-def latency(contender: Contender, tree: Tree) -> dict[str, float]:
+def latency(contender: Contender) -> dict[str, float]:
     """Open loop at 100 RPS, then bursts of 256 at once, then 100 RPS again."""
     calm = drive(contender, openloop.constant(CALM_RPS, contender.config.calm_s))
     bursts = []
@@ -295,7 +298,7 @@ def drive(contender: Contender, arrivals_s: np.ndarray[Any, Any]) -> openloop.Sa
     )
 
 
-def batching(contender: Contender, tree: Tree) -> dict[str, float]:
+def batching(contender: Contender) -> dict[str, float]:
     """Rate and latency at 1, 8, 32 and 128 callers, and bursts of 256 at once."""
     figures: dict[str, float] = {}
     for callers in (1, 8, 32, 128):
@@ -319,6 +322,4 @@ def batching(contender: Contender, tree: Tree) -> dict[str, float]:
 
 def config_record(config: BenchConfig) -> dict[str, Any]:
     """The settings of a run, for its record."""
-    return {
-        name: value for name, value in asdict(config).items() if name not in ("folder", "lock")
-    }
+    return {name: value for name, value in asdict(config).items() if name not in ("folder", "lock")}

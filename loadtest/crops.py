@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.preprocess import preprocess
+
 CROPS: Final = Path(__file__).parents[1] / "tests" / "data" / "crops"
 
 
@@ -23,6 +25,12 @@ class LabelledCrop:
     def pixels(self) -> NDArray[np.uint8]:
         """(H, W) uint8."""
         return np.asarray(Image.open(io.BytesIO(self.png)).convert("L"))
+
+
+def workload(side_px: int, num_crops: int) -> list[LabelledCrop]:
+    """The benchmark's crops: 28 px as MNIST has them, or squares of another side, as scanned."""
+    chosen = spread(load(), num_crops)
+    return [framed(crop) if side_px == 28 else resized(crop, side_px) for crop in chosen]
 
 
 def load(folder: Path = CROPS) -> list[LabelledCrop]:
@@ -44,9 +52,19 @@ def spread(crops: list[LabelledCrop], num_crops: int) -> list[LabelledCrop]:
     return [crops[int(index * step)] for index in range(num_crops)]
 
 
+def framed(crop: LabelledCrop) -> LabelledCrop:
+    """The crop as MNIST frames it: 28x28, light ink on black, the digit in a centred 20 px box."""
+    image = preprocess(crop.pixels())[0]
+    return _encoded(Image.fromarray((image * 255).round().astype(np.uint8)), crop.label)
+
+
 def resized(crop: LabelledCrop, side_px: int) -> LabelledCrop:
     """The crop as a square grey PNG of this side."""
     picture = Image.open(io.BytesIO(crop.png)).convert("L").resize((side_px, side_px))
+    return _encoded(picture, crop.label)
+
+
+def _encoded(picture: Image.Image, label: int) -> LabelledCrop:
     file = io.BytesIO()
     picture.save(file, "PNG")
-    return LabelledCrop(file.getvalue(), crop.label)
+    return LabelledCrop(file.getvalue(), label)

@@ -93,6 +93,14 @@ class Connection:
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
             raise BrokenAnswer(str(error) or type(error).__name__) from error
 
+    async def get(self, path: str) -> Answer:
+        """Get a page.
+
+        Raises:
+            BrokenAnswer: as `send`.
+        """
+        return await self.send(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
     async def _body(self, head: bytes) -> bytes:
         at = head.find(_LENGTH)
         if at >= 0:

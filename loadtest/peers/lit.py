@@ -10,7 +10,7 @@ from loadtest.peers.reader import Reader
 
 
 class Digits(litserve.LitAPI):
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 (LitServe's)
         self.reader = Reader()
 
     def decode_request(self, request: UploadFile) -> np.ndarray:

@@ -1,0 +1,26 @@
+"""The command line: `python -m loadtest COMMAND --help`."""
+
+import sys
+from typing import Final
+
+COMMANDS: Final = {
+    "bench": "our server against its peers: one table, ratios in one run",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; its exit code."""
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name not in COMMANDS:
+        print("usage: python -m loadtest COMMAND [--help]\n")
+        print("\n".join(f"  {command:10} {what}" for command, what in COMMANDS.items()))
+        return 0 if name in ("-h", "--help") else 2
+    if name == "bench":
+        from loadtest import bench_cli  # each command imports only what it needs
+
+        return bench_cli.main(rest)
+    raise AssertionError(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

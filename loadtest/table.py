@@ -1,0 +1,188 @@
+"""Benchmark results -> the Markdown tables of docs/performance.md. Pure text."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from loadtest.servers import OURS, SERVERS
+
+BEGIN: Final = "<!-- tables: written by `python -m loadtest bench` -->"
+END: Final = "<!-- end of tables -->"
+BASE: Final = "bentoml"
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+def insert(document: str, tables: str) -> str:
+    """Replace what stands between the two marks.
+
+    Raises:
+        ValueError: the document lacks a mark.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the document needs the lines {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n\n{tables}\n{END}{after}"
+
+
+def render(results: Mapping[str, Any]) -> str:
+    """Every part that was measured, each with date, hardware and command."""
+    writers: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "saturation": saturation,
+        "latency": latency,
+        "batching": batching,
+        "crops": many_crops,
+        "stages": stages,
+        "start": start,
+    }
+    texts = [
+        f"{writers[name](part)}\n\n{provenance(part)}\n"
+        for name, part in results["parts"].items()
+        if name in writers
+    ]
+    return "\n".join(texts)
+
+
+def provenance(part: Mapping[str, Any]) -> str:
+    """When, on what and by which command a part was measured."""
+    return f"{part['date']}, {part['machine']}, commit {part['commit']}: `{part['command']}`"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _absent(part: Mapping[str, Any], columns: int) -> list[list[str]]:
+    return [
+        [SERVERS[name].label, f"did not take part: {why}", *[""] * (columns - 2)]
+        for name, why in part.get("absent", {}).items()
+    ]
+
+
+def _median(row: Mapping[str, Any], name: str) -> float:
+    return float(row[name]["median"])
+
+
+def saturation(part: Mapping[str, Any]) -> str:
+    """Rate, ratios and processor time at saturation."""
+    rows: Rows = part["rows"]
+    base = _median(rows[BASE], "rps_28") if BASE in rows else None
+    ours = _median(rows[OURS], "rps_28") if OURS in rows else None
+    header = ["Server", "28 px: requests/s per core", "against BentoML documented"]
+    header += ["Digitline against it", "CPU us/request", "128 px: requests/s", "CPU us/request"]
+    header += ["not answered 200"]
+    body = []
+    for name, row in rows.items():
+        rate = _median(row, "rps_28")
+        errors = sum(sum(row[f"errors_{side}"]["rounds"]) for side in (28, 128))
+        body.append(
+            [
+                SERVERS[name].label,
+                f"{rate:,.0f}",
+                f"{rate / base:.1f}x" if base else "",
+                f"{ours / rate:.1f}x" if ours else "",
+                f"{_median(row, 'cpu_us_28'):.0f}",
+                f"{_median(row, 'rps_128'):,.0f}",
+                f"{_median(row, 'cpu_us_128'):.0f}",
+                f"{errors:.0f}",
+            ]
+        )
+    title = "### Saturation: wrk, 32 connections, one server core\n\n"
+    return title + _table(header, body + _absent(part, len(header)))
+
+
+def latency(part: Mapping[str, Any]) -> str:
+    """Latency at 100 RPS before and after bursts."""
+    header = ["Server", "p50 ms", "p99 ms", "burst of 256: last answer ms", "burst: failed"]
+    header += ["p50 ms afterwards", "p99 ms afterwards", "failed at 100 RPS"]
+    body = []
+    for name, row in part["rows"].items():
+        failed = sum(row["failed"]["rounds"]) + sum(row["after_failed"]["rounds"])
+        body.append(
+            [
+                SERVERS[name].label,
+                *(f"{_median(row, key):.1f}" for key in ("p50_ms", "p99_ms")),
+                f"{_median(row, 'burst_max_ms'):.0f}",
+                f"{sum(row['burst_failed']['rounds']):.0f}",
+                *(f"{_median(row, key):.1f}" for key in ("after_p50_ms", "after_p99_ms")),
+                f"{failed:.0f}",
+            ]
+        )
+    title = "### Latency at 100 requests/s, open loop, before and after bursts of 256 at once\n\n"
+    return title + _table(header, body + _absent(part, len(header)))
+
+
+def batching(part: Mapping[str, Any]) -> str:
+    """Ours against BentoML's dispatcher at 1 to 128 callers."""
+    header = ["Callers", *(SERVERS[name].label for name in part["rows"])]
+    body = []
+    for callers in (1, 8, 32, 128):
+        cells = [
+            f"{_median(row, f'rps_{callers}'):,.0f}/s, p50 {_median(row, f'p50_ms_{callers}'):.1f}"
+            f", p99 {_median(row, f'p99_ms_{callers}'):.1f} ms"
+            f", failed {sum(row[f'errors_{callers}']['rounds']):.0f}"
+            for row in part["rows"].values()
+        ]
+        body.append([str(callers), *cells])
+    burst = [
+        f"last answer {_median(row, 'burst_max_ms'):.0f} ms"
+        f", failed {sum(row['burst_failed']['rounds']):.0f}"
+        for row in part["rows"].values()
+    ]
+    title = "### Micro-batching: ours against BentoML's dispatcher\n\n"
+    return title + _table(header, [*body, ["256 at once", *burst]])
+
+
+def many_crops(part: Mapping[str, Any]) -> str:
+    """Crops a second in one request, against the same work bare."""
+    row = part["rows"][OURS]
+    bare = {kind: _median(row, f"bare_{kind}") for kind in ("packed", "loose", "files")}
+    labels = {
+        "packed_64": "64 packed crops",
+        "packed_256": "256 packed crops",
+        "packed_1024": "1,024 packed crops",
+        "loose_256": "256 packed crops that are not in MNIST's frame",
+        "files_64": "64 PNG files",
+    }
+    body = []
+    for key, label in labels.items():
+        rate, limit = _median(row, key), bare[key.split("_")[0]]
+        body.append([label, f"{rate:,.0f}", f"{limit:,.0f}", f"{rate / limit:.0%}"])
+    header = ["`POST /v1/digits`", "crops/s per core", "bare loop, crops/s", "share"]
+    return "### Many crops in one request\n\n" + _table(header, body)
+
+
+def stages(part: Mapping[str, Any]) -> str:
+    """Microseconds of each stage."""
+    names = {
+        "decode_us_28": "decode a 28 px PNG",
+        "decode_us_128": "decode a 128 px PNG",
+        "preprocess_us_28": "preprocess a 28 px crop in MNIST's frame",
+        "preprocess_us_28_loose": "preprocess a 28 px crop in another frame",
+        "preprocess_us_128": "preprocess a 128 px crop",
+    } | {
+        f"inference_us_batch_{size}": f"inference, batch of {size}, per crop"
+        for size in (1, 8, 32, 64)
+    }
+    rows = [[label, f"{part['rows'][key]:.1f}"] for key, label in names.items()]
+    return "### Stages, one thread\n\n" + _table(["Stage", "us"], rows)
+
+
+def start(part: Mapping[str, Any]) -> str:
+    """Start-up and memory."""
+    row = part["rows"]
+    growth = row["rss_mb_100000"] - row["rss_mb_10000"]
+    rows = [
+        ["start to first `/readyz` 200, warm", f"{row['ready_s']:.2f} s"],
+        ["resident memory, all processes, at request 10,000", f"{row['rss_mb_10000']:.1f} MB"],
+        ["at request 100,000", f"{row['rss_mb_100000']:.1f} MB"],
+        ["growth", f"{growth:+.1f} MB"],
+        ["proportional (shared pages once), at 100,000", f"{row['pss_mb_100000']:.1f} MB"],
+    ]
+    return "### Start and memory\n\n" + _table(["", ""], rows)
+
+
+def dump(results: Mapping[str, Any]) -> str:
+    """The results as JSON text."""
+    return json.dumps(results, indent=1) + "\n"
