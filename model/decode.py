@@ -53,7 +53,7 @@ def _read(data: bytes, file_format: str) -> NDArray[np.uint8]:
         warnings.simplefilter("ignore")  # Pillow warns of large pictures; ours are refused below
         picture = Image.open(io.BytesIO(data), formats=(file_format,))
     # The declared size is checked before any pixel is unpacked: a bomb never goes off.
-    _check_size(*picture.size)
+    check_size(*picture.size)
     num_frames = getattr(picture, "n_frames", 1)
     if num_frames != 1:
         raise ManyFrames(f"the {file_format} holds {num_frames} frames; send one picture a crop")
@@ -71,7 +71,12 @@ def _sniff(data: bytes) -> str:
     raise UnsupportedFormat(f"the body starts with {start}; send a PNG or a JPEG file")
 
 
-def _check_size(width_px: int, height_px: int) -> None:
+def check_size(width_px: int, height_px: int) -> None:
+    """Refuse a crop that is too small to hold a digit, or too large to read quickly.
+
+    Raises:
+        CropSizeError: a side outside 4 to 2048 px, or more than 1,000,000 px.
+    """
     size = f"the crop is {width_px}x{height_px} px"
     if min(width_px, height_px) < MIN_SIDE_PX:
         raise CropSizeError(f"{size}; the shortest side allowed is {MIN_SIDE_PX}")

@@ -1,0 +1,64 @@
+"""The BentoML service: builds the parts, mounts serving/ in front, nothing else.
+
+`bentoml serve service:DigitService` serves the shipped champion; `python -m serving` does so with
+our settings checked first and the server's flags set.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import bentoml
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from serving.edge import Edge
+
+
+class EdgeService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML ships no usable types
+    """A BentoML service whose ASGI application has ours in front of it."""
+
+    def to_asgi(self, is_main: bool = True) -> "Edge":  # noqa: FBT001, FBT002  BentoML's signature
+        """Build the application of one worker; called once in each worker process."""
+        from serving.build import build_edge
+
+        return build_edge(super().to_asgi(is_main=is_main))
+
+
+@bentoml.service(
+    name="digits",
+    service_class=EdgeService,
+    traffic={"timeout": 60},
+    metrics={"enabled": False},  # ours are at /metrics
+    logging={"access": {"enabled": False}},
+)
+class DigitService:
+    """Reads handwritten digits. Scanners use /v1/digit; this is BentoML's own way in."""
+
+    def __init__(self) -> None:
+        from model.artifact import load
+        from model.classifier import Classifier
+
+        artifact = load()
+        self._policy = artifact.policy()
+        self._classifier = Classifier(artifact.onnx_bytes)
+
+    @bentoml.api(batchable=True, max_batch_size=256, max_latency_ms=1000)  # type: ignore[untyped-decorator]
+    def classify(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of framed images, batched by BentoML's own dispatcher.
+
+        Args:
+            images: (N, 28, 28) float32 in [0, 1], ink bright.
+
+        Returns:
+            (N, 10) float32. Rows that are not images (a NaN, a value outside [0, 1]) are all NaN:
+            an exception here would fail every caller in the batch.
+        """
+        from model.decision import softmax
+
+        rows = np.asarray(images, dtype=np.float32).reshape(-1, 1, 28, 28)
+        is_image = ((rows >= 0) & (rows <= 1)).all(axis=(1, 2, 3))
+        probs = np.full((len(rows), 10), np.nan, dtype=np.float32)
+        if is_image.any():
+            logits = self._classifier(rows[is_image]).logits
+            probs[is_image] = softmax(logits, self._policy.temperature)
+        return probs

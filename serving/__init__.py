@@ -1,0 +1,1 @@
+"""The HTTP edge: one request in, decided, out. See edge.py for the order of things."""

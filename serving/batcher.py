@@ -1,0 +1,248 @@
+"""Adaptive micro-batching: crops that wait together are read together.
+
+Work-conserving: whatever is queued goes to the model the moment it is free, so an idle machine
+never waits for company and a burst forms large batches by itself. There is no window to tune.
+Knows nothing of crops, digits or HTTP: it batches items for any function that answers one outcome
+per item.
+
+All methods are called on the event loop; only the function runs elsewhere, on one thread.
+"""
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import Final, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_FORGET: Final = 0.9  # weight of the past in the batch time estimate: about ten batches
+_FIRST_GUESS_S: Final = 0.001  # a batch, before any was measured
+
+
+class Overloaded(Exception):
+    """The answer would come too late, so the work is refused now."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BatchTimeModel:
+    """Learns seconds = fixed + per_item * n from measured batches, forgetting old ones."""
+
+    def __init__(self) -> None:
+        self._weight = self._n = self._s = self._nn = self._ns = 0.0
+
+    def update(self, num_items: int, seconds: float) -> None:
+        """Learn from one batch."""
+        self._weight = _FORGET * self._weight + 1.0
+        self._n = _FORGET * self._n + num_items
+        self._s = _FORGET * self._s + seconds
+        self._nn = _FORGET * self._nn + num_items * num_items
+        self._ns = _FORGET * self._ns + num_items * seconds
+
+    def predict(self, num_items: int, batch_size: int) -> float:
+        """Seconds that `num_items` take in batches of at most `batch_size`."""
+        num_batches = math.ceil(num_items / batch_size)
+        if self._weight == 0.0:
+            return _FIRST_GUESS_S * num_batches
+        mean_n, mean_s = self._n / self._weight, self._s / self._weight
+        variance = self._nn / self._weight - mean_n * mean_n
+        # All batches alike: no slope to see. Charge the mean per item, which errs on the safe
+        # side, since larger batches are cheaper per item.
+        per_item = mean_s / mean_n
+        if variance > 1e-9:
+            slope = (self._ns / self._weight - mean_n * mean_s) / variance
+            per_item = min(max(slope, 0.0), per_item)
+        fixed = mean_s - per_item * mean_n
+        return fixed * num_batches + per_item * num_items
+
+
+@dataclass(slots=True)
+class _Job(Generic[Item, Result]):
+    """Items that one caller wants answered together."""
+
+    items: Sequence[Item]
+    answer: asyncio.Future[list[Result | Exception]]
+    queued_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStats:
+    """What telemetry hears of one finished batch."""
+
+    num_items: int
+    queue_waits_s: Sequence[float]  # one for each job
+    run_s: float
+
+
+class Batcher(Generic[Item, Result]):
+    """Batches items of concurrent callers for `run`.
+
+    Args:
+        run: B items -> B outcomes, an error as a value where one item alone is at fault. Called
+            on the batcher's own thread. If it raises, each job is run again by itself.
+        max_batch_size: most items in one call.
+        queue_limit: most items that may wait.
+        max_wait_s: refuse work whose predicted wait is longer.
+        on_batch: told of each finished batch, on the event loop.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], list[Result | Exception]],
+        *,
+        max_batch_size: int,
+        queue_limit: int,
+        max_wait_s: float,
+        on_batch: Callable[[BatchStats], None],
+    ) -> None:
+        self._run = run
+        self._max_batch_size = max_batch_size
+        self._queue_limit = queue_limit
+        self._max_wait_s = max_wait_s
+        self._on_batch = on_batch
+        self._queue: deque[_Job[Item, Result]] = deque()
+        self._num_queued = 0
+        self._num_running = 0
+        self._running_since = 0.0
+        self._is_dispatch_due = False
+        self._times = BatchTimeModel()
+        self._batches: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # A daemon, not an executor: a model call that hangs must not keep the process from ending.
+        threading.Thread(target=self._work, name="model", daemon=True).start()
+
+    @property
+    def num_queued(self) -> int:
+        """Items waiting now."""
+        return self._num_queued
+
+    def running_for_s(self) -> float:
+        """How long the batch now in the model has been there; 0 when the model is free."""
+        return time.perf_counter() - self._running_since if self._num_running else 0.0
+
+    def predicted_wait_s(self) -> float:
+        """How long work that arrives now would wait before its own batch starts."""
+        waiting = 0.0
+        if self._num_running:
+            expected = self._times.predict(self._num_running, self._max_batch_size)
+            waiting = max(expected - self.running_for_s(), 0.0)
+        if self._num_queued:
+            waiting += self._times.predict(self._num_queued, self._max_batch_size)
+        return waiting
+
+    async def submit(self, items: Sequence[Item]) -> list[Result | Exception]:
+        """Run up to max_batch_size items in one batch with whatever else waits.
+
+        Returns:
+            One outcome per item, in order; an item at fault has its error in its place.
+
+        Raises:
+            Overloaded: the queue is full, or the predicted wait is too long.
+        """
+        self._admit(len(items))
+        loop = asyncio.get_running_loop()
+        job = _Job[Item, Result](items, loop.create_future(), time.perf_counter())
+        self._queue.append(job)
+        self._num_queued += len(items)
+        if not self._num_running and not self._is_dispatch_due:
+            # Not at once: others whose bytes came in the same tick join this batch.
+            self._is_dispatch_due = True
+            loop.call_soon(self._dispatch, loop)
+        return await job.answer
+
+    def close(self) -> None:
+        """Let the running batch end and stop the thread."""
+        self._batches.put(None)
+
+    def _admit(self, num_items: int) -> None:
+        if num_items > self._max_batch_size:
+            raise ValueError(f"{num_items} items submitted at once; at most {self._max_batch_size}")
+        wait_s = self.predicted_wait_s()
+        if self._num_queued + num_items > self._queue_limit:
+            raise Overloaded(
+                f"{self._num_queued} crops are waiting; the limit is {self._queue_limit}", wait_s
+            )
+        if wait_s > self._max_wait_s:
+            raise Overloaded(
+                f"the predicted wait is {wait_s * 1e3:.0f} ms; "
+                f"at most {self._max_wait_s * 1e3:.0f} ms are accepted",
+                wait_s,
+            )
+
+    def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the model what waits. Runs on the event loop, never while a batch is running."""
+        self._is_dispatch_due = False
+        jobs = self._take()
+        if not jobs:
+            return
+        self._num_running = sum(len(job.items) for job in jobs)
+        self._running_since = time.perf_counter()
+        self._batches.put(partial(self._run_jobs, loop, jobs))
+
+    def _take(self) -> list[_Job[Item, Result]]:
+        """Take jobs in order of arrival up to the batch size, dropping those nobody waits for."""
+        jobs: list[_Job[Item, Result]] = []
+        num_items = 0
+        while self._queue:
+            job = self._queue[0]
+            if not job.answer.done():
+                if num_items + len(job.items) > self._max_batch_size:
+                    break
+                jobs.append(job)
+                num_items += len(job.items)
+            self._queue.popleft()
+            self._num_queued -= len(job.items)
+        return jobs
+
+    def _work(self) -> None:
+        """Run batches until closed. On the batcher's thread."""
+        while (batch := self._batches.get()) is not None:
+            batch()
+
+    def _run_jobs(self, loop: asyncio.AbstractEventLoop, jobs: list[_Job[Item, Result]]) -> None:
+        """Run one batch. On the batcher's thread."""
+        started = time.perf_counter()
+        outcomes = self._outcomes([item for job in jobs for item in job.items])
+        run_s = time.perf_counter() - started
+        # A loop that has closed at shutdown has nobody waiting on it any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._finish, loop, jobs, outcomes, started, run_s)
+
+    def _outcomes(self, items: Sequence[Item]) -> list[Result | Exception]:
+        """Run items together, or each by itself where together fails."""
+        try:
+            return self._run(items)
+        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to a caller
+            if len(items) == 1:
+                return [error]
+        return [self._outcomes([item])[0] for item in items]
+
+    def _finish(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        jobs: list[_Job[Item, Result]],
+        outcomes: list[Result | Exception],
+        started: float,
+        run_s: float,
+    ) -> None:
+        """Hand out the outcomes and start the next batch. Runs on the event loop."""
+        num_items, self._num_running = self._num_running, 0
+        self._times.update(num_items, run_s)
+        self._dispatch(loop)
+        start = 0
+        for job in jobs:
+            end = start + len(job.items)
+            if not job.answer.done():  # else its caller has gone
+                job.answer.set_result(outcomes[start:end])
+            start = end
+        waits = [started - job.queued_at for job in jobs]
+        self._on_batch(BatchStats(num_items, waits, run_s))

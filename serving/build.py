@@ -1,0 +1,85 @@
+"""Puts the parts of one worker process together, and refuses to start where one is amiss."""
+
+import time
+
+from model import artifact as champion
+from serving.capture import CaptureSink
+from serving.config import Settings, load_settings
+from serving.edge import AsgiApp, Edge
+from serving.guard import needs_keys
+from serving.health import Health
+from serving.keys import KeyRing, KeysError, load_keys
+from serving.postcode import load_postcodes
+from serving.reader import Reader
+from serving.routes import JSON_TYPE, Api, Route
+from serving.telemetry import Telemetry, Tracer, configure_logging
+
+
+def build_edge(bento: AsgiApp) -> Edge:
+    """Build the application in front of BentoML's.
+
+    Raises:
+        ConfigError: the environment has mistakes.
+        ArtifactRefused, ModelError: the champion may not be served.
+        KeysError, PostcodesError, SpoolError: a file or folder named by the settings is unfit.
+    """
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    artifact = champion.load()
+    policy = artifact.policy(settings.error_target)
+    telemetry = Telemetry(settings, artifact.version, artifact.sha256)
+    reader = Reader(artifact, policy, settings, telemetry.on_batch)
+    capture = CaptureSink(settings, artifact, policy)
+    health = Health(reader, capture, champion.CHAMPION / "model.onnx")
+    api = Api(
+        reader=reader,
+        settings=settings,
+        telemetry=telemetry,
+        tracer=Tracer(settings),
+        capture=capture,
+        health=health,
+        postcodes=load_postcodes(settings.postcodes) if settings.postcodes else None,
+    )
+
+    def close() -> None:
+        reader.close()
+        capture.close()
+
+    return Edge(
+        routes={**api.routes(), **_bento_routes()},
+        bento=bento,
+        settings=settings,
+        load_keys=lambda: keys_in_force(settings),
+        health=health,
+        telemetry=telemetry,
+        model_version=artifact.version,
+        on_close=close,
+    )
+
+
+def keys_in_force(settings: Settings) -> KeyRing | None:
+    """The keys that requests must show one of; None where none is needed.
+
+    Raises:
+        KeysError: keys are needed and there are none, or their file is unfit.
+    """
+    keys = load_keys(settings, time.time())
+    if not needs_keys(settings, settings.host):
+        return None
+    if keys is None:
+        raise KeysError(
+            f"listening on {settings.host} needs API keys: set DIGITS_API_KEYS_FILE "
+            "(python -m serving.keys new makes entries), or DIGITS_AUTH=off on purpose"
+        )
+    return keys
+
+
+def _bento_routes() -> dict[str, Route]:
+    """What of BentoML's own application may be reached: its client asks for the schema, then calls.
+
+    Its index page, with scripts from elsewhere, and its own health and metrics may not.
+    """
+    return {
+        "/schema.json": Route("bentoml", "GET", None),
+        "/classify": Route("bentoml", "POST", None, content_types=(JSON_TYPE,), is_bulk=True),
+    }

@@ -1,0 +1,170 @@
+"""Every setting of the service: one frozen object, read from ``DIGITS_*`` once, at start.
+
+``python -m serving.config`` prints it with sources and secrets masked; with ``--markdown`` it
+writes docs/configuration.md.
+"""
+
+import sys
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "DIGITS_"
+
+
+class ConfigError(Exception):
+    """The environment does not describe a service that may start."""
+
+
+class Settings(BaseSettings):
+    """Settings of one service process. Names in the environment: DIGITS_ and the upper case."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="IP address to listen on.")
+    port: int = Field(3000, ge=1, le=65535, description="TCP port to listen on.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Worker processes. One per core; in a container one per task."
+    )
+    error_target: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Largest share of accepted reads that may be wrong; lower sends more crops to "
+        "people. Unset: the model's default.",
+    )
+    max_batch_size: int = Field(32, ge=1, le=256, description="Most images in one inference.")
+    queue_limit: int = Field(512, ge=1, description="Most images waiting for inference.")
+    max_queue_wait_ms: int = Field(
+        300, ge=1, le=60_000, description="Longest predicted wait; beyond it requests get 503."
+    )
+    max_in_flight: int = Field(
+        512, ge=1, description="Most requests being answered at once; more are refused with 429."
+    )
+    request_deadline_ms: int = Field(
+        2000, ge=50, le=60_000, description="A request not answered by then gets 504."
+    )
+    body_deadline_ms: int = Field(
+        5000, ge=50, le=60_000, description="A body not complete by then gets 408."
+    )
+    max_body_bytes: int = Field(
+        262_144, ge=1024, description="Largest body of a request with one crop."
+    )
+    max_bulk_body_bytes: int = Field(
+        8_388_608, ge=1024, description="Largest body of a request with many crops."
+    )
+    rate_limit_rps: float = Field(
+        20_000.0, gt=0, description="Requests per second that one key may make, and its burst."
+    )
+    auth: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether a key is needed. auto: not on a loopback address, else yes.",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="JSON file of hashed keys (python -m serving.keys makes entries)."
+    )
+    api_keys_json: SecretStr | None = Field(
+        None, description="The same JSON itself, as a secrets manager injects it."
+    )
+    capture_dir: Path | None = Field(
+        None, description="Folder of the capture spool. Unset: nothing is captured."
+    )
+    capture_sample_frac: float = Field(1.0, gt=0, le=1, description="Share of requests captured.")
+    capture_originals: bool = Field(default=True, description="Capture the crop as sent, too.")
+    capture_fsync: bool = Field(
+        default=False,
+        description="Flush the disk for each record: for disks that outlive the task.",
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="OpenTelemetry collector (OTLP over HTTP). Unset: no traces."
+    )
+    trace_sample_frac: float = Field(0.01, ge=0, le=1, description="Share of requests traced.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line to write."
+    )
+    postcodes: Path | None = Field(
+        None, description="File of valid postcodes, one per line. Unset: every code is possible."
+    )
+    drain_s: float = Field(
+        10.0,
+        ge=0,
+        le=60,
+        description="How long after SIGTERM requests are still taken while readiness is red.",
+    )
+    emf: bool = Field(
+        default=False, description="Write CloudWatch embedded metric lines to stdout every 60 s."
+    )
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigError: one line for each mistake, with the variable, its value and the limit.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # all fields have defaults
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(mistake) for mistake in error.errors())) from None
+
+
+def _describe(mistake: object) -> str:
+    assert isinstance(mistake, dict)
+    name = PREFIX + "_".join(str(part) for part in mistake["loc"]).upper()
+    return f"{name}={mistake['input']!r}: {mistake['msg']}"
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
+    """(variable, value with secrets masked, source, meaning) of each setting."""
+    return [
+        (
+            PREFIX + name.upper(),
+            str(getattr(settings, name)),
+            "environment" if name in settings.model_fields_set else "default",
+            field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def to_markdown() -> str:
+    """docs/configuration.md, from the settings' own descriptions."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {field.default!r} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(
+        [
+            "# Configuration",
+            "",
+            "Generated by `python -m serving.config --markdown > docs/configuration.md`.",
+            "Every setting is an environment variable, checked at start.",
+            "`python -m serving.config` prints the values in force.",
+            "",
+            "| variable | default | meaning |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _main() -> int:
+    if sys.argv[1:] == ["--markdown"]:
+        sys.stdout.write(to_markdown())
+        return 0
+    try:
+        rows = describe(load_settings())
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    width = max(len(name) for name, *_ in rows)
+    for name, value, source, _ in rows:
+        sys.stdout.write(f"{name:<{width}}  {value}  ({source})\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main())

@@ -1,0 +1,335 @@
+"""The outermost ASGI application: guard, route, deadline, answer, count.
+
+It stands in front of BentoML's own application and answers its own paths before any of BentoML's
+layers run (they cost three to four times what reading a digit does); the few paths that are
+BentoML's go on to it, behind the same guard. What those layers would have given is given here:
+limits, deadlines, metrics, logs.
+"""
+
+import asyncio
+import contextlib
+import re
+import signal
+import time
+from collections.abc import Callable, MutableMapping
+from types import FrameType
+from typing import Any, Final
+
+import structlog
+import uuid6
+
+from serving.config import Settings
+from serving.guard import (
+    Client,
+    Disconnected,
+    KeyGuard,
+    RateLimiter,
+    check_length,
+    content_type,
+    read_body,
+)
+from serving.health import Health
+from serving.in_flight import Exchange, InFlight
+from serving.keys import ANONYMOUS, KeyRing, KeysError
+from serving.messages import Answer, Request
+from serving.problems import Problem, problem_of, to_answer
+from serving.routes import Route
+from serving.telemetry import Telemetry
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[MutableMapping[str, Any]], Any]
+AsgiApp = Callable[[Scope, Receive, Send], Any]
+
+TICK_S: Final = 0.05
+RELOAD_EVERY_S: Final = 2.0
+CLIENT_GONE: Final = 499  # what nginx counts a vanished client as; never sent
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+log = structlog.get_logger()
+
+
+class Edge:
+    """Answers our routes; passes those without a handler on to BentoML.
+
+    Args:
+        routes: path -> what to check and whom to ask.
+        bento: BentoML's application.
+        settings: limits and deadlines.
+        load_keys: the keys in force, or None where none are needed; called again when the key
+            file may have changed.
+        health: told when draining begins.
+        telemetry: counts.
+        model_version: sent with every answer.
+        on_close: called after the last answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: dict[str, Route],
+        bento: AsgiApp,
+        settings: Settings,
+        load_keys: Callable[[], KeyRing | None],
+        health: Health,
+        telemetry: Telemetry,
+        model_version: str,
+        on_close: Callable[[], None],
+    ) -> None:
+        self._routes = routes
+        self._bento = bento
+        self._settings = settings
+        self._load_keys = load_keys
+        self._guard = KeyGuard(load_keys())
+        self._rates = RateLimiter(settings.rate_limit_rps)
+        self._health = health
+        self._telemetry = telemetry
+        self._version_header = (b"x-model-version", model_version.encode())
+        self._on_close = on_close
+        self._in_flight = InFlight(
+            settings.body_deadline_ms / 1e3, settings.request_deadline_ms / 1e3
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        # Websockets are not spoken here: returning closes them.
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = self._in_flight.enter(receive)
+        request_id = _request_id(scope)
+        labels = _Labels()
+        try:
+            answer = await self._handle(scope, receive, send, exchange, request_id, labels)
+        except Disconnected:
+            answer = None
+        except asyncio.CancelledError:
+            if exchange.ended_by is None or exchange.task is None:
+                raise
+            exchange.task.uncancel()
+            answer = self._late(exchange, request_id, scope["path"])
+        except Exception as error:  # noqa: BLE001  the boundary: whatever it is gets an answer
+            answer = self._refuse(error, request_id, scope["path"])
+        finally:
+            self._in_flight.leave(exchange)
+        status = labels.status if answer is None else answer.status
+        seconds = time.perf_counter() - exchange.started
+        self._telemetry.on_request(labels.endpoint, labels.site, status, seconds)
+        if answer is not None:
+            await self._send(send, answer, request_id)
+
+    async def _handle(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        exchange: Exchange,
+        request_id: str,
+        labels: "_Labels",
+    ) -> Answer | None:
+        """Check, receive and answer; None where BentoML has answered by itself."""
+        headers = dict(scope["headers"])
+        path = scope["path"]
+        route = self._route(path, scope["method"])
+        labels.endpoint = route.endpoint
+        client = self._admit(route, headers, scope["client"])
+        labels.site = client.site
+        kind, body = await self._receive_body(route, headers, receive)
+        exchange.is_body_complete = True
+        if route.handler is None:
+            await self._bento(scope, _replay(body, receive), labels.noting_status(send))
+            return None
+        return await route.handler(
+            Request(
+                id=request_id,
+                site=client.site,
+                content_type=kind,
+                headers=headers,
+                query_string=scope["query_string"],
+                body=body,
+                started=exchange.started,
+                guard_ms=(time.perf_counter() - exchange.started) * 1e3,
+            )
+        )
+
+    def _route(self, path: str, method: str) -> Route:
+        route = self._routes.get(path)
+        if route is None:
+            raise Problem(
+                404, f"there is nothing at {path[:80]!r}; see /docs", closes_connection=True
+            )
+        if method != route.method and not (method == "HEAD" and route.method == "GET"):
+            raise Problem(
+                405,
+                f"{path} takes {route.method}, not {method[:20]}",
+                closes_connection=True,
+                headers=((b"allow", route.method.encode()),),
+            )
+        return route
+
+    def _admit(
+        self, route: Route, headers: dict[bytes, bytes], peer: tuple[str, int] | None
+    ) -> Client:
+        """Refuse by key, number and rate, in this order, before the body is read."""
+        if route.scope is None:
+            return Client(ANONYMOUS, "")
+        client = self._guard.admit(headers, route.scope, peer)
+        limit = self._settings.max_in_flight
+        if len(self._in_flight) > limit:
+            self._telemetry.on_shed("in_flight")
+            raise Problem(
+                429,
+                f"{limit} requests are being answered, which is the limit; send fewer at once",
+                retry_after_s=1.0,
+                closes_connection=True,
+            )
+        try:
+            self._rates.take(client.bucket)
+        except Problem:
+            self._telemetry.on_shed("rate")
+            raise
+        return client
+
+    async def _receive_body(
+        self, route: Route, headers: dict[bytes, bytes], receive: Receive
+    ) -> tuple[str, bytes]:
+        """The body's type and its bytes; nothing of a path that takes none."""
+        if not route.content_types:
+            return "", b""
+        kind = content_type(headers, route.content_types)
+        settings = self._settings
+        limit = settings.max_bulk_body_bytes if route.is_bulk else settings.max_body_bytes
+        check_length(headers, limit)
+        return kind, await read_body(receive, limit)
+
+    def _late(self, exchange: Exchange, request_id: str, path: str) -> Answer | None:
+        """What to answer when the tick has ended a request; None: there is nobody to answer."""
+        if exchange.ended_by == "disconnect":
+            return None
+        settings = self._settings
+        if exchange.ended_by == "body deadline":
+            problem = Problem(
+                408,
+                f"the body was not complete after {settings.body_deadline_ms} ms",
+                closes_connection=True,
+            )
+        else:
+            self._telemetry.on_shed("deadline")
+            problem = Problem(
+                504,
+                f"there was no answer after {settings.request_deadline_ms} ms; try again",
+                retry_after_s=1.0,
+            )
+        return self._refuse(problem, request_id, path)
+
+    def _refuse(self, error: Exception, request_id: str, path: str) -> Answer:
+        problem = problem_of(error)
+        known = {"request_id": request_id, "path": path[:80], "status": problem.status}
+        if problem.status == 500:
+            log.error("request failed", **known, exc_info=error)
+        elif problem.status == 503:
+            self._telemetry.on_shed(type(error).__name__)
+            log.warning("request refused", **known, detail=problem.detail)
+        else:
+            log.debug("request refused", **known, detail=problem.detail)
+        return to_answer(problem, request_id, is_open_inference=path.startswith("/v2"))
+
+    async def _send(self, send: Send, answer: Answer, request_id: str) -> None:
+        headers = [
+            (b"content-type", answer.content_type),
+            (b"content-length", str(len(answer.body)).encode()),
+            (b"x-request-id", request_id.encode()),
+            self._version_header,
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """BentoML's own start-up and shutdown, with our tick between them."""
+        ticker = asyncio.create_task(self._tick_forever())
+        self._drain_before_exit()
+        try:
+            await self._bento(scope, receive, send)
+        finally:
+            ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ticker
+            self._on_close()
+
+    async def _tick_forever(self) -> None:
+        reload_at = time.monotonic() + RELOAD_EVERY_S
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            self._in_flight.tick()
+            self._telemetry.tick(len(self._in_flight), now)
+            if now >= reload_at:
+                reload_at = now + RELOAD_EVERY_S
+                self._reload_keys()
+
+    def _reload_keys(self) -> None:
+        """Take over changed keys; a broken file leaves the old ones in force, and says so."""
+        try:
+            self._guard.keys = self._load_keys()
+        except KeysError as error:
+            log.warning("keys not reloaded; the old ones stay in force", detail=str(error))
+
+    def _drain_before_exit(self) -> None:
+        """On SIGTERM, turn readiness red and go on answering before the server stops.
+
+        A load balancer goes on sending for as long as it takes to notice.
+        """
+        stop = signal.getsignal(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+
+        def drain(number: int, _stack: FrameType | None) -> None:
+            if self._health.is_draining or not callable(stop):
+                return
+            self._health.is_draining = True
+            log.info("draining", seconds=self._settings.drain_s)
+            loop.call_soon_threadsafe(loop.call_later, self._settings.drain_s, stop, number, None)
+
+        if callable(stop):  # the server's own handler; absent in tests
+            signal.signal(signal.SIGTERM, drain)
+
+
+class _Labels:
+    """What metrics call a request, as far as it has come."""
+
+    __slots__ = ("endpoint", "site", "status")
+
+    def __init__(self) -> None:
+        self.endpoint = "none"
+        self.site = ANONYMOUS
+        self.status = CLIENT_GONE
+
+    def noting_status(self, send: Send) -> Send:
+        """`send`, noting the status that BentoML answers with."""
+
+        async def noting(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+            await send(message)
+
+        return noting
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own id where it is fit to be logged, else a new one that sorts by time."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return str(uuid6.uuid7())
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body read before."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Any:
+        return messages.pop() if messages else await receive()
+
+    return replay

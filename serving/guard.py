@@ -1,0 +1,194 @@
+"""Refuses before any work: key, scope, rate, type and size. Knows nothing of digits."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from serving.config import Settings
+from serving.keys import ANONYMOUS, Key, KeyRing, Scope
+from serving.problems import Problem
+
+_BEARER: Final = b"bearer "
+_MAX_CLIENTS: Final = 10_000  # rate buckets kept; the idlest go first
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who is asking: the site whose key was shown, and what its rate is counted under."""
+
+    site: str
+    bucket: bytes | str
+
+
+class RateLimiter:
+    """A token bucket per client: `rate_rps` a second, and a burst of one second's worth."""
+
+    def __init__(self, rate_rps: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate_rps = rate_rps
+        self._burst = max(rate_rps, 1.0)
+        self._clock = clock
+        self._buckets: dict[bytes | str, tuple[float, float]] = {}  # tokens, as of
+
+    def take(self, bucket: bytes | str) -> None:
+        """Count one request.
+
+        Raises:
+            Problem: 429 with Retry-After and RateLimit headers; nothing is left.
+        """
+        now = self._clock()
+        tokens, since = self._buckets.pop(bucket, (self._burst, now))
+        tokens = min(tokens + (now - since) * self._rate_rps, self._burst)
+        if tokens < 1.0:
+            self._buckets[bucket] = (tokens, now)
+            raise self._refusal((1.0 - tokens) / self._rate_rps)
+        # Put back last, so that the first in the dict is always the idlest.
+        self._buckets[bucket] = (tokens - 1.0, now)
+        if len(self._buckets) > _MAX_CLIENTS:
+            del self._buckets[next(iter(self._buckets))]
+
+    def _refusal(self, wait_s: float) -> Problem:
+        limit = f"{self._burst:g}"
+        return Problem(
+            429,
+            f"this key may make {self._rate_rps:g} requests a second; "
+            f"wait {wait_s:.3f} s and spread requests out",
+            retry_after_s=wait_s,
+            headers=(
+                (b"ratelimit-policy", f'"key";q={limit};w=1'.encode()),
+                (b"ratelimit", b'"key";r=0;t=1'),
+            ),
+        )
+
+
+class KeyGuard:
+    """Lets in who shows a live key of the right scope; everybody where keys are off."""
+
+    def __init__(self, keys: KeyRing | None, clock: Callable[[], float] = time.time) -> None:
+        self.keys = keys
+        self._clock = clock
+
+    def admit(
+        self, headers: Mapping[bytes, bytes], scope: Scope, peer: tuple[str, int] | None
+    ) -> Client:
+        """Tell who is asking.
+
+        Raises:
+            Problem: 401 without a live key, 403 without the scope.
+        """
+        if self.keys is None:
+            return Client(ANONYMOUS, peer[0] if peer else "")
+        key = self._find(headers)
+        if key is None:
+            raise Problem(
+                401,
+                "send a live key as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'; "
+                "python -m serving.keys makes one",
+                closes_connection=True,
+                headers=((b"www-authenticate", b"Bearer"),),
+            )
+        if scope not in key.scopes:
+            raise Problem(
+                403,
+                f"the key of {key.site} has the scopes {', '.join(sorted(key.scopes))}; "
+                f"this path needs {scope}",
+                closes_connection=True,
+            )
+        return Client(key.site, key.sha256)
+
+    def _find(self, headers: Mapping[bytes, bytes]) -> Key | None:
+        assert self.keys is not None
+        presented = headers.get(b"x-api-key")
+        if presented is None:
+            authorization = headers.get(b"authorization", b"")
+            if authorization[: len(_BEARER)].lower() != _BEARER:
+                return None
+            presented = authorization[len(_BEARER) :].strip()
+        key = self.keys.find(presented)
+        return key if key is not None and key.is_live(self._clock()) else None
+
+
+def needs_keys(settings: Settings, bound_host: str) -> bool:
+    """Whether requests need a key: on a loopback address they do not, unless asked for."""
+    if settings.auth != "auto":
+        return settings.auth == "on"
+    return not (bound_host.startswith("127.") or bound_host in ("::1", "localhost"))
+
+
+def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> str:
+    """The body's type without parameters.
+
+    Raises:
+        Problem: 415, it is none of those that the path reads, or compressed.
+    """
+    declared = headers.get(b"content-type", b"").decode("latin-1")
+    kind = declared.partition(";")[0].strip().lower()
+    if kind not in allowed:
+        raise Problem(
+            415,
+            f"content-type is {kind[:60]!r}; this path reads {', '.join(allowed)}",
+            closes_connection=True,
+        )
+    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+    if encoding.lower() != "identity":
+        raise Problem(
+            415,
+            f"content-encoding is {encoding[:60]!r}; send the body uncompressed",
+            closes_connection=True,
+        )
+    return kind
+
+
+def check_length(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
+    """Refuse a body that announces itself as too large, before it is sent.
+
+    Raises:
+        Problem: 413, or 400 where the length is no number.
+    """
+    declared = headers.get(b"content-length")
+    if declared is None:
+        return
+    if not declared.isdigit():
+        raise Problem(400, "content-length is not a number", closes_connection=True)
+    if len(declared) > len(str(limit_bytes)) or int(declared) > limit_bytes:
+        raise too_large(declared.decode()[:20], limit_bytes)
+
+
+def too_large(size: str, limit_bytes: int) -> Problem:
+    """The problem of a body over the limit."""
+    return Problem(
+        413,
+        f"the body has {size} bytes; this path takes at most {limit_bytes}. "
+        "Send a smaller crop, or fewer of them",
+        closes_connection=True,
+    )
+
+
+async def read_body(receive: Callable[[], Any], limit_bytes: int) -> bytes:
+    """Read the body, counting while it streams, whatever its headers said.
+
+    Raises:
+        Problem: 413, it grew over the limit.
+        Disconnected: the client has gone.
+    """
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False) and len(body) <= limit_bytes:
+        return body
+    parts, size = [body], len(body)
+    while size <= limit_bytes:
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        parts.append(part)
+        size += len(part)
+    raise too_large(f"more than {limit_bytes}", limit_bytes)
+
+
+class Disconnected(Exception):
+    """The client has gone; there is nobody to answer."""

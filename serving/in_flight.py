@@ -1,0 +1,81 @@
+"""Requests under way: their deadlines, and clients that went away.
+
+One tick looks at all of them, so that a request costs no timer of its own.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+WATCH_AFTER_S: Final = 0.1  # a younger request is answered before anybody notices
+
+Ended = Literal["body deadline", "request deadline", "disconnect"]
+
+
+class Exchange:
+    """One request under way."""
+
+    __slots__ = ("ended_by", "is_body_complete", "receive", "started", "task", "watcher")
+
+    def __init__(self, receive: Callable[[], Any], started: float) -> None:
+        self.receive = receive
+        self.started = started
+        self.task = asyncio.current_task()
+        self.is_body_complete = False
+        self.ended_by: Ended | None = None
+        self.watcher: asyncio.Task[None] | None = None
+
+    def end(self, reason: Ended) -> None:
+        """Stop the handler; it sees asyncio.CancelledError."""
+        if self.ended_by is None and self.task is not None:
+            self.ended_by = reason
+            self.task.cancel()
+
+    async def watch(self) -> None:
+        """Wait for the client to go away. Nothing else can come once the body is complete."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            self.end("disconnect")
+
+
+class InFlight:
+    """All requests under way in this process.
+
+    Args:
+        body_deadline_s: until the body is complete.
+        request_deadline_s: until the answer.
+    """
+
+    def __init__(self, body_deadline_s: float, request_deadline_s: float) -> None:
+        self._body_deadline_s = body_deadline_s
+        self._request_deadline_s = request_deadline_s
+        self._exchanges: set[Exchange] = set()
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    def enter(self, receive: Callable[[], Any]) -> Exchange:
+        """Begin one; to be called in the task that answers it."""
+        exchange = Exchange(receive, time.perf_counter())
+        self._exchanges.add(exchange)
+        return exchange
+
+    def leave(self, exchange: Exchange) -> None:
+        """End one."""
+        self._exchanges.discard(exchange)
+        if exchange.watcher is not None:
+            exchange.watcher.cancel()
+
+    def tick(self) -> None:
+        """End what is over its deadline; watch what takes long."""
+        now = time.perf_counter()
+        for exchange in list(self._exchanges):
+            age_s = now - exchange.started
+            if not exchange.is_body_complete:
+                if age_s > self._body_deadline_s:
+                    exchange.end("body deadline")
+            elif age_s > self._request_deadline_s:
+                exchange.end("request deadline")
+            elif age_s > WATCH_AFTER_S and exchange.watcher is None:
+                exchange.watcher = asyncio.create_task(exchange.watch())

@@ -1,0 +1,39 @@
+"""What handlers take and give: one request with its body, one answer. Knows no sockets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+JSON: Final = b"application/json"
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that the guard has let in."""
+
+    id: str
+    site: str
+    content_type: str  # lower case, without parameters
+    headers: Mapping[bytes, bytes]  # lower-case names
+    query_string: bytes
+    body: bytes
+    started: float  # time.perf_counter() at arrival
+    guard_ms: float  # arrival until the body was complete
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, complete."""
+
+    body: bytes
+    status: int = 200
+    content_type: bytes = JSON
+    headers: Headers = ()
+
+
+def json_answer(content: Any, status: int = 200) -> Answer:
+    """An answer of JSON content."""
+    return Answer(orjson.dumps(content), status)

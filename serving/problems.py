@@ -1,0 +1,106 @@
+"""Every way a request can fail, as RFC 9457 problem+json. The one table of error -> status."""
+
+import math
+from typing import Any, Final
+
+import orjson
+
+from model.errors import CropError, ModelError, UnsupportedFormat
+from monitoring.capture import SpoolError
+from serving.batcher import Overloaded
+from serving.messages import Answer
+
+CONTENT_TYPE: Final = b"application/problem+json"
+TYPE_PREFIX: Final = "urn:digitline:problem:"
+
+# status -> (slug of the type, title): each status means one thing, see docs/api.md.
+TITLES: Final[dict[int, tuple[str, str]]] = {
+    400: ("malformed-request", "The request is malformed"),
+    401: ("no-valid-key", "A valid API key is needed"),
+    403: ("wrong-scope", "The key does not allow this"),
+    404: ("no-such-path", "There is nothing at this path"),
+    405: ("wrong-method", "The path does not take this method"),
+    408: ("body-too-slow", "The body did not arrive in time"),
+    413: ("body-too-large", "The body is too large"),
+    415: ("unsupported-type", "The body is not of a type that is read here"),
+    422: ("unreadable-crop", "The crop cannot be read"),
+    429: ("too-many-requests", "Too many requests"),
+    500: ("internal", "The service failed"),
+    503: ("overloaded", "The service cannot answer now"),
+    504: ("deadline", "The answer was not ready in time"),
+}
+
+
+class Problem(Exception):
+    """A refusal.
+
+    Args:
+        status: one of `TITLES`.
+        detail: names the value, the limit and the remedy.
+        retry_after_s: when the same request may succeed.
+        closes_connection: the rest of the body is not worth reading.
+        headers: more of them.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        retry_after_s: float | None = None,
+        closes_connection: bool = False,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.closes_connection = closes_connection
+        self.headers = headers
+
+
+_STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (UnsupportedFormat, 415),
+    (CropError, 422),
+    (Overloaded, 503),
+    (SpoolError, 503),
+    (ModelError, 503),
+)
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that an error is to its caller. Errors that nobody foresaw are a 500."""
+    if isinstance(error, Problem):
+        return error
+    for kind, status in _STATUS:
+        if isinstance(error, kind):
+            retry_after_s = None
+            if status == 503:
+                retry_after_s = getattr(error, "retry_after_s", 1.0)
+            return Problem(status, str(error), retry_after_s=retry_after_s)
+    return Problem(500, "the service failed; the log has the cause under this request_id")
+
+
+def to_dict(problem: Problem, request_id: str) -> dict[str, Any]:
+    """The body of a problem, as RFC 9457 names its members."""
+    slug, title = TITLES[problem.status]
+    return {
+        "type": TYPE_PREFIX + slug,
+        "title": title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "request_id": request_id,
+    }
+
+
+def to_answer(problem: Problem, request_id: str, *, is_open_inference: bool) -> Answer:
+    """A problem as the answer to its request."""
+    content = to_dict(problem, request_id)
+    if is_open_inference:
+        content["error"] = problem.detail  # the member that the protocol's clients read
+    headers = list(problem.headers)
+    if problem.retry_after_s is not None:
+        headers.append((b"retry-after", str(math.ceil(problem.retry_after_s)).encode()))
+    if problem.closes_connection:
+        headers.append((b"connection", b"close"))
+    return Answer(orjson.dumps(content), problem.status, CONTENT_TYPE, tuple(headers))

@@ -1,0 +1,226 @@
+"""Crops -> readings: decode, frame, batch, decide. The one path that every route reads by.
+
+What can fail for one crop fails for it alone, before the batch is inferred. All of it runs on the
+batcher's thread, so that the event loop stays free to refuse what comes too late.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifact import Artifact
+from model.classifier import IMAGE_SHAPE, Classifier
+from model.decision import BLANK, Decision, Policy, decide
+from model.decode import decode
+from model.errors import BlankCrop, CropError, ModelError
+from model.preprocess import Framed, frame
+from serving.batcher import Batcher, BatchStats
+from serving.config import Settings
+
+CHUNK: Final = 32  # crops of a bulk request between two looks at other requests
+
+# What can be read: a PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image that
+# its sender has framed.
+Source = bytes | NDArray[np.uint8] | NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One crop, read, with everything that capture and telemetry want to know of it."""
+
+    crop: NDArray[np.uint8] | None  # (H, W); None: the sender gave an image
+    framed: Framed | None  # None: blank, or the sender gave an image
+    image: NDArray[np.float32] | None  # (1, 28, 28), what the model saw; None: blank
+    decision: Decision
+    garbage: float
+    decode_ms: float
+    preprocess_ms: float
+    inference_ms: float  # of the whole batch: the time it took to get this answer
+    decision_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    crop: NDArray[np.uint8] | None
+    framed: Framed | None
+    image: NDArray[np.float32] | None
+    decode_ms: float
+    preprocess_ms: float
+
+
+class Reader:
+    """Reads crops with one model.
+
+    Args:
+        artifact: the verified champion.
+        policy: how scores become decisions.
+        settings: batch size, queue limit and longest wait are used.
+        on_batch: told of each finished batch, on the event loop.
+
+    Raises:
+        ModelError: the model does not run, or reads the golden crop wrongly.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        policy: Policy,
+        settings: Settings,
+        on_batch: Callable[[BatchStats], None],
+    ) -> None:
+        self.artifact = artifact
+        self.policy = policy
+        self._classifier = Classifier(artifact.onnx_bytes)
+        self._classifier.warm_up()
+        self._batcher = Batcher[Source, Reading](
+            self._read_batch,
+            max_batch_size=settings.max_batch_size,
+            queue_limit=settings.queue_limit,
+            max_wait_s=settings.max_queue_wait_ms / 1e3,
+            on_batch=on_batch,
+        )
+        self._chunk = min(CHUNK, settings.max_batch_size)
+        self._check_golden(self._read_batch([artifact.golden.png])[0])
+
+    @property
+    def num_queued(self) -> int:
+        """Crops waiting now."""
+        return self._batcher.num_queued
+
+    def busy_for_s(self) -> float:
+        """How long the model has been busy with one batch."""
+        return self._batcher.running_for_s()
+
+    def close(self) -> None:
+        """Let the running batch end and stop the thread."""
+        self._batcher.close()
+
+    async def read(self, source: Source) -> Reading:
+        """Read one crop.
+
+        Raises:
+            CropError: it cannot be read.
+            Overloaded: the answer would come too late.
+            ModelError: the model failed on it.
+        """
+        outcome = (await self._batcher.submit((source,)))[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def read_many(self, sources: Sequence[Source]) -> list[Reading | CropError]:
+        """Read many crops in order. One that cannot be read is an error in its place.
+
+        Raises:
+            Overloaded: the answer would come too late.
+            ModelError: the model failed on one of them.
+        """
+        readings: list[Reading | CropError] = []
+        # A chunk at a time, so that single crops that come meanwhile wait for one chunk only.
+        for start in range(0, len(sources), self._chunk):
+            for outcome in await self._batcher.submit(sources[start : start + self._chunk]):
+                if isinstance(outcome, Exception) and not isinstance(outcome, CropError):
+                    raise outcome
+                readings.append(outcome)
+        return readings
+
+    async def read_golden(self) -> None:
+        """Read the golden crop by the path that requests take.
+
+        Raises:
+            ModelError: it reads otherwise than when the model was promoted.
+            Overloaded: there is no room for it now.
+        """
+        self._check_golden(await self.read(self.artifact.golden.png))
+
+    def _check_golden(self, outcome: Reading | Exception) -> None:
+        if isinstance(outcome, Exception):
+            raise ModelError(f"the golden crop cannot be read: {outcome}") from outcome
+        golden, decision = self.artifact.golden, outcome.decision
+        if decision.digit != golden.digit or decision.confidence < golden.min_confidence:
+            raise ModelError(
+                f"the golden crop reads {decision.digit} at {decision.confidence:.3f}; "
+                f"{golden.digit} at >= {golden.min_confidence} is expected"
+            )
+
+    def _read_batch(self, sources: Sequence[Source]) -> list[Reading | Exception]:
+        """Prepare each source by itself, then infer all that can be read together."""
+        prepared = [_prepare(source) for source in sources]
+        images = [
+            one.image for one in prepared if isinstance(one, _Prepared) and one.image is not None
+        ]
+        if not images:
+            return [one if isinstance(one, CropError) else _blank(one) for one in prepared]
+        started = time.perf_counter()
+        scores = self._classifier(np.stack(images))
+        inferred = time.perf_counter()
+        decisions = decide(scores, self.policy)
+        inference_ms = (inferred - started) * 1e3
+        decision_ms = (time.perf_counter() - inferred) * 1e3
+        judged = iter(zip(decisions, scores.garbage.tolist(), strict=True))
+        readings: list[Reading | Exception] = []
+        for one in prepared:
+            if isinstance(one, CropError):
+                readings.append(one)
+            elif one.image is None:
+                readings.append(_blank(one))
+            else:
+                decision, garbage = next(judged)
+                readings.append(_reading(one, decision, garbage, inference_ms, decision_ms))
+        return readings
+
+
+def _prepare(source: Source) -> _Prepared | CropError:
+    """Decode and frame one crop; its own fault is a value, so that its neighbours go on."""
+    started = time.perf_counter()
+    try:
+        if not isinstance(source, bytes) and source.ndim == len(IMAGE_SHAPE):
+            return _Prepared(None, None, source.astype(np.float32, copy=False), 0.0, 0.0)
+        crop = decode(source) if isinstance(source, bytes) else source.view(np.uint8)
+        decoded = time.perf_counter()
+        framed = _frame_or_none(crop)
+    except CropError as error:
+        return error
+    return _Prepared(
+        crop=crop,
+        framed=framed,
+        image=None if framed is None else framed.image,
+        decode_ms=(decoded - started) * 1e3,
+        preprocess_ms=(time.perf_counter() - decoded) * 1e3,
+    )
+
+
+def _frame_or_none(crop: NDArray[np.uint8]) -> Framed | None:
+    try:
+        return frame(crop)
+    except BlankCrop:
+        return None
+
+
+def _blank(prepared: _Prepared) -> Reading:
+    return _reading(prepared, BLANK, -math.inf, 0.0, 0.0)
+
+
+def _reading(
+    prepared: _Prepared,
+    decision: Decision,
+    garbage: float,
+    inference_ms: float,
+    decision_ms: float,
+) -> Reading:
+    return Reading(
+        crop=prepared.crop,
+        framed=prepared.framed,
+        image=prepared.image,
+        decision=decision,
+        garbage=garbage,
+        decode_ms=prepared.decode_ms,
+        preprocess_ms=prepared.preprocess_ms,
+        inference_ms=inference_ms,
+        decision_ms=decision_ms,
+    )

@@ -1,0 +1,254 @@
+"""Metrics, structured logs and traces of requests. No image bytes and no keys in any of them."""
+
+import json
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from serving.batcher import BatchStats
+from serving.config import Settings
+from serving.reader import Reading
+
+METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+STAGE_SAMPLE_EVERY: Final = 8  # stage timings are observed for every 8th crop: 5 us each
+_LATENCY_BUCKETS: Final = (
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+)  # fmt: skip
+_STAGE_BUCKETS: Final = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25)
+_CONFIDENCE_BUCKETS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
+_BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+EMF_NAMESPACE: Final = "Digitline"
+_EMF_PERIOD_S: Final = 60.0
+
+
+class Telemetry:
+    """What one worker process counts and tells.
+
+    Args:
+        settings: log level and embedded metrics.
+        version: the model's.
+        sha256: the model's.
+    """
+
+    def __init__(self, settings: Settings, version: str, sha256: str) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = self._counter(
+            "requests", "Requests answered.", ("endpoint", "site", "status")
+        )
+        self._shed = self._counter("shed", "Requests refused for load, by reason.", ("reason",))
+        self._decisions = self._counter("decisions", "Crops by outcome.", ("outcome", "site"))
+        self._digits = self._counter("digit", "Crops read, by digit.", ("digit",))
+        self._duration = self._histogram(
+            "request_duration_seconds", "Arrival to answer.", _LATENCY_BUCKETS, ("endpoint",)
+        )
+        self._stage = self._histogram(
+            "stage_duration_seconds",
+            f"Time in one stage, of every {STAGE_SAMPLE_EVERY}th crop.",
+            _STAGE_BUCKETS,
+            ("stage",),
+        )
+        self._batch_size = self._histogram("batch_size", "Crops a batch.", _BATCH_BUCKETS)
+        self._queue_wait = self._histogram(
+            "queue_wait_seconds", "Waiting for the model.", _STAGE_BUCKETS
+        )
+        self._confidence = self._histogram(
+            "confidence", "Top probability of crops with ink.", _CONFIDENCE_BUCKETS
+        )
+        self.in_flight = self._gauge("in_flight", "Requests being answered.", "livesum")
+        self.ready = self._gauge("ready", "1 when the last readiness check passed.", "livemin")
+        info = self._gauge("model_info", "The model served.", "livemax", ("version", "sha256"))
+        info.labels(version, sha256[:12]).set(1)
+        self._children: dict[tuple[Any, ...], Any] = {}
+        self._num_readings = 0
+        self._emf = EmfWriter() if settings.emf else None
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(f"digits_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, mode: Any, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"digits_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()
+    ) -> Histogram:
+        return Histogram(f"digits_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        # prometheus_client's own look-up locks and builds strings: 3 us a call.
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+    def on_request(self, endpoint: str, site: str, status: int, seconds: float) -> None:
+        """One request has been answered."""
+        self._child(self._requests, endpoint, site, str(status)).inc()
+        self._child(self._duration, endpoint).observe(seconds)
+        if self._emf is not None:
+            self._emf.add("Requests")
+            if status >= 500:
+                self._emf.add("Errors")
+
+    def on_shed(self, reason: str) -> None:
+        """One request was refused for load."""
+        self._child(self._shed, reason).inc()
+        if self._emf is not None:
+            self._emf.add("Shed")
+
+    def on_reading(self, reading: Reading, site: str, guard_ms: float) -> None:
+        """One crop has been decided."""
+        decision = reading.decision
+        outcome = decision.rejected_because or "accepted"
+        self._child(self._decisions, outcome, site).inc()
+        if self._emf is not None:
+            self._emf.add("Accepted" if decision.accepted else "Rejected")
+        if decision.digit is None:
+            return
+        self._child(self._digits, str(decision.digit)).inc()
+        self._confidence.observe(decision.confidence)
+        self._num_readings += 1
+        if self._num_readings % STAGE_SAMPLE_EVERY == 0:
+            for stage, milliseconds in stages(reading, guard_ms):
+                self._child(self._stage, stage).observe(milliseconds / 1e3)
+
+    def on_batch(self, stats: BatchStats) -> None:
+        """One batch has been read."""
+        self._batch_size.observe(stats.num_items)
+        self._queue_wait.observe(max(stats.queue_waits_s))
+
+    def tick(self, num_in_flight: int, now: float) -> None:
+        """Called a few times a second, for what is sampled rather than counted."""
+        self.in_flight.set(num_in_flight)
+        if self._emf is not None:
+            self._emf.flush_if_due(num_in_flight, now)
+
+    def exposition(self) -> bytes:
+        """The metrics of all workers in Prometheus' text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        return generate_latest(merged)
+
+
+def stages(reading: Reading, guard_ms: float) -> tuple[tuple[str, float], ...]:
+    """(stage, milliseconds) in the order in which a crop goes through them."""
+    return (
+        ("guard", guard_ms),
+        ("decode", reading.decode_ms),
+        ("preprocess", reading.preprocess_ms),
+        ("inference", reading.inference_ms),
+        ("decision", reading.decision_ms),
+    )
+
+
+class EmfWriter:
+    """Counts to CloudWatch by embedded metric format: a JSON line a minute on stdout.
+
+    Source:
+        Amazon CloudWatch, "Embedded metric format specification".
+    """
+
+    def __init__(self, write: Callable[[str], object] = sys.stdout.write) -> None:
+        self._write = write
+        self._counts = dict.fromkeys(("Requests", "Errors", "Shed", "Accepted", "Rejected"), 0)
+        self._due = time.monotonic() + _EMF_PERIOD_S
+
+    def add(self, name: str) -> None:
+        """Count one."""
+        self._counts[name] += 1
+
+    def flush_if_due(self, num_in_flight: int, now: float) -> None:
+        """Write the line when its minute is over; `now` is time.monotonic()."""
+        if now < self._due:
+            return
+        self._due = now + _EMF_PERIOD_S
+        values = {**self._counts, "InFlight": num_in_flight}
+        self._counts = dict.fromkeys(self._counts, 0)
+        metrics = [{"Name": name, "Unit": "Count"} for name in values]
+        directive = {"Namespace": EMF_NAMESPACE, "Dimensions": [["Service"]], "Metrics": metrics}
+        line = {
+            "_aws": {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]},
+            "Service": "digits",
+            **values,
+        }
+        self._write(json.dumps(line) + "\n")
+
+
+class Tracer:
+    """Spans of sampled requests, made after the answer so that the others cost nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._sample_frac = settings.trace_sample_frac if settings.otlp_endpoint else 0.0
+        self._tracer: Any = None
+        if self._sample_frac > 0:
+            self._tracer = _make_tracer(settings)
+
+    def wants(self) -> bool:
+        """Whether this request is in the sample."""
+        return self._sample_frac > 0 and random.random() < self._sample_frac  # noqa: S311
+
+    def record(
+        self, reading: Reading, *, request_id: str, endpoint: str, guard_ms: float, total_ms: float
+    ) -> None:
+        """Export one request as a span with its five stages below it."""
+        end_ns = time.time_ns()
+        start_ns = end_ns - int(total_ms * 1e6)
+        from opentelemetry import trace
+
+        root = self._tracer.start_span(
+            endpoint, start_time=start_ns, attributes={"digits.request_id": request_id}
+        )
+        context = trace.set_span_in_context(root)
+        stage_ns = start_ns
+        for stage, milliseconds in stages(reading, guard_ms):
+            if stage == "inference":  # between preparing and inferring lies nothing but the queue
+                stage_ns = max(
+                    stage_ns,
+                    end_ns - int((milliseconds + reading.decision_ms) * 1e6),
+                )
+            span = self._tracer.start_span(stage, context=context, start_time=stage_ns)
+            stage_ns += int(milliseconds * 1e6)
+            span.end(stage_ns)
+        root.end(end_ns)
+
+
+def _make_tracer(settings: Settings) -> Any:
+    # 40 MB and 0.3 s of imports that only a traced service should pay for.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": "digits"}))
+    provider.add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_endpoint))
+    )
+    return provider.get_tracer("serving")
+
+
+def configure_logging(level: str) -> None:
+    """One JSON object a line on stderr, with time, level, event and what was bound."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
