@@ -19,10 +19,10 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as tasks
+from aws_cdk import aws_stepfunctions_tasks as sfn_tasks
 from constructs import Construct
 
-from infra import grants, settings
+from infra import grants, settings, tasks
 from infra.acknowledge import acknowledge
 from infra.foundation import Foundation
 from infra.settings import TaskSize
@@ -63,45 +63,18 @@ class ScheduledJob(Construct):
         self._schedule(dead_letters)
 
     def _task_definition(self, image: ecs.ContainerImage) -> ecs.FargateTaskDefinition:
-        stack = cdk.Stack.of(self)
-        task = ecs.FargateTaskDefinition(
-            self,
-            "Task",
-            family=f"{stack.stack_name}-{self.job.name.lower()}",
-            cpu=self.job.size.cpu_units,
-            memory_limit_mib=self.job.size.memory_mib,
-            runtime_platform=ecs.RuntimePlatform(
-                cpu_architecture=ecs.CpuArchitecture.ARM64,
-                operating_system_family=ecs.OperatingSystemFamily.LINUX,
-            ),
+        name = self.job.name.lower()
+        task = tasks.task(
+            self, "Task", family=f"{cdk.Stack.of(self).stack_name}-{name}", size=self.job.size
         )
-        task.add_volume(name="tmp")
-        linux = ecs.LinuxParameters(self, "Linux", init_process_enabled=True)
-        linux.drop_capabilities(ecs.Capability.ALL)
-        container = task.add_container(
-            "job",
+        tasks.container(
+            task,
+            name,
             image=image,
-            command=list(self.job.command),
-            environment={**self.job.environment, "AWS_DEFAULT_REGION": stack.region},
+            command=self.job.command,
+            environment=self.job.environment,
             secrets=self.job.secrets,
-            user=settings.CONTAINER_USER,
-            readonly_root_filesystem=True,
-            linux_parameters=linux,
-            working_directory="/tmp",  # noqa: S108  # the only writable place
-            stop_timeout=cdk.Duration.seconds(settings.STOP_TIMEOUT_S),
-            logging=ecs.LogDriver.aws_logs(
-                stream_prefix=self.job.name.lower(),
-                log_group=self._foundation.log_group(self, "Logs"),
-            ),
-        )
-        container.add_mount_points(
-            ecs.MountPoint(source_volume="tmp", container_path="/tmp", read_only=False)  # noqa: S108
-        )
-        grants.nothing_to_name(
-            task.obtain_execution_role(), "ecr:GetAuthorizationToken knows no resource"
-        )
-        acknowledge(
-            task, "AwsSolutions-ECS2", "no secret among them: those come from Secrets Manager"
+            log_group=self._foundation.log_group(self, "Logs"),
         )
         return task
 
@@ -123,6 +96,7 @@ class ScheduledJob(Construct):
             ),
         )
         self._may_run(machine.role, cluster)
+        acknowledge(machine, "W3005", "CDK says aloud that a machine waits for its role's policy")
         return machine
 
     def _run(self, cluster: ecs.Cluster, group: ec2.SecurityGroup) -> sfn.CustomState:
@@ -188,11 +162,11 @@ class ScheduledJob(Construct):
         grants.nothing_to_name(role, reason)
         acknowledge(role.node.find_child("DefaultPolicy"), "CKV_AWS_111", reason)
 
-    def _notice(self, ending: str, verb: str) -> tasks.SnsPublish:
+    def _notice(self, ending: str, verb: str) -> sfn_tasks.SnsPublish:
         """One typed message, whatever happened: readable by a person and by a program."""
         topic = self._foundation.notices if verb == "succeeded" else self._foundation.alerts
         detail = {} if verb == "succeeded" else {"error": sfn.JsonPath.object_at("$.error")}
-        return tasks.SnsPublish(
+        return sfn_tasks.SnsPublish(
             self,
             f"Notice{ending}",
             topic=topic,

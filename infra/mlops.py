@@ -20,12 +20,11 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_servicediscovery as discovery
 from aws_cdk import aws_sqs as sqs
-from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as tasks
+from aws_cdk import aws_stepfunctions_tasks as sfn_tasks
 from constructs import Construct
 
-from infra import grants, settings
+from infra import grants, settings, tasks
 from infra.acknowledge import acknowledge
 from infra.foundation import Foundation
 from infra.jobs import Job, ScheduledJob
@@ -190,33 +189,21 @@ class MlOps(cdk.Stack):
 
     def _mlflow(self) -> ecs.FargateService:
         assert self.database.secret is not None
-        task = ecs.FargateTaskDefinition(
-            self,
-            "MlflowTask",
-            family=f"{self.stack_name}-mlflow",
-            cpu=settings.MLFLOW_TASK.cpu_units,
-            memory_limit_mib=settings.MLFLOW_TASK.memory_mib,
-            runtime_platform=ecs.RuntimePlatform(
-                cpu_architecture=ecs.CpuArchitecture.ARM64,
-                operating_system_family=ecs.OperatingSystemFamily.LINUX,
-            ),
+        task = tasks.task(
+            self, "MlflowTask", family=f"{self.stack_name}-mlflow", size=settings.MLFLOW_TASK
         )
-        task.add_volume(name="tmp")
-        linux = ecs.LinuxParameters(self, "MlflowLinux", init_process_enabled=True)
-        linux.drop_capabilities(ecs.Capability.ALL)
-        container = task.add_container(
+        port = settings.MLFLOW_PORT
+        tasks.container(
+            task,
             "mlflow",
             image=self._image(self.foundation.mlflow_images, "mlflow-image-tag"),
             environment={
-                "MLFLOW_PORT": str(settings.MLFLOW_PORT),
+                "MLFLOW_PORT": str(port),
                 "MLFLOW_WORKERS": str(settings.MLFLOW_WORKERS),
-                "MLFLOW_ALLOWED_HOSTS": (
-                    f"{self.host}:{settings.MLFLOW_PORT},localhost:{settings.MLFLOW_PORT}"
-                ),
+                "MLFLOW_ALLOWED_HOSTS": f"{self.host}:{port},localhost:{port}",
                 "MLFLOW_ARTIFACTS": self.foundation.artifacts.url("mlflow"),
                 "DATABASE_HOST": self.database.instance_endpoint.hostname,
                 "DATABASE_NAME": MLFLOW_DATABASE,
-                "AWS_DEFAULT_REGION": self.region,
             },
             secrets={
                 "DATABASE_USER": ecs.Secret.from_secrets_manager(self.database.secret, "username"),
@@ -226,29 +213,14 @@ class MlOps(cdk.Stack):
                 "MLFLOW_ADMIN_USER": ecs.Secret.from_secrets_manager(self.admin, "username"),
                 "MLFLOW_ADMIN_PASSWORD": ecs.Secret.from_secrets_manager(self.admin, "password"),
             },
-            port_mappings=[ecs.PortMapping(container_port=settings.MLFLOW_PORT)],
-            user=settings.CONTAINER_USER,
-            readonly_root_filesystem=True,
-            linux_parameters=linux,
-            stop_timeout=cdk.Duration.seconds(settings.STOP_TIMEOUT_S),
+            port=port,
             health_check=ecs.HealthCheck(
-                command=[
-                    "CMD",
-                    "python",
-                    "-c",
-                    "import urllib.request as u; "
-                    f"u.urlopen('http://localhost:{settings.MLFLOW_PORT}/health', timeout=3)",
-                ],
+                command=tasks.probe(port, "/health"),
                 interval=cdk.Duration.seconds(30),
                 timeout=cdk.Duration.seconds(settings.HEALTH_TIMEOUT_S),
                 start_period=cdk.Duration.seconds(120),  # migrations of an empty database
             ),
-            logging=ecs.LogDriver.aws_logs(
-                stream_prefix="mlflow", log_group=self.foundation.log_group(self, "MlflowLogs")
-            ),
-        )
-        container.add_mount_points(
-            ecs.MountPoint(source_volume="tmp", container_path="/tmp", read_only=False)  # noqa: S108
+            log_group=self.foundation.log_group(self, "MlflowLogs"),
         )
         grants.objects(
             task.task_role,
@@ -257,14 +229,8 @@ class MlOps(cdk.Stack):
             grants.READ + grants.WRITE + grants.DELETE,
             "MLflow proxies its artifacts, and deletes them when a run is deleted",
         )
-        for role in (task.task_role, task.obtain_execution_role()):
-            grants.nothing_to_name(
-                role, "ECS Exec's channels and ecr:GetAuthorizationToken know no resources"
-            )
-        acknowledge(
-            task, "AwsSolutions-ECS2", "no secret among them: those come from Secrets Manager"
-        )
-        return ecs.FargateService(
+        grants.nothing_to_name(task.task_role, "ECS Exec's channels know no resources")
+        service = ecs.FargateService(
             self,
             "Mlflow",
             cluster=self.cluster,
@@ -284,12 +250,15 @@ class MlOps(cdk.Stack):
                 dns_ttl=cdk.Duration.seconds(10),
             ),
         )
+        acknowledge(
+            task.task_role.node.find_child("DefaultPolicy"),
+            "CKV_AWS_111",
+            "ECS Exec's channels (ssmmessages) know no resources",
+        )
+        return service
 
     def _image(self, repository: ecr.IRepository, fact: str) -> ecs.ContainerImage:
-        tag = ssm.StringParameter.value_for_string_parameter(
-            self, self.environment_settings.parameter(fact)
-        )
-        return ecs.ContainerImage.from_ecr_repository(repository, tag)
+        return tasks.image(self, self.environment_settings, repository, fact)
 
     # --- jobs -----------------------------------------------------------------------------------
     def _dead_letters(self) -> sqs.Queue:
@@ -421,7 +390,7 @@ class MlOps(cdk.Stack):
             resource="role",
             resource_name=f"cdk-hnb659fds-cfn-exec-role-{self.account}-{self.region}",
         )
-        remember = tasks.CallAwsService(
+        remember = sfn_tasks.CallAwsService(
             self,
             "RememberTag",
             service="ssm",
@@ -438,7 +407,7 @@ class MlOps(cdk.Stack):
             ],
             result_path=sfn.JsonPath.DISCARD,
         )
-        update = tasks.CallAwsService(
+        update = sfn_tasks.CallAwsService(
             self,
             "UpdateService",
             service="cloudformation",
@@ -452,7 +421,7 @@ class MlOps(cdk.Stack):
             iam_resources=[stack],
             result_path=sfn.JsonPath.DISCARD,
         )
-        told = tasks.SnsPublish(
+        told = sfn_tasks.SnsPublish(
             self,
             "NoticeReleasing",
             topic=self.foundation.notices,
@@ -462,7 +431,7 @@ class MlOps(cdk.Stack):
             ),
             result_path=sfn.JsonPath.DISCARD,
         )
-        failed = tasks.SnsPublish(
+        failed = sfn_tasks.SnsPublish(
             self,
             "NoticeNotReleased",
             topic=self.foundation.alerts,
@@ -508,6 +477,7 @@ class MlOps(cdk.Stack):
             )
         )
         grants.key_use(machine.role, self.foundation.key.key_arn)
+        acknowledge(machine, "W3005", "CDK says aloud that a machine waits for its role's policy")
         grants.nothing_to_name(machine.role, "X-Ray and log delivery know no resources")
         account = f"{self.region}:<AWS::AccountId>"
         name = self.environment_settings.name

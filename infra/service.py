@@ -11,6 +11,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_iam as iam
@@ -19,11 +20,13 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
-from infra import capacity, grants, settings
+from infra import capacity, grants, settings, tasks
 from infra.acknowledge import acknowledge
 from infra.foundation import Foundation
 from infra.metrics import TrafficMetrics, runbook
 from infra.settings import Environment
+
+_SPOOL = f"{settings.SPOOL_PATH}/spool"
 
 
 class Service(cdk.Stack):
@@ -268,20 +271,13 @@ class Service(cdk.Stack):
         return alarm
 
     def _task_definition(self) -> ecs.FargateTaskDefinition:
-        task = ecs.FargateTaskDefinition(
+        task = tasks.task(
             self,
             "Task",
             family=f"digitline-{self.environment_settings.name}-service",
-            cpu=settings.SERVICE_TASK.cpu_units,
-            memory_limit_mib=settings.SERVICE_TASK.memory_mib,
-            runtime_platform=ecs.RuntimePlatform(
-                cpu_architecture=ecs.CpuArchitecture.ARM64,
-                operating_system_family=ecs.OperatingSystemFamily.LINUX,
-            ),
+            size=settings.SERVICE_TASK,
         )
         task.add_volume(name="spool")
-        task.add_volume(name="tmp")
-        task.add_volume(name="shipper-tmp")
         shipper = self._shipper(task)
         server = self._server(task)
         # the server starts after the shipper and so is stopped before it: what a draining task
@@ -298,127 +294,77 @@ class Service(cdk.Stack):
             grants.WRITE,
             "the shipper writes captures, and can neither read nor delete one",
         )
-        grants.nothing_to_name(
-            task.obtain_execution_role(), "ecr:GetAuthorizationToken knows no resource"
-        )
-        acknowledge(
-            task, "AwsSolutions-ECS2", "no secret among them: keys come from Secrets Manager"
-        )
         return task
 
     def _server(self, task: ecs.FargateTaskDefinition) -> ecs.ContainerDefinition:
-        server = task.add_container(
+        port, keep_alive_s = str(settings.SERVICE_PORT), str(settings.KEEP_ALIVE_S)
+        return tasks.container(
+            task,
             "server",
             image=self._image(self.foundation.service_images, "service-image-tag"),
-            command=[
-                "bentoml",
-                "serve",
-                "service:DigitService",
-                "--host",
-                "0.0.0.0",  # noqa: S104  # inside the task's own network interface
-                "--port",
-                str(settings.SERVICE_PORT),
-                "--timeout-keep-alive",
-                str(settings.KEEP_ALIVE_S),
-            ],
-            environment=self._server_environment(),
+            command=(
+                f"bentoml serve service:DigitService --host 0.0.0.0 --port {port} "
+                f"--timeout-keep-alive {keep_alive_s}"
+            ).split(),
+            environment={
+                "DIGITS_ERROR_TARGET": str(settings.ERROR_TARGET),
+                "DIGITS_AUTH": "on",
+                "DIGITS_REQUEST_DEADLINE_MS": str(1000 * settings.REQUEST_DEADLINE_S),
+                "DIGITS_DRAIN_S": str(settings.DRAIN_S),
+                "DIGITS_CAPTURE_DIR": _SPOOL,
+                "DIGITS_EMF": "on",
+                "DIGITS_LOG_LEVEL": "info",
+                "BENTOML_HOME": "/tmp/bentoml",  # noqa: S108
+                "BENTOML_DO_NOT_TRACK": "true",
+            },
             secrets={"DIGITS_API_KEYS_JSON": self._api_keys(task)},
-            port_mappings=[ecs.PortMapping(container_port=settings.SERVICE_PORT)],
-            user=settings.CONTAINER_USER,
-            readonly_root_filesystem=True,
-            linux_parameters=_bare(self, "ServerLinux"),
-            stop_timeout=cdk.Duration.seconds(settings.STOP_TIMEOUT_S),
+            port=settings.SERVICE_PORT,
             health_check=ecs.HealthCheck(
-                command=[
-                    "CMD",
-                    "python",
-                    "-c",
-                    "import urllib.request as u; "
-                    f"u.urlopen('http://127.0.0.1:{settings.SERVICE_PORT}/livez', timeout=3)",
-                ],
+                command=tasks.probe(settings.SERVICE_PORT, "/livez"),
                 interval=cdk.Duration.seconds(settings.HEALTH_INTERVAL_S),
                 timeout=cdk.Duration.seconds(settings.HEALTH_TIMEOUT_S),
-                retries=3,
+                retries=settings.UNHEALTHY_CHECKS,
                 start_period=cdk.Duration.seconds(settings.START_GRACE_S),
             ),
-            logging=ecs.LogDriver.aws_logs(
-                stream_prefix="server",
-                log_group=self.foundation.log_group(self, "ServerLogs"),
-                mode=ecs.AwsLogDriverMode.NON_BLOCKING,  # a slow log never holds up an answer
-                max_buffer_size=cdk.Size.mebibytes(25),
-            ),
+            log_group=self.foundation.log_group(self, "ServerLogs"),
+            writable={settings.SPOOL_PATH: "spool"},
         )
-        server.add_mount_points(
-            ecs.MountPoint(
-                source_volume="spool", container_path=settings.SPOOL_PATH, read_only=False
-            ),
-            ecs.MountPoint(source_volume="tmp", container_path="/tmp", read_only=False),  # noqa: S108
-        )
-        return server
-
-    def _api_keys(self, task: ecs.FargateTaskDefinition) -> ecs.Secret:
-        """The secret by its ARN: a grant on the construct would write into foundation's key
-        policy, and foundation must not depend on this stack."""
-        secret = secretsmanager.Secret.from_secret_complete_arn(
-            self, "ApiKeys", self.foundation.api_keys.secret_arn
-        )
-        self.foundation.key.grant_decrypt(task.obtain_execution_role())
-        return ecs.Secret.from_secrets_manager(secret)
-
-    def _server_environment(self) -> dict[str, str]:
-        return {
-            "DIGITS_ERROR_TARGET": str(settings.ERROR_TARGET),
-            "DIGITS_AUTH": "on",
-            "DIGITS_REQUEST_DEADLINE_MS": str(1000 * settings.REQUEST_DEADLINE_S),
-            "DIGITS_DRAIN_S": str(settings.DRAIN_S),
-            "DIGITS_CAPTURE_DIR": f"{settings.SPOOL_PATH}/spool",
-            "DIGITS_EMF": "on",
-            "DIGITS_LOG_LEVEL": "info",
-            "BENTOML_HOME": "/tmp/bentoml",  # noqa: S108
-            "BENTOML_DO_NOT_TRACK": "true",
-        }
 
     def _shipper(self, task: ecs.FargateTaskDefinition) -> ecs.ContainerDefinition:
         """The process that turns spool segments into Parquet on S3.
 
         It may die and be restarted without the service: records wait in the spool meanwhile.
         """
-        shipper = task.add_container(
+        return tasks.container(
+            task,
             "shipper",
             image=self._image(self.foundation.jobs_images, "jobs-image-tag"),
             command=["python", "-m", "monitoring", "ship", "--follow"],
             environment={
-                "DIGITS_CAPTURE_DIR": f"{settings.SPOOL_PATH}/spool",
+                "DIGITS_CAPTURE_DIR": _SPOOL,
                 "DIGITS_CAPTURE_STORE": self.foundation.captures.url("captures"),
                 "DIGITS_EMF": "on",
-                "AWS_DEFAULT_REGION": self.region,
             },
             essential=False,
-            enable_restart_policy=True,
             memory_limit_mib=settings.SHIPPER_MEMORY_MIB,
-            user=settings.CONTAINER_USER,
-            readonly_root_filesystem=True,
-            linux_parameters=_bare(self, "ShipperLinux"),
-            stop_timeout=cdk.Duration.seconds(settings.STOP_TIMEOUT_S),
-            logging=ecs.LogDriver.aws_logs(
-                stream_prefix="shipper",
-                log_group=self.foundation.log_group(self, "ShipperLogs"),
-            ),
+            log_group=self.foundation.log_group(self, "ShipperLogs"),
+            writable={settings.SPOOL_PATH: "spool"},
         )
-        shipper.add_mount_points(
-            ecs.MountPoint(
-                source_volume="spool", container_path=settings.SPOOL_PATH, read_only=False
-            ),
-            ecs.MountPoint(source_volume="shipper-tmp", container_path="/tmp", read_only=False),  # noqa: S108
-        )
-        return shipper
 
-    def _image(self, repository: ecs.ecr.IRepository, fact: str) -> ecs.ContainerImage:
-        """The image whose tag stands in SSM: a release changes the fact, not the template."""
-        tag = ssm.StringParameter.value_for_string_parameter(
-            self, self.environment_settings.parameter(fact)
+    def _image(self, repository: ecr.IRepository, fact: str) -> ecs.ContainerImage:
+        return tasks.image(self, self.environment_settings, repository, fact)
+
+    def _api_keys(self, task: ecs.FargateTaskDefinition) -> ecs.Secret:
+        """The secret by its ARN.
+
+        A grant on the construct itself would write into foundation's key policy, and foundation
+        must not depend on this stack.
+        """
+        secret = secretsmanager.Secret.from_secret_complete_arn(
+            self, "ApiKeys", self.foundation.api_keys.secret_arn
         )
-        return ecs.ContainerImage.from_ecr_repository(repository, tag)
+        self.foundation.key.grant_decrypt(task.obtain_execution_role())
+        return ecs.Secret.from_secrets_manager(secret)
 
     def _service(self) -> ecs.FargateService:
         service = ecs.FargateService(
@@ -462,6 +408,7 @@ class Service(cdk.Stack):
         self.blue.add_target(target)
         resource = service.node.default_child
         assert isinstance(resource, ecs.CfnService)
+        acknowledge(service, "W3005", "CDK says aloud that the service waits for its listener rule")
         resource.monitoring = ecs.CfnService.MonitoringConfigurationProperty(
             metric_configurations=[
                 ecs.CfnService.MetricConfigurationProperty(
@@ -487,13 +434,6 @@ class Service(cdk.Stack):
             role, f"AwsSolutions-IAM4[Policy::{policy}]", "AWS's own policy for exactly this role"
         )
         return role
-
-
-def _bare(scope: Construct, name: str) -> ecs.LinuxParameters:
-    """An init process and no Linux capability at all."""
-    parameters = ecs.LinuxParameters(scope, name, init_process_enabled=True)
-    parameters.drop_capabilities(ecs.Capability.ALL)
-    return parameters
 
 
 def _visible(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:

@@ -25,6 +25,7 @@ _GREATER = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
 _LESS = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
 _MISSING_IS_BAD = cloudwatch.TreatMissingData.BREACHING
 _MISSING_IS_FINE = cloudwatch.TreatMissingData.NOT_BREACHING
+_BudgetNotice = budgets.CfnBudget.NotificationWithSubscribersProperty
 _MINUTE = cdk.Duration.minutes(1)
 
 

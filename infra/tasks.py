@@ -1,0 +1,122 @@
+"""A Fargate task as all of ours are: ARM64, no root, no capability, nothing writable but named.
+
+Also: the image whose tag stands in SSM, and the command by which a container checks itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra import grants, settings
+from infra.acknowledge import acknowledge
+from infra.settings import Environment, TaskSize
+
+
+def image(
+    scope: Construct, environment: Environment, repository: ecr.IRepository, fact: str
+) -> ecs.ContainerImage:
+    """The image whose tag stands in SSM: a release changes the fact, not the template."""
+    tag = ssm.StringParameter.value_for_string_parameter(scope, environment.parameter(fact))
+    return ecs.ContainerImage.from_ecr_repository(repository, tag)
+
+
+def task(scope: Construct, name: str, *, family: str, size: TaskSize) -> ecs.FargateTaskDefinition:
+    """An empty task on Graviton."""
+    definition = ecs.FargateTaskDefinition(
+        scope,
+        name,
+        family=family,
+        cpu=size.cpu_units,
+        memory_limit_mib=size.memory_mib,
+        runtime_platform=ecs.RuntimePlatform(
+            cpu_architecture=ecs.CpuArchitecture.ARM64,
+            operating_system_family=ecs.OperatingSystemFamily.LINUX,
+        ),
+    )
+    grants.nothing_to_name(
+        definition.obtain_execution_role(), "ecr:GetAuthorizationToken knows no resource"
+    )
+    acknowledge(
+        definition, "AwsSolutions-ECS2", "no secret among them: those come from Secrets Manager"
+    )
+    return definition
+
+
+def container(
+    definition: ecs.FargateTaskDefinition,
+    name: str,
+    *,
+    image: ecs.ContainerImage,
+    environment: Mapping[str, str],
+    log_group: logs.LogGroup,
+    command: Sequence[str] | None = None,
+    secrets: Mapping[str, ecs.Secret] | None = None,
+    port: int | None = None,
+    health_check: ecs.HealthCheck | None = None,
+    working_directory: str | None = None,
+    memory_limit_mib: int | None = None,
+    essential: bool = True,
+    writable: Mapping[str, str] | None = None,
+) -> ecs.ContainerDefinition:
+    """Add a container that can write to ``/tmp`` and ``writable`` only.
+
+    Args:
+        definition: the task.
+        name: of the container; prefix of its log streams.
+        image: what runs.
+        environment: variables; the region is added.
+        log_group: where its output goes, never waiting for it.
+        command: None for the image's own.
+        secrets: variables out of Secrets Manager.
+        port: it listens on.
+        health_check: how it checks itself.
+        working_directory: None for the image's own.
+        memory_limit_mib: None for all of the task's.
+        essential: if not, it is restarted by itself and the task lives on.
+        writable: folder -> volume of the task, shared by the containers that name it.
+    """
+    folders = {"/tmp": f"{name}-tmp", **(writable or {})}  # noqa: S108
+    linux = ecs.LinuxParameters(definition, f"{name}-linux", init_process_enabled=True)
+    linux.drop_capabilities(ecs.Capability.ALL)
+    added = definition.add_container(
+        name,
+        image=image,
+        command=command,
+        environment={**environment, "AWS_DEFAULT_REGION": cdk.Stack.of(definition).region},
+        secrets=secrets,
+        port_mappings=None if port is None else [ecs.PortMapping(container_port=port)],
+        health_check=health_check,
+        working_directory=working_directory,
+        memory_limit_mib=memory_limit_mib,
+        essential=essential,
+        enable_restart_policy=not essential or None,
+        user=settings.CONTAINER_USER,
+        readonly_root_filesystem=True,
+        linux_parameters=linux,
+        stop_timeout=cdk.Duration.seconds(settings.STOP_TIMEOUT_S),
+        logging=ecs.LogDriver.aws_logs(
+            stream_prefix=name,
+            log_group=log_group,
+            mode=ecs.AwsLogDriverMode.NON_BLOCKING,
+            max_buffer_size=cdk.Size.mebibytes(25),
+        ),
+    )
+    definition.add_volume(name=f"{name}-tmp")
+    for folder, volume in folders.items():
+        added.add_mount_points(
+            ecs.MountPoint(source_volume=volume, container_path=folder, read_only=False)
+        )
+    return added
+
+
+def probe(port: int, path: str) -> list[str]:
+    """Ask the container's own server, with nothing but the image's Python."""
+    url = f"http://localhost:{port}{path}"
+    return ["CMD", "python", "-c", f"import urllib.request as u; u.urlopen({url!r}, timeout=3)"]
