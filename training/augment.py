@@ -146,7 +146,7 @@ class Scanner:
     clip_frac: float = 0.1  # at most this share is cut off one side
     neighbour_prob: float = 0.12
     light_on_dark_prob: float = 0.25
-    severity: tuple[float, float] = (0.5, 3.5)  # of each corruption that happens
+    severity: tuple[float, float] = (0.5, 3.3)  # of each corruption that happens
     num_corruptions: tuple[int, int] = (0, 3)
 
 
@@ -164,9 +164,7 @@ def scan(
     Returns:
         (H, W) uint8 crop of either polarity.
     """
-    if neighbour is not None and rng.random() < scanner.neighbour_prob:
-        canvas = _beside(canvas, neighbour, rng)
-    ink = _cut(canvas, scanner, rng)
+    ink = _cut(canvas, scanner, rng, neighbour=neighbour)
     crop = _paper(ink, rng)
     num_corruptions = int(rng.integers(scanner.num_corruptions[0], scanner.num_corruptions[1] + 1))
     for name in rng.choice(tuple(CORRUPTIONS), num_corruptions, replace=False):
@@ -203,24 +201,31 @@ def extent(canvas: Crop, *, axis: int) -> tuple[int, int]:
     return int(inked[0]), int(inked[-1]) + 1
 
 
-def _beside(canvas: Crop, neighbour: Crop, rng: np.random.Generator) -> Crop:
-    """Show a part of the next digit, touching the edge of what `_cut` will keep."""
+def _beside(canvas: Crop, neighbour: Crop, rng: np.random.Generator) -> tuple[Crop, int, int]:
+    """Show a sliver of the next digit.
+
+    Returns:
+        the canvas, the side (2 left, 3 right), and the margin in canvas px at which the crop's
+        edge must cut so that only the sliver is seen.
+    """
     left, right = extent(canvas, axis=0)
     other_left, other_right = extent(neighbour, axis=0)
-    gap = int(rng.integers(2, 8))
+    gap = int(rng.integers(2, 7))
+    width = int(rng.integers(2, 8))
     shifted = np.zeros_like(canvas)
     if rng.random() < 0.5:
-        width = min(CANVAS_PX - (right + gap), other_right - other_left)
-        if width > 0:
-            shifted[:, right + gap : right + gap + width] = neighbour[:, other_left:][:, :width]
-    else:
-        width = min(left - gap, other_right - other_left)
-        if width > 0:
-            shifted[:, left - gap - width : left - gap] = neighbour[:, :other_right][:, -width:]
-    return np.maximum(canvas, shifted)
+        width = max(0, min(width, canvas.shape[1] - right - gap, other_right - other_left))
+        shifted[:, right + gap : right + gap + width] = neighbour[:, other_left:][:, :width]
+        return np.maximum(canvas, shifted), 3, gap + width
+    width = max(0, min(width, left - gap, other_right - other_left))
+    if width:
+        shifted[:, left - gap - width : left - gap] = neighbour[:, :other_right][:, -width:]
+    return np.maximum(canvas, shifted), 2, gap + width
 
 
-def _cut(canvas: Crop, scanner: Scanner, rng: np.random.Generator) -> Crop:
+def _cut(
+    canvas: Crop, scanner: Scanner, rng: np.random.Generator, *, neighbour: Crop | None = None
+) -> Crop:
     """Cut the digit out with margins (or clipped) and resample it to the scanner's size."""
     top, bottom = extent(canvas, axis=1)
     left, right = extent(canvas, axis=0)
@@ -232,6 +237,9 @@ def _cut(canvas: Crop, scanner: Scanner, rng: np.random.Generator) -> Crop:
         side = int(rng.integers(4))
         span = height if side < 2 else right - left
         margins[side] = -rng.uniform(0, scanner.clip_frac) * span
+    if neighbour is not None and rng.random() < scanner.neighbour_prob:
+        canvas, side, margin = _beside(canvas, neighbour, rng)
+        margins[side] = margin
     box = (
         max(0.0, left - margins[2]),
         max(0.0, top - margins[0]),

@@ -57,6 +57,9 @@ PLAIN = Scanner(
 )
 
 
+ORDINARY = Scanner(height_px=(12, 110), clip_prob=0.05, num_corruptions=(0, 2))
+
+
 def render_pool(
     sources: Sources, config: RenderConfig, *, seed: int, label: str = "render"
 ) -> LabelledImages:
@@ -163,13 +166,13 @@ def _scan_all(
 def render_digits(
     digits: LabelledImages, *, severity: float, seed: int
 ) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """Each digit once as a scanner crop of one severity: the `rendered` evaluation sets.
+    """Each digit once as a scanner crop of up to one severity: the `rendered` evaluation sets.
 
     Returns:
         crops and labels, in the order given.
     """
     rng = np.random.default_rng(seed)
-    scanner = replace(Scanner(), severity=(severity, severity))
+    scanner = replace(ORDINARY, severity=(0.0, severity))
     crops: list[NDArray[np.uint8]] = []
     for start in range(0, len(digits), CHUNK):
         part = digits.images[start : start + CHUNK]

@@ -1,0 +1,157 @@
+"""fp32 ONNX -> static int8 QDQ ONNX, and what that changed.
+
+Edge: writes the file and reads the clock. Knows nothing about training.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from model.classifier import Classifier
+from model.decision import softmax
+
+NUM_QUANT_CALIBRATION = 500  # more changed nothing in the notes' measurements
+BATCH_SIZES = (1, 8, 32)
+TIMING_S = 0.4  # for each model and batch size
+QUANTISED_OPS = ["Conv"]  # the two heads are 0.1 % of the work: float32 keeps the logits exact
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds quant-calibration images one by one."""
+
+    def __init__(self, images: NDArray[np.float32]) -> None:
+        self._images: Iterator[NDArray[np.float32]] = iter(images)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        image = next(self._images, None)
+        return None if image is None else {"image": image[None]}
+
+
+def quantize(source: Path, images: NDArray[np.float32], path: Path) -> None:
+    """Write the int8 model: per channel, U8 activations, S8 weights, only ONNX's own operators.
+
+    Args:
+        source: fp32 ONNX file from `export`.
+        images: (B, 1, 28, 28) float32 training images, for quant-calibration.
+        path: file to write.
+    """
+    logging.getLogger().addFilter(_not_quantisation_advice)
+    with tempfile.TemporaryDirectory() as name:
+        prepared, quantised = Path(name) / "prepared.onnx", Path(name) / "quantised.onnx"
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantised,
+            _Reader(images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=QUANTISED_OPS,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        model = onnx.load(quantised)
+    logging.getLogger().removeFilter(_not_quantisation_advice)
+    own = [opset for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend(own)
+    del model.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def _not_quantisation_advice(record: logging.LogRecord) -> bool:
+    """Drop onnxruntime's advice to do what `quantize` has just done."""
+    return "pre-processing before quantization" not in str(record.msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Microseconds per image on one thread, by batch size."""
+
+    fp32_us: Mapping[str, float]
+    int8_us: Mapping[str, float]
+
+    def ratio(self, batch_size: int) -> float:
+        """int8 / fp32: below 1 is a gain."""
+        return self.int8_us[str(batch_size)] / self.fp32_us[str(batch_size)]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisationChange:
+    """What int8 changed on one labelled set."""
+
+    fp32_accuracy: float
+    int8_accuracy: float
+    flips_frac: float  # of images whose digit changed
+    mean_probability_shift: float  # of the top class's probability, absolute
+    max_probability_shift: float
+
+    @property
+    def drop(self) -> float:
+        """Accuracy lost; negative when int8 happens to be better."""
+        return self.fp32_accuracy - self.int8_accuracy
+
+
+def compare(
+    fp32: Classifier, int8: Classifier, batch: NDArray[np.float32], labels: NDArray[np.uint8]
+) -> QuantisationChange:
+    """Score a labelled set with both models."""
+    exact, rounded = fp32(batch).logits, int8(batch).logits
+    exact_digits, rounded_digits = exact.argmax(1), rounded.argmax(1)
+    rows = np.arange(len(labels))
+    shift = np.abs(
+        softmax(exact, 1.0)[rows, exact_digits] - softmax(rounded, 1.0)[rows, exact_digits]
+    )
+    return QuantisationChange(
+        fp32_accuracy=float((exact_digits == labels).mean()),
+        int8_accuracy=float((rounded_digits == labels).mean()),
+        flips_frac=float((exact_digits != rounded_digits).mean()),
+        mean_probability_shift=float(shift.mean()),
+        max_probability_shift=float(shift.max()),
+    )
+
+
+def measure_latency(fp32: Classifier, int8: Classifier, images: NDArray[np.float32]) -> Latency:
+    """Time both models by turns; the best of several rounds, as other work only adds time.
+
+    Args:
+        fp32: the exact model.
+        int8: the quantised model.
+        images: (B, 1, 28, 28) float32, B >= 32.
+    """
+    times: dict[str, dict[str, float]] = {"fp32": {}, "int8": {}}
+    for size in BATCH_SIZES:
+        batch = images[:size]
+        for _ in range(4):
+            for name, classifier in (("fp32", fp32), ("int8", int8)):
+                seconds = _seconds_per_call(classifier, batch)
+                best = times[name].get(str(size), np.inf)
+                times[name][str(size)] = min(best, round(seconds / size * 1e6, 2))
+    return Latency(fp32_us=times["fp32"], int8_us=times["int8"])
+
+
+def _seconds_per_call(classifier: Classifier, batch: NDArray[np.float32]) -> float:
+    """The median call of a tenth of the timing budget."""
+    calls: list[float] = []
+    started = time.perf_counter()
+    while time.perf_counter() - started < TIMING_S / 8 or len(calls) < 5:
+        before = time.perf_counter()
+        classifier(batch)
+        calls.append(time.perf_counter() - before)
+    return float(np.median(calls))
