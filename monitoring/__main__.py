@@ -14,8 +14,12 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monitoring.settings import Settings, from_environment
+
+if TYPE_CHECKING:
+    from monitoring.report import Places
 
 Command = Callable[[argparse.Namespace, Settings], int]
 
@@ -63,6 +67,25 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     expire = add("expire", _expire, "delete records older than the retention")
     expire.add_argument("--keep-days", type=int, default=settings.keep_days)
     expire.add_argument("--store", default=settings.store)
+
+    reference = add("reference", _reference, "make the drift reference from saved predictions")
+    reference.add_argument("--from", dest="source", type=Path, required=True, metavar="NPZ")
+    reference.add_argument("--out", type=Path, required=True)
+
+    for name, run, text in (
+        ("report", _report, "compare a window with the reference, write the page, tell people"),
+        ("watch", _watch, "make a report every day, and look after the archive"),
+        ("check", _check, "tell people when yesterday's report is missing; deliver what waits"),
+    ):
+        drift = add(name, run, text)
+        drift.add_argument("--store", default=settings.store)
+        drift.add_argument("--reports", default=settings.reports)
+        drift.add_argument("--alerts", nargs="*", default=list(settings.alerts), metavar="SINK")
+        drift.add_argument("--reference", default="champion", help="champion, or a file")
+        if name == "report":
+            drift.add_argument("--current", default="yesterday", metavar="DAYS")
+        if name == "watch":
+            drift.add_argument("--every", choices=["day"], default="day")
 
     bench = add("bench", _bench, "time one append: the cost of capture on the hot path")
     bench.add_argument("--folder", type=Path, help="on the disk to be measured")
@@ -144,6 +167,84 @@ def _expire(options: argparse.Namespace, settings: Settings) -> int:  # noqa: AR
     )
     print(f"{num_files} files deleted")
     return 0
+
+
+def _reference(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from monitoring import records, reference
+
+    made = reference.build(records.read_predictions(options.source))
+    options.out.write_bytes(reference.to_parquet(made))
+    print(f"{len(made.rows)} rows of model {made.model_version} to {options.out}")
+    return 0
+
+
+def _places(options: argparse.Namespace, settings: Settings) -> Places:
+    from monitoring import alerts
+    from monitoring.report import Places
+    from monitoring.store import open_store
+
+    for sink in options.alerts:
+        alerts.open_sink(sink)  # a wrong one is refused now, not when it is needed
+    return Places(
+        captures=open_store(options.store),
+        reports=open_store(options.reports),
+        reports_url=settings.reports_url,
+        sinks=tuple(options.alerts),
+    )
+
+
+def _report(options: argparse.Namespace, settings: Settings) -> int:
+    from monitoring import alerts, archive, reference, report
+
+    places = _places(options, settings)
+    window = archive.parse_window(options.current, today=_today())
+    assessment = report.run(
+        places,
+        window,
+        reference.load(options.reference),
+        emit=_emit(settings),
+        today=_today(),
+    )
+    verdict = assessment.severity.name.lower() if assessment.enough else "insufficient data"
+    print(f"{window}: {verdict}, {assessment.num_records} records")
+    for finding in assessment.findings:
+        print(f"  {finding.severity.name.lower()}: {finding.text}")
+    print(f"{places.reports_url}/{window}/index.html")
+    return _undelivered(alerts.flush(places.reports))
+
+
+def _watch(options: argparse.Namespace, settings: Settings) -> int:
+    from monitoring import reference, watch
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    watch.watch(
+        _places(options, settings),
+        lambda: reference.load(options.reference),
+        stop,
+        emit=_emit(settings),
+        keep_days=settings.keep_days,
+    )
+    return 0
+
+
+def _check(options: argparse.Namespace, settings: Settings) -> int:
+    from monitoring import alerts, report
+
+    places = _places(options, settings)
+    summaries = report.rebuild_calendar(places.reports, today=_today())
+    report.tell_missing(places, summaries, today=_today())
+    missing = report.missing_days(summaries, today=_today())
+    print("missing: " + (", ".join(map(str, missing)) or "none"))
+    return _undelivered(alerts.flush(places.reports))
+
+
+def _undelivered(num_waiting: int) -> int:
+    """A task that could not tell everyone fails, so that its scheduler runs it again."""
+    if num_waiting:
+        print(f"{num_waiting} alerts wait for a sink that refused them", file=sys.stderr)
+    return 1 if num_waiting else 0
 
 
 def _bench(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001

@@ -1,0 +1,181 @@
+"""Captured rows x the champion's reference -> an Evidently report, and the odd crops to look at.
+
+The only importer of evidently, which takes seconds and 270 MB: imported when a report is made.
+Knows nothing about where reports go or who is told.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from monitoring import features, rules
+from monitoring.reference import CATEGORICAL, DARK_INK, LIGHT_INK, NUMERIC, Reference
+
+CAPTURE_COLUMNS: Final = (
+    *NUMERIC,
+    "digit",
+    "inverted",
+    "accepted",
+    "rejected_because",
+    "threshold",
+    "total_ms",
+    "model_version",
+    "time",
+)
+MAX_REPORT_ROWS: Final = 20_000  # Evidently draws no better with more
+MAX_REPORT_SITES: Final = 20
+_PER_FEATURE: Final = 4  # of the odd crops, so that one feature does not fill the page
+
+
+def prepare(captured: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """Give captured rows the columns that rules and reports compare, and labels where they exist.
+
+    Blank crops are left out of nothing: their features are missing, their reject counts.
+    """
+    rows = captured.merge(labels, on=["request_id", "crop_index"], how="left")
+    rows["polarity"] = rows["inverted"].map({True: LIGHT_INK, False: DARK_INK}).astype(object)
+    rows.loc[rows["digit"].isna(), "polarity"] = None
+    rows.loc[rows["digit"].isna(), ["aspect", "num_dropped", "confidence"]] = np.nan
+    for name in ("digit", "label"):
+        rows[name] = rows[name].map(lambda digit: None if pd.isna(digit) else str(int(digit)))
+    rows[list(NUMERIC)] = rows[list(NUMERIC)].astype(np.float32)
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An Evidently report as files."""
+
+    html: str
+    json: str
+    labelled_html: str | None  # accuracy where labels arrived; None when too few did
+
+
+def render(current: pd.DataFrame, reference: Reference) -> Rendered:
+    """Run Evidently on a window with at least `rules.MIN_RECORDS` rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Evidently's own imports and of empty histograms
+        return _run(current.head(MAX_REPORT_ROWS), reference)
+
+
+def _run(current: pd.DataFrame, reference: Reference) -> Rendered:
+    from evidently import DataDefinition, Dataset, Report
+
+    threshold = float(current["threshold"].median())
+    theirs = reference.rows.assign(
+        rejected=reference.is_rejected(threshold).astype(float), total_ms=0.0, site="reference"
+    )
+    ours = current.assign(rejected=(~current["accepted"].astype(bool)).astype(float))
+    numeric = [name for name in NUMERIC if ours[name].notna().any() and theirs[name].notna().any()]
+    columns = [*numeric, *CATEGORICAL, "rejected", "total_ms", "site"]
+    labelled = ours[ours["label"].notna() & ours["digit"].notna()]
+    definition = DataDefinition(
+        numerical_columns=[*numeric, "rejected", "total_ms"],
+        categorical_columns=[*CATEGORICAL, "site"],
+    )
+    datasets = [Dataset.from_pandas(rows[columns], definition) for rows in (ours, theirs)]
+    expected = float(theirs["rejected"].mean())
+    snapshot = Report(_metrics(ours, numeric, expected), include_tests=True).run(*datasets)
+    return Rendered(
+        html=snapshot.get_html_str(as_iframe=False),
+        json=snapshot.json(),
+        labelled_html=_quality(labelled, reference) if len(labelled) >= rules.MIN_LABELS else None,
+    )
+
+
+def _metrics(ours: pd.DataFrame, numeric: list[str], expected_rejects: float) -> list[Any]:
+    from evidently.metrics import MeanValue, MissingValueCount, QuantileValue, RowCount, ValueDrift
+    from evidently.metrics.group_by import GroupBy
+    from evidently.tests import gte, lte
+
+    most_missing = int(len(ours) * rules.MISSING_EXCESS)
+    most_rejects = expected_rejects + rules.REJECT_WATCH_EXCESS
+    metrics = [
+        RowCount(tests=[gte(rules.MIN_RECORDS)]),
+        MeanValue(column="rejected", tests=[lte(most_rejects)]),
+        QuantileValue(column="total_ms", quantile=0.99, tests=[lte(rules.P99_LIMIT_MS)]),
+        ValueDrift(column="digit", method="chisquare", threshold=rules.CLASS_MIX_P),
+        ValueDrift(column="polarity", method="jensenshannon", threshold=rules.POLARITY_LIMIT),
+        *(
+            ValueDrift(column=name, method="wasserstein", threshold=rules.DISTANCE_LIMIT)
+            for name in numeric
+        ),
+        *(MissingValueCount(column=name, tests=[lte(most_missing)]) for name in numeric),
+    ]
+    if 1 < ours["site"].nunique() <= MAX_REPORT_SITES:
+        metrics.append(GroupBy(MeanValue(column="rejected", tests=[]), "site"))
+    return metrics
+
+
+def _quality(labelled: pd.DataFrame, reference: Reference) -> str:
+    """Evidently's classification metrics of labelled reads beside the validation data's."""
+    from evidently import DataDefinition, Dataset, MulticlassClassification, Report
+    from evidently.metrics import Accuracy, F1ByLabel
+
+    definition = DataDefinition(
+        categorical_columns=["digit", "label"],
+        classification=[MulticlassClassification(target="label", prediction_labels="digit")],
+    )
+    ours, theirs = (
+        Dataset.from_pandas(rows[["digit", "label"]].dropna(), definition)
+        for rows in (labelled, reference.rows)
+    )
+    snapshot = Report([Accuracy(), F1ByLabel()]).run(ours, theirs)
+    return str(snapshot.get_html_str(as_iframe=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """A crop unlike the reference, and in what."""
+
+    request_id: str
+    crop_index: int
+    site: str
+    digit: str | None
+    confidence: float
+    accepted: bool
+    feature: str
+    value: float
+    strength: float  # distance from the reference's median, in its 1 to 99 % range
+
+
+def find_unusual(rows: pd.DataFrame, reference: pd.DataFrame, count: int) -> list[Unusual]:
+    """Pick the rows farthest outside the reference, a few for each feature they stand out in."""
+    names = [
+        name
+        for name in (*features.IMAGE_FEATURES, *features.CROP_FEATURES, "aspect", "garbage")
+        if rows[name].notna().any() and reference[name].notna().any()
+    ]
+    low, middle, high = (reference[names].quantile(q) for q in (0.01, 0.5, 0.99))
+    spread = np.maximum(high - low, 1e-3)
+    strength = ((rows[names] - middle).abs() / spread).fillna(0.0)
+    feature, most = strength.idxmax(axis=1), strength.max(axis=1)
+    chosen: list[Unusual] = []
+    used: dict[str, int] = {}
+    for place in most.sort_values(ascending=False).index:
+        name = str(feature[place])
+        if used.get(name, 0) >= _PER_FEATURE:
+            continue
+        used[name] = used.get(name, 0) + 1
+        row = rows.loc[place]
+        chosen.append(
+            Unusual(
+                request_id=str(row["request_id"]),
+                crop_index=int(row["crop_index"]),
+                site=str(row["site"]),
+                digit=row["digit"],
+                confidence=0.0 if pd.isna(row["confidence"]) else float(row["confidence"]),
+                accepted=bool(row["accepted"]),
+                feature=name,
+                value=float(row[name]),
+                strength=float(most[place]),
+            )
+        )
+        if len(chosen) == count:
+            break
+    return chosen

@@ -1,0 +1,242 @@
+"""One window, end to end: read, judge, write the report, rebuild the calendar, tell people.
+
+reports/2026-11-20/index.html, evidently.html, evidently.json, report.json, FINGERPRINT.png
+reports/index.html    the calendar
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import pandas as pd
+
+from monitoring import alerts, archive, drift, emf, pages, rules
+from monitoring.archive import Window
+from monitoring.reference import Reference
+from monitoring.rules import Assessment, Severity
+from monitoring.store import MissingKey, Store
+
+log = logging.getLogger(__name__)
+
+HTML: Final = "text/html; charset=utf-8"
+JSON: Final = "application/json"
+MAX_ROWS: Final = 100_000  # of a window, however many records it has: about 60 MB
+MIN_ROWS_PER_SITE: Final = 1_000
+NUM_PICTURES: Final = 24
+LOOK_BACK_DAYS: Final = 7
+TO_DO: Final = {
+    Severity.CALM: "Nothing.",
+    Severity.WATCH: "Look at the report in office hours: did a scanner, pen or source change?",
+    Severity.ACT: "Follow docs/monitoring.md, 'Drift says act': find the site, look at its crops.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are."""
+
+    captures: Store
+    reports: Store
+    reports_url: str
+    sinks: tuple[str, ...]
+
+
+def run(
+    places: Places,
+    window: Window,
+    reference: Reference,
+    *,
+    emit: Callable[[str], None],
+    today: date,
+) -> Assessment:
+    """Make one report and everything that follows from it."""
+    assessment = make(places, window, reference)
+    summaries = rebuild_calendar(places.reports, today=today)
+    _tell_drift(places, window, assessment)
+    tell_missing(places, summaries, today=today)
+    emit(emf.line(_metrics(assessment)))
+    return assessment
+
+
+def make(places: Places, window: Window, reference: Reference) -> Assessment:
+    """Judge a window and write its page; running it again replaces it."""
+    sample = archive.read_sample(
+        places.captures,
+        window,
+        columns=drift.CAPTURE_COLUMNS,
+        max_rows=MAX_ROWS,
+        min_rows_per_site=MIN_ROWS_PER_SITE,
+    )
+    rows = drift.prepare(sample.rows, archive.read_labels(places.captures))
+    fair = rows[rows["sample_key"] < sample.sample_below]
+    assessment = rules.assess(fair, reference, by_site=rows)
+    folder = str(window)
+    _clear(places.reports, folder)
+    unusual: list[drift.Unusual] = []
+    if assessment.enough:
+        rendered = drift.render(fair, reference)
+        places.reports.put(f"{folder}/evidently.html", rendered.html.encode(), content_type=HTML)
+        places.reports.put(f"{folder}/evidently.json", rendered.json.encode(), content_type=JSON)
+        if rendered.labelled_html is not None:
+            labelled = rendered.labelled_html.encode()
+            places.reports.put(f"{folder}/labelled.html", labelled, content_type=HTML)
+        unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
+        _put_pictures(places, window, unusual)
+    summary = summarise(window, assessment, sample.num_stored, reference, fair)
+    page = pages.window_page(summary, unusual)
+    places.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
+    body = json.dumps(summary, indent=1)
+    places.reports.put(f"{folder}/report.json", body.encode(), content_type=JSON)
+    return assessment
+
+
+def _clear(reports: Store, folder: str) -> None:
+    reports.delete([key for key in reports.find(f"{folder}/") if key.endswith(".png")])
+
+
+def _put_pictures(places: Places, window: Window, unusual: Sequence[drift.Unusual]) -> None:
+    keys = [(one.request_id, one.crop_index) for one in unusual]
+    pictures = archive.read_pictures(places.captures, window, keys)
+    for request_id, crop_index in keys:
+        if (request_id, crop_index) not in pictures.index:
+            continue
+        row = pictures.loc[(request_id, crop_index)]
+        png = row["crop_png"] if row["crop_png"] is not None else row["image_png"]
+        if png is not None:
+            name = archive.picture_name(request_id, crop_index)
+            places.reports.put(f"{window}/{name}", png, content_type="image/png")
+
+
+def summarise(
+    window: Window,
+    assessment: Assessment,
+    num_stored: int,
+    reference: Reference,
+    rows: pd.DataFrame,
+) -> dict[str, Any]:
+    """What report.json holds: all that the pages show, and no request id."""
+    found = asdict(assessment)
+    found["severity"] = int(assessment.severity)
+    for finding in found["findings"]:
+        finding["severity"] = int(finding["severity"])
+    summary: dict[str, Any] = _without_nan(
+        {
+            "window": str(window),
+            "first": window.first.isoformat(),
+            "last": window.last.isoformat(),
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "num_stored": num_stored,
+            "model_versions": sorted(rows["model_version"].dropna().unique()),
+            "reference_version": reference.model_version,
+            "digits": {str(k): int(v) for k, v in rows["digit"].value_counts().items()},
+            "to_do": TO_DO[assessment.severity],
+            **found,
+        }
+    )
+    return summary
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
+    """Write index.html from every report.json there is; returns them, oldest first."""
+    keys = [key for key in reports.find("") if key.endswith("/report.json")]
+    summaries = sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: one["last"])
+    page = pages.calendar_page(summaries, today=today)
+    reports.put("index.html", page.encode(), content_type=HTML)
+    return summaries
+
+
+def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[date]:
+    """Days of the last week, since the first report, that no report covers."""
+    if not summaries:
+        return []
+    covered = {
+        day
+        for one in summaries
+        for day in Window(date.fromisoformat(one["first"]), date.fromisoformat(one["last"])).days()
+    }
+    first = max(min(covered), today - timedelta(LOOK_BACK_DAYS))
+    if first >= today:
+        return []
+    return [day for day in Window(first, today - timedelta(1)).days() if day not in covered]
+
+
+def tell_missing(places: Places, summaries: Sequence[dict[str, Any]], *, today: date) -> bool:
+    """A report that is not there is news, and so is the gap being closed."""
+    missing = missing_days(summaries, today=today)
+    days = [day.isoformat() for day in missing]
+    event = alerts.Event(
+        topic="missing",
+        severity=Severity.ACT if missing else Severity.CALM,
+        title=f"No drift report for {', '.join(days)}" if missing else "Drift reports are complete",
+        details=("Nobody is looking for drift on these days.",) if missing else (),
+        sites=(),
+        since=days[0] if days else today.isoformat(),
+        window=days[-1] if days else today.isoformat(),
+        link=f"{places.reports_url}/index.html",
+        to_do=(
+            f"Run `python -m monitoring report --current {days[0]}`, see why the schedule did not."
+            if missing
+            else "Nothing."
+        ),
+    )
+    return alerts.tell(places.reports, places.sinks, event)
+
+
+def _tell_drift(places: Places, window: Window, assessment: Assessment) -> None:
+    if not assessment.enough:  # too little to say that anything began or ended
+        return
+    severity = assessment.severity
+    sites = {one.site for one in assessment.findings if one.site and one.severity == Severity.ACT}
+    words = {
+        Severity.CALM: "Drift is over",
+        Severity.WATCH: "Drift: worth a look",
+        Severity.ACT: "Drift: act now",
+    }
+    event = alerts.Event(
+        topic="drift",
+        severity=severity,
+        title=f"{words[severity]} ({window})",
+        details=tuple(one.text for one in assessment.findings[:10]),
+        sites=tuple(sorted(sites)),
+        since=window.first.isoformat(),
+        window=str(window),
+        link=f"{places.reports_url}/{window}/index.html",
+        to_do=TO_DO[severity],
+    )
+    alerts.tell(places.reports, places.sinks, event)
+
+
+def _metrics(assessment: Assessment) -> dict[str, float]:
+    metrics = {
+        "DriftSeverity": float(assessment.severity),
+        "DriftReportCompleted": 1.0,
+        "DriftRecords": float(assessment.num_records),
+    }
+    if math.isfinite(assessment.reject_share):
+        metrics["RejectShare"] = 100 * assessment.reject_share
+    return metrics
+
+
+def has_report(reports: Store, day: date) -> bool:
+    """Whether a day has its own report."""
+    try:
+        reports.get(f"{day}/report.json")
+    except MissingKey:
+        return False
+    return True

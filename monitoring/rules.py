@@ -1,0 +1,331 @@
+"""Reference x current -> findings and one severity. Pure: the numbers come in, a verdict goes out.
+
+Distances inform and never page: any harmless new pen or scanner trips them. What pages is what
+costs the post office: rejects, and reads that labels prove wrong. The limits' false-alarm rates
+and power are measured in docs/monitoring.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from monitoring.reference import CATEGORICAL, NUMERIC, Reference
+
+MIN_RECORDS: Final = 500  # below it every rule is noise
+DISTANCE_LIMIT: Final = 0.2  # Wasserstein distance over the reference's standard deviation
+CLASS_MIX_P: Final = 0.01
+POLARITY_LIMIT: Final = 0.1  # Jensen-Shannon distance
+REJECT_WATCH_P: Final = 0.01
+REJECT_ACT_P: Final = 0.001
+REJECT_WATCH_EXCESS: Final = 0.005  # of reads, above the reference's share
+REJECT_ACT_EXCESS: Final = 0.02
+MIN_LABELS: Final = 100
+LABEL_P: Final = 0.01
+CONFIDENCE_GAP_LIMIT: Final = 0.03  # mean confidence minus accuracy, of labelled reads
+MISSING_EXCESS: Final = 0.01
+P99_LIMIT_MS: Final = 100.0  # the service-level objective
+MIN_SITE_RECORDS: Final = 200
+SITE_DISTANCE_LIMIT: Final = 0.35
+SITE_REJECT_P: Final = 0.001  # before it is divided by the number of sites
+SITE_REJECT_EXCESS: Final = 0.02
+MOST_NAMED_SITES: Final = 10
+
+_SMALLEST_STD = 0.001  # as Evidently norms a constant column
+
+
+class Severity(IntEnum):
+    """How bad it is. The values are the metric DriftSeverity."""
+
+    CALM = 0
+    WATCH = 1
+    ACT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule that fired."""
+
+    rule: str  # distance | class_mix | polarity | rejects | labels | confidence | missing | ...
+    subject: str  # the feature or number
+    value: float
+    limit: float
+    severity: Severity
+    text: str
+    site: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSummary:
+    """One site beside the others."""
+
+    site: str
+    num_records: int
+    reject_share: float
+    distance: float  # largest normed distance from the other sites, over image features
+    feature: str  # the feature it was largest in
+    named: bool  # whether a rule names it
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the rules say about a window."""
+
+    num_records: int
+    enough: bool  # False: fewer than MIN_RECORDS, nothing else is filled
+    severity: Severity
+    findings: tuple[Finding, ...] = ()
+    distances: dict[str, float] = field(default_factory=dict)
+    sites: tuple[SiteSummary, ...] = ()
+    reject_share: float = float("nan")
+    expected_reject_share: float = float("nan")
+    p99_ms: float = float("nan")
+    num_labels: int = 0
+    accuracy: float = float("nan")  # of labelled accepted reads
+
+
+def assess(
+    current: pd.DataFrame, reference: Reference, by_site: pd.DataFrame | None = None
+) -> Assessment:
+    """Judge a window.
+
+    Args:
+        current: a fair sample: columns NUMERIC, CATEGORICAL, accepted, threshold, total_ms,
+            site, and label (missing where none arrived).
+        reference: the champion's.
+        by_site: a sample with more rows of small sites; `current` when None.
+    """
+    if len(current) < MIN_RECORDS:
+        return Assessment(num_records=len(current), enough=False, severity=Severity.CALM)
+    threshold = float(current["threshold"].median())
+    distances = measure_distances(current, reference.rows)
+    findings = [*_judge_distances(distances), *_judge_mix(current, reference.rows)]
+    rejected = ~current["accepted"].to_numpy(bool)
+    expected = float(reference.is_rejected(threshold).mean())
+    findings += _judge_rejects(rejected, expected)
+    labelled = _labelled_accepted(current)
+    findings += _judge_labels(labelled, reference.accepted_error_share(threshold))
+    findings += _judge_missing(current, reference.rows)
+    p99_ms = float(current["total_ms"].quantile(0.99))
+    findings += _judge_latency(p99_ms)
+    sites, site_findings = judge_sites(current if by_site is None else by_site, reference.rows)
+    findings += site_findings
+    return Assessment(
+        num_records=len(current),
+        enough=True,
+        severity=max((one.severity for one in findings), default=Severity.CALM),
+        findings=tuple(sorted(findings, key=lambda one: -one.severity)),
+        distances=distances,
+        sites=sites,
+        reject_share=float(rejected.mean()),
+        expected_reject_share=expected,
+        p99_ms=p99_ms,
+        num_labels=len(labelled),
+        accuracy=float((labelled["digit"] == labelled["label"]).mean())
+        if len(labelled)
+        else float("nan"),
+    )
+
+
+def measure_distances(current: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
+    """Normed Wasserstein distance of each numeric column that both sides have values in."""
+    return {
+        name: distance
+        for name in NUMERIC
+        if np.isfinite(distance := normed_distance(current[name], reference[name]))
+    }
+
+
+def normed_distance(current: pd.Series, reference: pd.Series) -> float:
+    """Wasserstein distance over the reference's standard deviation; NaN when a side is empty.
+
+    Source:
+        Evidently's `wasserstein` drift method, which the report uses; a test holds them equal.
+    """
+    ours, theirs = current.dropna().to_numpy(float), reference.dropna().to_numpy(float)
+    if not (len(ours) and len(theirs)):
+        return float("nan")
+    norm = max(float(theirs.std()), _SMALLEST_STD)
+    return float(stats.wasserstein_distance(theirs, ours)) / norm
+
+
+def _judge_distances(distances: dict[str, float]) -> Iterator[Finding]:
+    for name, distance in sorted(distances.items(), key=lambda item: -item[1]):
+        if distance > DISTANCE_LIMIT:
+            text = f"{name} moved by {distance:.2f} standard deviations of the reference"
+            yield Finding("distance", name, distance, DISTANCE_LIMIT, Severity.WATCH, text)
+
+
+def _judge_mix(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[Finding]:
+    p = class_mix_p(current["digit"], reference["digit"])
+    if p < CLASS_MIX_P:
+        share = current["digit"].value_counts(normalize=True)
+        change = (share - reference["digit"].value_counts(normalize=True)).dropna()
+        most = change.abs().idxmax()
+        text = f"the mix of digits changed (p = {p:.1g}); most of all {most}, {change[most]:+.1%}"
+        yield Finding("class_mix", "digit", p, CLASS_MIX_P, Severity.WATCH, text)
+    distance = _jensen_shannon(current["polarity"], reference["polarity"])
+    if distance > POLARITY_LIMIT:
+        share_light = float((current["polarity"] == "light ink").mean())
+        text = f"{share_light:.0%} of crops are light ink on dark paper"
+        yield Finding("polarity", "polarity", distance, POLARITY_LIMIT, Severity.WATCH, text)
+
+
+def class_mix_p(current: pd.Series, reference: pd.Series) -> float:
+    """Chi-squared test that both have the same mix, as a table of counts: both are samples."""
+    ours, theirs = current.dropna().value_counts(), reference.dropna().value_counts()
+    names = ours.index.union(theirs.index)
+    table = np.stack([ours.reindex(names, fill_value=0), theirs.reindex(names, fill_value=0)])
+    if table.shape[1] < 2:
+        return 1.0
+    return float(stats.chi2_contingency(table).pvalue)
+
+
+def _jensen_shannon(current: pd.Series, reference: pd.Series) -> float:
+    ours = current.dropna().value_counts(normalize=True)
+    theirs = reference.dropna().value_counts(normalize=True)
+    names = ours.index.union(theirs.index)
+    p, q = (side.reindex(names, fill_value=0).to_numpy() for side in (ours, theirs))
+    mean = (p + q) / 2
+    return float(np.sqrt((stats.entropy(p, mean, base=2) + stats.entropy(q, mean, base=2)) / 2))
+
+
+def _judge_rejects(rejected: NDArray[np.bool_], expected: float) -> Iterator[Finding]:
+    """Binomial test on the share, and an excess worth a person's time: big samples see too much."""
+    share = float(rejected.mean())
+    test = stats.binomtest(int(rejected.sum()), len(rejected), expected, alternative="greater")
+    excess = share - expected
+    text = f"{share:.2%} of crops are rejected; {expected:.2%} were on validation data"
+    if test.pvalue < REJECT_ACT_P and excess > REJECT_ACT_EXCESS:
+        limit = expected + REJECT_ACT_EXCESS
+        yield Finding("rejects", "reject share", share, limit, Severity.ACT, text)
+    elif test.pvalue < REJECT_WATCH_P and excess > REJECT_WATCH_EXCESS:
+        limit = expected + REJECT_WATCH_EXCESS
+        yield Finding("rejects", "reject share", share, limit, Severity.WATCH, text)
+
+
+def _labelled_accepted(current: pd.DataFrame) -> pd.DataFrame:
+    return current[current["label"].notna() & current["accepted"].astype(bool)]
+
+
+def _judge_labels(labelled: pd.DataFrame, expected_error: float) -> Iterator[Finding]:
+    """Accepted reads only: labels come mostly from rejected ones, which reach a person anyway."""
+    if len(labelled) < MIN_LABELS:
+        return
+    wrong = labelled["digit"] != labelled["label"]
+    expected = max(expected_error, 1 / len(labelled))
+    test = stats.binomtest(int(wrong.sum()), len(wrong), expected, alternative="greater")
+    error = float(wrong.mean())
+    if test.pvalue < LABEL_P:
+        text = (
+            f"{int(wrong.sum())} of {len(wrong)} labelled accepted reads are wrong "
+            f"({error:.2%}; {expected_error:.2%} on validation data)"
+        )
+        yield Finding("labels", "accepted error", error, expected, Severity.ACT, text)
+    gap = float(labelled["confidence"].mean()) - (1 - error)
+    if gap > CONFIDENCE_GAP_LIMIT:
+        text = f"confidence exceeds accuracy by {gap:.1%} on labelled accepted reads"
+        yield Finding("confidence", "gap", gap, CONFIDENCE_GAP_LIMIT, Severity.ACT, text)
+
+
+def _judge_missing(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[Finding]:
+    """Missing everywhere is a setting (originals not kept); missing sometimes is a fault."""
+    for name in (*NUMERIC, *CATEGORICAL):
+        share = float(current[name].isna().mean())
+        excess = share - float(reference[name].isna().mean())
+        if share < 1 and excess > MISSING_EXCESS:
+            text = f"{name} is missing in {share:.1%} of records"
+            yield Finding("missing", name, share, MISSING_EXCESS, Severity.WATCH, text)
+
+
+def _judge_latency(p99_ms: float) -> Iterator[Finding]:
+    if p99_ms > P99_LIMIT_MS:
+        text = f"1 % of answers took longer than {p99_ms:.0f} ms inside the service"
+        yield Finding("latency", "total_ms", p99_ms, P99_LIMIT_MS, Severity.WATCH, text)
+
+
+def judge_sites(
+    rows: pd.DataFrame, reference: pd.DataFrame
+) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
+    """Compare each site with all others; with one or two sites, with the reference.
+
+    The site that stands out most is named and taken out of the others' comparison, again and
+    again, so that one dirty lens does not make the clean sites look odd.
+    """
+    counts = rows["site"].value_counts()
+    judged = sorted(counts[counts >= MIN_SITE_RECORDS].index)
+    pool = list(judged)
+    summaries: dict[str, SiteSummary] = {}
+    findings: list[Finding] = []
+    while pool:
+        peers = rows[rows["site"].isin(pool)]
+        compared = {
+            site: _compare_site(site, rows, peers, reference, num_sites=len(judged))
+            for site in pool
+        }
+        worst = max(pool, key=lambda site: compared[site].strength)
+        named = len(findings) < MOST_NAMED_SITES and compared[worst].strength > 1
+        if not named:
+            summaries |= {site: compared[site].summary for site in pool}
+            break
+        summaries[worst] = compared[worst].summary
+        findings.extend(compared[worst].findings)
+        pool.remove(worst)
+    return tuple(summaries[site] for site in judged), findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    strength: float  # above 1 when a rule names the site; larger stands out more
+    summary: SiteSummary
+    findings: tuple[Finding, ...]
+
+
+def _compare_site(
+    site: str,
+    rows: pd.DataFrame,
+    peers: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    num_sites: int,
+) -> _Comparison:
+    mine = rows[rows["site"] == site]
+    others = peers[peers["site"] != site]
+    against = others if others["site"].nunique() > 1 else reference
+    distances = measure_distances(mine, against)
+    feature = max(distances, key=lambda name: distances[name], default="")
+    distance = distances.get(feature, 0.0)
+    findings = []
+    if distance > SITE_DISTANCE_LIMIT:
+        text = f"site {site}: {feature} is {distance:.2f} standard deviations from the other sites"
+        findings.append(
+            Finding("site", feature, distance, SITE_DISTANCE_LIMIT, Severity.WATCH, text, site)
+        )
+    share = float((~mine["accepted"].astype(bool)).mean())
+    usual = float((~others["accepted"].astype(bool)).mean()) if len(others) else share
+    excess = _site_reject_excess(mine, share, usual, num_sites=num_sites)
+    if excess > 1:
+        text = f"site {site} rejects {share:.1%} of its crops; the other sites {usual:.1%}"
+        limit = usual + SITE_REJECT_EXCESS
+        findings.append(Finding("site", "reject share", share, limit, Severity.ACT, text, site))
+    return _Comparison(
+        strength=max(distance / SITE_DISTANCE_LIMIT, excess),
+        summary=SiteSummary(site, len(mine), share, distance, feature, bool(findings)),
+        findings=tuple(findings),
+    )
+
+
+def _site_reject_excess(mine: pd.DataFrame, share: float, usual: float, *, num_sites: int) -> float:
+    """The excess over its limit when it is significant among so many sites, otherwise 0."""
+    num_rejected = int((~mine["accepted"].astype(bool)).sum())
+    test = stats.binomtest(num_rejected, len(mine), usual, alternative="greater")
+    if test.pvalue >= SITE_REJECT_P / num_sites:
+        return 0.0
+    return (share - usual) / SITE_REJECT_EXCESS
