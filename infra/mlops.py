@@ -55,6 +55,13 @@ class MlOps(cdk.Stack):
             "Cluster",
             vpc=foundation.vpc,
             container_insights_v2=ecs.ContainerInsights.ENABLED,
+            execute_command_configuration=ecs.ExecuteCommandConfiguration(
+                logging=ecs.ExecuteCommandLogging.OVERRIDE,
+                log_configuration=ecs.ExecuteCommandLogConfiguration(
+                    cloud_watch_log_group=foundation.log_group(self, "ExecLogs"),
+                    cloud_watch_encryption_enabled=True,
+                ),
+            ),
             default_cloud_map_namespace=ecs.CloudMapNamespaceOptions(
                 name=f"{environment.name}.digitline.internal",
                 type=discovery.NamespaceType.DNS_PRIVATE,

@@ -65,6 +65,7 @@ class Service(cdk.Stack):
         self.rollback_alarms = self._rollback_alarms()
         self.task = self._task_definition()
         self.service = self._service()
+        cdk.CfnOutput(self, "PeakRps", value=f"{environment.peak_rps:g}")
         cdk.CfnOutput(self, "Address", value=self.alb.load_balancer_dns_name)
         cdk.CfnOutput(self, "ClusterName", value=self.cluster.cluster_name)
         cdk.CfnOutput(self, "ServiceName", value=self.service.service_name)

@@ -88,7 +88,7 @@ def container(
     added = definition.add_container(
         name,
         image=image,
-        command=command,
+        command=None if command is None else list(command),
         environment={**environment, "AWS_DEFAULT_REGION": cdk.Stack.of(definition).region},
         secrets=secrets,
         port_mappings=None if port is None else [ecs.PortMapping(container_port=port)],

@@ -1,0 +1,114 @@
+"""Facts about AWS that the rules check against: names that exist, sizes that are sold, limits.
+
+Source: the user guides of ECS (task size, service metrics, Container Insights), Elastic Load
+Balancing (attributes, metrics), CloudWatch, and Application Auto Scaling.
+"""
+
+from __future__ import annotations
+
+import re
+
+from infra import settings
+
+# deployment strategies that move traffic between two target groups
+SHIFTING = ("CANARY", "LINEAR", "BLUE_GREEN")
+MAX_STOP_TIMEOUT_S = 120  # Fargate
+KNOW_NO_RESOURCE = re.compile(  # actions that know no resource
+    r"ecr:GetAuthorizationToken|xray:Put\w+|xray:GetSampling\w+|logs:\w+LogDelivery|"
+    r"logs:ListLogDeliveries|logs:PutResourcePolicy|logs:DescribeResourcePolicies|"
+    r"logs:DescribeLogGroups|ssmmessages:\w+"
+)
+
+ALGORITHM = "load_balancing.algorithm.type"
+BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+FARGATE_MEMORY_MIB = {
+    256: (512, 1024, 2048),
+    512: range(1024, 4097, 1024),
+    1024: range(2048, 8193, 1024),
+    2048: range(4096, 16385, 1024),
+    4096: range(8192, 30721, 1024),
+}
+PROMISED_ALARMS = [
+    "p99",
+    "errors",
+    "shed",
+    "unhealthy",
+    "stuck-deployment",
+    "drift-silent",
+    "rejects",
+    "drift",
+    "retrain",
+    "dead-letters",
+    "at-maximum",
+]
+PROMISED_JOBS = ("training retrain", "monitoring report", "monitoring compact")
+TARGET_GROUP_ATTRIBUTES = frozenset(
+    {
+        ALGORITHM,
+        "deregistration_delay.timeout_seconds",
+        "load_balancing.algorithm.anomaly_mitigation",
+        "load_balancing.cross_zone.enabled",
+        "slow_start.duration_seconds",
+        "stickiness.enabled",
+        "stickiness.type",
+    }
+)
+LOAD_BALANCER_ATTRIBUTES = frozenset(
+    {
+        "access_logs.s3.bucket",
+        "access_logs.s3.enabled",
+        "access_logs.s3.prefix",
+        "client_keep_alive.seconds",
+        "deletion_protection.enabled",
+        "idle_timeout.timeout_seconds",
+        "routing.http.desync_mitigation_mode",
+        "routing.http.drop_invalid_header_fields.enabled",
+        "routing.http2.enabled",
+    }
+)
+
+
+def _with(*dimension_sets: str) -> set[frozenset[str]]:
+    return {frozenset(names.split()) for names in dimension_sets}
+
+
+_ALB = _with("LoadBalancer", "LoadBalancer TargetGroup")
+_INSIGHT = _with("ClusterName ServiceName")
+_OURS = _with("Service")
+METRICS = {
+    "AWS/ApplicationELB": {
+        "RequestCount": _ALB,
+        "TargetResponseTime": _ALB,
+        "HTTPCode_Target_5XX_Count": _ALB,
+        "HTTPCode_ELB_5XX_Count": _with("LoadBalancer"),
+        "UnHealthyHostCount": _with("LoadBalancer TargetGroup"),
+    },
+    "ECS/ContainerInsights": {
+        "RunningTaskCount": _INSIGHT,
+        "DesiredTaskCount": _INSIGHT,
+        "DeploymentCount": _INSIGHT,
+    },
+    "AWS/ECS": {
+        "CPUUtilization": _with("ClusterName ServiceName"),
+        "MemoryUtilization": _with("ClusterName ServiceName"),
+    },
+    "AWS/SQS": {"ApproximateNumberOfMessagesVisible": _with("QueueName")},
+    "AWS/RDS": {"FreeStorageSpace": _with("DBInstanceIdentifier")},
+    "AWS/Billing": {"EstimatedCharges": _with("Currency")},
+    settings.METRICS_NAMESPACE: dict.fromkeys(
+        [
+            "Requests",
+            "Errors",
+            "Shed",
+            "Accepted",
+            "Rejected",
+            "InFlight",
+            "CaptureBacklogBytes",
+            "DriftSeverity",
+            "DriftReportCompleted",
+            "RetrainCompleted",
+            "RetrainFailed",
+        ],
+        _OURS,
+    ),
+}
