@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from loadtest.process import pinned_to
 PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
 RESULTS: Final = servers.ROOT / "loadtest" / "bench.json"
 DOCUMENT: Final = servers.ROOT / "docs" / "performance.md"
+LOCK: Final = "LOADTEST_LOCK"  # where several jobs share a machine: locked during each turn
 BATCHERS: Final = (servers.OURS, "bentoml-batchable")
 
 
@@ -44,7 +46,6 @@ def parse(arguments: list[str], folder: Path) -> Choice:
     parser.add_argument(
         "--rounds", type=int, default=5, help="interleaved rounds; the median counts"
     )
-    parser.add_argument("--lock", type=Path, help="lock this file during each turn")
     parser.add_argument("--out", type=Path, help="results (JSON); parts not measured are kept")
     chosen = parser.parse_args(arguments)
     quick = bool(chosen.quick)
@@ -53,7 +54,7 @@ def parse(arguments: list[str], folder: Path) -> Choice:
         saturate_s=1 if quick else 3,
         calm_s=2.0 if quick else 6.0,
         folder=folder,
-        lock=chosen.lock,
+        lock=Path(os.environ[LOCK]) if LOCK in os.environ else None,
     )
     out = chosen.out or (Path("results/bench-quick.json") if quick else RESULTS)
     document = DOCUMENT if out == RESULTS else None

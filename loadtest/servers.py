@@ -1,5 +1,6 @@
 """The servers of the benchmark: how each is set up, started, asked and known to be ready."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -54,7 +55,6 @@ class Server:
     command: Callable[[Place], list[str]]
     path: str = "/digit"
     form_field: str | None = None  # None: the crop is the raw body
-    ready_path: str | None = None  # None: ready when it reads its first crop
     headers: Mapping[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     can_pause: bool = True
@@ -122,8 +122,11 @@ def _torchserve(place: Place) -> list[str]:
     return [*argv, "--ts-config", str(place.folder / "config.properties")]
 
 
-def _ours(place: Place) -> list[str]:
-    return _bentoml("service:DigitService")(place)
+def api_keys_json(key: str, site: str) -> str:
+    """A key file for our service that holds this one key."""
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    entry = {"site": site, "sha256": digest, "scopes": ["predict"], "expires": None}
+    return json.dumps({"keys": [entry]})
 
 
 SERVERS: Final = {
@@ -133,9 +136,10 @@ SERVERS: Final = {
             OURS,
             "**Digitline**",
             None,
-            _ours,
+            _bentoml("service:DigitService"),
             path="/v1/digit",
-            ready_path="/readyz",
+            headers={"X-Api-Key": API_KEY},
+            env={"DIGITS_AUTH": "on", "DIGITS_API_KEYS_JSON": api_keys_json(API_KEY, "bench")},
         ),
         Server(
             "bentoml",
