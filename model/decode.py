@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from model.errors import CropError, CropSizeError, ManyFrames, UnreadableCrop, UnsupportedFormat
 
@@ -40,6 +40,16 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         return _read(data, file_format)
     except CropError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, met before ours can look
+        raise CropSizeError(
+            f"the {file_format} is far too large ({error}); "
+            f"the largest area allowed is {MAX_AREA_PX} px"
+        ) from error
+    except UnidentifiedImageError as error:  # its own message holds a memory address
+        raise UnreadableCrop(
+            f"the {file_format} of {len(data)} bytes does not decode (its header is damaged); "
+            "send the whole file"
+        ) from error
     # What a decoder raises on damaged bytes depends on where they are damaged (OSError,
     # SyntaxError, struct.error, zlib.error, ...): whatever it is, the file is at fault.
     except Exception as error:
@@ -94,7 +104,9 @@ def _to_grey(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
     if upright.mode.startswith("I"):
         # 16-bit grey: Pillow's own conversion to "L" clips at 255 instead of scaling.
         wide = np.asarray(upright).astype(np.uint32)
-        return (np.minimum(wide, 65535) // 257).astype(np.uint8)
+        grey = (np.minimum(wide, 65535) // 257).astype(np.uint8)
+        transparent = upright.info.get("transparency")  # one grey level, where there is any
+        return grey if transparent is None else np.where(wide == transparent, PAPER, grey)
     if upright.has_transparency_data:
         paper = Image.new("RGBA", upright.size, (PAPER, PAPER, PAPER, 255))
         upright = Image.alpha_composite(paper, upright.convert("RGBA"))
