@@ -1,0 +1,63 @@
+"""The 200 real crops, and a tiny champion that reads them, for every test."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from champions import Crop, make_model, write_champion
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.preprocess import preprocess
+
+CROPS = Path(__file__).parent / "data" / "crops"
+
+
+@pytest.fixture(scope="session")
+def crops() -> list[Crop]:
+    """The 200 real MNIST test digits of tests/data/crops."""
+    with (CROPS / "labels.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    found = []
+    for row in rows:
+        png = (CROPS / row["file"]).read_bytes()
+        pixels = np.asarray(Image.open(io.BytesIO(png)))
+        found.append(Crop(row["file"], int(row["label"]), png, pixels))
+    assert len(found) == 200
+    return found
+
+
+@pytest.fixture(scope="session")
+def images(crops: list[Crop]) -> NDArray[np.float32]:
+    """The same, framed: (200, 1, 28, 28)."""
+    return np.stack([preprocess(crop.pixels) for crop in crops])
+
+
+@pytest.fixture(scope="session")
+def tiny_model(crops: list[Crop], images: NDArray[np.float32]) -> onnx.ModelProto:
+    """One dense layer that has learned the 200 crops by heart; garbage is the mean ink.
+
+    It reads them right without any training, so HTTP tests can tell a right answer from a wrong.
+    """
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    targets = np.eye(10)[[crop.label for crop in crops]] * 24 - 12
+    gram = flat @ flat.T + np.eye(len(flat))
+    weights = flat.T @ np.linalg.solve(gram, targets)
+    return make_model(weights.astype(np.float32))
+
+
+@pytest.fixture(scope="session")
+def tiny_champion(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: onnx.ModelProto, crops: list[Crop]
+) -> Path:
+    """A champion folder that needs no training run. Do not write to it: it is shared."""
+    return write_champion(tmp_path_factory.mktemp("champion"), tiny_model, crops[0])
+
+
+@pytest.fixture
+def own_champion(tmp_path: Path, tiny_model: onnx.ModelProto, crops: list[Crop]) -> Path:
+    """The same, for a test that tampers with it."""
+    return write_champion(tmp_path / "champion", tiny_model, crops[0])
