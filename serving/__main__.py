@@ -1,55 +1,42 @@
-"""Check everything, then become the server: ``python -m serving``.
+"""``python -m serving``: check the settings, then become the supervisor of the workers.
 
 A mistake in the environment, the champion or a key file is one clear message and exit code 2
-before a port is opened; then this process is replaced by ``bentoml serve`` with the flags that a
-load balancer in front needs.
+before the port is opened.
 """
 
 import os
 import sys
 
-from model.errors import ModelError
-from monitoring.capture import SpoolError
-from serving.build import build_edge
-from serving.config import ConfigError, load_settings
-from serving.keys import KeysError
-from serving.postcode import PostcodesError
+from serving.config import ConfigError, Settings, load_settings
+from serving.supervisor import REFUSED
 
-KEEP_ALIVE_S = 75  # above a load balancer's idle timeout of 60, or it reuses what we just closed
-GRACEFUL_SHUTDOWN_S = 15  # after draining; a call that hangs is cut off then
-BACKLOG = 2048
+STOP_MARGIN_S = 15.0  # after draining, before what still runs is killed
 
 
 def main() -> int:
     """Check, then exec. Returns only where something is amiss."""
     try:
         settings = load_settings()
-        build_edge(_no_app)
-    except (ConfigError, ModelError, KeysError, PostcodesError, SpoolError) as error:
+    except ConfigError as error:
         sys.stderr.write(f"not starting: {error}\n")
-        return 2
+        return REFUSED
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    # The worker must judge the address that is bound here, not the default of its own settings.
-    os.environ["DIGITS_HOST"] = settings.host
-    os.environ["BENTOML_CONFIG_OPTIONS"] = f"services.digits.workers={settings.workers}"
-    command = [
+    sys.stderr.flush()
+    # Replaced, not called: what reading the settings has imported is not needed any more.
+    return os.execv(sys.executable, command(settings))  # noqa: S606
+
+
+def command(settings: Settings) -> list[str]:
+    """The supervisor's command line."""
+    return [
         sys.executable,
         "-m",
-        "bentoml",
-        "serve",
-        "service:DigitService",
+        "serving.supervisor",
         f"--host={settings.host}",
         f"--port={settings.port}",
-        f"--backlog={BACKLOG}",
-        f"--timeout-keep-alive={KEEP_ALIVE_S}",
-        f"--timeout-graceful-shutdown={GRACEFUL_SHUTDOWN_S}",
+        f"--workers={settings.workers}",
+        f"--stop-within-s={settings.drain_s + STOP_MARGIN_S:g}",
     ]
-    sys.stderr.flush()
-    return os.execv(sys.executable, command)  # noqa: S606
-
-
-async def _no_app(scope: object, receive: object, send: object) -> None:
-    """Stands where BentoML's application will be; nothing is served before the exec."""
 
 
 if __name__ == "__main__":

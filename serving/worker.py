@@ -1,0 +1,89 @@
+"""One worker process: uvicorn around BentoML's application, as `bentoml serve` would start it.
+
+Started by serving.supervisor. Everything that may not be served with ends it here, with one clear
+message, before the port is opened.
+"""
+
+import argparse
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+import uvicorn
+
+from model.errors import ModelError
+from monitoring.capture import SpoolError
+from serving.config import ConfigError
+from serving.connections import LimitedProtocol, close_slow_headers, raise_file_limit
+from serving.keys import KeysError
+from serving.postcode import PostcodesError
+from serving.supervisor import REFUSED
+
+KEEP_ALIVE_S: Final = 75  # above a load balancer's idle timeout of 60, or it reuses what we closed
+GRACEFUL_SHUTDOWN_S: Final = 10  # after draining: longer than the body and request deadlines
+BACKLOG: Final = 2048
+_SWEEP_S: Final = 1.0
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+
+def main() -> int:
+    """Build and serve; the exit code where that is refused."""
+    parser = argparse.ArgumentParser(prog="python -m serving.worker", description=__doc__)
+    parser.add_argument("--socket", type=int, required=True, help="bound, as a file descriptor")
+    parser.add_argument("--ready", type=int, required=True, help="pipe to write to when serving")
+    args = parser.parse_args()
+    _end_with_parent()
+    raise_file_limit()
+    config = uvicorn.Config(
+        "service:DigitService.to_asgi",
+        factory=True,
+        http=LimitedProtocol,
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        timeout_notify=_SWEEP_S,  # type: ignore[arg-type]  # compared with seconds as floats
+    )
+    try:
+        config.load()
+    except (ConfigError, ModelError, KeysError, PostcodesError, SpoolError) as error:
+        sys.stderr.write(f"not starting: {error}\n")
+        return REFUSED
+    server = uvicorn.Server(config)
+    config.callback_notify = _Sweep(server, args.ready).__call__
+    server.run([socket.socket(fileno=args.socket)])
+    return 0
+
+
+class _Sweep:
+    """Called by uvicorn once a second from the moment it serves."""
+
+    def __init__(self, server: uvicorn.Server, ready_pipe: int) -> None:
+        self._server = server
+        self._ready_pipe: int | None = ready_pipe
+
+    async def __call__(self) -> None:
+        """Say that we serve, once; close connections that never send a request."""
+        if self._ready_pipe is not None:
+            os.write(self._ready_pipe, b"1")
+            os.close(self._ready_pipe)
+            self._ready_pipe = None
+        now = asyncio.get_running_loop().time()
+        close_slow_headers(list(self._server.server_state.connections), now)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel stop this process when its supervisor is gone: nobody else would."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
