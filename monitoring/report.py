@@ -183,7 +183,11 @@ def tell_missing(places: Places, summaries: Sequence[dict[str, Any]], *, today: 
     event = alerts.Event(
         topic="missing",
         severity=Severity.ACT if missing else Severity.CALM,
-        title=f"No drift report for {', '.join(days)}" if missing else "Drift reports are complete",
+        title=(
+            f"No drift report for {', '.join(days)}"
+            if missing
+            else f"No drift report is missing in the last {LOOK_BACK_DAYS} days"
+        ),
         details=("Nobody is looking for drift on these days.",) if missing else (),
         sites=(),
         since=days[0] if days else today.isoformat(),

@@ -1,0 +1,85 @@
+"""Three weeks of made mail, for looking at the pages: ten sites, a dirty lens, then a new scanner.
+
+    python tests/monitoring/demo.py FOLDER
+
+Writes FOLDER/captures, FOLDER/reference.parquet and FOLDER/reports.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).parent)]
+
+import mail  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+
+from monitoring import alerts, archive, reference, report, ship  # noqa: E402
+from monitoring.archive import Window  # noqa: E402
+from monitoring.capture import Spool  # noqa: E402
+from monitoring.store import open_store  # noqa: E402
+
+SITES = ("Aachen", "Bergen", "Coimbra", "Dijon", "Espoo", "Fano", "Galway", "Hull", "Izola", "Jena")
+PER_SITE = 250
+DAYS = 21
+MISSED = {6}  # days without a report
+QUIET = {3, 10}  # Sundays: hardly any mail
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO)
+    folder = Path(sys.argv[1])
+    reader = mail.Reader()
+    made = reference.build(reader.predict(*mail.reference_mail()))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "reference.parquet").write_bytes(reference.to_parquet(made))
+    places = report.Places(
+        captures=open_store(str(folder / "captures")),
+        reports=open_store(str(folder / "reports")),
+        reports_url="reports",
+        sinks=("log:", f"file:{folder / 'alerts.jsonl'}"),
+    )
+    crops, labels = mail.ordinary_mail(10_000, seed=2)
+    today = datetime.now(UTC).date()
+    for back in range(DAYS, 0, -1):
+        day, number = today - timedelta(back), DAYS - back
+        write_day(places, reader, crops, labels, day, number, folder)
+        if number not in MISSED:
+            emitted: list[str] = []
+            seen = report.run(
+                places, Window(day, day), made, emit=emitted.append, today=day + timedelta(1)
+            )
+            alerts.flush(places.reports)
+            print(day, seen.severity.name, seen.num_records, len(seen.findings), emitted[0][-120:])
+
+
+def write_day(places, reader, crops, labels, day: date, number: int, folder: Path) -> None:
+    rng = np.random.default_rng(number)
+    spool = Spool(folder / "spool")
+    truth = []
+    for place_of_site, site in enumerate(SITES):
+        seed = 1_000 * place_of_site + number
+        num = 30 if number in QUIET else PER_SITE
+        chosen = rng.permutation(len(crops))[:num]
+        sent = [crops[n] for n in chosen]
+        if site == "Fano" and number in (12, 13, 14):
+            sent = mail.spoil(sent, "blur", 4, number)
+        if site in SITES[:5] and number >= 18:
+            sent = mail.spoil(sent, "fade", 3, number)
+        for place, record in enumerate(reader.read(sent, site=site, day=day, seed=seed)):
+            spool.append(record)
+            if place < 20:
+                truth.append((record.request_id, 0, int(labels[chosen[place]])))
+    spool.close()
+    ship.ship_once(folder / "spool", places.captures)
+    archive.add_labels(
+        places.captures, pd.DataFrame(truth, columns=["request_id", "crop_index", "label"])
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Mail for experiments: real MNIST digits through the scanner simulator, read by the champion.
+
+Needs the MNIST cache that training fills; used by power.py and demo.py, never by the unit tests.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import artifact
+from model.classifier import Classifier
+from model.decision import BLANK, decide, softmax
+from model.errors import BlankCrop
+from model.preprocess import Framed, frame
+from monitoring.records import CaptureRecord, Predictions, to_uint8
+from training.augment import CORRUPTIONS
+from training.config import DataConfig
+from training.datasets import Mnist, load_mnist
+from training.render import render_digits
+
+ROOT = Path(__file__).resolve().parents[2]
+SEVERITY = 3  # an ordinary mail piece, as in training's evaluation
+BATCH = 256
+Crops = list[NDArray[np.uint8]]
+
+
+class Reader:
+    """Reads crops as the service does and leaves the records that it leaves."""
+
+    def __init__(self) -> None:
+        champion = artifact.load()
+        self.version = champion.version
+        self.policy = champion.policy()
+        self._classifier = Classifier(champion.onnx_bytes)
+
+    def scores(self, images: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
+        parts = [
+            self._classifier(images[start : start + BATCH])
+            for start in range(0, len(images), BATCH)
+        ]
+        return np.concatenate([p.logits for p in parts]), np.concatenate([p.garbage for p in parts])
+
+    def predict(self, crops: Crops, labels: NDArray) -> Predictions:
+        """What training saves for the drift reference."""
+        framed = [frame_or_none(crop) for crop in crops]
+        kept = [one for one in zip(crops, labels, framed, strict=True) if one[2] is not None]
+        logits, garbage = self.scores(np.stack([framed.image for _, _, framed in kept]))
+        return Predictions(
+            model_version=self.version,
+            threshold=self.policy.threshold,
+            garbage_threshold=self.policy.garbage_threshold,
+            crops=[crop for crop, _, _ in kept],
+            images=np.stack([to_uint8(framed.image) for _, _, framed in kept]),
+            probs=softmax(logits, self.policy.temperature).astype(np.float32),
+            garbage=garbage,
+            labels=np.array([label for _, label, _ in kept], np.int64),
+        )
+
+    def read(self, crops: Crops, *, site: str, day: date, seed: int) -> list[CaptureRecord]:
+        """One record for each crop, spread over a day, with plausible times."""
+        rng = np.random.default_rng(seed)
+        framed = [frame_or_none(crop) for crop in crops]
+        images = np.stack(
+            [np.zeros((1, 28, 28), np.float32) if f is None else f.image for f in framed]
+        )
+        logits, garbage = self.scores(images)
+        begin = datetime.combine(day, time(), UTC)
+        records = []
+        decisions = decide_all(logits, garbage, self.policy)
+        for number, (crop, one, decision) in enumerate(zip(crops, framed, decisions, strict=True)):
+            moment = begin + timedelta(seconds=float(rng.uniform(0, 86_399)))
+            time_us = int(moment.timestamp() * 1e6)
+            decision = BLANK if one is None else decision
+            inference_ms, queue_ms = 0.06, float(rng.gamma(2, 0.4))
+            records.append(
+                CaptureRecord(
+                    request_id=uuid7(time_us // 1000, rng),
+                    index=0,
+                    time_us=time_us,
+                    site=site,
+                    model_version=self.version,
+                    digit=decision.digit,
+                    confidence=decision.confidence,
+                    accepted=decision.accepted,
+                    rejected_because=decision.rejected_because,
+                    threshold=self.policy.threshold,
+                    garbage=float(garbage[number]),
+                    probs=tuple(decision.probs),
+                    image=None if one is None else to_uint8(one.image),
+                    crop=crop,
+                    inverted=one is not None and one.inverted,
+                    passed_through=one is not None and one.passed_through,
+                    num_parts=0 if one is None else one.num_parts,
+                    num_dropped=0 if one is None else one.num_dropped,
+                    aspect=0.0 if one is None else one.aspect,
+                    edges_touched=0 if one is None else one.edges_touched,
+                    guard_ms=0.02,
+                    decode_ms=0.05,
+                    preprocess_ms=0.1,
+                    queue_ms=queue_ms,
+                    inference_ms=inference_ms,
+                    decision_ms=0.01,
+                    total_ms=0.18 + inference_ms + queue_ms,
+                )
+            )
+        return records
+
+
+def decide_all(logits: NDArray, garbage: NDArray, policy) -> list:
+    from model.classifier import Scores
+
+    return decide(Scores(logits, garbage), policy)
+
+
+def frame_or_none(crop: NDArray[np.uint8]) -> Framed | None:
+    try:
+        return frame(crop)
+    except BlankCrop:
+        return None
+
+
+def uuid7(time_ms: int, rng: np.random.Generator) -> str:
+    bits = (time_ms << 80) | int.from_bytes(rng.bytes(10), "big")
+    bits = bits & ~(0xF << 76) | (7 << 76)
+    bits = bits & ~(0x3 << 62) | (2 << 62)
+    return str(uuid.UUID(int=bits))
+
+
+@cache
+def mnist() -> Mnist:
+    return load_mnist(DataConfig())
+
+
+def reference_mail() -> tuple[Crops, NDArray]:
+    """Validation digits as ordinary mail: what the drift reference is made from."""
+    return render_digits(mnist().validation, severity=SEVERITY, seed=1)
+
+
+def ordinary_mail(num: int, seed: int) -> tuple[Crops, NDArray]:
+    """Test digits, whose writers the reference has not seen, as ordinary mail."""
+    part = mnist().test.take(np.random.default_rng(seed).permutation(10_000)[:num])
+    return render_digits(part, severity=SEVERITY, seed=seed)
+
+
+def spoil(crops: Sequence[NDArray[np.uint8]], name: str, severity: float, seed: int) -> Crops:
+    """The same crops through a scanner with one corruption on top."""
+    rng = np.random.default_rng(seed)
+    return [
+        np.clip(CORRUPTIONS[name](crop.astype(np.float32) / 255, severity, rng) * 255, 0, 255)
+        .round()
+        .astype(np.uint8)
+        for crop in crops
+    ]
