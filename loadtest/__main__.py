@@ -5,6 +5,9 @@ from typing import Final
 
 COMMANDS: Final = {
     "bench": "our server against its peers: one table, ratios in one run",
+    "run": "load a running service with a shape, and judge the SLO",
+    "local": "start the service, hold the steady rate, take a truck, judge, stop",
+    "compare": "two runs side by side",
 }
 
 
@@ -19,7 +22,9 @@ def main(arguments: list[str]) -> int:
         from loadtest import bench_cli  # each command imports only what it needs
 
         return bench_cli.main(rest)
-    raise AssertionError(name)
+    from loadtest import load_cli
+
+    return load_cli.main(name, rest)
 
 
 if __name__ == "__main__":

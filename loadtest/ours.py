@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from loadtest import crops, wrk
 from loadtest.bench import BenchConfig, Contender
 from loadtest.crops import LabelledCrop
-from loadtest.http1 import BrokenAnswer, Connection, Request, multipart
+from loadtest.http1 import Request, multipart
 from loadtest.peers.reader import Reader
 from loadtest.process import Tree, pinned_to
-from loadtest.servers import SERVER_CORE, Server, start, wait_until
+from loadtest.servers import SERVER_CORE, Server, is_ready, start, wait_until
 from model.decode import decode
 from model.preprocess import preprocess
 
@@ -143,7 +143,7 @@ def start_and_memory(server: Server, config: BenchConfig) -> dict[str, float]:
     seconds = []
     for number in range(3):
         tree, port = start(server, config.folder / f"start-{number}")
-        seconds.append(wait_until(functools.partial(_is_ready, port), tree, timeout_s=60))
+        seconds.append(wait_until(functools.partial(is_ready, port), tree, timeout_s=60))
         if number < 2:
             tree.terminate(grace_s=10)
     try:
@@ -163,17 +163,3 @@ def _memory(server: Server, tree: Tree, port: int) -> dict[str, float]:
         figures[f"rss_mb_{mark}"] = memory.rss_bytes / 1e6
         figures[f"pss_mb_{mark}"] = memory.pss_bytes / 1e6
     return figures
-
-
-def _is_ready(port: int) -> bool:
-    async def ask() -> int:
-        connection = await Connection.open("127.0.0.1", port)
-        try:
-            return (await connection.get("/readyz")).status
-        finally:
-            connection.close()
-
-    try:
-        return asyncio.run(ask()) == 200
-    except (OSError, BrokenAnswer):
-        return False

@@ -1,5 +1,6 @@
 """The servers of the benchmark: how each is set up, started, asked and known to be ready."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from loadtest.http1 import Request, multipart
+from loadtest.http1 import BrokenAnswer, Connection, Request, multipart
 from loadtest.process import Tree
 
 ROOT: Final = Path(__file__).parents[1]
@@ -122,25 +123,37 @@ def _torchserve(place: Place) -> list[str]:
     return [*argv, "--ts-config", str(place.folder / "config.properties")]
 
 
-def api_keys_json(key: str, site: str) -> str:
-    """A key file for our service that holds this one key."""
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    entry = {"site": site, "sha256": digest, "scopes": ["predict"], "expires": None}
-    return json.dumps({"keys": [entry]})
+def api_keys_json(keys: list[str]) -> str:
+    """A key file for our service that holds these keys, each for a site of its own."""
+    entries = [
+        {
+            "site": f"site-{number}",
+            "sha256": hashlib.sha256(key.encode()).hexdigest(),
+            "scopes": ["predict"],
+            "expires": None,
+        }
+        for number, key in enumerate(keys)
+    ]
+    return json.dumps({"keys": entries})
+
+
+def ours(keys: list[str]) -> Server:
+    """Our service as it ships: metrics, keys and limits on."""
+    return Server(
+        OURS,
+        "**Digitline**",
+        None,
+        _bentoml("service:DigitService"),
+        path="/v1/digit",
+        headers={"X-Api-Key": keys[0]},
+        env={"DIGITS_AUTH": "on", "DIGITS_API_KEYS_JSON": api_keys_json(keys)},
+    )
 
 
 SERVERS: Final = {
     server.name: server
     for server in [
-        Server(
-            OURS,
-            "**Digitline**",
-            None,
-            _bentoml("service:DigitService"),
-            path="/v1/digit",
-            headers={"X-Api-Key": API_KEY},
-            env={"DIGITS_AUTH": "on", "DIGITS_API_KEYS_JSON": api_keys_json(API_KEY, "bench")},
-        ),
+        ours([API_KEY]),
         Server(
             "bentoml",
             "BentoML, the documented way (`PIL.Image`)",
@@ -286,3 +299,19 @@ def wait_until(condition: Callable[[], bool], tree: Tree, *, timeout_s: float) -
             raise TimeoutError(f"not ready after {waited_s:.1f} s; the server {state}")
         time.sleep(0.01)
     return time.perf_counter() - begun
+
+
+def is_ready(port: int) -> bool:
+    """Whether our service answers /readyz with 200."""
+
+    async def ask() -> int:
+        connection = await Connection.open("127.0.0.1", port)
+        try:
+            return (await connection.get("/readyz")).status
+        finally:
+            connection.close()
+
+    try:
+        return asyncio.run(ask()) == 200
+    except (OSError, BrokenAnswer):
+        return False
