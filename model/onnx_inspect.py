@@ -16,12 +16,21 @@ from model.errors import ArtifactRefused
 OPSETS: Final = range(13, 24)  # QDQ per channel needs 13; onnxruntime 1.31 was tested up to 23
 
 # Field numbers of onnx.proto3; a test compares them with the onnx package.
-_MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTIONS = 7, 8, 25
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_TRAINING_INFO, _MODEL_FUNCTIONS = 7, 8, 20, 25
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
-_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE_INITIALIZER = 1, 5, 15
 _NODE_ATTRIBUTE, _NODE_DOMAIN = 5, 7
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 5, 6
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+_ATTRIBUTE_SPARSE_TENSOR, _ATTRIBUTE_SPARSE_TENSORS = 22, 23
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
+# More places where a tensor or a graph could hide. A CNN needs none, so none is looked into.
+_UNNEEDED_IN_ATTRIBUTE: Final = (
+    _ATTRIBUTE_TENSORS,
+    _ATTRIBUTE_GRAPHS,
+    _ATTRIBUTE_SPARSE_TENSOR,
+    _ATTRIBUTE_SPARSE_TENSORS,
+)
+_MAX_VARINT_BITS: Final = 64
 _DEFAULT_DOMAINS: Final = (b"", b"ai.onnx")
 
 
@@ -29,18 +38,20 @@ def inspect(onnx_bytes: bytes) -> None:
     """Refuse a model that asks for more than ONNX's own operators on its own weights.
 
     Raises:
-        ArtifactRefused: external data, a custom operator domain, functions of its own, an
-            untested opset, or not an ONNX file.
+        ArtifactRefused: external data, a custom operator domain, functions of its own, sparse
+            weights, an untested opset, or not an ONNX file.
     """
     try:
         model = list(_fields(onnx_bytes))
         versions = [_opset(value) for number, value in model if number == _MODEL_OPSET]
-        if any(number == _MODEL_FUNCTIONS for number, _ in model):
-            raise ArtifactRefused("the model brings its own functions; export it without")
+        if any(number in (_MODEL_FUNCTIONS, _MODEL_TRAINING_INFO) for number, _ in model):
+            raise ArtifactRefused(
+                "the model brings its own functions or training graphs; export it without"
+            )
         graphs = [value for number, value in model if number == _MODEL_GRAPH]
         for graph in graphs:
             _inspect_graph(_message(graph))
-    except (IndexError, ValueError, TypeError) as error:
+    except (IndexError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise ArtifactRefused(f"model.onnx is not an ONNX file: {error!r}") from error
     if len(graphs) != 1 or len(versions) != 1:
         raise ArtifactRefused("model.onnx must hold one graph and import one operator set")
@@ -64,6 +75,8 @@ def _inspect_graph(graph: bytes) -> None:
             _inspect_tensor(_message(value))
         elif number == _GRAPH_NODE:
             _inspect_node(_message(value))
+        elif number == _GRAPH_SPARSE_INITIALIZER:
+            raise ArtifactRefused("model.onnx has sparse weights; export it with dense ones")
 
 
 def _inspect_node(node: bytes) -> None:
@@ -77,6 +90,11 @@ def _inspect_node(node: bytes) -> None:
                 _inspect_tensor(_message(attribute))
             elif attribute_number == _ATTRIBUTE_GRAPH:
                 _inspect_graph(_message(attribute))
+            elif attribute_number in _UNNEEDED_IN_ATTRIBUTE:
+                raise ArtifactRefused(
+                    "model.onnx has an attribute of several or sparse tensors, or of several "
+                    "graphs; a classifier needs none"
+                )
 
 
 def _inspect_tensor(tensor: bytes) -> None:
@@ -122,3 +140,5 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
         shift += 7
+        if shift >= _MAX_VARINT_BITS:
+            raise ValueError(f"a number of more than {_MAX_VARINT_BITS} bits")
