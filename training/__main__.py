@@ -1,4 +1,4 @@
-"""The training command line: one step per sub-command.
+"""The training command line: fit, export, quantize, evaluate, gate, promote, or `run` for all.
 
 Edge: reads arguments and environment, builds each command's config, prints it.
 """
@@ -10,32 +10,109 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from training.config import DataConfig
+from training.config import DataConfig, Workspace
 from training.datasets import DataError, load_mnist
+
+CHAMPION = Path("model/champion")
+STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
+EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    """Run one command; returns the exit code: 1 when the gate refuses, 2 on errors."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     options = _parser().parse_args(arguments)
+    if options.command == "crops":
+        return _crops(options)
+    # The libraries report home unless told otherwise, from the moment that they are imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    # Waiting threads must sleep: spinning ones cost 50x when another process wants the core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from training import steps
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    chosen = (
+        STEPS[: STEPS.index(options.until) + 1] if options.command == "run" else [options.command]
+    )
     try:
-        options.command(options)
-    except DataError as error:
+        for step in chosen:
+            print(f"== {step}", flush=True)
+            if not _run_step(step, options):
+                return EXIT_GATE
+    except steps.Interrupted as error:
+        print(f"interrupted: {error}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (DataError, steps.StepError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return EXIT_ERROR
     return 0
+
+
+def _run_step(step: str, options: argparse.Namespace) -> bool:
+    """True when the next step may follow."""
+    from training import gate, steps
+
+    data, work = _data_config(options), Workspace(options.work)
+    if step == "fit":
+        config, rendering = _fit_configs(options)
+        print(config, rendering, data, sep="\n", flush=True)
+        steps.run_fit(config, rendering, data, work)
+    elif step == "export":
+        steps.run_export(data, work)
+    elif step == "quantize":
+        steps.run_quantize(data, work)
+    elif step == "evaluate":
+        steps.run_evaluate(data, work, options.champion)
+    elif step == "gate":
+        return steps.run_gate(work, gate.Floors()).passed
+    else:
+        steps.run_promote(data, work, options.champion, why=options.why)
+    return True
+
+
+def _fit_configs(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from training.fit import PROTOTYPE, FitConfig
+    from training.render import RenderConfig
+
+    config = PROTOTYPE if options.network == "prototype" else FitConfig()
+    config = replace(config, seed=options.seed, epochs=options.epochs or config.epochs)
+    rendering = RenderConfig()
+    return config, replace(rendering, num_crops=options.num_crops or rendering.num_crops)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
+    helps = {
+        "fit": "train a network and keep its best epoch",
+        "export": "write fp32.onnx and compare it with torch",
+        "quantize": "write int8.onnx and say what it changed",
+        "evaluate": "judge the candidate on every set and register it",
+        "gate": "compare with floors and champion",
+        "promote": "make the candidate the champion",
+        "run": "all of these",
+    }
+    for name, text in helps.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--work", type=Path, default=Workspace().folder)
+        command.add_argument("--champion", type=Path, default=CHAMPION)
+        _add_data_options(command)
+        if name in ("fit", "run"):
+            command.add_argument("--network", choices=("default", "prototype"), default="default")
+            command.add_argument("--seed", type=int, default=7)
+            command.add_argument("--epochs", type=int)
+            command.add_argument("--num-crops", type=int, help="rendered for training")
+        if name in ("promote", "run"):
+            command.add_argument("--why", default="passed the gate", help="for the promotion log")
+        if name == "run":
+            command.add_argument("--until", choices=STEPS, default="promote")
     crops = commands.add_parser("crops", help="write tests/data/crops from the MNIST test set")
     crops.add_argument("--folder", type=Path, default=Path("tests/data/crops"))
-    crops.set_defaults(command=_crops)
-    for command in commands.choices.values():
-        _add_data_options(command)
+    _add_data_options(crops)
     return parser
 
 
@@ -56,11 +133,16 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
     )
 
 
-def _crops(options: argparse.Namespace) -> None:
+def _crops(options: argparse.Namespace) -> int:
     from training.crops import write_crops
 
-    num_crops = write_crops(load_mnist(_data_config(options)).test, options.folder)
+    try:
+        num_crops = write_crops(load_mnist(_data_config(options)).test, options.folder)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
     print(f"{num_crops} crops in {options.folder}")
+    return 0
 
 
 if __name__ == "__main__":

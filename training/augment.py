@@ -145,6 +145,8 @@ class Scanner:
     clip_prob: float = 0.1
     clip_frac: float = 0.1  # at most this share is cut off one side
     neighbour_prob: float = 0.12
+    coarse_prob: float = 0.0  # scanned at few pixels, then enlarged, as old data sets are
+    coarse_px: tuple[int, int] = (7, 18)  # height of the digit at that scan
     light_on_dark_prob: float = 0.25
     severity: tuple[float, float] = (0.5, 3.3)  # of each corruption that happens
     num_corruptions: tuple[int, int] = (0, 3)
@@ -251,6 +253,11 @@ def _cut(
     size = (max(4, round((box[2] - box[0]) * scale)), max(4, round((box[3] - box[1]) * scale)))
     how = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX)
     resized = Image.fromarray(canvas).resize(size, how[int(rng.integers(3))], box=box)
+    if rng.random() < scanner.coarse_prob:
+        shrink = min(1.0, rng.uniform(*scanner.coarse_px) / digit_px)
+        small = (max(4, round(size[0] * shrink)), max(4, round(size[1] * shrink)))
+        resized = resized.resize(small, Image.Resampling.BOX)
+        resized = resized.resize(size, how[int(rng.integers(2))])
     cut: Crop = np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
     return cut
 
@@ -279,8 +286,12 @@ def _image(crop: Crop) -> Image.Image:
 
 
 def _grey(image: Image.Image) -> Crop:
-    grey: Crop = np.asarray(image, dtype=np.float32) / 255
-    return grey
+    return _crop(np.asarray(image) / 255)
+
+
+def _crop(grey: NDArray[np.floating]) -> Crop:
+    crop: Crop = grey.astype(np.float32)
+    return crop
 
 
 def _blur(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
@@ -314,7 +325,7 @@ def _shade(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
     rows = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * np.sin(angle)
     columns = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None] * np.cos(angle)
     ramp = 1 - 0.09 * severity * (1 + 2 * (rows + columns)) / 1.5
-    return (crop * ramp).astype(np.float32)
+    return _crop(crop * ramp)
 
 
 def _stripes(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
@@ -326,7 +337,7 @@ def _stripes(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
     wave = np.sin(2 * np.pi * phase)
     if rng.random() < 0.5:
         wave = np.sign(wave)
-    return (crop * (1 - 0.028 * severity * (1 + wave))).astype(np.float32)
+    return _crop(crop * (1 - 0.028 * severity * (1 + wave)))
 
 
 def _jpeg(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
@@ -379,7 +390,7 @@ def _bleed_through(crop: Crop, severity: float, rng: np.random.Generator) -> Cro
     back = np.roll(crop[:, ::-1], (int(rng.integers(height)), int(rng.integers(width))), (0, 1))
     back = _grey(_image(back).filter(ImageFilter.GaussianBlur(max(0.5, 0.02 * height))))
     pale = (back - back.max()) * 0.11 * severity
-    return (crop + pale * (crop > 0.4)).astype(np.float32)
+    return _crop(crop + pale * (crop > 0.4))
 
 
 def _low_resolution(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:

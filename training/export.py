@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.classifier import Classifier
-from training.network import split_outputs
+from training.network import split_outputs, to_layout
 
 OPSET = 18
 MAX_PARITY_GAP = 1e-4  # float32 rounding through six layers stays below 2e-5
@@ -82,7 +82,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                 module[index] = fuse_conv_bn_eval(first, second)
                 module[index + 1] = nn.Identity()
-    return network.to(memory_format=torch.contiguous_format)
+    return to_layout(network, torch.contiguous_format)
 
 
 def _to_onnx(network: nn.Module, outputs: list[str]) -> torch.onnx.ONNXProgram:

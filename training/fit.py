@@ -116,7 +116,7 @@ def fit(
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(mode=True)
     torch.set_num_threads(config.num_threads)
-    network = build(config.network).to(memory_format=torch.channels_last)
+    network = networks.to_layout(build(config.network), torch.channels_last)
     best, best_score, best_epoch = copy.deepcopy(network), -1.0, -1
     history: list[Epoch] = []
     interrupted = False
@@ -156,7 +156,7 @@ def _epochs(
                     outputs = network(images)
                 loss = _loss(config, outputs, labels)
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 if schedule is not None:
                     schedule.step()

@@ -81,7 +81,8 @@ def find_fonts(folders: Sequence[Path] = FONT_FOLDERS) -> Fonts | None:
             APT_LINE,
         )
         return None
-    train, held_out = [], []
+    train: list[Path] = []
+    held_out: list[Path] = []
     for name, faces in sorted(families.items()):
         digest = hashlib.sha256(name.encode()).digest()
         (held_out if digest[0] % HELD_OUT_SHARE == 0 else train).extend(faces)

@@ -94,7 +94,7 @@ def _stamp(_: Material, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Strokes of a cancellation or a scribble: some arcs and lines, no digit."""
     height, width = (int(side) for side in rng.integers(20, 80, 2))
     crop = np.full((height, width), rng.uniform(0.7, 1), np.float32)
-    for _ in range(int(rng.integers(1, 4))):
+    for _stroke in range(int(rng.integers(1, 4))):
         crop = CORRUPTIONS["stamp"](crop, 5.0, rng)
     return _to_bytes(CORRUPTIONS["sensor_noise"](crop, float(rng.uniform(0, 2)), rng))
 
@@ -139,10 +139,7 @@ def _to_bytes(crop: Crop) -> NDArray[np.uint8]:
     return grey
 
 
-KINDS: Mapping[
-    str,
-    Callable[[LabelledImages, NDArray[np.uint8] | None, np.random.Generator], NDArray[np.uint8]],
-] = {
+KINDS: Mapping[str, Callable[[Material, np.random.Generator], NDArray[np.uint8]]] = {
     "letter": _letter,
     "half_digit": _half,
     "two_digits": _two,

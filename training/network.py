@@ -97,6 +97,12 @@ def split_outputs(outputs: object) -> tuple[torch.Tensor, torch.Tensor | None]:
     return outputs, None
 
 
+def to_layout(network: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """The same network with its weights laid out anew (torch's stubs lack this overload)."""
+    moved: nn.Module = network.to(memory_format=layout)  # type: ignore[call-overload]
+    return moved
+
+
 def num_parameters(network: nn.Module) -> int:
     """Trainable parameters."""
     return sum(weights.numel() for weights in network.parameters() if weights.requires_grad)

@@ -35,7 +35,7 @@ class RenderConfig:
     plain_frac: float = 0.12  # of the digits: MNIST through preprocessing, nothing else done
     glyph_frac: float = 0.12  # of the digits: printed, when fonts are found
     severity: tuple[float, float] = (1.0, 4.0)
-    scanner: Scanner = field(default_factory=Scanner)
+    scanner: Scanner = field(default_factory=lambda: Scanner(coarse_prob=0.2))
     num_processes: int = 2
 
 

@@ -1,0 +1,34 @@
+"""Where a run comes from: commit, libraries, time.
+
+Edge: asks git and the clock. Knows nothing about training.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy", "pillow", "mlflow")
+
+
+def git_commit() -> str:
+    """The commit of the working folder, with "-dirty" when files differ; "unknown" outside git."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def library_versions() -> Mapping[str, str]:
+    """Versions of what decides a model's bytes and logits."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def now() -> str:
+    """ISO 8601 time, UTC, whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

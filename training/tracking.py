@@ -1,0 +1,150 @@
+"""Records runs in MLflow and moves aliases in its registry. The only importer of mlflow.
+
+Edge: talks to the tracking server: SQLite in the working folder by default, any server by
+MLFLOW_TRACKING_URI. Knows nothing about how the numbers were made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import onnx
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+ARTIFACTS = Path("mlartifacts")  # beside the SQLite file; a server chooses its own place
+EXPERIMENT = "digits"
+MODEL = "digits"
+FP32_MODEL = "digits-fp32"  # kept beside the served model, never served
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One version of the registered model."""
+
+    version: str
+    run_id: str
+    tags: Mapping[str, str]
+
+
+def connect(uri: str | None = None) -> str:
+    """Choose the server and make sure that the experiment exists.
+
+    Args:
+        uri: tracking server; None means MLFLOW_TRACKING_URI or SQLite in the working folder.
+
+    Returns:
+        The URI in use.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+        place = ARTIFACTS.resolve().as_uri() if uri.startswith("sqlite:") else None
+        mlflow.create_experiment(EXPERIMENT, artifact_location=place)
+    mlflow.set_experiment(EXPERIMENT)
+    return uri
+
+
+@contextmanager
+def run(*, name: str | None = None, run_id: str | None = None) -> Iterator[str]:
+    """Open a new run, or an old one again by its id; yields the id."""
+    with mlflow.start_run(run_id=run_id, run_name=name) as active:
+        run_identity: str = active.info.run_id
+        yield run_identity
+
+
+def log_config(config: object, *, prefix: str) -> None:
+    """Log a config dataclass as parameters, nested ones by dotted names."""
+    mlflow.log_params(dict(_flat(asdict(config), prefix)))  # type: ignore[call-overload]
+
+
+def log_tags(tags: Mapping[str, str]) -> None:
+    """Log facts that are no setting: commit, library versions, checksums."""
+    mlflow.set_tags(dict(tags))
+
+
+def log_metrics(metrics: Mapping[str, float], *, step: int | None = None) -> None:
+    """Log numbers, those of one epoch with its `step`."""
+    mlflow.log_metrics(dict(metrics), step=step)
+
+
+def log_file(path: Path, *, folder: str | None = None) -> None:
+    """Keep a file with the run."""
+    mlflow.log_artifact(str(path), artifact_path=folder)
+
+
+def register(path: Path, *, model: str, image: np.ndarray, tags: Mapping[str, str]) -> Registered:
+    """Log an ONNX file with signature and input example, and register it.
+
+    Args:
+        path: a self-contained ONNX file.
+        model: name in the registry.
+        image: (1, 1, 28, 28) float32 input example.
+        tags: of the new version.
+    """
+    proto = onnx.load(path)
+    outputs = {
+        value.name: np.zeros([1, value.type.tensor_type.shape.dim[1].dim_value], np.float32)
+        for value in proto.graph.output
+    }
+    info = mlflow.onnx.log_model(
+        proto,
+        name=path.stem,
+        signature=infer_signature({"image": image}, outputs),
+        input_example={"image": image},
+        registered_model_name=model,
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )
+    version = str(info.registered_model_version)
+    client = mlflow.MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(model, version, key, value)
+    return _registered(client.get_model_version(model, version))
+
+
+def set_alias(version: str, alias: str) -> None:
+    """Point an alias at a version; the old one stays registered."""
+    mlflow.MlflowClient().set_registered_model_alias(MODEL, alias, version)
+
+
+def find_alias(alias: str) -> Registered | None:
+    """The version that an alias names, or None while it names none."""
+    try:
+        return _registered(mlflow.MlflowClient().get_model_version_by_alias(MODEL, alias))
+    except MlflowException as error:
+        # MLflow answers INVALID_PARAMETER_VALUE, not 404, for a missing alias.
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def fetch_onnx(version: str, folder: Path) -> bytes:
+    """Download a registered version's ONNX file into a folder and read it."""
+    place = mlflow.artifacts.download_artifacts(
+        artifact_uri=f"models:/{MODEL}/{version}", dst_path=str(folder)
+    )
+    return (Path(place) / "model.onnx").read_bytes()
+
+
+def _registered(found: ModelVersion) -> Registered:
+    return Registered(str(found.version), str(found.run_id), dict(found.tags))
+
+
+def _flat(nested: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
+    for key, value in nested.items():
+        name = f"{prefix}.{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, name)
+        else:
+            yield name, value
