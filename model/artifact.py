@@ -69,7 +69,8 @@ def load(folder: Path = CHAMPION) -> Artifact:
 
     Raises:
         ArtifactRefused: a file is missing, differs from the manifest's sha256, is larger than
-            5 MB, uses external data, a custom operator domain or an untested opset.
+            5 MB, uses external data, a custom operator domain or an untested opset; or the manifest
+            lacks a member or has an impossible one.
     """
     manifest = _read_manifest(folder / "manifest.json")
     onnx_bytes = _read(folder / "model.onnx")
@@ -84,17 +85,27 @@ def load(folder: Path = CHAMPION) -> Artifact:
             "restore the champion folder from version control or promote again"
         )
     inspect(onnx_bytes)
-    golden = manifest["golden"]
-    return Artifact(
-        onnx_bytes=onnx_bytes,
-        version=str(manifest["version"]),
-        sha256=sha256,
-        manifest=manifest,
-        golden=Golden(
-            png=_read(folder / Path(golden["file"]).name),
-            digit=int(golden["digit"]),
-            min_confidence=float(golden["min_confidence"]),
-        ),
+    try:
+        artifact = Artifact(
+            onnx_bytes=onnx_bytes,
+            version=str(manifest["version"]),
+            sha256=sha256,
+            manifest=manifest,
+            golden=_read_golden(folder, manifest["golden"]),
+        )
+        for row in manifest["thresholds"]:
+            artifact.policy(row["error_target"])
+        artifact.policy()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactRefused(f"manifest.json has an impossible member: {error!r}") from error
+    return artifact
+
+
+def _read_golden(folder: Path, entry: dict[str, Any]) -> Golden:
+    return Golden(
+        png=_read(folder / Path(entry["file"]).name),
+        digit=int(entry["digit"]),
+        min_confidence=float(entry["min_confidence"]),
     )
 
 

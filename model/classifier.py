@@ -72,8 +72,8 @@ class Classifier:
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise ModelError(f"inference failed on a batch of {len(batch)}: {error}") from error
         logits: NDArray[np.float32] = outputs[0]
-        if not np.isfinite(logits).all():
-            raise ModelError(f"inference gave logits that are not finite, batch of {len(batch)}")
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise ModelError(f"inference gave scores that are not finite, batch of {len(batch)}")
         if len(outputs) == 1:
             return Scores(logits, np.full(len(batch), -np.inf, dtype=np.float32))
         return Scores(logits, outputs[1].reshape(-1))

@@ -1,5 +1,6 @@
 """Logits -> Decision: which digit, how sure, and whether a person should look instead."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -26,6 +27,8 @@ class Policy:
             raise ValueError(f"temperature is {self.temperature}; it must be above 0")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}; it must be between 0 and 1")
+        if math.isnan(self.garbage_threshold):
+            raise ValueError("garbage_threshold is not a number; every crop would pass for a digit")
 
 
 @dataclass(frozen=True, slots=True)
