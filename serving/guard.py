@@ -1,8 +1,11 @@
 """Refuses before any work: key, scope, rate, type and size. Knows nothing of digits."""
 
+import ipaddress
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, Final
 
 from serving.config import Settings
@@ -112,7 +115,22 @@ def needs_keys(settings: Settings, bound_host: str) -> bool:
     """Whether requests need a key: on a loopback address they do not, unless asked for."""
     if settings.auth != "auto":
         return settings.auth == "on"
-    return not (bound_host.startswith("127.") or bound_host in ("::1", "localhost"))
+    try:
+        return not ipaddress.ip_address(bound_host).is_loopback
+    except ValueError:
+        return bound_host != "localhost"
+
+
+@lru_cache(maxsize=64)
+def is_exposed(local_address: str) -> bool:
+    """Whether a request that came in on this address of ours may be another machine's.
+
+    `bentoml serve --host 0.0.0.0` tells the service nothing of the address it is bound to.
+    """
+    try:
+        return not ip_address(local_address).is_loopback
+    except ValueError:
+        return False  # a path: a Unix socket
 
 
 def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> str:

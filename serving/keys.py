@@ -88,7 +88,7 @@ def parse_keys(text: str, now_s: float) -> KeyRing:
         return KeyRing([_parse_entry(entry) for entry in entries], now_s)
     except KeysError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KeysError(f"the key file is not as serving.keys writes it: {error!r}") from error
 
 
@@ -117,9 +117,10 @@ def load_keys(settings: Settings, now_s: float) -> KeyRing | None:
     if settings.api_keys_file is None:
         return None
     try:
-        return parse_keys(settings.api_keys_file.read_text(), now_s)
-    except OSError as error:
+        text = settings.api_keys_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise KeysError(f"{settings.api_keys_file} cannot be read: {error}") from error
+    return parse_keys(text, now_s)
 
 
 def new_key(site: str, scopes: list[Scope], expires: str | None) -> tuple[str, dict[str, object]]:
