@@ -1,0 +1,206 @@
+import hashlib
+import json
+import stat
+import sys
+
+import pytest
+
+from serving import keys
+from serving.config import Settings
+from serving.keys import KeysError, load_keys, new_key, parse_keys
+
+NOW_S = 1_800_000_000.0  # 2027-01-15
+
+
+def entry(number=0, **changes):
+    return {
+        "site": "berlin-1",
+        "sha256": hashlib.sha256(f"key {number}".encode()).hexdigest(),
+        "scopes": ["predict"],
+        "expires": None,
+        **changes,
+    }
+
+
+def parse(*entries):
+    return parse_keys(json.dumps({"keys": list(entries)}), NOW_S)
+
+
+def test_a_key_is_found_by_itself_and_not_by_its_hash():
+    ring = parse(entry())
+    assert ring.find(b"key 0").site == "berlin-1"
+    assert ring.find(entry()["sha256"].encode()) is None
+    assert ring.find(b"key 1") is None
+    assert ring.find(b"") is None
+
+
+def test_a_new_key_is_found_by_its_entry():
+    key, made = new_key("leeds", ["predict", "label"], "2027-06-01T00:00:00Z")
+    found = parse(made).find(key.encode())
+    assert found.site == "leeds"
+    assert found.scopes == {"predict", "label"}
+    assert found.is_live(NOW_S)
+    assert key not in json.dumps(made)
+
+
+def test_two_new_keys_are_never_the_same():
+    assert new_key("a", ["predict"], None)[0] != new_key("a", ["predict"], None)[0]
+
+
+@pytest.mark.parametrize(
+    ("expires", "is_live"),
+    [
+        (None, True),
+        ("2027-01-16T00:00:00Z", True),
+        ("2027-01-14T00:00:00Z", False),
+        ("2027-01-15T10:00:00+02:00", True),  # 08:00 UTC; it is 08:00:00 now
+    ],
+)
+def test_expiry_is_a_moment_with_a_time_zone(expires, is_live):
+    now_s = NOW_S - 1
+    assert parse(entry(expires=expires)).find(b"key 0").is_live(now_s) is is_live
+
+
+def test_an_expired_key_is_still_an_entry():
+    assert not parse(entry(expires="2020-01-01T00:00:00Z")).find(b"key 0").is_live(NOW_S)
+
+
+def test_a_site_may_have_two_live_keys_so_that_it_can_change_over():
+    ring = parse(entry(0), entry(1), entry(2, expires="2020-01-01T00:00:00Z"))
+    assert ring.find(b"key 1").site == "berlin-1"
+
+
+def test_a_third_live_key_of_a_site_is_refused():
+    with pytest.raises(KeysError, match=r"'berlin-1' has 3 live keys; at most 2"):
+        parse(entry(0), entry(1), entry(2))
+
+
+def test_other_sites_have_their_own_two():
+    parse(*(entry(number, site=f"site {number // 2}") for number in range(8)))
+
+
+def test_the_same_key_twice_is_refused():
+    with pytest.raises(KeysError, match="same sha256"):
+        parse(entry(), entry(site="other"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scopes": ["root"]},
+        {"scopes": "predict"},
+        {"scopes": None},
+        {"scopes": [["predict"]]},
+        {"sha256": "ab"},
+        {"sha256": "zz" * 32},
+        {"sha256": None},
+        {"expires": "soon"},
+        {"expires": "2027-01-31"},
+        {"expires": "2027-01-31T00:00:00"},
+        {"expires": 7},
+    ],
+    ids=str,
+)
+def test_an_entry_that_cannot_be_right_is_refused(change):
+    with pytest.raises(KeysError):
+        parse(entry(**change))
+
+
+@pytest.mark.parametrize("member", ["site", "sha256", "scopes"])
+def test_an_entry_without_a_member_is_refused(member):
+    incomplete = entry()
+    del incomplete[member]
+    with pytest.raises(KeysError, match=member):
+        parse(incomplete)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        "null",
+        '{"keys": {}, "x": 1}x',
+        '{"keys": 7}',
+        '{"keys": [7]}',
+        "[" * 100_000,
+    ],
+)
+def test_a_file_that_is_no_key_file_is_refused(text):
+    with pytest.raises(KeysError):
+        parse_keys(text, NOW_S)
+
+
+def test_no_message_repeats_what_might_be_a_key():
+    """Somebody will paste the key where its hash belongs."""
+    with pytest.raises(KeysError) as caught:
+        parse(entry(sha256="hunter2-the-key-itself"))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_settings_name_a_file(tmp_path):
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps({"keys": [entry()]}))
+    assert load_keys(Settings(api_keys_file=path), NOW_S).find(b"key 0") is not None
+
+
+def test_the_settings_hold_the_json_itself():
+    text = json.dumps({"keys": [entry()]})
+    assert load_keys(Settings(api_keys_json=text), NOW_S).find(b"key 0") is not None
+
+
+def test_the_settings_name_none():
+    assert load_keys(Settings(), NOW_S) is None
+
+
+def test_a_file_that_is_missing_is_refused_by_its_name(tmp_path):
+    with pytest.raises(KeysError, match=r"nowhere\.json cannot be read"):
+        load_keys(Settings(api_keys_file=tmp_path / "nowhere.json"), NOW_S)
+
+
+def test_a_file_in_no_encoding_is_refused(tmp_path):
+    path = tmp_path / "keys.json"
+    path.write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(KeysError):
+        load_keys(Settings(api_keys_file=path), NOW_S)
+
+
+def run(monkeypatch, *args):
+    monkeypatch.setattr(sys, "argv", ["serving.keys", *args])
+    return keys._main()
+
+
+def test_the_command_prints_a_key_once_and_its_entry(monkeypatch, capsys):
+    assert run(monkeypatch, "new", "--site", "leeds", "--scopes", "predict,label") == 0
+    shown, made = capsys.readouterr().out.splitlines()
+    key = shown.removeprefix("key (shown once): ")
+    ring = parse(json.loads(made.removeprefix("entry: ")))
+    assert ring.find(key.encode()).scopes == {"predict", "label"}
+
+
+def test_the_command_adds_to_a_file_that_only_its_owner_reads(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "keys.json"
+    for site in ("leeds", "york"):
+        assert run(monkeypatch, "new", "--site", site, "--file", str(path)) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("key")]
+    ring = parse_keys(path.read_text(), NOW_S)
+    sites = [ring.find(line.partition(": ")[2].encode()).site for line in shown]
+    assert sites == ["leeds", "york"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_command_refuses_a_third_key_and_leaves_the_file_alone(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "keys.json"
+    for _ in range(2):
+        assert run(monkeypatch, "new", "--site", "leeds", "--file", str(path)) == 0
+    before = path.read_bytes()
+    assert run(monkeypatch, "new", "--site", "leeds", "--file", str(path)) == 2
+    assert "at most 2" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_the_command_refuses_a_scope_that_is_none(monkeypatch, capsys):
+    assert run(monkeypatch, "new", "--site", "leeds", "--scopes", "root") == 2
+    assert "choose from predict, label, admin" in capsys.readouterr().err
