@@ -168,7 +168,7 @@ def find_unusual(rows: pd.DataFrame, reference: pd.DataFrame, count: int) -> lis
                 request_id=str(row["request_id"]),
                 crop_index=int(row["crop_index"]),
                 site=str(row["site"]),
-                digit=row["digit"],
+                digit=None if pd.isna(row["digit"]) else str(row["digit"]),
                 confidence=0.0 if pd.isna(row["confidence"]) else float(row["confidence"]),
                 accepted=bool(row["accepted"]),
                 feature=name,

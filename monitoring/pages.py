@@ -163,11 +163,10 @@ def _headline(latest: Summary | None, today: date) -> str:
 
 
 def _months(by_day: dict[date, Summary], today: date) -> str:
-    first = today.replace(day=1)
-    months = [first]
-    while len(months) < MONTHS_SHOWN:
-        months.append((months[-1] - timedelta(1)).replace(day=1))
     begun = min(by_day, default=today)
+    months = [today.replace(day=1)]
+    while len(months) < MONTHS_SHOWN and begun < months[-1]:
+        months.append((months[-1] - timedelta(1)).replace(day=1))
     return f'<div class="months">{"".join(_month(m, by_day, begun, today) for m in months)}</div>'
 
 
@@ -362,8 +361,8 @@ def _figure(one: Unusual) -> str:
     return (
         f'<figure><div class="pic"><img src="{name}" alt="crop, erased or not kept" loading="lazy">'
         f"</div><figcaption>{escape(_answer(one))}<br>"
-        f'<span class="soft">{escape(one.site)}: {escape(one.feature)} {one.value:.3g}</span>'
-        "</figcaption></figure>"
+        f'<span class="soft">{escape(one.site)}: {escape(rules.in_words(one.feature))} '
+        f"{one.value:.3g}</span></figcaption></figure>"
     )
 
 
@@ -399,7 +398,7 @@ def _distances(summary: Summary) -> str:
     most = max([*summary["distances"].values(), 2 * rules.DISTANCE_LIMIT])
     limit = 100 * rules.DISTANCE_LIMIT / most
     rows = "".join(
-        f"<tr><td>{escape(name)}</td>"
+        f"<tr><td>{escape(rules.in_words(name))}</td>"
         f'<td style="width:50%"><div class="bar{" over" if value > rules.DISTANCE_LIMIT else ""}">'
         f'<i style="width:{100 * value / most:.1f}%"></i><u style="left:{limit:.1f}%"></u></div>'
         f'</td><td class="n">{value:.2f}</td></tr>'

@@ -62,10 +62,11 @@ class Reference:
         rejected: NDArray[np.bool_] = below | (garbage > self.garbage_threshold)
         return rejected
 
-    def accepted_error_share(self, threshold: float) -> float:
-        """Share of accepted rows read wrong."""
+    def accepted_errors(self, threshold: float) -> NDArray[np.bool_]:
+        """Of the rows that a threshold accepts, which were read wrong."""
         accepted = self.rows[~self.is_rejected(threshold)]
-        return float((accepted["digit"] != accepted["label"]).mean()) if len(accepted) else 0.0
+        wrong: NDArray[np.bool_] = (accepted["digit"] != accepted["label"]).to_numpy(bool)
+        return wrong
 
 
 def build(predictions: Predictions) -> Reference:

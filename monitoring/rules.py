@@ -7,6 +7,7 @@ and power are measured in docs/monitoring.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -22,7 +23,7 @@ from monitoring.reference import CATEGORICAL, NUMERIC, Reference
 MIN_RECORDS: Final = 500  # below it every rule is noise
 DISTANCE_LIMIT: Final = 0.2  # Wasserstein distance over the reference's standard deviation
 CLASS_MIX_P: Final = 0.01
-POLARITY_LIMIT: Final = 0.1  # Jensen-Shannon distance
+POLARITY_LIMIT: Final = 0.1  # Jensen-Shannon distance, in nats' root
 REJECT_WATCH_P: Final = 0.01
 REJECT_ACT_P: Final = 0.001
 REJECT_WATCH_EXCESS: Final = 0.005  # of reads, above the reference's share
@@ -37,6 +38,7 @@ SITE_DISTANCE_LIMIT: Final = 0.35
 SITE_REJECT_P: Final = 0.001  # before it is divided by the number of sites
 SITE_REJECT_EXCESS: Final = 0.02
 MOST_NAMED_SITES: Final = 10
+MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more see no better
 
 _SMALLEST_STD = 0.001  # as Evidently norms a constant column
 
@@ -100,7 +102,7 @@ def assess(
         current: a fair sample: columns NUMERIC, CATEGORICAL, accepted, threshold, total_ms,
             site, and label (missing where none arrived).
         reference: the champion's.
-        by_site: a sample with more rows of small sites; `current` when None.
+        by_site: a sample with more rows of small sites, in random order; `current` when None.
     """
     if len(current) < MIN_RECORDS:
         return Assessment(num_records=len(current), enough=False, severity=Severity.CALM)
@@ -108,10 +110,10 @@ def assess(
     distances = measure_distances(current, reference.rows)
     findings = [*_judge_distances(distances), *_judge_mix(current, reference.rows)]
     rejected = ~current["accepted"].to_numpy(bool)
-    expected = float(reference.is_rejected(threshold).mean())
+    expected = reference.is_rejected(threshold)
     findings += _judge_rejects(rejected, expected)
     labelled = _labelled_accepted(current)
-    findings += _judge_labels(labelled, reference.accepted_error_share(threshold))
+    findings += _judge_labels(labelled, reference.accepted_errors(threshold))
     findings += _judge_missing(current, reference.rows)
     p99_ms = float(current["total_ms"].quantile(0.99))
     findings += _judge_latency(p99_ms)
@@ -125,13 +127,18 @@ def assess(
         distances=distances,
         sites=sites,
         reject_share=float(rejected.mean()),
-        expected_reject_share=expected,
+        expected_reject_share=float(expected.mean()),
         p99_ms=p99_ms,
         num_labels=len(labelled),
         accuracy=float((labelled["digit"] == labelled["label"]).mean())
         if len(labelled)
         else float("nan"),
     )
+
+
+def in_words(name: str) -> str:
+    """A column's name as people say it: ``stroke_width_px`` is stroke width."""
+    return re.sub(r"_(px|deg|ms)$", "", name).replace("_", " ")
 
 
 def measure_distances(current: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
@@ -159,7 +166,7 @@ def normed_distance(current: pd.Series, reference: pd.Series) -> float:
 def _judge_distances(distances: dict[str, float]) -> Iterator[Finding]:
     for name, distance in sorted(distances.items(), key=lambda item: -item[1]):
         if distance > DISTANCE_LIMIT:
-            text = f"{name} moved by {distance:.2f} standard deviations of the reference"
+            text = f"{in_words(name)} moved by {distance:.2f} standard deviations of the reference"
             yield Finding("distance", name, distance, DISTANCE_LIMIT, Severity.WATCH, text)
 
 
@@ -194,39 +201,48 @@ def _jensen_shannon(current: pd.Series, reference: pd.Series) -> float:
     names = ours.index.union(theirs.index)
     p, q = (side.reindex(names, fill_value=0).to_numpy() for side in (ours, theirs))
     mean = (p + q) / 2
-    return float(np.sqrt((stats.entropy(p, mean, base=2) + stats.entropy(q, mean, base=2)) / 2))
+    return float(np.sqrt((stats.entropy(p, mean) + stats.entropy(q, mean)) / 2))
 
 
-def _judge_rejects(rejected: NDArray[np.bool_], expected: float) -> Iterator[Finding]:
+def _judge_rejects(rejected: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Iterator[Finding]:
     """Binomial test on the share, and an excess worth a person's time: big samples see too much."""
-    share = float(rejected.mean())
-    test = stats.binomtest(int(rejected.sum()), len(rejected), expected, alternative="greater")
-    excess = share - expected
-    text = f"{share:.2%} of crops are rejected; {expected:.2%} were on validation data"
-    if test.pvalue < REJECT_ACT_P and excess > REJECT_ACT_EXCESS:
-        limit = expected + REJECT_ACT_EXCESS
-        yield Finding("rejects", "reject share", share, limit, Severity.ACT, text)
-    elif test.pvalue < REJECT_WATCH_P and excess > REJECT_WATCH_EXCESS:
-        limit = expected + REJECT_WATCH_EXCESS
-        yield Finding("rejects", "reject share", share, limit, Severity.WATCH, text)
+    share, expected = float(rejected.mean()), float(reference.mean())
+    p = _binomial_p(rejected, reference)
+    text = f"{share:.1%} of crops are rejected; {expected:.1%} were on validation data"
+    for severity, limit_p, excess in (
+        (Severity.ACT, REJECT_ACT_P, REJECT_ACT_EXCESS),
+        (Severity.WATCH, REJECT_WATCH_P, REJECT_WATCH_EXCESS),
+    ):
+        if p < limit_p and share - expected > excess:
+            yield Finding("rejects", "reject share", share, expected + excess, severity, text)
+            return
+
+
+def _binomial_p(current: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
+    """How likely so many are by chance, if the true share is as high as the reference allows.
+
+    The reference is a sample too: its upper 95 % bound is taken, not its share.
+    """
+    known = stats.binomtest(int(reference.sum()), len(reference))
+    highest = known.proportion_ci(confidence_level=0.9).high
+    test = stats.binomtest(int(current.sum()), len(current), highest, alternative="greater")
+    return float(test.pvalue)
 
 
 def _labelled_accepted(current: pd.DataFrame) -> pd.DataFrame:
     return current[current["label"].notna() & current["accepted"].astype(bool)]
 
 
-def _judge_labels(labelled: pd.DataFrame, expected_error: float) -> Iterator[Finding]:
+def _judge_labels(labelled: pd.DataFrame, reference: NDArray[np.bool_]) -> Iterator[Finding]:
     """Accepted reads only: labels come mostly from rejected ones, which reach a person anyway."""
-    if len(labelled) < MIN_LABELS:
+    if len(labelled) < MIN_LABELS or not len(reference):
         return
-    wrong = labelled["digit"] != labelled["label"]
-    expected = max(expected_error, 1 / len(labelled))
-    test = stats.binomtest(int(wrong.sum()), len(wrong), expected, alternative="greater")
-    error = float(wrong.mean())
-    if test.pvalue < LABEL_P:
+    wrong = (labelled["digit"] != labelled["label"]).to_numpy(bool)
+    error, expected = float(wrong.mean()), float(reference.mean())
+    if _binomial_p(wrong, reference) < LABEL_P:
         text = (
             f"{int(wrong.sum())} of {len(wrong)} labelled accepted reads are wrong "
-            f"({error:.2%}; {expected_error:.2%} on validation data)"
+            f"({error:.2%}; {expected:.2%} on validation data)"
         )
         yield Finding("labels", "accepted error", error, expected, Severity.ACT, text)
     gap = float(labelled["confidence"].mean()) - (1 - error)
@@ -241,7 +257,7 @@ def _judge_missing(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[F
         share = float(current[name].isna().mean())
         excess = share - float(reference[name].isna().mean())
         if share < 1 and excess > MISSING_EXCESS:
-            text = f"{name} is missing in {share:.1%} of records"
+            text = f"{in_words(name)} is missing in {share:.1%} of records"
             yield Finding("missing", name, share, MISSING_EXCESS, Severity.WATCH, text)
 
 
@@ -254,7 +270,7 @@ def _judge_latency(p99_ms: float) -> Iterator[Finding]:
 def judge_sites(
     rows: pd.DataFrame, reference: pd.DataFrame
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
-    """Compare each site with all others; with one or two sites, with the reference.
+    """Compare each site with all the others; of two that differ, the reference tells which.
 
     The site that stands out most is named and taken out of the others' comparison, again and
     again, so that one dirty lens does not make the clean sites look odd.
@@ -267,7 +283,13 @@ def judge_sites(
     while pool:
         peers = rows[rows["site"].isin(pool)]
         compared = {
-            site: _compare_site(site, rows, peers, reference, num_sites=len(judged))
+            site: _compare_site(
+                site,
+                peers[peers["site"] == site],
+                peers[peers["site"] != site],
+                reference,
+                num_sites=len(judged),
+            )
             for site in pool
         }
         worst = max(pool, key=lambda site: compared[site].strength)
@@ -290,21 +312,27 @@ class _Comparison:
 
 def _compare_site(
     site: str,
-    rows: pd.DataFrame,
-    peers: pd.DataFrame,
+    mine: pd.DataFrame,
+    others: pd.DataFrame,
     reference: pd.DataFrame,
     *,
     num_sites: int,
 ) -> _Comparison:
-    mine = rows[rows["site"] == site]
-    others = peers[peers["site"] != site]
-    against = others if others["site"].nunique() > 1 else reference
-    distances = measure_distances(mine, against)
+    distances = measure_distances(mine, others.head(MOST_PEER_ROWS))
+    if others["site"].nunique() == 1:
+        from_reference = measure_distances(mine, reference)
+        distances = {
+            name: min(distance, from_reference.get(name, 0.0))
+            for name, distance in distances.items()
+        }
     feature = max(distances, key=lambda name: distances[name], default="")
     distance = distances.get(feature, 0.0)
     findings = []
     if distance > SITE_DISTANCE_LIMIT:
-        text = f"site {site}: {feature} is {distance:.2f} standard deviations from the other sites"
+        text = (
+            f"site {site}: {in_words(feature)} is {distance:.2f} standard deviations "
+            "from the other sites"
+        )
         findings.append(
             Finding("site", feature, distance, SITE_DISTANCE_LIMIT, Severity.WATCH, text, site)
         )

@@ -10,9 +10,11 @@ from typing import Any
 
 import boto3
 import numpy as np
+import pandas as pd
 import pytest
 
 from monitoring.records import CaptureRecord
+from monitoring.reference import DARK_INK, LIGHT_INK, NUMERIC, Reference
 from monitoring.store import Store, open_store
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -136,3 +138,40 @@ def store(request, tmp_path) -> Store:
         return open_store(str(tmp_path / "store"))
     request.getfixturevalue("s3")
     return open_store("s3://digits/some/prefix")
+
+
+def make_rows(
+    num: int, seed: int = 0, *, sites: int = 1, rejected: float | None = None
+) -> pd.DataFrame:
+    """Prepared rows as `drift.prepare` gives them: every feature normal, digits even."""
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({name: rng.normal(0, 1, num).astype(np.float32) for name in NUMERIC})
+    is_unsure = rng.random(num) < 0.05
+    is_rejected = is_unsure if rejected is None else rng.random(num) < rejected
+    rows["confidence"] = np.where(is_unsure, 0.5, 0.99).astype(np.float32)
+    rows["garbage"] = np.float32(-5) + rng.normal(0, 1, num).astype(np.float32)
+    rows["digit"] = rng.integers(0, 10, num).astype(str)
+    rows["label"] = None
+    rows["polarity"] = rng.choice([DARK_INK, LIGHT_INK], num, p=[0.9, 0.1])
+    rows["accepted"] = ~is_rejected
+    rows["rejected_because"] = np.where(is_rejected, "low_confidence", None)
+    rows["threshold"] = np.float32(0.9)
+    rows["total_ms"] = rng.gamma(2, 1, num).astype(np.float32)
+    rows["model_version"] = "3"
+    rows["site"] = [f"site {n % sites:02d}" for n in range(num)]
+    rows["request_id"] = [f"{seed}-{n}" for n in range(num)]
+    rows["crop_index"] = 0
+    return rows
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[..., pd.DataFrame]:
+    return make_rows
+
+
+@pytest.fixture(scope="session")
+def reference() -> Reference:
+    rows = make_rows(5_000, seed=99)
+    rows["label"] = rows["digit"]
+    rows.loc[rows.index[:5], "label"] = "x"  # 0.1 % of reads are wrong
+    return Reference(rows, model_version="3", threshold=0.9, garbage_threshold=10.0)

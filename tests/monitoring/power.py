@@ -1,0 +1,190 @@
+"""False alarms and power of the drift rules, on real digits: the table of docs/monitoring.md.
+
+    python tests/monitoring/power.py
+
+The reference is made as training makes it, from validation digits as ordinary mail. Windows are
+drawn from test digits, whose writers it has not seen: clean ones for the false alarms, and spoiled
+in one way for the power. Everything passes the production path: preprocessing, champion, capture
+record, Parquet row, rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).parent)]
+
+import mail  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from sklearn.datasets import load_digits  # noqa: E402
+
+from monitoring import archive, drift, reference, ship  # noqa: E402
+from monitoring.rules import Severity, assess  # noqa: E402
+from training import fonts, garbage  # noqa: E402
+from training.augment import CORRUPTIONS  # noqa: E402
+from training.datasets import LabelledImages  # noqa: E402
+from training.render import render_digits  # noqa: E402
+
+DAY = date(2026, 11, 20)
+SIZES = (500, 2000)
+CLEAN_POOL = 10_000
+POOL = 3_000
+CORRUPTION_SEVERITY = 3
+LENS_SEVERITY = 4
+Draw = Callable[[int, np.random.Generator], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Shares of windows."""
+
+    watch: float  # at least WATCH
+    act: float
+    fired: dict[str, float]  # by rule
+
+
+def rows_of(reader: mail.Reader, crops: mail.Crops, seed: int) -> pd.DataFrame:
+    records = reader.read(crops, site="all", day=DAY, seed=seed)
+    captured = ship.to_table(records).drop_columns(["image_png", "crop_png"]).to_pandas()
+    captured["site"] = "all"
+    return drift.prepare(captured, archive.LABEL_SCHEMA.empty_table().to_pandas())
+
+
+def draw_from(pool: pd.DataFrame) -> Draw:
+    return lambda num, rng: pool.iloc[rng.permutation(len(pool))[:num]]
+
+
+def mixed(clean: pd.DataFrame, other: pd.DataFrame, share: float) -> Draw:
+    def draw(num: int, rng: np.random.Generator) -> pd.DataFrame:
+        num_other = round(num * share)
+        parts = [draw_from(other)(num_other, rng), draw_from(clean)(num - num_other, rng)]
+        return pd.concat(parts, ignore_index=True)
+
+    return draw
+
+
+def class_doubled(clean: pd.DataFrame, digit: str) -> Draw:
+    def draw(num: int, rng: np.random.Generator) -> pd.DataFrame:
+        weight = np.where(clean["digit"] == digit, 2.0, 1.0)
+        chosen = rng.choice(len(clean), num, replace=False, p=weight / weight.sum())
+        return clean.iloc[chosen]
+
+    return draw
+
+
+def with_dirty_site(clean: pd.DataFrame, dirty: pd.DataFrame, num_sites: int, each: int) -> Draw:
+    """Equal sites; one of them, another each time, has the dirty lens."""
+
+    def draw(_: int, rng: np.random.Generator) -> pd.DataFrame:
+        parts = [draw_from(clean)(each, rng).assign(site=f"{n:02d}") for n in range(num_sites - 1)]
+        parts.append(draw_from(dirty)(each, rng).assign(site="dirty"))
+        return pd.concat(parts, ignore_index=True).sample(frac=1, random_state=rng)
+
+    return draw
+
+
+def clean_sites(clean: pd.DataFrame, num_sites: int, each: int) -> Draw:
+    def draw(_: int, rng: np.random.Generator) -> pd.DataFrame:
+        parts = [draw_from(clean)(each, rng).assign(site=f"{n:02d}") for n in range(num_sites)]
+        return pd.concat(parts, ignore_index=True).sample(frac=1, random_state=rng)
+
+    return draw
+
+
+def measure(draw: Draw, num: int, made: reference.Reference, repeats: int) -> Rates:
+    fired: Counter[str] = Counter()
+    severities = []
+    for repeat in range(repeats):
+        assessment = assess(draw(num, np.random.default_rng([num, repeat])), made)
+        severities.append(assessment.severity)
+        fired.update({finding.rule for finding in assessment.findings})
+    return Rates(
+        watch=float(np.mean([s >= Severity.WATCH for s in severities])),
+        act=float(np.mean([s == Severity.ACT for s in severities])),
+        fired={rule: count / repeats for rule, count in sorted(fired.items())},
+    )
+
+
+def measure_sites(draw: Draw, made: reference.Reference, repeats: int) -> tuple[float, float]:
+    """How often the dirty site was named, and how many clean ones were, in the mean."""
+    found, wrong = 0, 0
+    for repeat in range(repeats):
+        assessment = assess(draw(0, np.random.default_rng(repeat)), made)
+        named = {one.site for one in assessment.sites if one.named}
+        found += "dirty" in named
+        wrong += len(named - {"dirty"})
+    return found / repeats, wrong / repeats
+
+
+def scenarios(reader: mail.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
+    crops, _ = mail.ordinary_mail(POOL, seed=3)
+    made: dict[str, Draw] = {"clean": draw_from(clean)}
+    for place, name in enumerate(CORRUPTIONS):
+        spoiled = mail.spoil(crops, name, CORRUPTION_SEVERITY, seed=place)
+        made[f"all crops: {name.replace('_', ' ')}"] = draw_from(rows_of(reader, spoiled, place))
+        print(f"# rendered {name}", file=sys.stderr)
+    uci = load_digits()
+    images = (uci.images * (255 / 16)).astype(np.uint8)
+    enlarged = np.stack([np.kron(image, np.ones((3, 3), np.uint8)) for image in images])
+    framed = np.pad(enlarged, ((0, 0), (2, 2), (2, 2)))
+    other, _ = render_digits(
+        LabelledImages(framed, uci.target.astype(np.uint8)), severity=mail.SEVERITY, seed=5
+    )
+    source = rows_of(reader, other, 50)
+    made["new source: UCI digits"] = draw_from(source)
+    made["20 % from that source"] = mixed(clean, source, 0.2)
+    found = fonts.find_fonts()
+    letters = fonts.draw_letters(found.held_out) if found else None
+    if letters is not None:
+        material = garbage.Material(mail.mnist().test, letters)
+        drawn = garbage.draw_kind("letter", material, 1_000, np.random.default_rng(8))
+        made["5 % letters"] = mixed(clean, rows_of(reader, drawn, 51), 0.05)
+    made["one class doubled"] = class_doubled(clean, "7")
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--site-repeats", type=int, default=20)
+    options = parser.parse_args()
+    reader = mail.Reader()
+    made = reference.build(reader.predict(*mail.reference_mail()))
+    crops, _ = mail.ordinary_mail(CLEAN_POOL, seed=2)
+    clean = rows_of(reader, crops, 99)
+    print(f"Model {reader.version}; {options.repeats} windows of each size, 500 / 2000 records.\n")
+    print("| window | watch or act | act | rules that fired at 2000 (share of windows) |")
+    print("|---|---|---|---|")
+    for name, draw in scenarios(reader, clean).items():
+        repeats = options.repeats * (3 if name == "clean" else 1)
+        small, large = (measure(draw, size, made, repeats) for size in SIZES)
+        rules = ", ".join(f"{rule} {share:.2f}" for rule, share in large.fired.items()) or "none"
+        print(
+            f"| {name} | {small.watch:.2f} / {large.watch:.2f} "
+            f"| {small.act:.2f} / {large.act:.2f} | {rules} |",
+            flush=True,
+        )
+    print("\n| sites | dirty site named | clean sites named, mean |\n|---|---|---|")
+    blurred = mail.spoil(mail.ordinary_mail(POOL, seed=3)[0], "blur", LENS_SEVERITY, seed=9)
+    faded = mail.spoil(mail.ordinary_mail(POOL, seed=3)[0], "stripes", LENS_SEVERITY, seed=9)
+    for text, draw in {
+        "10 clean": clean_sites(clean, 10, 250),
+        "10, one lens blurred": with_dirty_site(clean, rows_of(reader, blurred, 60), 10, 250),
+        "10, one lens striped": with_dirty_site(clean, rows_of(reader, faded, 61), 10, 250),
+        "50 clean": clean_sites(clean, 50, 250),
+        "50, one lens blurred": with_dirty_site(clean, rows_of(reader, blurred, 60), 50, 250),
+    }.items():
+        found, wrong = measure_sites(draw, made, options.site_repeats)
+        shown = f"{found:.2f}" if "one" in text else "-"
+        print(f"| {text} | {shown} | {wrong:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring import archive, drift, rules, ship
+from monitoring.records import Predictions
+from monitoring.reference import NUMERIC, build, load, to_parquet
+
+NO_LABELS = archive.LABEL_SCHEMA.empty_table().to_pandas()
+
+
+@pytest.fixture(scope="module")
+def report(rows_of, reference):
+    rows = rows_of(2_000, seed=4, sites=3)
+    rows["sharpness"] -= 1
+    rows["label"] = rows["digit"]
+    rendered = drift.render(rows, reference)
+    return rows, rendered, json.loads(rendered.json)
+
+
+def value(found, column: str) -> float:
+    (metric,) = [
+        one
+        for one in found["metrics"]
+        if one["metric_name"].startswith(f"ValueDrift(column={column},")
+    ]
+    return float(metric["value"])
+
+
+def test_evidently_measures_the_distances_that_the_rules_judge(report, reference):
+    rows, _, found = report
+    ours = rules.measure_distances(rows, reference.rows)
+    assert set(ours) == set(NUMERIC)
+    for column, distance in ours.items():
+        assert value(found, column) == pytest.approx(distance, rel=1e-6), column
+    assert value(found, "polarity") == pytest.approx(
+        rules._jensen_shannon(rows["polarity"], reference.rows["polarity"]), abs=1e-9
+    )
+
+
+def test_evidently_s_tests_fail_where_a_rule_fires(report):
+    _, _, found = report
+    failed = {one["name"] for one in found["tests"] if one["status"] == "FAIL"}
+    assert failed == {"Value Drift for column sharpness"}
+
+
+def test_the_report_is_one_page_with_everything_in_it(report):
+    _, rendered, _ = report
+    for html in (rendered.html, rendered.labelled_html):
+        assert html.count("<html") == 1
+        assert "<script src=" not in html
+
+
+def test_without_labels_there_is_no_page_about_them(rows_of, reference):
+    assert drift.render(rows_of(600), reference).labelled_html is None
+
+
+@pytest.mark.parametrize("column", ["garbage", "contrast", "height_px"])
+def test_a_column_that_was_never_captured_breaks_nothing(rows_of, reference, column):
+    rows = rows_of(600)
+    rows[column] = np.nan
+    found = json.loads(drift.render(rows, reference).json)
+    assert f"column={column}," not in json.dumps(found["metrics"])
+
+
+def test_one_digit_one_site_and_one_polarity_break_nothing(rows_of, reference):
+    rows = rows_of(600)
+    rows["digit"], rows["polarity"], rows["total_ms"] = "3", "dark ink", 0.0
+    assert json.loads(drift.render(rows, reference).json)["metrics"]
+
+
+def captured(records) -> pd.DataFrame:
+    rows = ship.to_table(records).to_pandas()
+    rows["site"] = [record.site for record in records]
+    return rows
+
+
+def test_captured_rows_get_labels_polarity_and_text_digits(make_record):
+    records = [make_record(1, inverted=True), make_record(2)]
+    labels = pd.DataFrame({"request_id": [records[1].request_id], "crop_index": [0], "label": [5]})
+    rows = drift.prepare(captured(records), labels)
+    assert list(rows["polarity"]) == ["light ink", "dark ink"]
+    assert list(rows["digit"]) == ["1", "2"]
+    assert rows["label"].isna().tolist() == [True, False]
+    assert rows["label"][1] == "5"
+
+
+def test_a_blank_crop_counts_as_rejected_and_in_no_distance(make_record):
+    blank = make_record(
+        1, digit=None, probs=(), image=None, accepted=False, rejected_because="blank"
+    )
+    rows = drift.prepare(captured([make_record(2), blank]), NO_LABELS)
+    assert rows["accepted"].tolist() == [True, False]
+    for column in ("ink_mass", "confidence", "aspect", "polarity", "digit"):
+        assert rows[column].isna().tolist() == [False, True], column
+
+
+def test_the_oddest_crops_are_found_with_the_feature_they_stand_out_in(rows_of, reference):
+    rows = rows_of(2_000)
+    rows.loc[17, "slant_deg"] = 60
+    rows.loc[18, "paper_grain"] = -50
+    found = drift.find_unusual(rows, reference.rows, 10)
+    assert [(one.request_id, one.feature) for one in found[:2]] == [
+        ("0-17", "slant_deg"),
+        ("0-18", "paper_grain"),
+    ]
+    assert len(found) == 10
+    counts = pd.Series([one.feature for one in found]).value_counts()
+    assert counts.max() <= 4
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    rng = np.random.default_rng(0)
+    crops = []
+    for n in range(30):
+        crop = np.full((40, 30), 220, np.uint8)
+        crop[8:32, 10 + n % 4 : 16] = 20
+        crops.append(255 - crop if n % 3 == 0 else crop)
+    crops.append(np.full((40, 30), 200, np.uint8))  # blank
+    return Predictions(
+        model_version="8",
+        threshold=0.8,
+        garbage_threshold=0.0,
+        crops=crops,
+        images=rng.integers(0, 256, (31, 28, 28), dtype=np.uint8),
+        probs=rng.dirichlet(np.ones(10), 31).astype(np.float32),
+        garbage=np.full(31, -np.inf, np.float32),
+        labels=np.arange(31) % 10,
+    )
+
+
+def test_a_reference_is_built_saved_and_loaded(predictions, tmp_path):
+    made = build(predictions)
+    assert len(made.rows) == 30  # the blank crop has nothing to compare
+    assert (made.rows["polarity"] == "light ink").sum() == 10
+    assert made.rows["garbage"].isna().all()
+    (tmp_path / "reference.parquet").write_bytes(to_parquet(made))
+    loaded = load(str(tmp_path / "reference.parquet"))
+    assert (loaded.model_version, loaded.threshold) == ("8", 0.8)
+    pd.testing.assert_frame_equal(loaded.rows, made.rows, check_dtype=False)
+    assert loaded.is_rejected(1.0).all()
+
+
+def test_reference_and_captures_describe_the_same_crop_alike(predictions, make_record):
+    made = build(predictions).rows
+    record = make_record(
+        image=predictions.images[1], crop=predictions.crops[1], probs=predictions.probs[1].tolist()
+    )
+    rows = drift.prepare(captured([record]), NO_LABELS)
+    for name in (*ship.features.IMAGE_FEATURES, *ship.features.CROP_FEATURES, "entropy", "gap"):
+        assert rows[name][0] == pytest.approx(made[name][1], rel=1e-5), name
+
+
+def test_a_missing_reference_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python -m monitoring reference"):
+        load(str(tmp_path / "none.parquet"))
+
+
+def test_another_parquet_file_is_no_reference(tmp_path):
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match="not a drift reference"):
+        load(str(tmp_path / "other.parquet"))
