@@ -20,6 +20,7 @@ from pathlib import Path
 import onnx
 
 from model import artifact
+from model.onnx_inspect import inspect
 from training.confidence import DEFAULT_ERROR_TARGET
 from training.evaluate import Evaluation
 
@@ -240,4 +241,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _opset(onnx_bytes: bytes) -> int:
+    inspect(onnx_bytes)
     return int(onnx.load_from_string(onnx_bytes).opset_import[0].version)

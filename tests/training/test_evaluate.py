@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from tiny import draw_digits
+
+from model.classifier import Scores
+from training import confidence, evaluate, suites
+from training.datasets import Mnist
+from training.render import CHUNK
+
+
+@pytest.fixture(scope="module")
+def small_suites():
+    mnist = Mnist(
+        train=draw_digits(10, 1),
+        validation=draw_digits(300, 2),
+        test=draw_digits(120, 3),
+        checksums={},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
+            patch.setattr(suites, name, 10)
+        return suites.build_suites(
+            mnist,
+            glyphs=draw_digits(20, 4),
+            letters=draw_digits(5, 5).images,
+            others={"uci": draw_digits(30, 6)},
+        )
+
+
+class Oracle:
+    """Reads every digit right, with a chosen certainty, and knows garbage by its blackness."""
+
+    def __init__(self, known, *, certainty=20.0):
+        self._known = {image.tobytes(): label for part in known for image, label in part}
+        self._certainty = certainty
+
+    def __call__(self, batch):
+        logits = np.zeros((len(batch), 10), np.float32)
+        garbage = np.full(len(batch), 5.0, np.float32)
+        for row, image in enumerate(batch):
+            label = self._known.get(image.tobytes())
+            if label is not None:
+                logits[row, label] = self._certainty
+                garbage[row] = -5.0
+        return Scores(logits, garbage)
+
+
+@pytest.fixture(scope="module")
+def oracle(small_suites):
+    parts = [small_suites.validation, *small_suites.tests.values()]
+    return Oracle([zip(part.batch, part.labels, strict=True) for part in parts])
+
+
+def test_every_set_is_there_and_framed(small_suites):
+    assert set(small_suites.tests) == {
+        "mnist",
+        "mnist_reframed",
+        "rendered",
+        "held_out_fonts",
+        "uci",
+    }
+    assert len(small_suites.corruptions) == 12 * 5
+    assert len(small_suites.validation) == 3 * 300
+    assert small_suites.validation_is_clean.sum() == 300
+    for part in small_suites.tests.values():
+        assert part.batch.shape[1:] == (1, 28, 28)
+        assert part.batch.min() >= 0
+        assert part.batch.max() <= 1
+
+
+def test_the_same_data_gives_the_same_suites():
+    digits = draw_digits(CHUNK + 5, 3)
+    first, second = (suites._plain_crops(digits, 1)[0] for _ in range(2))
+    np.testing.assert_array_equal(first[-1], second[-1])
+
+
+def test_a_policy_needs_a_threshold_for_the_default_target(small_suites):
+    never_sure = Oracle([])
+    with pytest.raises(ValueError, match="not fit for use"):
+        evaluate.fit_policy(never_sure, small_suites)
+
+
+def test_a_perfect_reader_scores_one(oracle, small_suites, monkeypatch):
+    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+    policy, _ = evaluate.fit_policy(oracle, small_suites)
+    result = evaluate.judge_set(oracle, small_suites.tests["mnist"], policy, champion=oracle)
+    assert result.accuracy == 1.0
+    assert result.accepted_frac == 1.0
+    assert result.accepted_error_frac == 0.0
+    assert result.champion_accuracy == 1.0
+    assert result.mcnemar_p == 1.0
+
+
+def test_garbage_is_judged_by_kind(oracle, small_suites, monkeypatch):
+    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+    policy, _ = evaluate.fit_policy(oracle, small_suites)
+    result = evaluate._judge_garbage(oracle, small_suites, policy)
+    assert result is not None
+    assert result.auroc == 1.0
+    assert result.fpr_at_95_tpr == 0.0
+    assert set(result.refused_frac.values()) == {1.0}
+
+
+def test_a_network_without_a_garbage_head_is_judged_without(oracle, small_suites, monkeypatch):
+    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+
+    def blind(batch):
+        scores = oracle(batch)
+        return Scores(scores.logits, np.full(len(batch), -np.inf, np.float32))
+
+    policy, _ = evaluate.fit_policy(blind, small_suites)
+    assert policy.garbage_threshold == 0.0
+    assert evaluate._judge_garbage(blind, small_suites, policy) is None

@@ -1,0 +1,185 @@
+import getpass
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import TinyNetwork, draw_digits
+
+from training.export import export
+
+pytestmark = [
+    # mlflow and its parts warn of their own futures; the versions are pinned
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def onnx_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "int8.onnx"
+    export(TinyNetwork().eval(), draw_digits(8, seed=1).images[:, None] / np.float32(255), path)
+    return path
+
+
+def record_a_run(tracking, onnx_file, note):
+    """What the steps do with a server: a run in two parts, two models, three aliases."""
+    with tracking.run(name="test") as run_id:
+        tracking.log_metrics({"validation_accuracy": 0.9}, step=1)
+        tracking.log_tags({"git_commit": "0" * 40})
+    with tracking.run(run_id=run_id):
+        tracking.log_file(note, folder="evaluation")
+        image = np.zeros((1, 1, 28, 28), np.float32)
+        first = tracking.register(onnx_file, model=tracking.MODEL, image=image, tags={"a": "b"})
+        second = tracking.register(onnx_file, model=tracking.MODEL, image=image, tags={})
+    assert tracking.find_alias(tracking.CHAMPION) is None
+    tracking.set_alias(first.version, tracking.CHAMPION)
+    tracking.set_alias(second.version, tracking.CANDIDATE)
+    return run_id, first, second
+
+
+def check_a_run(tracking, onnx_file, tmp_path, recorded):
+    run_id, first, second = recorded
+    assert (first.version, second.version) == ("1", "2")
+    assert first.run_id == run_id
+    assert first.tags == {"a": "b"}
+    assert tracking.find_alias(tracking.CHAMPION).version == "1"
+    assert tracking.find_alias(tracking.CANDIDATE).version == "2"
+    tracking.set_alias("2", tracking.CHAMPION)
+    assert tracking.find_alias(tracking.CHAMPION).version == "2"
+    assert tracking.fetch_onnx("1", tmp_path) == onnx_file.read_bytes()
+
+
+def test_runs_and_aliases_in_sqlite_in_the_working_folder(onnx_file, tmp_path, monkeypatch):
+    from training import tracking
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking.connect() == tracking.DEFAULT_URI
+    note = tmp_path / "note.txt"
+    note.write_text("kept")
+    recorded = record_a_run(tracking, onnx_file, note)
+    check_a_run(tracking, onnx_file, tmp_path, recorded)
+    assert (tmp_path / "mlflow.db").exists()
+    assert list((tmp_path / "mlartifacts").rglob("note.txt"))
+
+
+def find_postgres() -> Path:
+    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        if (folder / "initdb").exists():
+            return folder
+    pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def postgres(tmp_path_factory):
+    """A private cluster; PostgreSQL refuses to run as root, so root lends it another user."""
+    binaries = find_postgres()
+    user = getpass.getuser()
+    options = {}
+    folder = Path(tmp_path_factory.mktemp("cluster"))
+    if os.geteuid() == 0:
+        user = "postgres"
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            pytest.skip("running as root and there is no user `postgres` to run the server")
+        options = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        folder = Path(tempfile.mkdtemp(prefix="digits-cluster-"))  # pytest's own is root's alone
+        shutil.chown(folder, user, entry.pw_gid)
+    data, port = folder / "data", free_port()
+    try:
+        run_as(options, folder, binaries / "initdb", "-D", data, "--auth=trust", "-U", user)
+        settings = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        log = folder / "log"
+        control = binaries / "pg_ctl"
+        run_as(options, folder, control, "-D", data, "-w", "-l", log, "-o", settings, "start")
+        try:
+            address = ["-h", "127.0.0.1", "-p", str(port), "-U", user]
+            run_as(options, folder, binaries / "createdb", *address, "mlflow")
+            yield f"postgresql+psycopg2://{user}@127.0.0.1:{port}/mlflow"
+        finally:
+            run_as(options, folder, control, "-D", data, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_as(options, folder, *command):
+    done = subprocess.run(
+        command,
+        check=False,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.fixture
+def mlflow_server(postgres, tmp_path):
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed: MLflow needs it here")
+    port = free_port()
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+                *("--backend-store-uri", postgres, "--host", "127.0.0.1", "--port", str(port)),
+                *("--artifacts-destination", (tmp_path / "artifacts").as_uri()),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=tmp_path,
+            start_new_session=True,
+        )
+    try:
+        wait_until_healthy(server, port, tmp_path / "server.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=20)
+
+
+def wait_until_healthy(server, port, log, limit_s=90.0):
+    started = time.monotonic()
+    while time.monotonic() - started < limit_s:
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    pytest.fail(f"mlflow server is not healthy after {limit_s} s:\n{log.read_text()}")
+
+
+@pytest.mark.slow
+def test_runs_and_aliases_on_a_server_with_postgresql(
+    mlflow_server, onnx_file, tmp_path, monkeypatch
+):
+    from training import tracking
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    assert tracking.connect() == mlflow_server
+    note = tmp_path / "note.txt"
+    note.write_text("kept")
+    recorded = record_a_run(tracking, onnx_file, note)
+    check_a_run(tracking, onnx_file, tmp_path / "fetched", recorded)
+    assert list((tmp_path / "artifacts").rglob("note.txt"))
