@@ -17,7 +17,9 @@ from constructs import Construct
 from infra import settings
 from infra.settings import Environment
 
-OUR_SERVICE = "digitline"  # the dimension ``Service`` of every metric we write
+# the dimension ``Service`` of our own metrics: who writes the line
+SERVING, JOBS = "digits", "digitline"
+_FROM_SERVING = frozenset({"Requests", "Errors", "Shed", "Accepted", "Rejected", "InFlight"})
 RUNBOOK_FILE = "docs/deploy.md"
 
 
@@ -26,7 +28,7 @@ def ours(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
     return cloudwatch.Metric(
         namespace=settings.METRICS_NAMESPACE,
         metric_name=name,
-        dimensions_map={"Service": OUR_SERVICE},
+        dimensions_map={"Service": SERVING if name in _FROM_SERVING else JOBS},
         statistic=statistic,
         period=period,
     )

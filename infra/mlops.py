@@ -50,6 +50,7 @@ class MlOps(cdk.Stack):
         )
         self.environment_settings = environment
         self.foundation = foundation
+        exec_logs = foundation.log_group(self, "ExecLogs")
         self.cluster = ecs.Cluster(
             self,
             "Cluster",
@@ -58,7 +59,7 @@ class MlOps(cdk.Stack):
             execute_command_configuration=ecs.ExecuteCommandConfiguration(
                 logging=ecs.ExecuteCommandLogging.OVERRIDE,
                 log_configuration=ecs.ExecuteCommandLogConfiguration(
-                    cloud_watch_log_group=foundation.log_group(self, "ExecLogs"),
+                    cloud_watch_log_group=exec_logs,
                     cloud_watch_encryption_enabled=True,
                 ),
             ),
@@ -68,6 +69,9 @@ class MlOps(cdk.Stack):
                 vpc=foundation.vpc,
             ),
         )
+        exec_resource = exec_logs.node.default_child
+        assert isinstance(exec_resource, cdk.CfnResource)
+        self._exec_logs = self.get_logical_id(exec_resource)
         self.host = f"mlflow.{environment.name}.digitline.internal"
         self.jobs_group, self.mlflow_group, self.database_group = self._security_groups()
         # a key of its own: grants on its secrets must not reach back into foundation
@@ -237,6 +241,12 @@ class MlOps(cdk.Stack):
             "MLflow proxies its artifacts, and deletes them when a run is deleted",
         )
         grants.nothing_to_name(task.task_role, "ECS Exec's channels know no resources")
+        streams = f"arn:aws:logs:{self.region}:<AWS::AccountId>:log-group:<{self._exec_logs}>:*"
+        acknowledge(
+            task,
+            f"AwsSolutions-IAM5[Resource::{streams}]",
+            "the streams of one log group: what people type in ECS Exec",
+        )
         service = ecs.FargateService(
             self,
             "Mlflow",

@@ -1,0 +1,106 @@
+"""One environment created for real in a moto server, through CloudFormation."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import moto_types
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from moto.server import ThreadedMotoServer
+
+from infra.settings import Environment
+from infra.templates import Template
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where the environment runs, and the stacks' outputs."""
+
+    environment: Environment
+    endpoint: str
+    outputs: dict[str, dict[str, str]]
+    num_resources: int
+
+    def client(self, service: str) -> Any:
+        return moto_types.AWS.client(service)
+
+
+@contextmanager
+def deployed(environment: Environment, templates: dict[str, Template]) -> Iterator[Deployment]:
+    """Do what docs/deploy.md says: the facts first, then every stack in order."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    moto_types.AWS.endpoint = f"http://{host}:{port}"
+    moto_types.AWS.region = environment.region
+    try:
+        _put_facts(environment)
+        outputs, num_resources = {}, 0
+        for name, template in templates.items():
+            stack = f"digitline-{environment.name}-{name}"
+            outputs[name] = _create(stack, template)
+            resources = moto_types.AWS.client("cloudformation").list_stack_resources(StackName=stack)
+            num_resources += len(resources["StackResourceSummaries"])
+        yield Deployment(environment, moto_types.AWS.endpoint, outputs, num_resources)
+    finally:
+        server.stop()
+
+
+def _create(stack: str, template: Template) -> dict[str, str]:
+    client = moto_types.AWS.client("cloudformation")
+    client.create_stack(
+        StackName=stack, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_NAMED_IAM"]
+    )
+    made = client.describe_stacks(StackName=stack)["Stacks"][0]
+    if made["StackStatus"] != "CREATE_COMPLETE":
+        raise RuntimeError(f"{stack}: {made['StackStatus']} {made.get('StackStatusReason', '')}")
+    return {output["OutputKey"]: output["OutputValue"] for output in made.get("Outputs", [])}
+
+
+def _put_facts(environment: Environment) -> None:
+    """The SSM parameters that docs/deploy.md asks the operator for."""
+    ssm = moto_types.AWS.client("ssm")
+    facts = {
+        environment.parameter("alert-email"): "operator@example.com",
+        environment.parameter("certificate-arn"): _certificate(),
+        environment.parameter("github-repository"): "example/digitline",
+        environment.parameter("service-image-tag"): "champion-1-0000000",
+        environment.parameter("jobs-image-tag"): "0000000",
+        environment.parameter("mlflow-image-tag"): "0000000",
+        "/cdk-bootstrap/hnb659fds/version": "30",
+    }
+    for name, value in facts.items():
+        ssm.put_parameter(Name=name, Value=value, Type="String")
+
+
+def _certificate() -> str:
+    """A self-signed certificate in ACM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "digits.example.com")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    imported = moto_types.AWS.client("acm").import_certificate(
+        Certificate=certificate.public_bytes(pem),
+        PrivateKey=key.private_bytes(
+            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    )
+    return str(imported["CertificateArn"])

@@ -1,0 +1,244 @@
+"""Production, created in moto through CloudFormation, read back through AWS's APIs and driven.
+
+What moto does not keep (the canary, zone rebalancing and metric resolution of an ECS service) is
+proved in the templates instead, by ``infra/invariants.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import moto_types
+import pytest
+from deployment import Deployment, deployed
+
+from infra import capacity, settings
+from infra.app import PROD
+from infra.templates import Template
+
+ROOT = settings.REPOSITORY_ROOT
+PLAN = capacity.plan(
+    planned_rps=PROD.planned_rps, peak_rps=PROD.peak_rps, measured=capacity.read_measured()
+)
+
+
+@pytest.fixture(scope="module")
+def prod(synthesised: dict[str, dict[str, Template]]) -> Iterator[Deployment]:
+    with deployed(PROD, synthesised["prod"]) as deployment:
+        yield deployment
+
+
+def service_of(prod: Deployment) -> dict[str, Any]:
+    outputs = prod.outputs["service"]
+    return prod.client("ecs").describe_services(
+        cluster=outputs["ClusterName"], services=[outputs["ServiceName"]]
+    )["services"][0]
+
+
+def task_of(prod: Deployment, arn: str) -> dict[str, Any]:
+    return prod.client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]
+
+
+def only_load_balancer(prod: Deployment) -> str:
+    return prod.client("elbv2").describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"]
+
+
+# --- read back ----------------------------------------------------------------------------------
+def test_every_resource_was_created(
+    prod: Deployment, synthesised: dict[str, dict[str, Template]]
+) -> None:
+    planned = sum(len(template["Resources"]) for template in synthesised["prod"].values())
+    assert prod.num_resources == planned
+
+
+def test_every_type_that_moto_lacks_was_created_through_its_api(prod: Deployment) -> None:
+    assert moto_types.created_types == set(moto_types.MISSING)
+
+
+def test_the_service_runs_the_image_that_the_fact_names(prod: Deployment) -> None:
+    task = task_of(prod, service_of(prod)["taskDefinition"])
+    server = next(c for c in task["containerDefinitions"] if c["name"] == "server")
+    assert server["image"].endswith("digitline-prod/service:champion-1-0000000")
+    assert task["runtimePlatform"]["cpuArchitecture"] == "ARM64"
+    assert (task["cpu"], task["memory"]) == ("1024", "2048")
+    assert server["stopTimeout"] == settings.STOP_TIMEOUT_S
+    assert server["readonlyRootFilesystem"] is True
+    assert server["user"] == settings.CONTAINER_USER
+
+
+def test_the_service_stands_behind_two_target_groups(prod: Deployment) -> None:
+    balancer = service_of(prod)["loadBalancers"][0]
+    alternate = balancer["advancedConfiguration"]["alternateTargetGroupArn"]
+    groups = {g["TargetGroupArn"] for g in prod.client("elbv2").describe_target_groups()["TargetGroups"]}
+    assert {balancer["targetGroupArn"], alternate} == groups
+    assert len(groups) == 2
+
+
+def test_the_load_balancer_keeps_its_attributes(prod: Deployment) -> None:
+    elb = prod.client("elbv2")
+    attributes = {
+        a["Key"]: a["Value"]
+        for a in elb.describe_load_balancer_attributes(LoadBalancerArn=only_load_balancer(prod))["Attributes"]
+    }
+    assert attributes["idle_timeout.timeout_seconds"] == str(settings.ALB_IDLE_S)
+    assert attributes["deletion_protection.enabled"] == "true"
+    for group in elb.describe_target_groups()["TargetGroups"]:
+        assert group["HealthCheckPath"] == settings.HEALTH_PATH
+        kept = {
+            a["Key"]: a["Value"]
+            for a in elb.describe_target_group_attributes(TargetGroupArn=group["TargetGroupArn"])["Attributes"]
+        }
+        assert kept["load_balancing.algorithm.type"] == "least_outstanding_requests"
+        assert kept["deregistration_delay.timeout_seconds"] == str(settings.DEREGISTRATION_S)
+
+
+def test_the_listener_speaks_tls_and_sends_everything_to_the_first_group(prod: Deployment) -> None:
+    elb = prod.client("elbv2")
+    (listener,) = elb.describe_listeners(LoadBalancerArn=only_load_balancer(prod))["Listeners"]
+    assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
+    rule = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"][0]
+    weights = [g["Weight"] for g in rule["Actions"][0]["ForwardConfig"]["TargetGroups"]]
+    assert weights == [100, 0]
+
+
+def test_autoscaling_is_registered_with_the_formulas_numbers(prod: Deployment) -> None:
+    scaling = prod.client("application-autoscaling")
+    (target,) = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (PLAN.min_tasks, PLAN.max_tasks)
+    cluster = prod.outputs["service"]["ClusterName"]
+    assert target["ResourceId"] == f"service/{cluster}/{prod.outputs['service']['ServiceName']}"
+    actions = scaling.describe_scheduled_actions(ServiceNamespace="ecs")["ScheduledActions"]
+    assert {a["Timezone"] for a in actions} == {settings.TRUCK_HOURS.timezone}
+    assert {a["ScalableTargetAction"]["MinCapacity"] for a in actions} == {
+        PLAN.min_tasks,
+        PLAN.truck_min_tasks,
+    }
+
+
+def test_three_policies_follow_the_load(prod: Deployment) -> None:
+    policies = prod.client("application-autoscaling").describe_scaling_policies(
+        ServiceNamespace="ecs"
+    )["ScalingPolicies"]
+    kinds = sorted(p["PolicyType"] for p in policies)
+    assert kinds == ["StepScaling", "TargetTrackingScaling", "TargetTrackingScaling"]
+    values = {
+        p["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+        for p in policies
+        if p["PolicyType"] == "TargetTrackingScaling"
+    }
+    assert values == {PLAN.target_per_min, settings.CPU_TARGET_PERCENT}
+
+
+def test_every_alarm_reaches_the_topic_or_a_policy(prod: Deployment) -> None:
+    alarms = [
+        alarm
+        for page in prod.client("cloudwatch").get_paginator("describe_alarms").paginate()
+        for alarm in page["MetricAlarms"]
+        if not alarm["AlarmName"].startswith("TargetTracking")
+    ]
+    assert len(alarms) == 14
+    for alarm in alarms:
+        (action,) = alarm["AlarmActions"]
+        if not alarm["AlarmName"].endswith("-burst"):
+            assert action == prod.outputs["foundation"]["AlertsTopic"]
+            assert "https://github.com/example/digitline/" in alarm["AlarmDescription"]
+
+
+def test_the_dashboard_is_there(prod: Deployment) -> None:
+    body = prod.client("cloudwatch").get_dashboard(DashboardName="digitline-prod")["DashboardBody"]
+    titles = [w["properties"]["title"] for w in json.loads(body)["widgets"]]
+    for promised in ("Traffic", "Answer time", "shed", "Saturation", "Tasks", "Rejects", "Drift", "Cost"):
+        assert any(promised in title for title in titles)
+
+
+def test_every_bucket_is_private_encrypted_and_forgets(prod: Deployment) -> None:
+    s3 = prod.client("s3")
+    buckets = [b["Name"] for b in s3.list_buckets()["Buckets"]]
+    assert len(buckets) == 5
+    for bucket in buckets:
+        block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+        assert set(block.values()) == {True}
+        rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+        assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] in ("aws:kms", "AES256")
+        assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=bucket)["Policy"]
+        assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+        assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+
+
+def test_the_firewall_is_on_the_load_balancer(prod: Deployment) -> None:
+    acl = prod.client("wafv2").get_web_acl_for_resource(ResourceArn=only_load_balancer(prod))["WebACL"]
+    rate = acl["Rules"][0]["Statement"]["RateBasedStatement"]
+    assert rate["Limit"] == PLAN.waf_limit
+
+
+def test_github_may_take_the_deployers_role(prod: Deployment) -> None:
+    name = prod.outputs["identity"]["DeployerRole"].split("/")[-1]
+    trust = prod.client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    exact = trust["Statement"][0]["Condition"]["StringEquals"]
+    subject = exact["token.actions.githubusercontent.com:sub"]
+    assert subject == "repo:example/digitline:environment:prod"
+
+
+# --- drive --------------------------------------------------------------------------------------
+def scheduled(prod: Deployment, name: str) -> dict[str, Any]:
+    """The container that the schedule's state machine starts: command and environment."""
+    schedule = prod.client("scheduler").get_schedule(Name=f"digitline-prod-mlops-{name}")
+    assert schedule["State"] == "ENABLED"
+    machine = prod.client("stepfunctions").describe_state_machine(
+        stateMachineArn=schedule["Target"]["Arn"]
+    )
+    run = json.loads(machine["definition"])["States"]["Run"]
+    return task_of(prod, run["Parameters"]["TaskDefinition"])["containerDefinitions"][0]
+
+
+def run_as_the_task_would(
+    prod: Deployment, container: dict[str, Any], folder: Path, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a container's command here, with its environment, against the moto server."""
+    python = ROOT / ".venv" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("the jobs need .venv (make setup): this environment has the infrastructure only")
+    variables = {v["name"]: v["value"] for v in container["environment"]}
+    environment = {
+        **os.environ,
+        **variables,
+        "AWS_ENDPOINT_URL": prod.endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "PYTHONPATH": str(ROOT),
+        **extra,
+    }
+    command = [str(python) if word == "python" else word for word in container["command"]]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def received(prod: Deployment, topic: str) -> str:
+    """Subscribe a queue to a topic; returns the queue's URL."""
+    sqs = prod.client("sqs")
+    queue = sqs.create_queue(QueueName=f"listener-{topic.split('-')[-1]}-{len(sqs.list_queues().get('QueueUrls', []))}")
+    arn = sqs.get_queue_attributes(QueueUrl=queue["QueueUrl"], AttributeNames=["QueueArn"])
+    prod.client("sns").subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"]
+    )
+    return str(queue["QueueUrl"])
+
+
+def messages(prod: Deployment, queue: str) -> list[dict[str, Any]]:
+    answer = prod.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+    return [json.loads(m["Body"]) for m in answer.get("Messages", [])]
+
+
+def test_a_published_alert_is_received(prod: Deployment) -> None:
+    topic = prod.outputs["foundation"]["AlertsTopic"]
+    queue = received(prod, topic)
+    prod.client("sns").publish(TopicArn=topic, Subject="Digitline: drift", Message="site 7 is dirty")
+    (message,) = messages(prod, queue)
+    assert (message["Subject"], message["Message"]) == ("Digitline: drift", "site 7 is dirty")

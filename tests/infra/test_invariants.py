@@ -1,0 +1,50 @@
+"""Every rule holds, and every rule is proved by a fault that it reports."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+from conftest import NAMES
+from mutations import MUTATIONS, Mutation, Templates
+
+from infra import invariants
+from infra.templates import Template, World
+
+killed: set[str] = set()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mutation_score() -> Iterator[None]:
+    yield
+    rules = {m.rule for m in MUTATIONS if m.name in killed}
+    print(
+        f"\nmutation score: {len(killed)} of {len(MUTATIONS)} seeded faults reported, "
+        f"{len(rules)} of {len(invariants.RULES)} rules proved"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rule_holds(worlds: dict[str, World], name: str) -> None:
+    assert [str(violation) for violation in invariants.check(worlds[name])] == []
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=str)
+def test_a_seeded_fault_is_reported_by_its_rule(
+    synthesised: dict[str, dict[str, Template]], mutation: Mutation
+) -> None:
+    templates = copy.deepcopy(synthesised["prod"])
+    mutation.change(Templates(templates))
+    assert templates != synthesised["prod"], "the mutation changed nothing"
+    before = invariants.check(World(synthesised["prod"]))
+    after = invariants.check(World(templates))
+    reported = {violation.rule for violation in after if violation not in before}
+    assert mutation.rule in reported
+    killed.add(mutation.name)
+
+
+def test_every_rule_has_a_fault_that_proves_it() -> None:
+    rules = {rule.__name__ for rule in invariants.RULES}
+    assert rules - {mutation.rule for mutation in MUTATIONS} == set()
+    assert {mutation.rule for mutation in MUTATIONS} - rules == set()
