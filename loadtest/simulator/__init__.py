@@ -1,0 +1,1 @@
+"""The capacity simulator: arrivals -> tasks -> policies, on paper that computes."""
