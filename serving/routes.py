@@ -377,12 +377,15 @@ async def _form_files(request: Request, field: str | None, *, max_files: int) ->
     except (MultiPartException, ValueError, KeyError, AttributeError, AssertionError) as error:
         raise Problem(400, f"the multipart body cannot be read: {error}") from error
     files = []
-    for name, value in form.multi_items():
-        if isinstance(value, str):
-            raise Problem(400, f"the field {name[:40]!r} is text; send crops as files")
-        if field is not None and name != field:
-            raise Problem(400, f"the field is {name[:40]!r}; send the crop as {field!r}")
-        files.append(await value.read())
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, str):
+                raise Problem(400, f"the field {name[:40]!r} is text; send crops as files")
+            if field is not None and name != field:
+                raise Problem(400, f"the field is {name[:40]!r}; send the crop as {field!r}")
+            files.append(await value.read())
+    finally:
+        await form.close()
     if len(files) > max_files:
         raise Problem(422, f"more than {max_files} files were sent; split the request")
     if not files:
