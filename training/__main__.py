@@ -12,9 +12,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from training.config import DataConfig, Workspace
 from training.datasets import DataError, load_mnist
+
+if TYPE_CHECKING:
+    from training.fit import FitConfig
+    from training.render import RenderConfig
 
 CHAMPION = Path("model/champion")
 STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
@@ -34,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from training import steps
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     chosen = (
         STEPS[: STEPS.index(options.until) + 1] if options.command == "run" else [options.command]
     )
@@ -56,6 +62,10 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     """True when the next step may follow."""
     from training import gate, steps
 
+    if step == "search":
+        config, rendering = _fit_configs(options)
+        steps.run_search(config, rendering, _data_config(options), options.picture)
+        return True
     data, work = _data_config(options), Workspace(options.work)
     if step == "fit":
         config, rendering = _fit_configs(options)
@@ -66,7 +76,7 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     elif step == "quantize":
         steps.run_quantize(data, work)
     elif step == "evaluate":
-        steps.run_evaluate(data, work, options.champion)
+        steps.run_evaluate(data, work, options.champion, extras=dict(options.extra))
     elif step == "gate":
         return steps.run_gate(work, gate.Floors()).passed
     else:
@@ -74,7 +84,7 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     return True
 
 
-def _fit_configs(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
     from training.fit import PROTOTYPE, FitConfig
     from training.render import RenderConfig
 
@@ -106,14 +116,37 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--seed", type=int, default=7)
             command.add_argument("--epochs", type=int)
             command.add_argument("--num-crops", type=int, help="rendered for training")
+        if name in ("evaluate", "run"):
+            command.add_argument(
+                "--extra",
+                type=_named_path,
+                action="append",
+                default=[],
+                metavar="NAME=PATH",
+                help="own labelled crops: a folder with sub-folders 0-9, or .npz images/labels",
+            )
         if name in ("promote", "run"):
             command.add_argument("--why", default="passed the gate", help="for the promotion log")
         if name == "run":
             command.add_argument("--until", choices=STEPS, default="promote")
+    search = commands.add_parser("search", help="try network shapes, accuracy against latency")
+    search.add_argument("--picture", type=Path, default=Path("docs/images/search.png"))
+    search.add_argument("--seed", type=int, default=7)
+    search.add_argument("--epochs", type=int, default=4)
+    search.add_argument("--num-crops", type=int, default=60_000)
+    search.set_defaults(network="default")
+    _add_data_options(search)
     crops = commands.add_parser("crops", help="write tests/data/crops from the MNIST test set")
     crops.add_argument("--folder", type=Path, default=Path("tests/data/crops"))
     _add_data_options(crops)
     return parser
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, Path(path)
 
 
 def _add_data_options(command: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ SET_NAMES = {
 }
 PICTURES = (
     ("mistakes.png", "The mistakes on rendered crops that the model was surest of"),
+    ("confusion_pairs.png", "The commonest confusions on rendered crops"),
     ("confusion.png", "Rendered crops: label against answer"),
     ("reliability.png", "Confidence against accuracy"),
     ("risk_coverage.png", "Wrong among accepted reads, for each share accepted"),

@@ -52,6 +52,11 @@ class Workspace:
         return self.folder / "evaluation.json"
 
     @property
+    def report(self) -> Path:
+        """The evaluation as one HTML page."""
+        return self.folder / "report.html"
+
+    @property
     def pictures(self) -> Path:
         """Folder of the evaluation's pictures."""
         return self.folder / "pictures"

@@ -53,6 +53,7 @@ class SetResult:
     accuracy: float
     accuracy_low: float  # 95 % Wilson interval
     accuracy_high: float
+    accuracy_by_class: tuple[float, ...]
     ece: float
     accepted_frac: float  # by the default threshold and the garbage head
     accepted_error_frac: float
@@ -199,6 +200,10 @@ def judge_set(
         accuracy=accuracy.value,
         accuracy_low=low,
         accuracy_high=high,
+        accuracy_by_class=tuple(
+            float(reads.right[reads.labels == digit].mean()) if digit in reads.labels else 1.0
+            for digit in range(10)
+        ),
         ece=numbers.reliability(reads.confidence, reads.right).ece,
         accepted_frac=float(accepted.mean()),
         accepted_error_frac=float((~reads.right[accepted]).mean()) if accepted.any() else 0.0,

@@ -5,6 +5,8 @@ Pure: definitions only. Knows nothing about data, training or ONNX.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -50,6 +52,16 @@ class Prototype(nn.Module):
         return logits
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The choices of the architecture search; the defaults are its winner."""
+
+    stem: int = 32
+    stem_px: int = 4
+    widths: tuple[int, ...] = (64, 64, 64)  # the first has stride 2, the last no padding
+    flat_head: bool = False  # digits see where features are, not only whether
+
+
 class DigitNet(nn.Module):
     """Dense 3x3 convolutions behind a 4x4 stride-2 stem: the shape that int8 speeds up most.
 
@@ -57,25 +69,32 @@ class DigitNet(nn.Module):
     at once. Widths are multiples of 16 because VNNI kernels work on blocks of 16 channels.
     """
 
-    def __init__(
-        self, *, stem: int = 32, widths: tuple[int, ...] = (64, 64, 64), stem_px: int = 4
-    ) -> None:
+    def __init__(self, shape: Shape | None = None) -> None:
         super().__init__()
-        layers: list[nn.Module] = [*_conv(1, stem, kernel=stem_px, stride=2, padding=1)]
-        channels = stem
-        for position, width in enumerate(widths):
+        shape = shape or Shape()
+        layers: list[nn.Module] = [
+            *_conv(1, shape.stem, kernel=shape.stem_px, stride=2, padding=(shape.stem_px - 1) // 2)
+        ]
+        channels = shape.stem
+        for position, width in enumerate(shape.widths):
             stride = 2 if position == 0 else 1
-            padding = 0 if position == len(widths) - 1 else 1
+            padding = 0 if position == len(shape.widths) - 1 else 1
             layers += _conv(channels, width, kernel=3, stride=stride, padding=padding)
             channels = width
         self.body = nn.Sequential(*layers)
-        self.digit_head = nn.Linear(channels, 10)
+        self.flat_head = shape.flat_head
+        with torch.no_grad():
+            num_cells = self.body.eval()(torch.zeros(1, 1, 28, 28)).shape[2:].numel()
+        self.body.train()
+        self.digit_head = nn.Linear(channels * (num_cells if shape.flat_head else 1), 10)
         self.garbage_head = nn.Sequential(nn.Linear(channels, 32), nn.ReLU(), nn.Linear(32, 1))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 1, 28, 28) to logits (N, 10) and garbage (N, 1), higher = less digit-like."""
-        features = self.body(image).mean((2, 3))
-        return self.digit_head(features), self.garbage_head(features)
+        features = self.body(image)
+        pooled = features.mean((2, 3))
+        digit_input = features.flatten(1) if self.flat_head else pooled
+        return self.digit_head(digit_input), self.garbage_head(pooled)
 
 
 def _conv(

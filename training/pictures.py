@@ -74,6 +74,31 @@ def mistakes(
     return _png(figure)
 
 
+def confusion_pairs(
+    batch: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    digits: NDArray[np.intp],
+    *,
+    num_pairs: int = 8,
+    num_examples: int = 10,
+) -> bytes:
+    """The commonest label-answer pairs, a row of examples each."""
+    wrong = np.flatnonzero(digits != labels)
+    pairs, counts = np.unique(labels[wrong] * 10 + digits[wrong], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:num_pairs]
+    figure = Figure(figsize=(8, 0.85 * num_pairs), layout="constrained")
+    cells = figure.subplots(num_pairs, num_examples)
+    for axes in cells.flat:
+        axes.set_axis_off()
+    for row, position in enumerate(order):
+        label, digit = divmod(int(pairs[position]), 10)
+        rows = wrong[(labels[wrong] == label) & (digits[wrong] == digit)][:num_examples]
+        cells[row, 0].set_title(f"{label} as {digit}: {counts[position]}", fontsize=7, loc="left")
+        for column, index in enumerate(rows):
+            cells[row, column].imshow(batch[index, 0], cmap="gray_r", vmin=0, vmax=1)
+    return _png(figure)
+
+
 def reliability_diagram(curves: Mapping[str, Reliability]) -> bytes:
     """Accuracy against confidence; on the diagonal, confidence means what it says."""
     figure = Figure(figsize=(4, 3.6), layout="constrained")

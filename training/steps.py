@@ -11,6 +11,7 @@ import logging
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from training import (
     confidence,
     evaluate,
     export,
+    extra,
     fit,
     fonts,
     gate,
@@ -37,6 +39,8 @@ from training import (
     provenance,
     quantize,
     render,
+    report,
+    search,
     suites,
     tracking,
 )
@@ -190,21 +194,33 @@ def run_quantize(data: DataConfig, work: Workspace) -> quantize.QuantisationChan
     return change
 
 
-def run_evaluate(data: DataConfig, work: Workspace, champion: Path) -> evaluate.Evaluation:
-    """Judge the candidate on every set, log it, and register it as `candidate`."""
+def run_evaluate(
+    data: DataConfig, work: Workspace, champion: Path, *, extras: Mapping[str, Path]
+) -> evaluate.Evaluation:
+    """Judge the candidate on every set, log it, and register it as `candidate`.
+
+    Args:
+        data: where MNIST is.
+        work: the candidate's files.
+        champion: today's champion folder, for comparison.
+        extras: an operator's own labelled crops by name; see `extra.load_extra`.
+    """
     record = load_fit(work)
     mnist = load_mnist(data)
-    judged = _build_suites(mnist)
+    judged = _build_suites(mnist, extras)
     today = _champion_classifier(champion)
     fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
     result = evaluate.evaluate(fp32_bytes, int8_bytes, judged, champion=today)
     work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
     _draw_pictures(work, Classifier(int8_bytes), judged, result)
+    drawn = {path.name: path.read_bytes() for path in work.pictures.glob("*.png")}
+    title = f"digits, run {record.run_id}"
+    work.report.write_text(report.write_report(title, result, drawn), encoding="utf-8")
     _save_predictions(work, Classifier(int8_bytes), mnist, result)
     tracking.connect()
     with tracking.run(run_id=record.run_id):
         tracking.log_metrics(promote.flat_metrics(result))
-        for path in (work.evaluation, *sorted(work.pictures.iterdir())):
+        for path in (work.report, work.evaluation, *sorted(work.pictures.iterdir())):
             tracking.log_file(path, folder="evaluation")
         example = judged.tests["mnist"].batch[:1]
         tags = {"network": record.network, "git_commit": record.git_commit}
@@ -217,12 +233,13 @@ def run_evaluate(data: DataConfig, work: Workspace, champion: Path) -> evaluate.
     return result
 
 
-def _build_suites(mnist: Mnist) -> suites.Suites:
+def _build_suites(mnist: Mnist, extras: Mapping[str, Path]) -> suites.Suites:
     from sklearn.datasets import load_digits
 
+    own = {name: suites.frame_set(*extra.load_extra(path)) for name, path in extras.items()}
     found = fonts.find_fonts()
     uci = load_digits()
-    return suites.build_suites(
+    built = suites.build_suites(
         mnist,
         glyphs=fonts.draw_digits(found.held_out) if found else None,
         letters=fonts.draw_letters(found.held_out) if found else None,
@@ -232,6 +249,7 @@ def _build_suites(mnist: Mnist) -> suites.Suites:
             )
         },
     )
+    return replace(built, tests={**built.tests, **own})
 
 
 def _draw_pictures(
@@ -244,6 +262,7 @@ def _draw_pictures(
     rendered = reads["rendered"]
     batch = judged.tests["rendered"].batch
     drawn = {
+        "confusion_pairs.png": pictures.confusion_pairs(batch, rendered.labels, rendered.digits),
         "confusion.png": pictures.confusion_matrix(rendered.labels, rendered.digits),
         "mistakes.png": pictures.mistakes(
             batch, rendered.labels, rendered.digits, rendered.confidence
@@ -323,6 +342,7 @@ def run_promote(data: DataConfig, work: Workspace, champion: Path, *, why: str) 
     )
     files = {f"card/{path.name}": path.read_bytes() for path in sorted(work.pictures.glob("*.png"))}
     files["MODEL_CARD.md"] = card.write_card(version, origin, result).encode()
+    files["report.html"] = work.report.read_bytes()
     files["reference.parquet"] = _drift_reference(work, version)
     package = promote.Package(
         onnx_bytes=work.int8.read_bytes(),
@@ -373,6 +393,40 @@ def _golden(work: Workspace, mnist: Mnist, result: evaluate.Evaluation) -> promo
     file = io.BytesIO()
     Image.fromarray(crops[best]).save(file, "PNG", optimize=True)
     return promote.Golden(file.getvalue(), GOLDEN_DIGIT, GOLDEN_MIN_CONFIDENCE)
+
+
+def run_search(
+    config: fit.FitConfig, rendering: render.RenderConfig, data: DataConfig, picture: Path
+) -> tuple[search.Tried, ...]:
+    """Try every shape of the search, an MLflow run each, and draw accuracy against latency."""
+    mnist = load_mnist(data)
+    fit_data = _fit_data(config, rendering, mnist)
+    assert fit_data.rendered is not None
+    images = np.concatenate(
+        [
+            _network_input(part.images[: quantize.NUM_QUANT_CALIBRATION // 2])
+            for part in (mnist.train, fit_data.rendered)
+        ]
+    )
+    tracking.connect()
+    tried = []
+    for name in search.SHAPES:
+        with tracking.run(name=f"search {name}"), tempfile.TemporaryDirectory() as folder:
+            tracking.log_config(replace(config, network=name), prefix="fit")
+            tracking.log_config(search.SHAPES[name], prefix="shape")
+            tracking.log_tags({"step": "search", "git_commit": provenance.git_commit()})
+            row = search.try_shape(name, config, fit_data, images, Path(folder))
+            tracking.log_metrics(
+                {key: value for key, value in asdict(row).items() if key != "name"}
+            )
+            tried.append(row)
+        logger.info("%s", row)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(search.draw_pareto(tried))
+    with tracking.run(name="search summary"):
+        tracking.log_tags({"step": "search"})
+        tracking.log_file(picture)
+    return tuple(tried)
 
 
 def load_fit(work: Workspace) -> FitRecord:

@@ -63,7 +63,7 @@ def build_suites(
     """
     clean = _raw(mnist.validation)
     renderings = [
-        _framed(
+        frame_set(
             *render.render_digits(
                 mnist.validation, severity=ORDINARY_SEVERITY, seed=SEED + 100 + number
             )
@@ -73,15 +73,15 @@ def build_suites(
     validation = _join([clean, *renderings])
     tests = {
         "mnist": _raw(mnist.test),
-        "mnist_reframed": _framed(*_plain_crops(mnist.test, SEED + 1)),
-        "rendered": _framed(
+        "mnist_reframed": frame_set(*_plain_crops(mnist.test, SEED + 1)),
+        "rendered": frame_set(
             *render.render_digits(mnist.test, severity=ORDINARY_SEVERITY, seed=SEED + 2)
         ),
     }
     if glyphs is not None:
-        tests["held_out_fonts"] = _framed(*_printed_crops(glyphs, SEED + 3))
+        tests["held_out_fonts"] = frame_set(*_printed_crops(glyphs, SEED + 3))
     for offset, (name, images) in enumerate(others.items()):
-        tests[name] = _framed(*_plain_crops(images, SEED + 10 + offset))
+        tests[name] = frame_set(*_plain_crops(images, SEED + 10 + offset))
     return Suites(
         validation=validation,
         validation_is_clean=np.arange(len(validation)) < len(clean),
@@ -91,13 +91,13 @@ def build_suites(
     )
 
 
-def _raw(part: LabelledImages) -> LabelledBatch:
-    return _framed(list(part.images), part.labels)
-
-
-def _framed(crops: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> LabelledBatch:
-    """A blank crop stays black and counts as an ordinary read, nearly always a wrong one."""
+def frame_set(crops: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> LabelledBatch:
+    """Preprocess labelled crops; a blank one stays black and is nearly always read wrong."""
     return LabelledBatch(render.frame_all(crops)[0], labels)
+
+
+def _raw(part: LabelledImages) -> LabelledBatch:
+    return frame_set(list(part.images), part.labels)
 
 
 def _plain_crops(
@@ -124,7 +124,7 @@ def _corruptions(test: LabelledImages) -> dict[tuple[str, int], LabelledBatch]:
             num = NUM_ORDINARY if severity == ORDINARY_SEVERITY else NUM_OTHER
             part = test.take(rng.permutation(len(test))[:num])
             crops = [corrupt(image, name, severity, rng) for image in part.images]
-            suite[name, severity] = _framed(crops, part.labels)
+            suite[name, severity] = frame_set(crops, part.labels)
     return suite
 
 

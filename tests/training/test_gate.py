@@ -14,6 +14,7 @@ def a_set(accuracy=0.996, champion=None, p=None, num=10_000):
         accuracy=accuracy,
         accuracy_low=accuracy - 0.001,
         accuracy_high=accuracy + 0.001,
+        accuracy_by_class=(accuracy,) * 10,
         ece=0.001,
         accepted_frac=0.99,
         accepted_error_frac=0.0005,
