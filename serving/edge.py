@@ -26,6 +26,7 @@ from serving.guard import (
     RateLimiter,
     check_length,
     content_type,
+    is_exposed,
     read_body,
 )
 from serving.health import Health
@@ -134,7 +135,7 @@ class Edge:
         path = scope["path"]
         route = self._route(path, scope["method"])
         labels.endpoint = route.endpoint
-        client = self._admit(route, headers, scope["client"])
+        client = self._admit(route, headers, scope)
         labels.site = client.site
         kind, body = await self._receive_body(route, headers, receive)
         exchange.is_body_complete = True
@@ -169,13 +170,21 @@ class Edge:
             )
         return route
 
-    def _admit(
-        self, route: Route, headers: dict[bytes, bytes], peer: tuple[str, int] | None
-    ) -> Client:
+    def _admit(self, route: Route, headers: dict[bytes, bytes], scope: Scope) -> Client:
         """Refuse by key, number and rate, in this order, before the body is read."""
         if route.scope is None:
             return Client(ANONYMOUS, "")
-        client = self._guard.admit(headers, route.scope, peer)
+        if self._guard.keys is None and self._settings.auth == "auto":
+            server = scope.get("server")
+            if server is not None and is_exposed(server[0]):
+                raise Problem(
+                    401,
+                    f"this service has no keys, so it answers on localhost only, not on {server[0]}"
+                    ": set DIGITS_API_KEYS_FILE, or DIGITS_AUTH=off on purpose",
+                    closes_connection=True,
+                    headers=((b"www-authenticate", b"Bearer"),),
+                )
+        client = self._guard.admit(headers, route.scope, scope.get("client"))
         limit = self._settings.max_in_flight
         if len(self._in_flight) > limit:
             self._telemetry.on_shed("in_flight")
