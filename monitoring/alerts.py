@@ -221,7 +221,10 @@ def _to_webhook(sink: str, event: Event) -> None:
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310 - as above
             pass
-    except (urllib.error.URLError, OSError) as error:
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise SinkError(f"webhook at {urlsplit(sink).hostname}: {error}") from error
+    except OSError as error:
         raise SinkError(f"webhook at {urlsplit(sink).hostname}: {error}") from error
 
 

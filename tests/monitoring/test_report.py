@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import NOON
+
+from monitoring import archive, report, ship, watch
+from monitoring.__main__ import main
+from monitoring.archive import Window
+from monitoring.records import Predictions
+from monitoring.reference import build, to_parquet
+from monitoring.report import Places, missing_days
+from monitoring.rules import Severity
+from monitoring.store import StoreError, open_store
+
+DAY = date(2026, 11, 20)
+WINDOW = Window(DAY, DAY)
+TODAY = date(2026, 11, 21)
+
+
+@pytest.fixture(scope="module")
+def mail(make_record):
+    """600 records of two sites, and the reference that they look like."""
+    records = [make_record(n, site=("leeds", "york")[n % 2]) for n in range(600)]
+    predictions = Predictions(
+        model_version="3",
+        threshold=0.9,
+        garbage_threshold=0.0,
+        crops=[record.crop for record in records],
+        images=np.stack([record.image for record in records]),
+        probs=np.array([record.probs for record in records], np.float32),
+        garbage=np.full(600, -4, np.float32),
+        labels=np.array([record.digit for record in records]),
+    )
+    made = build(predictions)
+    made.rows["aspect"], made.rows["num_dropped"] = 0.7, 0.0  # as the records say
+    return records, made
+
+
+@pytest.fixture
+def places(tmp_path) -> Places:
+    return Places(
+        captures=open_store(str(tmp_path / "captures")),
+        reports=open_store(str(tmp_path / "reports")),
+        reports_url="https://reports.example",
+        sinks=(f"file:{tmp_path / 'alerts.jsonl'}",),
+    )
+
+
+def fill(store, records, day=DAY) -> None:
+    moved = int((datetime.combine(day, NOON.time(), UTC) - NOON).total_seconds() * 1e6)
+    for (on, site), group in ship._by_partition(records).items():
+        rows = ship.to_table(group).to_pandas()
+        rows["time"] += timedelta(microseconds=moved)
+        rows["request_id"] = str(day) + rows["request_id"]
+        table = ship.pa.Table.from_pandas(rows, ship.SCHEMA, preserve_index=False)
+        key = f"{archive.partition(str(day), site)}/{on}.parquet"
+        store.put(key, archive.encode(table), content_type=archive.PARQUET)
+
+
+def run(places, made, window=WINDOW, today=TODAY):
+    emitted: list[str] = []
+    assessment = report.run(places, window, made, emit=emitted.append, today=today)
+    return assessment, json.loads(emitted[0])
+
+
+def page(places, key: str) -> str:
+    return places.reports.get(key).decode()
+
+
+def alerts_in(places) -> list[dict]:
+    return [
+        json.loads(places.reports.get(key))["event"]
+        for key in places.reports.find("alerts/outbox/")
+    ]
+
+
+def test_a_calm_day_has_its_page_its_evidence_and_its_place_in_the_calendar(places, mail):
+    records, made = mail
+    fill(places.captures, records)
+    assessment, metrics = run(places, made)
+    assert assessment.severity == Severity.CALM, assessment.findings
+    files = places.reports.find("2026-11-20/")
+    for name in ("index.html", "evidently.html", "evidently.json", "report.json"):
+        assert f"2026-11-20/{name}" in files
+    assert "Nothing stands out." in page(places, "2026-11-20/index.html")
+    assert 'class="calm" href="2026-11-20/index.html"' in page(places, "index.html")
+    assert alerts_in(places) == []
+    assert metrics["DriftSeverity"] == 0
+    assert metrics["DriftReportCompleted"] == 1
+    directive = metrics["_aws"]["CloudWatchMetrics"][0]
+    assert directive["Namespace"] == "Digitline"
+    assert directive["Dimensions"] == [["Service"]]
+    assert {one["Name"] for one in directive["Metrics"]} <= metrics.keys()
+
+
+def test_a_day_of_rejects_is_told_with_its_link_and_what_to_do(places, mail, make_record):
+    records, made = mail
+    rejected = [
+        make_record(n, accepted=False, rejected_because="low_confidence") for n in range(600, 800)
+    ]
+    fill(places.captures, [*records, *rejected])
+    assessment, metrics = run(places, made)
+    assert assessment.severity == Severity.ACT
+    assert metrics["DriftSeverity"] == 2
+    assert metrics["RejectShare"] == 25.0
+    (event,) = alerts_in(places)
+    assert event["link"] == "https://reports.example/2026-11-20/index.html"
+    assert "docs/monitoring.md" in event["to_do"]
+    assert "25.0% of crops are rejected" in event["details"][0]
+
+
+def test_too_little_mail_is_a_page_and_no_alert(places, mail):
+    records, made = mail
+    fill(places.captures, records[:499])
+    assessment, metrics = run(places, made)
+    assert not assessment.enough
+    assert "insufficient data" in page(places, "2026-11-20/index.html")
+    assert 'class="thin"' in page(places, "index.html")
+    assert alerts_in(places) == []
+    assert metrics["DriftRecords"] == 499
+
+
+def test_a_day_without_any_mail_is_reported_too(places, mail):
+    assessment, _ = run(places, mail[1])
+    assert assessment.num_records == 0
+    assert "0 records" in page(places, "2026-11-20/index.html")
+
+
+def test_the_oddest_crops_are_pictures_beside_the_page_and_can_be_erased(
+    places, mail, make_record, tmp_path
+):
+    records, made = mail
+    odd = make_record(700, crop=np.tile(np.uint8([0, 255]), (300, 20)))
+    fill(places.captures, [*records, odd])
+    run(places, made)
+    request_id = f"{DAY}{odd.request_id}"
+    name = archive.picture_name(request_id, 0)
+    assert name in page(places, "2026-11-20/index.html")
+    assert places.reports.get(f"2026-11-20/{name}").startswith(b"\x89PNG")
+    for key in places.reports.find("2026-11-20/"):
+        assert request_id.encode() not in places.reports.get(key), key
+    assert archive.erase_pictures(places.reports, request_id) == 1
+
+
+def test_running_a_day_again_leaves_the_same_files(places, mail):
+    records, made = mail
+    fill(places.captures, records)
+    run(places, made)
+    before = places.reports.find("")
+    run(places, made)
+    assert places.reports.find("") == before
+
+
+def test_labels_that_arrived_are_judged(places, mail):
+    records, made = mail
+    fill(places.captures, records)
+    labels = pd.DataFrame(
+        {
+            "request_id": [f"{DAY}{record.request_id}" for record in records],
+            "crop_index": 0,
+            "label": [(record.digit + (n < 30)) % 10 for n, record in enumerate(records)],
+        }
+    )
+    archive.add_labels(places.captures, labels)
+    assessment, _ = run(places, made)
+    assert assessment.num_labels == 600
+    assert assessment.accuracy == pytest.approx(0.95)
+    assert assessment.severity == Severity.ACT
+    assert "labelled.html" in page(places, "2026-11-20/index.html")
+
+
+def test_nothing_from_outside_reaches_the_pages_as_markup(places, mail, make_record):
+    records, made = mail
+    evil = [make_record(n, site="<script>alert(1)</script>") for n in range(1_000, 1_300)]
+    fill(places.captures, [*records, *evil])
+    run(places, made)
+    text = page(places, "2026-11-20/index.html")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_pages_fetch_nothing_and_have_every_file_they_link(places, mail):
+    records, made = mail
+    fill(places.captures, records)
+    run(places, made)
+    files = set(places.reports.find(""))
+    for key, folder in (("index.html", ""), ("2026-11-20/index.html", "2026-11-20/")):
+        text = page(places, key)
+        assert "http" not in re.sub(r"http-equiv", "", text)
+        for link in re.findall(r'(?:href|src)="([^"]+)"', text):
+            target = link.removeprefix("../") if link.startswith("../") else folder + link
+            assert target in files, (key, link)
+
+
+def summary(first: str, last: str | None = None) -> dict:
+    return {"first": first, "last": last or first}
+
+
+@pytest.mark.parametrize(
+    ("reported", "missing"),
+    [
+        ([], []),
+        ([summary("2026-11-20")], []),
+        ([summary("2026-11-18"), summary("2026-11-20")], ["2026-11-19"]),
+        ([summary("2026-11-17", "2026-11-19")], ["2026-11-20"]),
+        ([summary("2026-09-01"), summary("2026-11-14", "2026-11-20")], []),
+    ],
+)
+def test_days_without_a_report_are_found(reported, missing):
+    assert [str(day) for day in missing_days(reported, today=TODAY)] == missing
+
+
+def test_a_missing_report_is_an_alert_and_closing_the_gap_its_end(places, mail):
+    made = mail[1]
+    for day in (DAY - timedelta(2), DAY):
+        run(places, made, Window(day, day), today=day + timedelta(1))
+    assert [event["title"] for event in alerts_in(places)] == ["No drift report for 2026-11-19"]
+    run(places, made, Window(DAY - timedelta(1), DAY - timedelta(1)))
+    assert {event["severity"] for event in alerts_in(places)} == {2, 0}
+
+
+def watch_once(places, load, now) -> None:
+    stop = threading.Event()
+
+    def clock() -> datetime:
+        stop.set()  # one round
+        return now
+
+    watch.watch(places, load, stop, emit=lambda _: None, keep_days=10, now=clock)
+
+
+def test_watching_catches_up_on_days_with_mail_and_looks_after_the_archive(places, mail):
+    records, made = mail
+    for back in (1, 3, 30):
+        fill(places.captures, records[:20], day=TODAY - timedelta(back))
+    watch_once(places, lambda: made, datetime(2026, 11, 21, 2, tzinfo=UTC))
+    reported = {key.split("/")[0] for key in places.reports.find("") if key.endswith("report.json")}
+    assert reported == {"2026-11-20", "2026-11-18"}
+    assert len(places.captures.find("records/")) == 4  # two sites, two days: the old one expired
+
+
+def test_a_day_is_not_reported_before_its_last_records_can_have_arrived(places, mail):
+    fill(places.captures, mail[0][:20])
+    watch_once(places, lambda: mail[1], datetime(2026, 11, 21, 0, 30, tzinfo=UTC))
+    assert not report.has_report(places.reports, DAY)
+
+
+def test_watching_outlives_a_report_that_fails_and_tells(places, mail, caplog):
+    run(places, mail[1], Window(DAY - timedelta(1), DAY - timedelta(1)), today=DAY)
+
+    def broken():
+        raise StoreError("the reference is gone")
+
+    with caplog.at_level(logging.ERROR):
+        watch_once(places, broken, datetime(2026, 11, 21, 2, tzinfo=UTC))
+    assert "the reference is gone" in caplog.text
+    told = Path(places.sinks[0].removeprefix("file:"))
+    assert "No drift report for 2026-11-20" in told.read_text()
+
+
+def test_the_report_command_does_it_all(tmp_path, mail, capsys, monkeypatch):
+    records, made = mail
+    fill(open_store(str(tmp_path / "captures")), records)
+    (tmp_path / "reference.parquet").write_bytes(to_parquet(made))
+    monkeypatch.setenv("DIGITS_CAPTURE_STORE", str(tmp_path / "captures"))
+    monkeypatch.setenv("DIGITS_REPORTS", str(tmp_path / "reports"))
+    monkeypatch.setenv("DIGITS_EMF", "on")
+    reference = ["--reference", str(tmp_path / "reference.parquet")]
+    assert main(["report", "--current", "2026-11-20", *reference]) == 0
+    out = capsys.readouterr().out
+    assert "2026-11-20: calm, 600 records" in out
+    assert '"DriftReportCompleted": 1.0' in out
+    assert (tmp_path / "reports" / "index.html").exists()
+
+
+def test_an_alert_that_nobody_took_makes_the_command_fail_after_its_work(
+    tmp_path, mail, monkeypatch, make_record
+):
+    records, made = mail
+    rejected = [make_record(n, accepted=False) for n in range(600, 800)]
+    fill(open_store(str(tmp_path / "captures")), [*records, *rejected])
+    (tmp_path / "reference.parquet").write_bytes(to_parquet(made))
+    (tmp_path / "blocked").write_text("")
+    monkeypatch.setattr("monitoring.alerts._RETRY_AFTER_S", (0.0,))
+    arguments = [
+        "report",
+        "--current=2026-11-20",
+        f"--reference={tmp_path / 'reference.parquet'}",
+        f"--store={tmp_path / 'captures'}",
+        f"--reports={tmp_path / 'reports'}",
+        "--alerts",
+        f"file:{tmp_path / 'blocked' / 'alerts'}",
+    ]
+    assert main(arguments) == 1
+    assert (tmp_path / "reports" / "2026-11-20" / "index.html").exists()
+
+
+def test_the_whole_loop_works_on_s3(s3, mail):
+    records, made = mail
+    places = Places(
+        captures=open_store("s3://digits/captures"),
+        reports=open_store("s3://digits/drift"),
+        reports_url="https://reports.example",
+        sinks=("log:",),
+    )
+    fill(places.captures, records)
+    assessment, _ = run(places, made)
+    assert assessment.num_records == 600
+    assert "2026-11-20/index.html" in places.reports.find("2026-11-20/")
