@@ -25,6 +25,7 @@ Result = TypeVar("Result")
 
 _FORGET: Final = 0.9  # weight of the past in the batch time estimate: about ten batches
 _FIRST_GUESS_S: Final = 0.001  # a batch, before any was measured
+_STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may take it away for a while
 
 
 class Overloaded(Exception):
@@ -134,7 +135,9 @@ class Batcher(Generic[Item, Result]):
         waiting = 0.0
         if self._num_running:
             expected = self._times.predict(self._num_running, self._max_batch_size)
-            waiting = max(expected - self.running_for_s(), 0.0)
+            running = self.running_for_s()
+            # A batch far over its time hangs: what has lasted long may last as long again.
+            waiting = running if running > _STUCK_S else max(expected - running, 0.0)
         if self._num_queued:
             waiting += self._times.predict(self._num_queued, self._max_batch_size)
         return waiting

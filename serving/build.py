@@ -31,11 +31,12 @@ def build_edge(bento: AsgiApp) -> Edge:
     reader = Reader(artifact, policy, settings, telemetry.on_batch)
     capture = CaptureSink(settings, artifact, policy)
     health = Health(reader, capture, champion.CHAMPION / "model.onnx")
+    tracer = Tracer(settings)
     api = Api(
         reader=reader,
         settings=settings,
         telemetry=telemetry,
-        tracer=Tracer(settings),
+        tracer=tracer,
         capture=capture,
         health=health,
         postcodes=load_postcodes(settings.postcodes) if settings.postcodes else None,
@@ -44,6 +45,7 @@ def build_edge(bento: AsgiApp) -> Edge:
     def close() -> None:
         reader.close()
         capture.close()
+        tracer.close()
 
     return Edge(
         routes={**api.routes(), **_bento_routes()},

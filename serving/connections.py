@@ -4,7 +4,6 @@ uvicorn waits for a header for ever and takes one of any size. A proxy in front 
 connections; so does this, where there is none.
 """
 
-import os
 import resource
 from asyncio import BaseTransport
 from collections.abc import Iterable
@@ -102,12 +101,3 @@ def raise_file_limit() -> None:
     """Use all the open files that this process may have; shells and containers give it fewer."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def spare_file() -> None:
-    """Open a file and close it.
-
-    Raises:
-        OSError: there is none left to open.
-    """
-    os.close(os.open(os.devnull, os.O_RDONLY))

@@ -7,7 +7,7 @@ limits, deadlines, metrics, logs.
 """
 
 import asyncio
-import contextlib
+import os
 import re
 import signal
 import time
@@ -44,6 +44,8 @@ AsgiApp = Callable[[Scope, Receive, Send], Any]
 
 TICK_S: Final = 0.05
 RELOAD_EVERY_S: Final = 2.0
+HEALTH_EVERY_S: Final = 2.0
+HUNG_EXIT_S: Final = 30.0  # a batch this long will not end: the supervisor starts a fresh worker
 CLIENT_GONE: Final = 499  # what nginx counts a vanished client as; never sent
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger()
@@ -253,31 +255,55 @@ class Edge:
             self._version_header,
             *answer.headers,
         ]
+        if self._health.is_draining:  # so that kept connections move to another instance
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """BentoML's own start-up and shutdown, with our tick between them."""
-        ticker = asyncio.create_task(self._tick_forever())
+        background = [
+            asyncio.create_task(self._repeat(TICK_S, self._tick)),
+            asyncio.create_task(self._repeat(RELOAD_EVERY_S, self._reload_keys)),
+            asyncio.create_task(self._watch_health()),
+        ]
         self._drain_before_exit()
         try:
             await self._bento(scope, receive, send)
         finally:
-            ticker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ticker
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             self._on_close()
 
-    async def _tick_forever(self) -> None:
-        reload_at = time.monotonic() + RELOAD_EVERY_S
+    async def _repeat(self, every_s: float, call: Callable[[], None]) -> None:
+        """Call for ever; an error is logged, for deadlines must not end with it."""
         while True:
-            await asyncio.sleep(TICK_S)
-            now = time.monotonic()
-            self._in_flight.tick()
-            self._telemetry.tick(len(self._in_flight), now)
-            if now >= reload_at:
-                reload_at = now + RELOAD_EVERY_S
-                self._reload_keys()
+            await asyncio.sleep(every_s)
+            try:
+                call()
+            except Exception:
+                log.exception("tick failed")
+
+    def _tick(self) -> None:
+        self._in_flight.tick()
+        self._telemetry.tick(len(self._in_flight), time.monotonic())
+
+    async def _watch_health(self) -> None:
+        """Look at ourselves, whether or not somebody asks; say so when it changes."""
+        before: list[str] = []
+        while True:
+            reasons = await self._health.reasons_not_ready()
+            self._telemetry.ready.set(not reasons)
+            if reasons and not before and not self._health.is_draining:
+                log.error("not ready", reasons=reasons)
+            elif before and not reasons:
+                log.warning("ready again", after=before)
+            before = reasons
+            if self._health.model_busy_s() > HUNG_EXIT_S:
+                log.error("the model hangs; this worker ends", seconds=HUNG_EXIT_S)
+                os._exit(1)  # nothing gentler ends a thread that hangs
+            await asyncio.sleep(HEALTH_EVERY_S)
 
     def _reload_keys(self) -> None:
         """Take over changed keys; a broken file leaves the old ones in force, and says so."""

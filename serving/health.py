@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,10 @@ class Health:
             reasons.append("draining: this process was asked to stop")
         if not self._capture.writable():
             reasons.append("the capture spool cannot be written; see its disk")
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            reasons.append(f"no file can be opened: {error}")
         file_reason = self._check_file()
         if file_reason is not None:
             reasons.append(file_reason)
@@ -56,6 +61,10 @@ class Health:
         if model_reason is not None:
             reasons.append(model_reason)
         return reasons
+
+    def model_busy_s(self) -> float:
+        """How long the model has been busy with one batch."""
+        return self._reader.busy_for_s()
 
     async def _check_model(self) -> str | None:
         busy_s = self._reader.busy_for_s()

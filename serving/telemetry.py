@@ -1,5 +1,6 @@
 """Metrics, structured logs and traces of requests. No image bytes and no keys in any of them."""
 
+import contextlib
 import json
 import logging
 import os
@@ -7,7 +8,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -27,6 +28,7 @@ _CONFIDENCE_BUCKETS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999
 _BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 EMF_NAMESPACE: Final = "Digitline"
 _EMF_PERIOD_S: Final = 60.0
+_EXPORT_WITHIN_S: Final = 2.0  # also the longest that a dead collector holds up a stop
 
 
 class Telemetry:
@@ -63,6 +65,7 @@ class Telemetry:
             "confidence", "Top probability of crops with ink.", _CONFIDENCE_BUCKETS
         )
         self.in_flight = self._gauge("in_flight", "Requests being answered.", "livesum")
+        self._gauge("workers", "Worker processes that serve.", "livesum").set(1)
         self.ready = self._gauge("ready", "1 when the last readiness check passed.", "livemin")
         info = self._gauge("model_info", "The model served.", "livemax", ("version", "sha256"))
         info.labels(version, sha256[:12]).set(1)
@@ -189,13 +192,20 @@ class Tracer:
 
     def __init__(self, settings: Settings) -> None:
         self._sample_frac = settings.trace_sample_frac if settings.otlp_endpoint else 0.0
+        self._provider: Any = None
         self._tracer: Any = None
         if self._sample_frac > 0:
-            self._tracer = _make_tracer(settings)
+            self._provider = _make_provider(settings)
+            self._tracer = self._provider.get_tracer("serving")
 
     def wants(self) -> bool:
         """Whether this request is in the sample."""
         return self._sample_frac > 0 and random.random() < self._sample_frac  # noqa: S311
+
+    def close(self) -> None:
+        """Export what is left; a collector that does not answer is given up."""
+        if self._provider is not None:
+            self._provider.shutdown()
 
     def record(
         self, reading: Reading, *, request_id: str, endpoint: str, guard_ms: float, total_ms: float
@@ -222,7 +232,7 @@ class Tracer:
         root.end(end_ns)
 
 
-def _make_tracer(settings: Settings) -> Any:
+def _make_provider(settings: Settings) -> Any:
     # 40 MB and 0.3 s of imports that only a traced service should pay for.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
@@ -231,9 +241,11 @@ def _make_tracer(settings: Settings) -> Any:
 
     provider = TracerProvider(resource=Resource.create({"service.name": "digits"}))
     provider.add_span_processor(
-        BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otlp_endpoint))
+        BatchSpanProcessor(
+            OTLPSpanExporter(endpoint=settings.otlp_endpoint, timeout=_EXPORT_WITHIN_S)
+        )
     )
-    return provider.get_tracer("serving")
+    return provider
 
 
 def configure_logging(level: str) -> None:
@@ -249,6 +261,21 @@ def configure_logging(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _LogStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+class _LogStream:
+    """A stream whose disk may be full: losing a line is better than failing a request."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
