@@ -129,10 +129,14 @@ def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def _markdown_value(default: object) -> str:
+    return "unset" if default is None else f"`{str(default).lower()}`"
+
+
 def to_markdown() -> str:
     """docs/configuration.md, from the settings' own descriptions."""
     rows = [
-        f"| `{PREFIX}{name.upper()}` | {field.default!r} | {field.description} |"
+        f"| `{PREFIX}{name.upper()}` | {_markdown_value(field.default)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(
