@@ -8,6 +8,8 @@ COMMANDS: Final = {
     "run": "load a running service with a shape, and judge the SLO",
     "local": "start the service, hold the steady rate, take a truck, judge, stop",
     "compare": "two runs side by side",
+    "simulate": "arrivals, tasks and scaling policies on paper: latency, refusals, cost",
+    "fit": "measure a running service for the simulator",
 }
 
 
@@ -22,6 +24,10 @@ def main(arguments: list[str]) -> int:
         from loadtest import bench_cli  # each command imports only what it needs
 
         return bench_cli.main(rest)
+    if name in ("simulate", "fit"):
+        from loadtest.simulator import cli
+
+        return cli.main(name, rest)
     from loadtest import load_cli
 
     return load_cli.main(name, rest)

@@ -106,6 +106,14 @@ class Plan:
         highest = max(self.max_tasks, min_tasks)
         return replace(self, min_tasks=min_tasks, max_tasks=highest, schedule=schedule)
 
+    def with_maximum(self, max_tasks: int) -> "Plan":
+        """The same plan with another ceiling, in its schedule too."""
+        schedule = tuple(
+            replace(one, max_tasks=max_tasks if one.max_tasks is not None else None)
+            for one in self.schedule
+        )
+        return replace(self, max_tasks=max_tasks, schedule=schedule)
+
     def with_target_scale(self, factor: float) -> "Plan":
         """The same plan with every target and threshold multiplied."""
         changed = tuple(
