@@ -122,3 +122,8 @@ def read(assembly: Path) -> dict[str, Template]:
         for artifact in artifacts.values()
         if artifact["type"] == "aws:cloudformation:stack"
     }
+
+
+def text(template: Template) -> str:
+    """A template as it is kept in ``infra/snapshots``: readable, and the same on every machine."""
+    return json.dumps(template, indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,99 @@
+"""``python -m infra``: cost needs nothing but Python; synth, check and diagram need the CDK."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra import capacity, cost, settings
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+PICTURE = settings.REPOSITORY_ROOT / "docs" / "images" / "architecture.svg"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it found nothing wrong."""
+    options = _parser().parse_args(arguments)
+    return int(options.command(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    priced = commands.add_parser("cost", help="what a month costs, and a million reads")
+    priced.add_argument("--rps", type=float, default=settings.PLANNED_RPS, help="in truck hours")
+    priced.add_argument(
+        "--peak", type=float, default=settings.PEAK_RPS, help="three trucks at once"
+    )
+    priced.add_argument("--endpoint-azs", type=int, default=2, help="zones with endpoints")
+    priced.set_defaults(command=_cost)
+    synth = commands.add_parser("synth", help="write the templates of every environment")
+    synth.add_argument("--folder", type=Path, default=Path("cdk.out"))
+    synth.set_defaults(command=_synth)
+    commands.add_parser("check", help="run the rules of invariants.py").set_defaults(command=_check)
+    commands.add_parser("snapshot", help="renew infra/snapshots and the picture").set_defaults(
+        command=_snapshot
+    )
+    return parser
+
+
+def _cost(options: argparse.Namespace) -> int:
+    bill = cost.monthly(
+        planned_rps=options.rps,
+        peak_rps=options.peak,
+        num_endpoint_azs=options.endpoint_azs,
+        measured=capacity.read_measured(),
+    )
+    print(cost.table(bill))
+    return 0
+
+
+def _synth(options: argparse.Namespace) -> int:
+    from infra.app import build
+
+    build(str(options.folder)).synth()
+    print(f"templates in {options.folder}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:  # noqa: ARG001
+    from infra import invariants, templates
+    from infra.app import ENVIRONMENTS, build
+
+    violations = 0
+    with tempfile.TemporaryDirectory() as folder:
+        build(folder).synth()
+        for environment in ENVIRONMENTS:
+            world = templates.World(templates.read(Path(folder) / f"assembly-{environment.name}"))
+            found = invariants.check(world)
+            violations += len(found)
+            print(f"{environment.name}: {len(invariants.RULES)} rules, {len(found)} violations")
+            for violation in found:
+                print(f"  {violation}")
+    return 1 if violations else 0
+
+
+def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
+    from infra import diagram, templates
+    from infra.app import ENVIRONMENTS, PROD, build
+
+    with tempfile.TemporaryDirectory() as folder:
+        build(folder).synth()
+        for environment in ENVIRONMENTS:
+            stacks = templates.read(Path(folder) / f"assembly-{environment.name}")
+            for name, template in stacks.items():
+                file = SNAPSHOTS / environment.name / f"{name}.json"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(templates.text(template))
+            if environment == PROD:
+                PICTURE.parent.mkdir(parents=True, exist_ok=True)
+                PICTURE.write_text(diagram.draw(templates.World(stacks)))
+    print(f"renewed {SNAPSHOTS.name}/ and {PICTURE.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
