@@ -1,0 +1,150 @@
+"""The real edge around the tiny champion, in this process."""
+
+import asyncio
+import hashlib
+import json
+import threading
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+import structlog
+from asgi import Client
+
+from model import artifact
+from model.classifier import Classifier
+from serving import reader
+from serving.build import build_edge
+
+PATIENCE_S = 20  # only a broken test waits this long
+
+
+@pytest.fixture(autouse=True)
+def logs(monkeypatch):
+    """What the service logs, as a list of dicts."""
+    capture = structlog.testing.LogCapture()
+    monkeypatch.setattr("serving.build.configure_logging", lambda level: None)
+    structlog.configure(processors=[capture], cache_logger_on_first_use=False)
+    yield capture.entries
+    structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    """Nothing of the environment that the tests are run in."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("DIGITS_", "PROMETHEUS_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """The model answers while this event is set; it is, to begin with."""
+    event = threading.Event()
+    event.set()
+
+    class GatedClassifier(Classifier):
+        def __call__(self, batch):
+            assert event.wait(PATIENCE_S)
+            return super().__call__(batch)
+
+    monkeypatch.setattr(reader, "Classifier", GatedClassifier)
+    yield event
+    event.set()
+
+
+class Bento:
+    """Stands for BentoML's application: notes what reaches it and answers 200."""
+
+    def __init__(self):
+        self.calls = []
+        self.is_started = False
+        self.is_stopped = False
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        message = await receive()
+        self.calls.append((scope["method"], scope["path"], message["body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b'"from bento"'})
+
+    async def _live(self, receive, send):
+        await receive()
+        self.is_started = True
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.is_stopped = True
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+@pytest.fixture
+def bento():
+    return Bento()
+
+
+@asynccontextmanager
+async def living(app):
+    """An application between its lifespan's start-up and shutdown."""
+    events = asyncio.Queue()
+    events.put_nowait({"type": "lifespan.startup"})
+    started = asyncio.Event()
+
+    async def send(message):
+        if message["type"] == "lifespan.startup.complete":
+            started.set()
+
+    life = asyncio.create_task(app({"type": "lifespan"}, events.get, send))
+    async with asyncio.timeout(PATIENCE_S):
+        await started.wait()
+    yield
+    events.put_nowait({"type": "lifespan.shutdown"})
+    async with asyncio.timeout(PATIENCE_S):
+        await life
+
+
+@pytest.fixture
+async def serve(monkeypatch, tiny_champion, bento):
+    """Start the service with some settings: `client = await serve(max_batch_size=4)`."""
+    async with AsyncExitStack() as running:
+
+        async def start(champion=tiny_champion, **settings):
+            monkeypatch.setattr(artifact, "load", lambda load=artifact.load: load(champion))
+            monkeypatch.setattr(artifact, "CHAMPION", champion)
+            for name, value in settings.items():
+                monkeypatch.setenv(f"DIGITS_{name.upper()}", str(value))
+            edge = build_edge(bento)
+            await running.enter_async_context(living(edge))
+            return Client(edge)
+
+        yield start
+
+
+@pytest.fixture
+async def client(serve):
+    """The service with its default settings."""
+    return await serve()
+
+
+def key_entry(key, **changes):
+    """The entry of a key whose text we know."""
+    return {
+        "site": "berlin-1",
+        "sha256": hashlib.sha256(key.encode()).hexdigest(),
+        "scopes": ["predict"],
+        "expires": None,
+        **changes,
+    }
+
+
+@pytest.fixture
+def keys_json():
+    """One key of each kind."""
+    entries = [
+        key_entry("right"),
+        key_entry("expired", site="old", expires="2020-01-01T00:00:00Z"),
+        key_entry("other scope", site="labelling", scopes=["label"]),
+    ]
+    return json.dumps({"keys": entries})
