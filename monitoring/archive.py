@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -33,6 +33,7 @@ LABELS: Final = "labels"
 ERASED: Final = "erased"
 PARQUET: Final = "application/vnd.apache.parquet"
 KEY: Final = ["request_id", "crop_index"]
+MERGE_BYTES: Final = 256 * 1024 * 1024  # in memory; a merged file is smaller
 _HASHES = 2**32
 _SAMPLE_SLACK = 1.05  # duplicates and chance
 LABEL_SCHEMA: Final = pa.schema(
@@ -223,20 +224,36 @@ def compact(store: Store, day: date) -> int:
     by_site: dict[str, list[str]] = {}
     for key in store.find(f"{RECORDS}/day={day}/"):
         by_site.setdefault(key.rsplit("/", 1)[0], []).append(key)
-    return sum(_merge(store, folder, keys, erased) for folder, keys in by_site.items())
+    return sum(
+        _merge(store, folder, group, erased)
+        for folder, keys in by_site.items()
+        for group in _groups(store, keys)
+    )
 
 
-def _merge(store: Store, folder: str, keys: list[str], erased: frozenset[str]) -> int:
-    stored = pa.concat_tables([decode(store.get(key)) for key in keys])
+def _groups(store: Store, keys: Sequence[str]) -> Iterator[dict[str, pa.Table]]:
+    """Read files until together they fill `MERGE_BYTES`: a day of a site may exceed memory."""
+    group: dict[str, pa.Table] = {}
+    for key in keys:
+        group[key] = decode(store.get(key))
+        if sum(table.nbytes for table in group.values()) >= MERGE_BYTES:
+            yield group
+            group = {}
+    if group:
+        yield group
+
+
+def _merge(store: Store, folder: str, group: dict[str, pa.Table], erased: frozenset[str]) -> int:
+    stored = pa.concat_tables(group.values())
     table = _without_erased(_dedupe(stored), erased)
-    if len(keys) == 1 and table.num_rows == stored.num_rows:
+    if len(group) == 1 and table.num_rows == stored.num_rows:
         return 0
-    name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
+    name = hashlib.sha256("\n".join(group).encode()).hexdigest()[:24]
     merged = f"{folder}/merged-{name}.parquet"
     if table.num_rows:
         store.put(merged, encode(table), content_type=PARQUET)
-    store.delete([key for key in keys if key != merged])
-    return len(keys)
+    store.delete([key for key in group if key != merged])
+    return len(group)
 
 
 def expire(store: Store, *, keep_days: int, today: date) -> int:

@@ -125,6 +125,17 @@ def test_a_compaction_killed_before_it_deletes_changes_no_answer(store, make_rec
     assert len(store.find("records/")) == 1
 
 
+def test_compacting_holds_a_bounded_part_of_a_day_in_memory(store, make_record, monkeypatch):
+    monkeypatch.setattr(archive, "MERGE_BYTES", 12_000)
+    for start in range(0, 60, 3):
+        fill(store, (make_record(n) for n in range(start, start + 3)))
+    before = list(rows_in(store).rows["request_id"])
+    assert archive.compact(store, DAY.first) == 20
+    assert 2 <= len(store.find("records/")) <= 10
+    assert list(rows_in(store).rows["request_id"]) == before
+    assert archive.compact(store, DAY.first) == 0
+
+
 def test_old_days_expire(store, make_record):
     fill(store, [make_record(1), make_record(2, time_us=0)])
     assert archive.expire(store, keep_days=30, today=TODAY) == 1
