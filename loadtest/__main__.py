@@ -1,5 +1,6 @@
 """The command line: `python -m loadtest COMMAND --help`."""
 
+import signal
 import sys
 from typing import Final
 
@@ -33,5 +34,11 @@ def main(arguments: list[str]) -> int:
     return load_cli.main(name, rest)
 
 
+def _stop(number: int, _: object) -> None:
+    """End as on Ctrl-C: the servers under test are stopped, too."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main(sys.argv[1:]))
