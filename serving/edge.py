@@ -292,7 +292,9 @@ class Edge:
     async def _watch_health(self) -> None:
         """Look at ourselves, whether or not somebody asks; say so when it changes."""
         before: list[str] = []
+        self._telemetry.ready.set(1)  # the golden crop was read while this was built
         while True:
+            await asyncio.sleep(HEALTH_EVERY_S)
             reasons = await self._health.reasons_not_ready()
             self._telemetry.ready.set(not reasons)
             if reasons and not before and not self._health.is_draining:
@@ -303,7 +305,6 @@ class Edge:
             if self._health.model_busy_s() > HUNG_EXIT_S:
                 log.error("the model hangs; this worker ends", seconds=HUNG_EXIT_S)
                 os._exit(1)  # nothing gentler ends a thread that hangs
-            await asyncio.sleep(HEALTH_EVERY_S)
 
     def _reload_keys(self) -> None:
         """Take over changed keys; a broken file leaves the old ones in force, and says so."""
