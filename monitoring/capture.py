@@ -81,7 +81,7 @@ class Spool:
         folder: Path,
         *,
         max_segment_bytes: int = 8 * 1024 * 1024,
-        max_segment_age_s: float = 10.0,
+        max_segment_age_s: float = 20.0,
         sample_frac: float = 1.0,
         keep_originals: bool = True,
         fsync: bool = False,

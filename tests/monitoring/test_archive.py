@@ -126,7 +126,7 @@ def test_a_compaction_killed_before_it_deletes_changes_no_answer(store, make_rec
 
 
 def test_compacting_holds_a_bounded_part_of_a_day_in_memory(store, make_record, monkeypatch):
-    monkeypatch.setattr(archive, "MERGE_BYTES", 12_000)
+    monkeypatch.setattr(archive, "MERGE_BYTES", 60_000)
     for start in range(0, 60, 3):
         fill(store, (make_record(n) for n in range(start, start + 3)))
     before = list(rows_in(store).rows["request_id"])
