@@ -1,16 +1,24 @@
 """The command line: `python -m loadtest COMMAND --help`."""
 
+import importlib
 import signal
 import sys
 from typing import Final
 
+# command -> (module, function, what it does); a module is imported only for its own command
 COMMANDS: Final = {
-    "bench": "our server against its peers: one table, ratios in one run",
-    "run": "load a running service with a shape, and judge the SLO",
-    "local": "start the service, hold the steady rate, take a truck, judge, stop",
-    "compare": "two runs side by side",
-    "simulate": "arrivals, tasks and scaling policies on paper: latency, refusals, cost",
-    "fit": "measure a running service for the simulator",
+    "bench": ("bench_cli", "main", "our server against its peers: one table, ratios in one run"),
+    "run": ("load_cli", "run", "load a running service with a shape, and judge the SLO"),
+    "local": ("load_cli", "local", "start the service, hold the steady rate, take a truck, judge"),
+    "compare": ("load_cli", "compare", "two runs side by side"),
+    "soak": ("soak", "main", "the sustained rate for long: memory and latency drawn"),
+    "simulate": (
+        "simulator.cli",
+        "simulate",
+        "tasks and scaling on paper: latency, refusals, cost",
+    ),
+    "fit": ("simulator.cli", "fit", "measure a running service for the simulator"),
+    "validate": ("simulator.validate", "main", "the simulator against the real service, nginx"),
 }
 
 
@@ -19,19 +27,10 @@ def main(arguments: list[str]) -> int:
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name not in COMMANDS:
         print("usage: python -m loadtest COMMAND [--help]\n")
-        print("\n".join(f"  {command:10} {what}" for command, what in COMMANDS.items()))
+        print("\n".join(f"  {command:10} {what}" for command, (_, _, what) in COMMANDS.items()))
         return 0 if name in ("-h", "--help") else 2
-    if name == "bench":
-        from loadtest import bench_cli  # each command imports only what it needs
-
-        return bench_cli.main(rest)
-    if name in ("simulate", "fit"):
-        from loadtest.simulator import cli
-
-        return cli.main(name, rest)
-    from loadtest import load_cli
-
-    return load_cli.main(name, rest)
+    module, function, _ = COMMANDS[name]
+    return int(getattr(importlib.import_module(f"loadtest.{module}"), function)(rest))
 
 
 def _stop(number: int, _: object) -> None:

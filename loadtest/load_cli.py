@@ -1,4 +1,4 @@
-"""`python -m loadtest run | local | soak | compare`: make load, judge it, keep the evidence."""
+"""`python -m loadtest run | local | compare`: make load, judge it, keep the evidence."""
 
 import argparse
 import contextlib
@@ -20,13 +20,9 @@ NUM_SITES: Final = 3
 READY_S: Final = 60.0
 
 
-def main(name: str, arguments: list[str]) -> int:
-    """Run one of the four commands."""
-    return {"run": _run, "local": _local, "compare": _compare}[name](arguments)
-
-
-def _run(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser("python -m loadtest run", description=_run.__doc__)
+def run(arguments: list[str]) -> int:
+    """Load a running service with a shape, and judge the SLO."""
+    parser = argparse.ArgumentParser("python -m loadtest run", description=run.__doc__)
     parser.add_argument("shape", choices=[*shapes.SHAPES, "ramp"])
     parser.add_argument("--host", required=True, help="for example http://127.0.0.1:3000")
     parser.add_argument("--minutes", type=float, default=2.0)
@@ -148,9 +144,9 @@ def local_service(keys: list[str]) -> Iterator[Local]:
             tree.terminate(grace_s=30)
 
 
-def _local(arguments: list[str]) -> int:
+def local(arguments: list[str]) -> int:
     """Start the service, hold the steady rate, take a truck, judge both, stop it."""
-    parser = argparse.ArgumentParser("python -m loadtest local", description=_local.__doc__)
+    parser = argparse.ArgumentParser("python -m loadtest local", description=local.__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="of the steady rate")
     parser.add_argument("--ramp", action="store_true", help="find the capacity, too")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -173,9 +169,9 @@ def _local(arguments: list[str]) -> int:
     return max(codes)
 
 
-def _compare(arguments: list[str]) -> int:
+def compare(arguments: list[str]) -> int:
     """Two runs side by side."""
-    parser = argparse.ArgumentParser("python -m loadtest compare", description=_compare.__doc__)
+    parser = argparse.ArgumentParser("python -m loadtest compare", description=compare.__doc__)
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     chosen = parser.parse_args(arguments)

@@ -242,12 +242,13 @@ def set_up(server: Server) -> Path:
     return venv / "bin"
 
 
-def start(server: Server, folder: Path) -> tuple[Tree, int]:
-    """Start a server on the server core; its tree and its port. It may not be ready yet.
+def start(server: Server, folder: Path, core: int = SERVER_CORE) -> tuple[Tree, int]:
+    """Start a server on one core; its tree and its port. It may not be ready yet.
 
     Args:
         server: which.
         folder: an empty folder for its files and its log.
+        core: the only one that it may use.
 
     Raises:
         NotInstalled: as `set_up`.
@@ -260,7 +261,7 @@ def start(server: Server, folder: Path) -> tuple[Tree, int]:
     argv = server.command(place)
     tree = Tree(
         argv,
-        core=SERVER_CORE,
+        core=core,
         env=_QUIET | home | search | server.env,
         log=folder / "server.log",
     )

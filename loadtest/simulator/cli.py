@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from loadtest import machine, page, servers, slo
-from loadtest.simulator import fit, service, templates, traffic
+from loadtest.simulator import service, templates, traffic
 from loadtest.simulator.answer import Answer, answer, binned, cheapest, pareto, record
+from loadtest.simulator.fit import measure
 from loadtest.simulator.policies import Plan
 from loadtest.simulator.service import ServiceTimes
 from loadtest.simulator.simulate import Outcome, Simulation
@@ -28,20 +29,15 @@ RATES: Final = {
 }
 
 
-def main(name: str, arguments: list[str]) -> int:
-    """Run one of the two commands."""
-    return _fit(arguments) if name == "fit" else _simulate(arguments)
-
-
-def _fit(arguments: list[str]) -> int:
+def fit(arguments: list[str]) -> int:
     """Measure a running service of one core for the simulator."""
-    parser = argparse.ArgumentParser("python -m loadtest fit", description=_fit.__doc__)
+    parser = argparse.ArgumentParser("python -m loadtest fit", description=fit.__doc__)
     parser.add_argument("--host", required=True)
     parser.add_argument("--keys-file", type=Path, help="one API key a line")
     parser.add_argument("--out", type=Path, default=service.SERVICE_FILE)
     chosen = parser.parse_args(arguments)
     keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
-    measured = replace(fit.measure(chosen.host, keys), source=_source("fit", arguments))
+    measured = replace(measure(chosen.host, keys), source=_source("fit", arguments))
     chosen.out.write_text(json.dumps(asdict(measured), indent=1) + "\n")
     print(
         f"{1e3 / measured.busy_ms:.0f} requests/s per core, unloaded p50 "
@@ -74,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _simulate(arguments: list[str]) -> int:
+def simulate(arguments: list[str]) -> int:
+    """Simulate the deployment under a load, as deployed and swept."""
     chosen = _parser().parse_args(arguments)
     objective = slo.load()
     measured = _service(chosen)
@@ -97,7 +94,7 @@ def _simulate(arguments: list[str]) -> int:
 def _service(chosen: argparse.Namespace) -> ServiceTimes:
     if chosen.fit:
         keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
-        return replace(fit.measure(chosen.fit, keys), source=f"measured now at {chosen.fit}")
+        return replace(measure(chosen.fit, keys), source=f"measured now at {chosen.fit}")
     return service.read(chosen.service)
 
 

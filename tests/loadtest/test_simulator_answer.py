@@ -95,7 +95,7 @@ def test_a_run_writes_its_page_and_figures(tmp_path, capsys):
     file = tmp_path / "times.json"
     file.write_text(json.dumps(times))
     arguments = ["--service", str(file), "--hours", "0.1", "--sweep", "--out", str(tmp_path)]
-    assert cli.main("simulate", arguments) == 0
+    assert cli.simulate(arguments) == 0
     assert "cheapest that meets the SLO" in capsys.readouterr().out
     kept = json.loads((tmp_path / "simulate.json").read_text())
     assert len(kept["sweep"]) > 3
