@@ -317,7 +317,7 @@ class MlOps(cdk.Stack):
             )
         )
         role = job.task.task_role
-        grants.objects(role, foundation.training, "mnist", grants.READ, "the training images")
+        grants.objects(role, foundation.training, "mnist", grants.READ, "what training reads")
         grants.objects(role, foundation.captures, "captures", grants.READ, "labelled captures")
         grants.objects(
             role,
@@ -370,7 +370,9 @@ class MlOps(cdk.Stack):
             )
         )
         role = job.task.task_role
-        grants.objects(role, foundation.captures, "captures", grants.READ, "what was seen")
+        grants.objects(
+            role, foundation.captures, "captures", grants.READ, "what the drift report reads"
+        )
         grants.objects(
             role,
             foundation.reports,

@@ -47,7 +47,9 @@ def deployed(environment: Environment, templates: dict[str, Template]) -> Iterat
         for name, template in templates.items():
             stack = f"digitline-{environment.name}-{name}"
             outputs[name] = _create(stack, template)
-            resources = moto_types.AWS.client("cloudformation").list_stack_resources(StackName=stack)
+            resources = moto_types.AWS.client("cloudformation").list_stack_resources(
+                StackName=stack
+            )
             num_resources += len(resources["StackResourceSummaries"])
         yield Deployment(environment, moto_types.AWS.endpoint, outputs, num_resources)
     finally:
@@ -63,6 +65,11 @@ def _create(stack: str, template: Template) -> dict[str, str]:
     if made["StackStatus"] != "CREATE_COMPLETE":
         raise RuntimeError(f"{stack}: {made['StackStatus']} {made.get('StackStatusReason', '')}")
     return {output["OutputKey"]: output["OutputValue"] for output in made.get("Outputs", [])}
+
+
+def _num_resources(stack: str) -> int:
+    pages = moto_types.AWS.client("cloudformation").get_paginator("list_stack_resources")
+    return sum(len(page["StackResourceSummaries"]) for page in pages.paginate(StackName=stack))
 
 
 def _put_facts(environment: Environment) -> None:

@@ -7,11 +7,7 @@ proved in the templates instead, by ``infra/invariants.py``.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import moto_types
@@ -49,6 +45,10 @@ def only_load_balancer(prod: Deployment) -> str:
     return prod.client("elbv2").describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"]
 
 
+def by_key(answer: dict[str, Any]) -> dict[str, str]:
+    return {attribute["Key"]: attribute["Value"] for attribute in answer["Attributes"]}
+
+
 # --- read back ----------------------------------------------------------------------------------
 def test_every_resource_was_created(
     prod: Deployment, synthesised: dict[str, dict[str, Template]]
@@ -75,7 +75,9 @@ def test_the_service_runs_the_image_that_the_fact_names(prod: Deployment) -> Non
 def test_the_service_stands_behind_two_target_groups(prod: Deployment) -> None:
     balancer = service_of(prod)["loadBalancers"][0]
     alternate = balancer["advancedConfiguration"]["alternateTargetGroupArn"]
-    groups = {g["TargetGroupArn"] for g in prod.client("elbv2").describe_target_groups()["TargetGroups"]}
+    groups = {
+        g["TargetGroupArn"] for g in prod.client("elbv2").describe_target_groups()["TargetGroups"]
+    }
     assert {balancer["targetGroupArn"], alternate} == groups
     assert len(groups) == 2
 
@@ -84,7 +86,9 @@ def test_the_load_balancer_keeps_its_attributes(prod: Deployment) -> None:
     elb = prod.client("elbv2")
     attributes = {
         a["Key"]: a["Value"]
-        for a in elb.describe_load_balancer_attributes(LoadBalancerArn=only_load_balancer(prod))["Attributes"]
+        for a in elb.describe_load_balancer_attributes(LoadBalancerArn=only_load_balancer(prod))[
+            "Attributes"
+        ]
     }
     assert attributes["idle_timeout.timeout_seconds"] == str(settings.ALB_IDLE_S)
     assert attributes["deletion_protection.enabled"] == "true"
@@ -92,7 +96,9 @@ def test_the_load_balancer_keeps_its_attributes(prod: Deployment) -> None:
         assert group["HealthCheckPath"] == settings.HEALTH_PATH
         kept = {
             a["Key"]: a["Value"]
-            for a in elb.describe_target_group_attributes(TargetGroupArn=group["TargetGroupArn"])["Attributes"]
+            for a in elb.describe_target_group_attributes(TargetGroupArn=group["TargetGroupArn"])[
+                "Attributes"
+            ]
         }
         assert kept["load_balancing.algorithm.type"] == "least_outstanding_requests"
         assert kept["deregistration_delay.timeout_seconds"] == str(settings.DEREGISTRATION_S)
@@ -153,7 +159,16 @@ def test_every_alarm_reaches_the_topic_or_a_policy(prod: Deployment) -> None:
 def test_the_dashboard_is_there(prod: Deployment) -> None:
     body = prod.client("cloudwatch").get_dashboard(DashboardName="digitline-prod")["DashboardBody"]
     titles = [w["properties"]["title"] for w in json.loads(body)["widgets"]]
-    for promised in ("Traffic", "Answer time", "shed", "Saturation", "Tasks", "Rejects", "Drift", "Cost"):
+    for promised in (
+        "Traffic",
+        "Answer time",
+        "shed",
+        "Saturation",
+        "Tasks",
+        "Rejects",
+        "Drift",
+        "Cost",
+    ):
         assert any(promised in title for title in titles)
 
 
@@ -164,15 +179,22 @@ def test_every_bucket_is_private_encrypted_and_forgets(prod: Deployment) -> None
     for bucket in buckets:
         block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
         assert set(block.values()) == {True}
-        rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
-        assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] in ("aws:kms", "AES256")
+        rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"][
+            "Rules"
+        ]
+        assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] in (
+            "aws:kms",
+            "AES256",
+        )
         assert "aws:SecureTransport" in s3.get_bucket_policy(Bucket=bucket)["Policy"]
         assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
         assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
 
 
 def test_the_firewall_is_on_the_load_balancer(prod: Deployment) -> None:
-    acl = prod.client("wafv2").get_web_acl_for_resource(ResourceArn=only_load_balancer(prod))["WebACL"]
+    acl = prod.client("wafv2").get_web_acl_for_resource(ResourceArn=only_load_balancer(prod))[
+        "WebACL"
+    ]
     rate = acl["Rules"][0]["Statement"]["RateBasedStatement"]
     assert rate["Limit"] == PLAN.waf_limit
 
@@ -183,62 +205,3 @@ def test_github_may_take_the_deployers_role(prod: Deployment) -> None:
     exact = trust["Statement"][0]["Condition"]["StringEquals"]
     subject = exact["token.actions.githubusercontent.com:sub"]
     assert subject == "repo:example/digitline:environment:prod"
-
-
-# --- drive --------------------------------------------------------------------------------------
-def scheduled(prod: Deployment, name: str) -> dict[str, Any]:
-    """The container that the schedule's state machine starts: command and environment."""
-    schedule = prod.client("scheduler").get_schedule(Name=f"digitline-prod-mlops-{name}")
-    assert schedule["State"] == "ENABLED"
-    machine = prod.client("stepfunctions").describe_state_machine(
-        stateMachineArn=schedule["Target"]["Arn"]
-    )
-    run = json.loads(machine["definition"])["States"]["Run"]
-    return task_of(prod, run["Parameters"]["TaskDefinition"])["containerDefinitions"][0]
-
-
-def run_as_the_task_would(
-    prod: Deployment, container: dict[str, Any], folder: Path, **extra: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a container's command here, with its environment, against the moto server."""
-    python = ROOT / ".venv" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("the jobs need .venv (make setup): this environment has the infrastructure only")
-    variables = {v["name"]: v["value"] for v in container["environment"]}
-    environment = {
-        **os.environ,
-        **variables,
-        "AWS_ENDPOINT_URL": prod.endpoint,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "PYTHONPATH": str(ROOT),
-        **extra,
-    }
-    command = [str(python) if word == "python" else word for word in container["command"]]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-
-
-def received(prod: Deployment, topic: str) -> str:
-    """Subscribe a queue to a topic; returns the queue's URL."""
-    sqs = prod.client("sqs")
-    queue = sqs.create_queue(QueueName=f"listener-{topic.split('-')[-1]}-{len(sqs.list_queues().get('QueueUrls', []))}")
-    arn = sqs.get_queue_attributes(QueueUrl=queue["QueueUrl"], AttributeNames=["QueueArn"])
-    prod.client("sns").subscribe(
-        TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"]
-    )
-    return str(queue["QueueUrl"])
-
-
-def messages(prod: Deployment, queue: str) -> list[dict[str, Any]]:
-    answer = prod.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
-    return [json.loads(m["Body"]) for m in answer.get("Messages", [])]
-
-
-def test_a_published_alert_is_received(prod: Deployment) -> None:
-    topic = prod.outputs["foundation"]["AlertsTopic"]
-    queue = received(prod, topic)
-    prod.client("sns").publish(TopicArn=topic, Subject="Digitline: drift", Message="site 7 is dirty")
-    (message,) = messages(prod, queue)
-    assert (message["Subject"], message["Message"]) == ("Digitline: drift", "site 7 is dirty")

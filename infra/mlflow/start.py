@@ -1,0 +1,77 @@
+"""Starts the MLflow server of the deployment: PostgreSQL, S3, sign-in, known host names only.
+
+The container's entry point. Reads what the task definition gives it, writes MLflow's
+authentication settings (they hold a password) where only this process can read them, and becomes
+the server.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+
+def database_uri(environment: Mapping[str, str]) -> str:
+    """Where runs, models and users are kept; TLS or nothing."""
+    user, password = (quote(environment[f"DATABASE_{x}"], safe="") for x in ("USER", "PASSWORD"))
+    place = f"{environment['DATABASE_HOST']}:5432/{environment['DATABASE_NAME']}"
+    return f"postgresql+psycopg2://{user}:{password}@{place}?sslmode=require"
+
+
+def auth_settings(uri: str, environment: Mapping[str, str]) -> str:
+    """MLflow's ``basic_auth.ini``: nobody sees anything without an account."""
+    lines = (
+        "[mlflow]",
+        "default_permission = NO_PERMISSIONS",
+        f"database_uri = {uri.replace('%', '%%')}",  # the file is read with interpolation
+        f"admin_username = {environment['MLFLOW_ADMIN_USER']}",
+        f"admin_password = {environment['MLFLOW_ADMIN_PASSWORD']}",
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def server_command(uri: str, environment: Mapping[str, str]) -> list[str]:
+    """The server's command line."""
+    return [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--app-name",
+        "basic-auth",
+        "--host",
+        environment.get("MLFLOW_HOST", "0.0.0.0"),  # noqa: S104  # the task's own interface
+        "--port",
+        environment["MLFLOW_PORT"],
+        "--workers",
+        environment["MLFLOW_WORKERS"],
+        "--allowed-hosts",
+        environment["MLFLOW_ALLOWED_HOSTS"],
+        "--backend-store-uri",
+        uri,
+        "--artifacts-destination",
+        environment["MLFLOW_ARTIFACTS"],
+    ]
+
+
+def main() -> None:
+    """Become the server."""
+    environment = dict(os.environ)
+    uri = database_uri(environment)
+    folder = Path(tempfile.mkdtemp())  # mode 0700
+    settings = folder / "basic_auth.ini"
+    settings.write_text(auth_settings(uri, environment))
+    environment["MLFLOW_AUTH_CONFIG_PATH"] = str(settings)
+    environment["MLFLOW_FLASK_SERVER_SECRET_KEY"] = secrets.token_hex(32)
+    command = server_command(uri, environment)
+    os.execve(command[0], command, environment)  # noqa: S606  # no shell
+
+
+if __name__ == "__main__":
+    main()

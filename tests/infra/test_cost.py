@@ -1,0 +1,52 @@
+"""The bill: its arithmetic, and that it counts what is deployed."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra import cost, foundation, prices
+from infra.__main__ import main
+from infra.capacity import Measured
+from infra.templates import World
+
+FAST = Measured(2500, "test")
+
+
+def bill(planned: float = 100, peak: float = 300, measured: Measured = FAST) -> cost.Bill:
+    return cost.monthly(planned_rps=planned, peak_rps=peak, num_endpoint_azs=2, measured=measured)
+
+
+def line(found: cost.Bill, what: str) -> float:
+    return next(row.usd for row in found.lines if row.what.startswith(what))
+
+
+def test_the_service_is_billed_by_the_task_hour() -> None:
+    # by hand: 3 tasks * 730 h * (1 vCPU * 0.03238 + 2 GB * 0.00356)
+    assert line(bill(), "Service") == pytest.approx(3 * 730 * (0.03238 + 2 * 0.00356))
+
+
+def test_endpoints_are_billed_by_zone() -> None:
+    assert line(bill(), "Interface") == pytest.approx(6 * 2 * 730 * prices.ENDPOINT_AZ_H)
+
+
+def test_the_bill_counts_the_endpoints_that_are_deployed(worlds: dict[str, World]) -> None:
+    deployed = [e for e in worlds["prod"].all("EC2::VPCEndpoint") if e.get("SubnetIds")]
+    assert len(deployed) == cost.NUM_INTERFACE_ENDPOINTS == len(foundation.INTERFACE_ENDPOINTS)
+
+
+def test_a_slow_service_costs_more_tasks() -> None:
+    slow = bill(measured=Measured(40, "test"))
+    assert line(slow, "Service") > 3 * line(bill(), "Service")
+
+
+def test_more_reads_are_cheaper_each() -> None:
+    assert bill(1000, 3000).usd_per_million < bill().usd_per_million / 3
+    assert bill(1000, 3000).total_usd > bill().total_usd
+
+
+def test_the_command_prints_total_and_cost_per_million(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "--rps", "100", "--peak", "300"]) == 0
+    printed = capsys.readouterr().out
+    assert f"list prices of {prices.AS_OF}" in printed
+    assert "Total" in printed
+    assert "USD per million" in printed

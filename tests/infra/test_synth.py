@@ -1,0 +1,74 @@
+"""Every environment synthesises, with no finding of cdk-nag, to the templates that are kept."""
+
+from __future__ import annotations
+
+import difflib
+import json
+
+import pytest
+from conftest import NAMES
+
+from infra import diagram, templates
+from infra.__main__ import PICTURE, SNAPSHOTS
+from infra.app import ENVIRONMENTS, PROD, STAGING
+from infra.templates import Template, World
+
+STACKS = ["foundation", "service", "autoscaling", "mlops", "watch", "identity"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_environment_has_its_six_stacks(
+    synthesised: dict[str, dict[str, Template]], name: str
+) -> None:
+    assert list(synthesised[name]) == STACKS
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_snapshot_is_the_template(
+    synthesised: dict[str, dict[str, Template]], name: str, stack: str
+) -> None:
+    kept = (SNAPSHOTS / name / f"{stack}.json").read_text()
+    now = templates.text(synthesised[name][stack])
+    difference = list(difflib.unified_diff(kept.splitlines(), now.splitlines(), lineterm="", n=2))
+    assert not difference, "run `python -m infra snapshot`:\n" + "\n".join(difference[:60])
+
+
+def test_nothing_else_is_kept() -> None:
+    kept = {str(file.relative_to(SNAPSHOTS)) for file in SNAPSHOTS.rglob("*.json")}
+    assert kept == {f"{name}/{stack}.json" for name in NAMES for stack in STACKS}
+
+
+def test_templates_name_no_account(synthesised: dict[str, dict[str, Template]]) -> None:
+    text = json.dumps(synthesised)
+    assert "arn:aws:iam::1" not in text
+    assert "AWS::AccountId" in text
+
+
+def test_only_production_keeps_its_data(synthesised: dict[str, dict[str, Template]]) -> None:
+    for environment in (STAGING, PROD):
+        policies = {
+            body.get("DeletionPolicy")
+            for body in synthesised[environment.name]["foundation"]["Resources"].values()
+            if body["Type"] == "AWS::S3::Bucket"
+        }
+        assert policies == {"Retain" if environment.keeps_data else "Delete"}
+
+
+def test_environments_do_not_overlap() -> None:
+    assert len({environment.cidr for environment in ENVIRONMENTS}) == len(ENVIRONMENTS)
+
+
+def test_the_picture_is_of_these_templates(worlds: dict[str, World]) -> None:
+    assert diagram.draw(worlds["prod"]) == PICTURE.read_text(), "run `python -m infra snapshot`"
+
+
+def test_the_picture_refuses_what_is_not_deployed(
+    synthesised: dict[str, dict[str, Template]],
+) -> None:
+    stacks = json.loads(json.dumps(synthesised["prod"]))
+    resources = stacks["service"]["Resources"]
+    for name in [n for n, body in resources.items() if body["Type"] == "AWS::WAFv2::WebACL"]:
+        del resources[name]
+    with pytest.raises(diagram.NotDeployedError, match="Firewall"):
+        diagram.draw(World(stacks))
