@@ -43,12 +43,12 @@ def geometry(severity: float) -> Geometry:
     """The ranges for a severity from 0 (nothing) to 5; 3 is an ordinary mail piece."""
     share = severity / MAX_SEVERITY
     return Geometry(
-        rotation_rad=0.36 * share,
-        shear=0.55 * share,
+        rotation_rad=0.32 * share,
+        shear=0.5 * share,
         stretch_frac=0.38 * share,
-        elastic_frac=0.085 * share,
-        stroke_px=3.0 * share,
-        broken_prob=0.16 * share,
+        elastic_frac=0.075 * share,
+        stroke_px=2.4 * share,
+        broken_prob=0.1 * share,
     )
 
 
@@ -131,7 +131,7 @@ def _break_strokes(moved: torch.Tensor, bounds: Geometry, rng: np.random.Generat
         return moved
     coarse = rng.normal(0, 1, (len(chosen), 1, 14, 14)).astype(np.float32)
     fine = functional.interpolate(torch.from_numpy(coarse), size=moved.shape[-2:], mode="bicubic")
-    level = torch.from_numpy(rng.uniform(1.1, 1.9, (len(chosen), 1, 1, 1)).astype(np.float32))
+    level = torch.from_numpy(rng.uniform(1.3, 2.0, (len(chosen), 1, 1, 1)).astype(np.float32))
     moved[torch.from_numpy(chosen)] *= ((level - fine) * 4).clamp(0, 1)
     return moved
 

@@ -59,7 +59,7 @@ class Shape:
     stem: int = 32
     stem_px: int = 4
     widths: tuple[int, ...] = (64, 64, 64)  # the first has stride 2, the last no padding
-    flat_head: bool = False  # digits see where features are, not only whether
+    flat_head: bool = True  # digits see where features are, not only whether
 
 
 class DigitNet(nn.Module):

@@ -21,13 +21,13 @@ from training.network import DigitNet, Shape, num_parameters
 from training.render import GARBAGE_LABEL
 
 SHAPES: Mapping[str, Shape] = {
-    "stem 4x4 32, 48-48-48": Shape(widths=(48, 48, 48)),
-    "stem 4x4 32, 64-64-64": Shape(),
-    "stem 4x4 32, 64-64-64, flat head": Shape(flat_head=True),
-    "stem 4x4 32, 64-64-64-64": Shape(widths=(64, 64, 64, 64)),
-    "stem 4x4 32, 64-64-96": Shape(widths=(64, 64, 96)),
-    "stem 5x5 32, 64-96-96": Shape(stem_px=5, widths=(64, 96, 96)),
-    "stem 4x4 48, 64-96-96": Shape(stem=48, widths=(64, 96, 96)),
+    "stem 4x4 32, 48-48-48": Shape(widths=(48, 48, 48), flat_head=False),
+    "stem 4x4 32, 64-64-64": Shape(flat_head=False),
+    "stem 4x4 32, 64-64-64, flat head": Shape(),
+    "stem 4x4 32, 64-64-64-64": Shape(widths=(64, 64, 64, 64), flat_head=False),
+    "stem 4x4 32, 64-64-96": Shape(widths=(64, 64, 96), flat_head=False),
+    "stem 5x5 32, 64-96-96": Shape(stem_px=5, widths=(64, 96, 96), flat_head=False),
+    "stem 4x4 48, 64-96-96": Shape(stem=48, widths=(64, 96, 96), flat_head=False),
 }
 
 
