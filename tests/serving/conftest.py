@@ -14,6 +14,7 @@ from model import artifact
 from model.classifier import Classifier
 from serving import reader
 from serving.build import build_edge
+from serving.edge import Edge
 
 PATIENCE_S = 20  # only a broken test waits this long
 
@@ -110,7 +111,9 @@ async def serve(monkeypatch, tiny_champion, bento):
     """Start the service with some settings: `client = await serve(max_batch_size=4)`."""
     async with AsyncExitStack() as running:
 
-        async def start(champion=tiny_champion, **settings):
+        async def start(champion=tiny_champion, *, watches_health=False, **settings):
+            if not watches_health:  # its golden crops would come between a test's own
+                monkeypatch.setattr(Edge, "_watch_health", watch_nothing)
             monkeypatch.setattr(artifact, "load", lambda load=artifact.load: load(champion))
             monkeypatch.setattr(artifact, "CHAMPION", champion)
             for name, value in settings.items():
@@ -128,19 +131,28 @@ async def client(serve):
     return await serve()
 
 
-def key_entry(key, **changes):
-    """The entry of a key whose text we know."""
-    return {
-        "site": "berlin-1",
-        "sha256": hashlib.sha256(key.encode()).hexdigest(),
-        "scopes": ["predict"],
-        "expires": None,
-        **changes,
-    }
+async def watch_nothing(edge):
+    await asyncio.Event().wait()
 
 
 @pytest.fixture
-def keys_json():
+def key_entry():
+    """The entry of a key whose text we know."""
+
+    def make(key, **changes):
+        return {
+            "site": "berlin-1",
+            "sha256": hashlib.sha256(key.encode()).hexdigest(),
+            "scopes": ["predict"],
+            "expires": None,
+            **changes,
+        }
+
+    return make
+
+
+@pytest.fixture
+def keys_json(key_entry):
     """One key of each kind."""
     entries = [
         key_entry("right"),
