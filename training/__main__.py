@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 when the gate refuses, 2 on errors."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     options = _parser().parse_args(arguments)
-    if options.command == "crops":
-        return _crops(options)
+    if options.command in ("crops", "sheet"):
+        return _draw(options)
     # The libraries report home unless told otherwise, from the moment that they are imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -136,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--num-crops", type=int, default=60_000)
     search.set_defaults(network="default")
     _add_data_options(search)
+    sheet = commands.add_parser("sheet", help="draw the scanner simulator's contact sheet")
+    sheet.add_argument("--picture", type=Path, default=Path("docs/images/scanner.png"))
+    _add_data_options(sheet)
     crops = commands.add_parser("crops", help="write tests/data/crops from the MNIST test set")
     crops.add_argument("--folder", type=Path, default=Path("tests/data/crops"))
     _add_data_options(crops)
@@ -166,15 +169,24 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
     )
 
 
-def _crops(options: argparse.Namespace) -> int:
+def _draw(options: argparse.Namespace) -> int:
+    from training import fonts
     from training.crops import write_crops
+    from training.sheet import draw_sheet
 
     try:
-        num_crops = write_crops(load_mnist(_data_config(options)).test, options.folder)
+        mnist = load_mnist(_data_config(options))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
-    print(f"{num_crops} crops in {options.folder}")
+    if options.command == "crops":
+        print(f"{write_crops(mnist.test, options.folder)} crops in {options.folder}")
+        return 0
+    found = fonts.find_fonts()
+    letters = fonts.draw_letters(found.train) if found else None
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
+    draw_sheet(mnist.validation, letters).save(options.picture, optimize=True)
+    print(f"contact sheet in {options.picture}")
     return 0
 
 
