@@ -1,0 +1,134 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving import config
+from serving.config import PREFIX, ConfigError, Settings, describe, load_settings, to_markdown
+
+ROOT = Path(__file__).parents[2]
+
+MISTAKES = {
+    "PORT": ["0", "65536", "http", "", "3000.5"],
+    "WORKERS": ["0", "65", "-1"],
+    "ERROR_TARGET": ["0", "1", "-0.1", "nan", "low"],
+    "MAX_BATCH_SIZE": ["0", "257"],
+    "QUEUE_LIMIT": ["0"],
+    "MAX_QUEUE_WAIT_MS": ["0", "60001"],
+    "MAX_IN_FLIGHT": ["0"],
+    "REQUEST_DEADLINE_MS": ["49", "60001"],
+    "BODY_DEADLINE_MS": ["49", "60001"],
+    "MAX_BODY_BYTES": ["1023", "1MB"],
+    "MAX_BULK_BODY_BYTES": ["1023"],
+    "RATE_LIMIT_RPS": ["0", "-5", "nan"],
+    "AUTH": ["yes", "ON", ""],
+    "CAPTURE_SAMPLE_FRAC": ["0", "1.1", "nan"],
+    "CAPTURE_ORIGINALS": ["maybe"],
+    "TRACE_SAMPLE_FRAC": ["-0.1", "1.1", "nan"],
+    "LOG_LEVEL": ["trace", "INFO"],
+    "DRAIN_S": ["-1", "61", "nan", "inf"],
+    "EMF": ["perhaps"],
+}
+
+
+def test_an_empty_environment_gives_the_defaults():
+    settings = load_settings()
+    assert (settings.port, settings.auth, settings.error_target) == (3000, "auto", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in MISTAKES.items() for value in values]
+)
+def test_a_mistake_is_refused_with_its_variable_and_value(monkeypatch, name, value):
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"{PREFIX}{name}={value!r}: ")
+
+
+def test_every_mistake_has_its_own_line(monkeypatch):
+    monkeypatch.setenv("DIGITS_PORT", "x")
+    monkeypatch.setenv("DIGITS_WORKERS", "0")
+    monkeypatch.setenv("DIGITS_DRAIN_S", "-1")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1
+
+
+def test_a_setting_is_read_from_its_variable(monkeypatch):
+    monkeypatch.setenv("DIGITS_MAX_BATCH_SIZE", "8")
+    monkeypatch.setenv("DIGITS_CAPTURE_DIR", "spool")
+    settings = load_settings()
+    assert settings.max_batch_size == 8
+    assert settings.capture_dir == Path("spool")
+
+
+def test_every_setting_has_a_meaning():
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_secrets_are_masked_and_sources_told(monkeypatch):
+    monkeypatch.setenv("DIGITS_API_KEYS_JSON", '{"keys": ["hunter2"]}')
+    rows = {name: (value, source) for name, value, source, _ in describe(load_settings())}
+    assert "hunter2" not in str(rows)
+    assert rows["DIGITS_API_KEYS_JSON"] == ("**********", "environment")
+    assert rows["DIGITS_PORT"] == ("3000", "default")
+
+
+def test_a_secret_with_a_mistake_elsewhere_is_not_told(monkeypatch):
+    monkeypatch.setenv("DIGITS_API_KEYS_JSON", "hunter2")
+    monkeypatch.setenv("DIGITS_PORT", "x")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_document_has_a_row_for_every_setting():
+    text = to_markdown()
+    for name in Settings.model_fields:
+        assert f"`{PREFIX}{name.upper()}`" in text
+
+
+def test_the_committed_document_is_the_generated_one():
+    path = ROOT / "docs" / "configuration.md"
+    assert path.read_text() == to_markdown(), "make docs writes it again"
+
+
+def test_the_command_prints_the_values_in_force(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["serving.config"])
+    monkeypatch.setenv("DIGITS_PORT", "4000")
+    assert config._main() == 0
+    assert "4000  (environment)" in capsys.readouterr().out
+
+
+def test_the_command_prints_mistakes_and_fails(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["serving.config"])
+    monkeypatch.setenv("DIGITS_PORT", "x")
+    assert config._main() == 2
+    assert "DIGITS_PORT='x'" in capsys.readouterr().err
+
+
+def test_the_command_writes_the_document(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["serving.config", "--markdown"])
+    assert config._main() == 0
+    assert capsys.readouterr().out == to_markdown()
+
+
+def test_a_service_with_a_mistake_does_not_start(monkeypatch):
+    import os
+
+    environment = {**os.environ, "DIGITS_PORT": "x", "DIGITS_AUTH": "maybe"}
+    done = subprocess.run(
+        [sys.executable, "-m", "serving"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("not starting: DIGITS_PORT='x': ")
+    assert "DIGITS_AUTH='maybe'" in done.stderr
+    assert "Traceback" not in done.stderr
