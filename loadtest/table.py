@@ -81,7 +81,7 @@ def saturation(part: Mapping[str, Any]) -> str:
                 SERVERS[name].label,
                 f"{rate:,.0f}",
                 f"{rate / base:.1f}x" if base else "",
-                f"{ours / rate:.1f}x" if ours else "",
+                f"{ours / rate:.1f}x" if ours and rate else "",
                 f"{_median(row, 'cpu_us_28'):.0f}",
                 f"{_median(row, 'rps_128'):,.0f}",
                 f"{_median(row, 'cpu_us_128'):.0f}",

@@ -13,7 +13,7 @@ class Batchable:
     def __init__(self) -> None:
         self.reader = Reader()
 
-    @bentoml.api(route="/digit", batchable=True, max_batch_size=64, max_latency_ms=100)
+    @bentoml.api(route="/digit", batchable=True, max_batch_size=64)  # default max_latency_ms: 60 s
     async def digit(self, images: list[Image]) -> list[dict]:
         frames = [preprocess(np.asarray(image.convert("L"))) for image in images]
         return self.reader.answers(np.stack(frames))

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Builds the service's image and runs it, on Debian without a Docker engine and without an image
+# registry: buildah and podman with runc, and a stand-in for python:3.11-slim out of Debian packages.
+#
+#   deploy/image.sh [tools] [base] [build] [test]     default: all four
+#
+# Where the tools cannot be installed it says so and ends with 0; with CI set that is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+BASE=docker.io/library/python:3.11-slim
+IMAGE=localhost/digitline:test
+FILES=$PWD/.work/image
+mkdir -p "$FILES"
+
+CA=$(python3 -c 'import os, ssl
+print(os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or "")')
+[ -f "$CA" ] || CA=/etc/ssl/certs/ca-certificates.crt
+
+# Settings in files of our own: nothing is written to /etc or $HOME, nothing baked into the image.
+settings() {
+  cat > "$FILES/storage.conf" <<S
+[storage]
+driver = "overlay"
+graphroot = "$FILES/storage"
+runroot = "$FILES/run"
+S
+  cat > "$FILES/run.conf" <<S
+[containers]
+# podman's own limit needs a capability that a sandbox may lack
+default_ulimits = ["nofile=16384:16384", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+S
+  printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' > "$FILES/pip.conf"
+  # While building only: this machine's certificates, in case its network needs them.
+  sed "s#^\[containers\]#[containers]\nnetns = \"host\"\nvolumes = [\"$CA:/etc/ssl/certs/ca-certificates.crt:ro\", \"$FILES/pip.conf:/etc/pip.conf:ro\"]#" \
+    "$FILES/run.conf" > "$FILES/build.conf"
+}
+settings
+export CONTAINERS_STORAGE_CONF=$FILES/storage.conf CONTAINERS_CONF=$FILES/run.conf
+export BUILDAH_ISOLATION=chroot BUILDAH_FORMAT=docker # HEALTHCHECK exists only in that format
+
+missing() {
+  for tool in buildah podman runc mmdebstrap; do command -v "$tool" > /dev/null || return 0; done
+  return 1
+}
+
+tools() {
+  missing || return 0
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+    --no-install-recommends -o DPkg::Lock::Timeout=180 buildah podman runc conmon mmdebstrap \
+    > "$FILES/tools.log" 2>&1 || true
+  if missing; then
+    echo "the image was not built: buildah, podman, runc and mmdebstrap are needed (Debian has them)"
+    [ -z "${CI:-}" ] && exit 0
+    exit 1
+  fi
+}
+
+base() {
+  buildah inspect --type image "$BASE" > /dev/null 2>&1 && return
+  local container root sources=/etc/apt/sources.list
+  [ -s "$sources" ] || sources=/etc/apt/sources.list.d/debian.sources
+  mmdebstrap -q --mode=root --variant=minbase \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+    --include=usr-is-merged,python3,python3-venv,ca-certificates,tzdata \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' \
+    bookworm "$FILES/base.tar" "$sources"
+  container=$(buildah from scratch)
+  buildah add -q "$container" "$FILES/base.tar" / > /dev/null
+  root=$(buildah mount "$container")
+  rm -f "$root/usr/lib/python3.11/EXTERNALLY-MANAGED"
+  for name in python python3 python3.11; do
+    ln -sf /usr/bin/python3.11 "$root/usr/local/bin/$name"
+  done
+  buildah run "$container" -- sh -c 'wheel=$(echo /usr/share/python-wheels/pip-*.whl)
+    python3 "$wheel/pip" install -q --no-index --no-cache-dir --root-user-action=ignore "$wheel"'
+  find "$root" -name __pycache__ -type d -prune -exec rm -rf {} +
+  rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/log/*
+  buildah umount "$container" > /dev/null
+  buildah config --env LANG=C.UTF-8 --cmd python3 \
+    --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
+  buildah commit -q "$container" "$BASE" > /dev/null
+  buildah rm "$container" > /dev/null
+  rm -f "$FILES/base.tar"
+}
+
+build() {
+  local manifest=model/champion/manifest.json
+  field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$manifest" "$1"; }
+  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$IMAGE" \
+    --build-arg "MODEL_VERSION=$(field version)" --build-arg "MODEL_SHA256=$(field sha256)" \
+    --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
+    > "$FILES/build.log" 2>&1 || { tail -30 "$FILES/build.log"; return 1; }
+  buildah images
+}
+
+test_() {
+  DIGITLINE_IMAGE=$IMAGE PYTHONPATH=. "${PYTHON:-python3}" -m pytest -q -s --no-header tests/image
+}
+
+[ $# -gt 0 ] || set -- tools base build test
+for step in "$@"; do
+  begun=$SECONDS
+  case $step in test) test_ ;; *) "$step" ;; esac
+  echo "== $step: $((SECONDS - begun)) s"
+done

@@ -1,0 +1,166 @@
+"""The image, run the way it is deployed: read-only, no root, no capabilities, 512 MB, one core.
+
+Run by `make image-test` (deploy/image.sh), which builds it first and says which image it is.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadtest import crops, openloop, servers
+from loadtest.http1 import Connection, Request
+from loadtest.peers.reader import Reader
+
+IMAGE = os.environ.get("DIGITLINE_IMAGE", "")
+MAX_BYTES = 330_000_000
+MAX_START_S = 3.0
+DRAIN_S = 2
+KEY = "image-test-key-0123456789abcdef0123456789abcdef"
+
+pytestmark = pytest.mark.skipif(not IMAGE, reason="no image: run `make image-test`")
+
+
+def podman(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+@dataclass
+class Container:
+    name: str
+    port: int
+    ready_s: float
+
+
+def start(name: str) -> Container:
+    port = servers.free_port()
+    settings = {
+        "DIGITS_HOST": "127.0.0.1",  # the tests share this machine's network
+        "DIGITS_PORT": str(port),
+        "DIGITS_AUTH": "on",
+        "DIGITS_API_KEYS_JSON": servers.api_keys_json([KEY]),
+        "DIGITS_DRAIN_S": str(DRAIN_S),
+    }
+    flags = ["--network=host", "--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL"]
+    flags += ["--security-opt=no-new-privileges", "--memory=512m", "--cpus=1"]
+    flags += [f"--env={key}={value}" for key, value in settings.items()]
+    podman("rm", "--force", "--time=0", name, check=False)
+    begun = time.perf_counter()
+    podman("run", "--detach", f"--name={name}", *flags, IMAGE)
+    while not servers.is_ready(port):
+        assert time.perf_counter() - begun < 60, podman("logs", name)
+        time.sleep(0.02)
+    return Container(name, port, time.perf_counter() - begun)
+
+
+@pytest.fixture(scope="module")
+def container():
+    yield start("digitline-image-test")
+    podman("rm", "--force", "--time=0", "digitline-image-test", check=False)
+
+
+def drive(container: Container, rps: float, seconds: float) -> openloop.Sample:
+    samples = crops.workload(28, 20)
+    wires = [request(crop.png).wire("127.0.0.1") for crop in samples]
+    arrivals_s = openloop.constant(rps, seconds)
+    return asyncio.run(openloop.drive("127.0.0.1", container.port, wires, arrivals_s))
+
+
+def request(png: bytes) -> Request:
+    return Request("/v1/digit", "image/png", png, {"X-Api-Key": KEY})
+
+
+def read(container: Container, png: bytes) -> dict[str, object]:
+    async def ask():
+        connection = await Connection.open("127.0.0.1", container.port)
+        answer = await connection.send(request(png).wire("127.0.0.1"))
+        connection.close()
+        assert answer.status == 200, answer.body
+        return json.loads(answer.body)
+
+    return asyncio.run(ask())
+
+
+def test_it_is_small():
+    size = json.loads(podman("image", "inspect", IMAGE))[0]["Size"]
+    print(f"\nsize: {size / 1e6:.0f} MB")
+    assert size <= MAX_BYTES
+
+
+def test_it_says_which_model_it_holds():
+    labels = json.loads(podman("image", "inspect", IMAGE))[0]["Labels"]
+    manifest = json.loads(
+        (Path(crops.CROPS).parents[2] / "model/champion/manifest.json").read_text()
+    )
+    assert labels["digitline.model.version"] == manifest["version"]
+    assert labels["digitline.model.sha256"] == manifest["sha256"]
+
+
+def test_it_is_ready_within_three_seconds():
+    """The best of three: a busy machine may slow a start down, nothing speeds it up."""
+    times = []
+    for number in range(3):
+        one = start(f"digitline-start-{number}")
+        times.append(one.ready_s)
+        podman("rm", "--force", "--time=0", one.name)
+    print(f"\nstart to ready: {', '.join(f'{t:.2f}' for t in times)} s")
+    assert min(times) <= MAX_START_S
+
+
+def test_it_has_no_root_and_cannot_write_to_its_own_files(container):
+    assert podman("exec", container.name, "id", "-u") == "10001"
+    for path in ("/srv/digitline/service.py", "/etc/x", "/x", "/tmp/x"):
+        done = podman("exec", container.name, "sh", "-c", f"echo > {path} || echo refused")
+        assert done == "refused", path
+    podman("exec", container.name, "sh", "-c", "echo > /var/lib/digitline/x")
+
+
+def test_every_test_crop_is_read_as_outside_of_the_image(container):
+    reader = Reader()
+    for crop in crops.load():
+        inside, outside = read(container, crop.png), reader.read(crop.png)
+        assert inside["digit"] == outside["digit"]
+        assert inside["confidence"] == pytest.approx(outside["confidence"], abs=1e-4)
+
+
+def test_a_hundred_requests_a_second_for_half_a_minute_are_all_answered(container):
+    sample = drive(container, 100, 30)
+    print(
+        f"\n100 requests/s: p50 {sample.percentile_ms(50):.1f} ms, "
+        f"p99 {sample.percentile_ms(99):.1f} ms, {sample.statuses()}"
+    )
+    assert sample.statuses() == {"200": 3000}
+
+
+def test_its_health_check_passes(container):
+    podman("healthcheck", "run", container.name)
+
+
+def test_memory_stays_below_the_limit(container):
+    used = podman("stats", "--no-stream", "--format={{.MemUsage}}", container.name)
+    print(f"\nmemory: {used}")
+    assert podman("inspect", "--format={{.State.OOMKilled}}", container.name) == "false"
+
+
+def test_a_stop_under_load_loses_nothing_that_was_sent_before_the_door_closed():
+    one = start("digitline-drain")
+    stop_at_s = 2.0
+    stopper = subprocess.Popen(
+        ["sh", "-c", f"sleep {stop_at_s}; exec podman stop --time=40 {one.name}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    sample = drive(one, 100, stop_at_s + DRAIN_S + 2)
+    stopper.wait(60)
+    before = sample.sent_at_s < stop_at_s + DRAIN_S - 0.5
+    assert np.all(sample.status[before] == 200)
+    assert podman("inspect", "--format={{.State.ExitCode}}", one.name) == "0"
+    podman("rm", one.name)
