@@ -233,7 +233,7 @@ def _cut(
     left, right = extent(canvas, axis=0)
     height = bottom - top
     margins = rng.uniform(*scanner.margin_frac, 4) * height
-    if rng.random() < 0.25:
+    if rng.random() < 0.35:
         margins *= 0.1  # tight crops are common in postal data
     if rng.random() < scanner.clip_prob:
         side = int(rng.integers(4))

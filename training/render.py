@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from model.errors import BlankCrop
 from model.preprocess import frame
-from training import garbage
+from training import continental, garbage
 from training.augment import Crop, Scanner, geometry, scan, warp
 from training.datasets import LabelledImages
 from training.garbage import Material
@@ -34,6 +34,7 @@ class RenderConfig:
     garbage_frac: float = 0.14
     plain_frac: float = 0.12  # of the digits: MNIST through preprocessing, nothing else done
     glyph_frac: float = 0.16  # of the digits: printed, when fonts are found
+    continental_frac: float = 0.25  # of the 1s and 7s: upstroke, bar
     severity: tuple[float, float] = (1.0, 4.0)
     scanner: Scanner = field(default_factory=lambda: Scanner(coarse_prob=0.3))
     num_processes: int = 2
@@ -147,9 +148,12 @@ def _digit_crops(
             continue
         chosen = rng.integers(len(source), size=num)
         severity = 0.0 if scanner is PLAIN else float(rng.uniform(*config.severity))
-        canvases = warp(source.images[chosen], geometry(severity), rng)
+        images, truth = source.images[chosen], source.labels[chosen]
+        if source is sources.digits:
+            images = continental.add_strokes(images, truth, config.continental_frac, rng)
+        canvases = warp(images, geometry(severity), rng)
         crops += _scan_all(canvases, scanner, rng)
-        labels.append(source.labels[chosen])
+        labels.append(truth)
     return crops, np.concatenate(labels)
 
 
