@@ -377,8 +377,8 @@ class MlOps(cdk.Stack):
             role,
             foundation.reports,
             "drift",
-            grants.READ + grants.WRITE,
-            "reports, and the index that links to them",
+            grants.READ + grants.WRITE + grants.DELETE,
+            "reports and their index; delivered alerts are deleted",
         )
         role.add_to_principal_policy(
             iam.PolicyStatement(actions=["sns:Publish"], resources=[foundation.alerts.topic_arn])

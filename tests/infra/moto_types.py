@@ -17,6 +17,7 @@ from botocore import xform_name
 from moto.core.common_models import CloudFormationModel
 from moto.ecs import models as ecs_models
 from moto.elbv2 import models as elb_models
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.kms import models as kms_models
 from moto.rds import models as rds_models
 from moto.s3 import models as s3_models
@@ -382,3 +383,28 @@ def _ecs_service(cls, name, body, account, region, **_):
 
 ecs_models.TaskDefinition.create_from_cloudformation_json = classmethod(_task_definition)
 ecs_models.Service.create_from_cloudformation_json = classmethod(_ecs_service)
+
+
+# --- permissions --------------------------------------------------------------------------------
+_is_action_permitted = IAMPolicyStatement.is_action_permitted
+
+
+def _without_conditions(self, action, resource="*", principal=None, incoming_condition_values=None):
+    """moto knows no request's conditions, and takes a condition that is not met for a refusal.
+
+    Here an Allow's conditions count as met and a Deny's (plain HTTP) as not met: actions and
+    resources are judged, conditions are not.
+    """
+    if self._statement["Effect"] == "Deny" and self._statement.get("Condition"):
+        return PermissionResult.NEUTRAL
+    bare = {key: value for key, value in self._statement.items() if key != "Condition"}
+    listed = self._statement.get("Resource", [])
+    listed = [listed] if isinstance(listed, str) else listed
+    if resource == "*":
+        resource = listed[0] if listed else resource
+    if action == "s3:DeleteObject" and "/" not in resource:
+        resource = next((r for r in listed if r.startswith(f"{resource}/")), resource)
+    return _is_action_permitted(IAMPolicyStatement(bare), action, resource, principal)
+
+
+IAMPolicyStatement.is_action_permitted = _without_conditions

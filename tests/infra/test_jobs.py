@@ -1,0 +1,228 @@
+"""The scheduled jobs, run here with the command, environment and permissions of their tasks.
+
+Production stands in moto (``test_deployment.py``). Each test looks up a schedule, follows it to its
+state machine and task definition as AWS would, assumes the task's role and runs the container's
+command against the moto server, which then refuses what the role does not allow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployment import Deployment, deployed
+from moto import settings as moto_settings
+
+from infra import settings
+from infra.app import PROD
+from infra.templates import Template
+
+ROOT = settings.REPOSITORY_ROOT
+PYTHON = ROOT / ".venv" / "bin" / "python"
+MNIST = ROOT / ".data" / "package" / "data"
+YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date()
+
+pytestmark = pytest.mark.skipif(
+    not PYTHON.exists(),
+    reason="the jobs' own packages are in .venv (make setup), which is not here",
+)
+
+
+@pytest.fixture(scope="module")
+def prod(synthesised: dict[str, dict[str, Template]]) -> Iterator[Deployment]:
+    with deployed(PROD, synthesised["prod"]) as deployment:
+        yield deployment
+
+
+class Task:
+    """A container of a task definition, to be run here."""
+
+    def __init__(self, prod: Deployment, task_definition: str, container: str) -> None:
+        ecs = prod.client("ecs")
+        task = ecs.describe_task_definition(taskDefinition=task_definition)["taskDefinition"]
+        found = next(c for c in task["containerDefinitions"] if c["name"] == container)
+        self.prod = prod
+        self.command = [str(PYTHON) if w == "python" else w for w in found["command"]]
+        self.variables = {v["name"]: v["value"] for v in found["environment"]}
+        session = prod.client("sts").assume_role(
+            RoleArn=task["taskRoleArn"], RoleSessionName=container
+        )
+        self.credentials = session["Credentials"]
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "DIGITS_"))}
+        return {
+            **clean,
+            **self.variables,
+            "AWS_ENDPOINT_URL": self.prod.endpoint,
+            "AWS_ACCESS_KEY_ID": self.credentials["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": self.credentials["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": self.credentials["SessionToken"],
+            "PYTHONPATH": str(ROOT),
+            **changes,
+        }
+
+    def run(
+        self, command: list[str] | None = None, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
+        with permissions_enforced():
+            return subprocess.run(
+                command or self.command,
+                cwd=ROOT,
+                env=self.environment(**changes),
+                capture_output=True,
+                text=True,
+                timeout=240,
+                check=False,
+            )
+
+
+@contextmanager
+def permissions_enforced() -> Iterator[None]:
+    """Let moto check each request against the caller's policies."""
+    free = moto_settings.INITIAL_NO_AUTH_ACTION_COUNT
+    moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
+    try:
+        yield
+    finally:
+        moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = free
+
+
+def scheduled(prod: Deployment, name: str) -> Task:
+    """What a schedule runs, found the way AWS finds it."""
+    schedule = prod.client("scheduler").get_schedule(Name=f"digitline-prod-mlops-{name}")
+    assert schedule["State"] == "ENABLED"
+    machine = prod.client("stepfunctions").describe_state_machine(
+        stateMachineArn=schedule["Target"]["Arn"]
+    )
+    run = json.loads(machine["definition"])["States"]["Run"]
+    return Task(prod, run["Parameters"]["TaskDefinition"], name)
+
+
+def keys(prod: Deployment, output: str) -> list[str]:
+    """What stands in one of the buckets that the foundation's outputs name."""
+    bucket = prod.outputs["foundation"][output]
+    found = prod.client("s3").list_objects_v2(Bucket=bucket)
+    return [entry["Key"] for entry in found.get("Contents", [])]
+
+
+def listen(prod: Deployment, topic: str) -> str:
+    """Subscribe a new queue to a topic; returns the queue's URL."""
+    sqs = prod.client("sqs")
+    queue = str(sqs.create_queue(QueueName=f"listener-{time.time_ns()}")["QueueUrl"])
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    prod.client("sns").subscribe(
+        TopicArn=prod.outputs["foundation"][f"{topic}Topic"],
+        Protocol="sqs",
+        Endpoint=arn["Attributes"]["QueueArn"],
+    )
+    return queue
+
+
+def messages(prod: Deployment, queue: str) -> list[dict[str, Any]]:
+    answer = prod.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+    return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+
+
+@pytest.fixture(scope="module")
+def shipped(prod: Deployment, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """600 crops of yesterday, read by the champion and shipped by the service's sidecar."""
+    spool = tmp_path_factory.mktemp("task") / "spool"
+    fill = [str(PYTHON), str(Path(__file__).parent / "fill_spool.py"), str(spool)]
+    made = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([*fill, str(YESTERDAY), "600"], env=made, check=True, capture_output=True)
+    service = prod.client("ecs").describe_services(
+        cluster=prod.outputs["service"]["ClusterName"],
+        services=[prod.outputs["service"]["ServiceName"]],
+    )["services"][0]
+    sidecar = Task(prod, service["taskDefinition"], "shipper")
+    with permissions_enforced():
+        process = subprocess.Popen(
+            sidecar.command,
+            cwd=ROOT,
+            env=sidecar.environment(DIGITS_CAPTURE_DIR=str(spool)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(300):
+            if not list(spool.glob("*.seg")) or process.poll() is not None:
+                break
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)  # as ECS stops it
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    return said
+
+
+def test_the_sidecar_ships_what_the_service_spooled(prod: Deployment, shipped: str) -> None:
+    files = [key for key in keys(prod, "CapturesBucket") if key.endswith(".parquet")]
+    assert files
+    assert all(key.startswith("captures/") for key in files)
+    assert any(str(YESTERDAY) in key for key in files)
+
+
+def test_the_scheduled_compaction_and_drift_report_run(prod: Deployment, shipped: str) -> None:
+    queue = listen(prod, "Alerts")
+    compacted = scheduled(prod, "compact").run()
+    assert compacted.returncode == 0, compacted.stderr
+    report = scheduled(prod, "drift").run()
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert "600 records" in report.stdout
+    metrics = [json.loads(line) for line in report.stdout.splitlines() if line.startswith("{")]
+    written = {name for line in metrics for name in line}
+    assert {"DriftReportCompleted", "DriftSeverity", "Service"} <= written
+    severity = max(line.get("DriftSeverity", 0) for line in metrics)
+    assert bool(messages(prod, queue)) == (severity > 0), "an alert, exactly if something drifted"
+    pages = keys(prod, "ReportsBucket")
+    assert f"drift/{YESTERDAY}/index.html" in pages
+    assert "drift/index.html" in pages
+
+
+def test_the_shipper_may_not_read_what_it_wrote(prod: Deployment, shipped: str) -> None:
+    service = prod.client("ecs").describe_services(
+        cluster=prod.outputs["service"]["ClusterName"],
+        services=[prod.outputs["service"]["ServiceName"]],
+    )["services"][0]
+    sidecar = Task(prod, service["taskDefinition"], "shipper")
+    bucket = prod.outputs["foundation"]["CapturesBucket"]
+    key = next(k for k in keys(prod, "CapturesBucket") if k.endswith(".parquet"))
+    read = f"import boto3; boto3.client('s3').get_object(Bucket={bucket!r}, Key={key!r})"
+    refused = sidecar.run([str(PYTHON), "-c", read])
+    assert "AccessDenied" in refused.stderr
+
+
+@pytest.mark.skipif(not MNIST.exists(), reason="MNIST is not here (make train fetches it)")
+def test_training_finds_the_data_that_was_uploaded(prod: Deployment, tmp_path: Path) -> None:
+    bucket = prod.outputs["foundation"]["TrainingBucket"]
+    for file in MNIST.iterdir():
+        prod.client("s3").put_object(
+            Bucket=bucket, Key=f"mnist/{file.name}", Body=file.read_bytes()
+        )
+    retrain = scheduled(prod, "retrain")
+    read = (
+        "import os; from pathlib import Path; from training.config import DataConfig; "
+        "from training.datasets import load_mnist; "
+        "config = DataConfig(cache=Path('cache').resolve(), "
+        "location=os.environ['DIGITS_DATA_LOCATION']); print(len(load_mnist(config).test.images))"
+    )
+    found = retrain.run([str(PYTHON), "-c", read.replace("'cache'", repr(str(tmp_path)))])
+    assert found.stdout.strip().endswith("10000"), found.stderr
+
+
+@pytest.mark.parametrize("topic", ["Alerts", "Notices"])
+def test_a_published_message_is_received(prod: Deployment, topic: str) -> None:
+    queue = listen(prod, topic)
+    place = prod.outputs["foundation"][f"{topic}Topic"]
+    prod.client("sns").publish(TopicArn=place, Subject="Digitline", Message="site 7 is dirty")
+    (message,) = messages(prod, queue)
+    assert (message["Subject"], message["Message"]) == ("Digitline", "site 7 is dirty")
