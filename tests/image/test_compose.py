@@ -1,0 +1,111 @@
+"""compose.yaml, nginx's limits and the dashboard agree with the code and the documents."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from serving.config import Settings
+from serving.telemetry import Telemetry
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+OURS = ("service", "shipper", "mlflow")
+DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/digitline.json").read_text())
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+FUNCTIONS = {"sum", "min", "max", "rate", "by", "ignoring", "group_left", "histogram_quantile"}
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    """Name of each series -> its labels, as the service exposes them."""
+    telemetry = Telemetry(Settings(), "1", "0" * 64)
+    known = {}
+    for collector in telemetry.registry._collector_to_names:
+        labels = set(collector._labelnames)
+        known |= {
+            name: labels | {"le"} for name in telemetry.registry._collector_to_names[collector]
+        }
+    return known
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_the_dashboard_asks_for_series_that_the_service_exposes(query, metrics):
+    used = set(re.findall(r"digits_\w+", query))
+    assert used
+    assert used <= set(metrics)
+    grouped = [
+        label for found in re.findall(r"by \(([^)]*)\)", query) for label in found.split(", ")
+    ]
+    filtered = re.findall(r"[{,]\s*(\w+)=", query)
+    for label in grouped + filtered:
+        assert any(label in metrics[name] for name in used), label
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_closes_what_it_opens(query):
+    assert query.count("(") == query.count(")")
+    assert set(re.findall(r"\b([a-z_]+) ?\(", query)) <= FUNCTIONS
+
+
+def test_nginx_has_the_limits_that_the_operators_were_promised():
+    promised = re.search(r"```nginx\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.S)
+    configured = (ROOT / "deploy/nginx.conf").read_text()
+    lines = [line.strip() for line in configured.splitlines()]
+    for line in map(str.strip, promised[1].splitlines()):
+        if line and not line.startswith(("#", "server 10.")):
+            assert line in lines
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_accepts_its_configuration(tmp_path):
+    text = (ROOT / "deploy/nginx.conf").read_text().replace("service:3000", "127.0.0.1:3000")
+    text = text.replace("/tmp/nginx.pid", str(tmp_path / "pid"))
+    (tmp_path / "nginx.conf").write_text(text)
+    command = ["nginx", "-t", "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_can_neither_write_nor_gain_rights(name):
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_nothing_is_published_beyond_this_machine():
+    for name, service in COMPOSE["services"].items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), name
+    assert "ports" not in COMPOSE["services"]["service"]  # only through nginx
+
+
+def test_no_password_stands_in_the_file():
+    text = (ROOT / "compose.yaml").read_text()
+    assert not re.search(r"(?i)password:\s*\S", text.replace("password: {file", ""))
+
+
+def test_every_file_that_is_mounted_exists():
+    for service in COMPOSE["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), source
+
+
+def test_settings_in_the_file_are_settings_of_the_service():
+    known = {f"DIGITS_{name.upper()}" for name in Settings.model_fields}
+    used = COMPOSE["services"]["service"]["environment"]
+    assert {name for name in used if name.startswith("DIGITS_")} <= known
+
+
+def test_the_service_is_given_time_to_drain():
+    service = COMPOSE["services"]["service"]
+    drain_s = int(service["environment"]["DIGITS_DRAIN_S"])
+    assert int(service["stop_grace_period"].rstrip("s")) > drain_s + 15
