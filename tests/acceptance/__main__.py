@@ -1,0 +1,89 @@
+"""`python -m tests.acceptance [NAME ...]`: run checks, print counts, write them, exit 1 on a miss."""
+
+import argparse
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from loadtest import machine
+from tests.acceptance import (
+    clients,
+    endurance,
+    inputs,
+    kills,
+    models,
+    overload,
+    places,
+    secrets,
+    starting,
+    stopping,
+    tracing,
+)
+from tests.acceptance.harness import OURS, STOCK, Report
+
+CHECKS = {
+    **starting.CHECKS,
+    **stopping.CHECKS,
+    **kills.CHECKS,
+    **inputs.CHECKS,
+    **models.CHECKS,
+    **clients.CHECKS,
+    **overload.CHECKS,
+    **places.CHECKS,
+    **endurance.CHECKS,
+    **secrets.CHECKS,
+    **tracing.CHECKS,
+}
+QUICK = ("refuses-to-start", "drain", "kill-only", "poison", "hung-model", "secrets", "traces")
+RESULTS = Path("results/acceptance.json")
+
+
+def main() -> int:
+    """Run; the exit code."""
+    parser = argparse.ArgumentParser("python -m tests.acceptance", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CHECKS))
+    parser.add_argument("--quick", action="store_true", help="the few that fit into CI")
+    parser.add_argument("--stock", action="store_true", help="against stock BentoML, for comparison")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="counts as JSON, added to")
+    chosen = parser.parse_args()
+    names = chosen.names or (QUICK if chosen.quick else list(CHECKS))
+    unknown = set(names) - set(CHECKS)
+    if unknown:
+        parser.error(f"no such check: {', '.join(sorted(unknown))}")
+    kind = STOCK if chosen.stock else OURS
+    num_missed = 0
+    for name in names:
+        num_missed += not _run(name, kind, chosen.out)
+    print(f"{len(names) - num_missed} of {len(names)} checks passed")
+    return 1 if num_missed and not chosen.stock else 0
+
+
+def _run(name: str, kind: str, out: Path) -> bool:
+    print(f"== {name} ({kind})", flush=True)
+    report = Report(name)
+    begun = time.perf_counter()
+    try:
+        CHECKS[name](report, kind)
+    except NotImplementedError:
+        print(f"  does not apply to {kind}")
+        return True
+    except Exception as error:
+        traceback.print_exc()
+        report.misses.append(f"the check itself failed: {error!r}")
+    seconds = time.perf_counter() - begun
+    verdict = "passed" if not report.misses else f"MISSED {len(report.misses)}"
+    print(f"  -> {verdict} in {seconds:.0f} s", flush=True)
+    results = json.loads(out.read_text()) if out.exists() else {}
+    command = f"python -m tests.acceptance {name}" + (" --stock" if kind != OURS else "")
+    record = machine.provenance([command])
+    record |= {"seconds": round(seconds), "counts": report.facts, "misses": report.misses}
+    results.setdefault(name, {})[kind] = record
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=1, default=str) + "\n")
+    return not report.misses
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""What every check needs: a server of its own, requests with known answers, a report of counts."""
+
+import asyncio
+import contextlib
+import functools
+import http.client
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtest import crops, openloop, servers
+from loadtest.http1 import Answer, Request, multipart
+from loadtest.process import Tree
+
+ROOT = Path(__file__).parents[2]
+FAULTS = Path(__file__).parent / "faults"
+OURS, STOCK, STOCK_BATCH = "digitline", "bentoml", "bentoml-batchable"
+START_WITHIN_S = 60.0
+
+
+@dataclass
+class Report:
+    """What one check counted, and what it wanted otherwise."""
+
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    misses: list[str] = field(default_factory=list)
+
+    def fact(self, name: str, value: Any) -> None:
+        """Note and print a count."""
+        self.facts[name] = round(value, 3) if isinstance(value, float) else value
+        print(f"  {name}: {self.facts[name]}", flush=True)
+
+    def expect(self, wanted: str, is_so: object) -> None:
+        """Note what must hold."""
+        if not is_so:
+            self.misses.append(wanted)
+            print(f"  MISS: {wanted}", flush=True)
+
+
+class Service:
+    """A running server under test; `with` ends it.
+
+    Args:
+        kind: OURS, or one of the stock BentoML services beside it.
+        env: settings.
+        faults: whether `harm` shall work.
+        core: to pin the whole tree to.
+        port: to listen on; None: any free one.
+        prefix: a command that runs the server's command, to restrict it.
+    """
+
+    def __init__(
+        self,
+        kind: str = OURS,
+        *,
+        env: Mapping[str, str] | None = None,
+        faults: bool = False,
+        core: int | None = None,
+        port: int | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.kind = kind
+        self.port = port or free_port()
+        self._home = tempfile.TemporaryDirectory(prefix="acceptance-", ignore_cleanup_errors=True)
+        self.folder = Path(self._home.name)
+        self._faults = self.folder / "faults.json"
+        variables = dict(env or {}) | {"BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1"}
+        variables["PYTHONPATH"] = f"{ROOT}:{FAULTS}" if faults else str(ROOT)
+        variables["ACCEPTANCE_FAULTS"] = str(self._faults)
+        variables["BENTOML_HOME"] = str(self.folder / "bentoml")
+        variables["DIGITS_PORT"] = str(self.port)
+        self.log_path = self.folder / "server.log"
+        argv = [*prefix, *self._command()]
+        self.tree = Tree(argv, core=core, env=variables, log=self.log_path)
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop(grace_s=0)
+            raise
+
+    def _command(self) -> list[str]:
+        if self.kind == OURS:
+            return [sys.executable, "-m", "serving"]
+        server = servers.SERVERS[self.kind]
+        programs = servers.set_up(server)
+        return server.command(servers.Place(self.folder, self.port, programs))
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(grace_s=0)
+        self._home.cleanup()
+
+    def wait_ready(self) -> float:
+        """Seconds until it is ready."""
+        begun = time.perf_counter()
+        while self.status("/readyz") != 200:
+            if time.perf_counter() - begun > START_WITHIN_S or not self.tree.is_alive():
+                raise TimeoutError(f"{self.kind} is not ready; its log ends: {self.log[-2000:]}")
+            time.sleep(0.02)
+        return time.perf_counter() - begun
+
+    def stop(self, *, grace_s: float) -> int | None:
+        """SIGTERM, and SIGKILL after the grace; the exit code, None if killed."""
+        return self.tree.terminate(grace_s=grace_s)
+
+    def harm(self, **faults: float) -> None:
+        """Make it fail from now on; without arguments: no more."""
+        scratch = self._faults.with_suffix(".new")
+        scratch.write_text(json.dumps(faults))
+        scratch.replace(self._faults)
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def get(self, path: str, timeout_s: float = 5.0) -> tuple[int, dict[str, str], bytes]:
+        """GET on a connection of its own; status 0 where there is no answer."""
+        return self.ask("GET", path, timeout_s=timeout_s)
+
+    def status(self, path: str, timeout_s: float = 2.0) -> int:
+        """The status of a GET."""
+        return self.get(path, timeout_s)[0]
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 5.0,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One request on a connection of its own; status 0 where there is no answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            lower = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, lower, answer.read()
+        except (OSError, http.client.HTTPException):
+            return 0, {}, b""
+        finally:
+            connection.close()
+
+    def read(self, png: bytes, timeout_s: float = 5.0) -> tuple[int, dict[str, str], bytes]:
+        """Ask for one crop."""
+        request = self.crop_request(png)
+        headers = {"Content-Type": request.content_type}
+        return self.ask("POST", request.path, request.body, headers, timeout_s)
+
+    def crop_request(self, png: bytes, headers: Mapping[str, str] | None = None) -> Request:
+        """The request for one crop as this server takes it."""
+        if self.kind == OURS:
+            return Request("/v1/digit", "image/png", png, headers or {})
+        server = servers.SERVERS[self.kind]
+        return multipart(server.path, server.form_field or "", [png], headers or {})
+
+    def rss_mb(self) -> float:
+        """Resident memory of the tree."""
+        return self.tree.memory().rss_bytes / 1e6
+
+    def worker_pids(self) -> list[int]:
+        """The processes that answer."""
+        mark = b"serving.worker" if self.kind == OURS else b"worker.service"
+        return [pid for pid in self.tree.pids() if mark in _command_line(pid)]
+
+    def num_files(self) -> int:
+        """Open files of all workers."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self.worker_pids())
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+class Load:
+    """Real crops as requests whose right answer is what the unharmed server says of each alone."""
+
+    def __init__(self, service: Service, headers: Mapping[str, str] | None = None) -> None:
+        pngs = [crop.png for crop in crops.spread(crops.load(), 50)]
+        requests = [service.crop_request(png, headers) for png in pngs]
+        self.wires = [request.wire("127.0.0.1") for request in requests]
+        self.expected: list[Any] = []
+        for request in requests:
+            sent = {"Content-Type": request.content_type, **(headers or {})}
+            status, _, body = service.ask("POST", request.path, request.body, sent)
+            assert status == 200, (status, body)
+            self.expected.append(_digit(body))
+
+    def is_right(self, number: int, answer: Answer) -> bool:
+        """Whether an answer names the digit that the server itself names, asked alone."""
+        return bool(_digit(answer.body) == self.expected[number % len(self.expected)])
+
+    async def run(
+        self, port: int, rps: float, duration_s: float, **options: Any
+    ) -> openloop.Sample:
+        """Requests at a constant rate, sent whether or not earlier ones were answered."""
+        arrivals = openloop.constant(rps, duration_s)
+        return await openloop.drive(
+            "127.0.0.1", port, self.wires, arrivals, is_right=self.is_right, **options
+        )
+
+
+def _digit(body: bytes) -> Any:
+    found = json.loads(body)
+    return (found[0] if isinstance(found, list) else found)["digit"]
+
+
+def during(load: Callable[[], Any], harm: Callable[[], None], after_s: float) -> Any:
+    """Run a load (a coroutine function), and the harm on a thread of its own in the middle."""
+
+    async def both() -> Any:
+        task = asyncio.create_task(load())
+        await asyncio.sleep(after_s)
+        await asyncio.to_thread(harm)
+        return await task
+
+    return asyncio.run(both())
+
+
+@functools.lru_cache(maxsize=1)
+def one_crop() -> bytes:
+    """A readable crop as PNG."""
+    return crops.load()[3].png
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """The load generator on a core of its own."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
