@@ -27,6 +27,7 @@ SPECK_FRAC: Final = 0.04  # of the ink: a smaller separate part is dirt
 LINE_SPAN_FRAC: Final = 0.8  # of the crop's side: a longer thin part at its edge is a box line
 LINE_THICK_FRAC: Final = 0.2
 NEIGHBOUR_FRAC: Final = 0.2  # of the ink: a smaller part cut by the crop's edge is a neighbour's
+BESIDE_LINE_FRAC: Final = 0.1  # of the ink: less beside a box line is no digit
 INK: Final = 0.5  # more pen than paper
 FAINT_INK: Final = 0.19  # ink darker than this joins parts into one component
 PAPER_SPREAD_FRAC: Final = 0.15  # of the way to the pen: still paper, with its grain
@@ -273,31 +274,74 @@ def _not_digit(
     bounds: tuple[int, int, int, int],
     crop_shape: tuple[int, ...],
 ) -> list[NDArray[np.bool_]]:
-    """Choose the parts that are dirt, a printed line or a neighbour's stroke."""
+    """Choose the parts that are dirt, a printed line or a neighbour's stroke.
+
+    The largest part stays, unless it is a line along the crop's edge beside enough other ink: a
+    box line has often more ink than the digit in the box.
+    """
     masses = [float(box[part].sum()) for part in parts]
     total, largest = sum(masses), max(masses)
-    top, bottom, left, right = bounds
-    row_px, column_px = (bottom - top) / box.shape[0], (right - left) / box.shape[1]
-    height, width = crop_shape
-    dropped = []
-    for part, mass in zip(parts, masses, strict=True):
+    places = [_Place.of(part, box.shape, bounds, crop_shape) for part in parts]
+    dropped = [
+        mass < largest
+        and (
+            mass < SPECK_FRAC * total
+            or (place.is_at_edge and (mass < NEIGHBOUR_FRAC * total or place.is_line))
+        )
+        for mass, place in zip(masses, places, strict=True)
+    ]
+    left_over = sum(mass for mass, drop in zip(masses, dropped, strict=True) if not drop) - largest
+    if left_over >= BESIDE_LINE_FRAC * total:
+        first = masses.index(largest)
+        dropped[first] = places[first].is_line_along_edge
+    return [part for part, drop in zip(parts, dropped, strict=True) if drop]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in its crop a part lies."""
+
+    touches_row_edge: bool  # the crop's top or bottom
+    touches_column_edge: bool  # its left or right
+    height_frac: float  # of the crop's
+    width_frac: float
+
+    @classmethod
+    def of(
+        cls,
+        part: NDArray[np.bool_],
+        box_shape: tuple[int, ...],
+        bounds: tuple[int, int, int, int],
+        crop_shape: tuple[int, ...],
+    ) -> "_Place":
+        top, bottom, left, right = bounds
         first_row, last_row, first_column, last_column = _bounds(part)
-        at_edge = (
-            (top == 0 and first_row == 0)
-            or (bottom == height and last_row == box.shape[0])
-            or (left == 0 and first_column == 0)
-            or (right == width and last_column == box.shape[1])
+        height, width = crop_shape
+        box_height, box_width = box_shape
+        return cls(
+            touches_row_edge=(top == 0 and first_row == 0)
+            or (bottom == height and last_row == box_height),
+            touches_column_edge=(left == 0 and first_column == 0)
+            or (right == width and last_column == box_width),
+            height_frac=(last_row - first_row) / box_height * (bottom - top) / height,
+            width_frac=(last_column - first_column) / box_width * (right - left) / width,
         )
-        spans = (
-            (last_row - first_row) * row_px / height,
-            (last_column - first_column) * column_px / width,
-        )
-        is_line = at_edge and max(spans) >= LINE_SPAN_FRAC and min(spans) <= LINE_THICK_FRAC
-        is_speck = mass < SPECK_FRAC * total
-        is_neighbour = at_edge and mass < NEIGHBOUR_FRAC * total
-        if mass < largest and (is_line or is_speck or is_neighbour):
-            dropped.append(part)
-    return dropped
+
+    @property
+    def is_at_edge(self) -> bool:
+        return self.touches_row_edge or self.touches_column_edge
+
+    @property
+    def is_line(self) -> bool:
+        long_frac = max(self.height_frac, self.width_frac)
+        thick_frac = min(self.height_frac, self.width_frac)
+        return long_frac >= LINE_SPAN_FRAC and thick_frac <= LINE_THICK_FRAC
+
+    @property
+    def is_line_along_edge(self) -> bool:
+        """A stroke that only ends at an edge may be a 1 in a tight crop."""
+        is_upright = self.height_frac > self.width_frac
+        return self.is_line and (self.touches_column_edge if is_upright else self.touches_row_edge)
 
 
 def _without(

@@ -146,26 +146,37 @@ def resample(ink, target):
 
 
 def parts_that_are_not_the_digit(box, labels, count, bounds, crop_shape):
-    """Dirt, box lines, and what a neighbour's stroke left at the edge. Never the largest part."""
-    masses = [box[labels == label].sum() for label in range(1, count + 1)]
+    """Dirt, box lines, and what a neighbour's stroke left at the edge.
+
+    The largest part goes only if it is a line along the edge and enough else is kept.
+    """
+    masses = {label: box[labels == label].sum() for label in range(1, count + 1)}
+    total, largest = sum(masses.values()), max(masses.values())
     top, bottom, left, right = bounds
     crop_height, crop_width = crop_shape
-    dropped = []
-    for label, mass in enumerate(masses, start=1):
+    dropped, lines_along_edge = [], []
+    for label, mass in masses.items():
         part_top, part_bottom, part_left, part_right = bounding_box(labels == label)
-        is_at_edge = (
-            (part_top == 0 and top == 0)
-            or (part_left == 0 and left == 0)
-            or (part_bottom == len(box) and bottom == crop_height)
-            or (part_right == len(box[0]) and right == crop_width)
+        at_row_edge = (part_top == 0 and top == 0) or (
+            part_bottom == len(box) and bottom == crop_height
         )
+        at_column_edge = (part_left == 0 and left == 0) or (
+            part_right == len(box[0]) and right == crop_width
+        )
+        is_at_edge = at_row_edge or at_column_edge
         tall = (part_bottom - part_top) / len(box) * (bottom - top) / crop_height
         wide = (part_right - part_left) / len(box[0]) * (right - left) / crop_width
-        is_line = is_at_edge and max(tall, wide) >= 0.8 and min(tall, wide) <= 0.2
-        is_speck = mass < 0.04 * sum(masses)
-        is_neighbour = is_at_edge and mass < 0.2 * sum(masses)
-        if mass < max(masses) and (is_line or is_speck or is_neighbour):
+        is_line = max(tall, wide) >= 0.8 and min(tall, wide) <= 0.2
+        if is_line and (at_column_edge if tall > wide else at_row_edge):
+            lines_along_edge.append(label)
+        is_speck = mass < 0.04 * total
+        is_neighbour = is_at_edge and mass < 0.2 * total
+        if mass < largest and (is_speck or is_neighbour or (is_at_edge and is_line)):
             dropped.append(label)
+    kept = sum(mass for label, mass in masses.items() if label not in dropped) - largest
+    largest_label = max(masses, key=lambda label: masses[label])
+    if kept >= 0.1 * total and largest_label in lines_along_edge:
+        dropped.append(largest_label)
     return dropped
 
 

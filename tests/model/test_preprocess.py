@@ -208,6 +208,33 @@ def test_a_box_line_at_the_edge_is_dropped(bar):
     assert_array_equal(framed.image, preprocess(bar))
 
 
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_a_box_line_with_more_ink_than_the_digit_is_dropped(side):
+    small = (20, 32, 24, 27)
+    line = {
+        "left": (0, 52, 0, 4),
+        "right": (0, 52, 48, 52),
+        "top": (0, 4, 0, 52),
+        "bottom": (48, 52, 0, 52),
+    }[side]
+    framed = frame(with_ink(52, 52, small, line))
+    assert (framed.num_parts, framed.num_dropped) == (1, 1)
+    assert_allclose(framed.image, preprocess(with_ink(52, 52, small)), atol=1e-6)
+
+
+def test_a_1_that_fills_its_crop_is_kept_beside_a_neighbours_stroke():
+    crowded = with_ink(40, 32, (0, 40, 14, 19), (20, 28, 27, 32))
+    framed = frame(crowded)
+    assert framed.num_dropped == 1
+    assert framed.aspect == pytest.approx(5 / 40)
+
+
+def test_a_line_beside_dirt_is_kept_for_what_it_may_be():
+    framed = frame(with_ink(40, 32, (0, 40, 0, 5), (20, 22, 16, 18)))
+    assert framed.num_dropped == 1
+    assert framed.aspect == pytest.approx(5 / 40)
+
+
 def test_a_neighbours_stroke_cut_by_the_edge_is_dropped(bar):
     crowded = with_ink(40, 32, (8, 32, 14, 18), (20, 26, 30, 32))
     framed = frame(crowded)
