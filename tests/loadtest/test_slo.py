@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
 from loadtest import record, shapes, slo
-from loadtest.load_cli import compare_text, evidence, verdict_text
+from loadtest.load_cli import compare_text, evidence, verdict_text, write_capacity
 from loadtest.mix import Check
 from loadtest.slo import Log, Phase, judge
 
@@ -135,3 +137,23 @@ def test_comparing_shows_the_change_and_a_new_failure():
 def test_different_shapes_are_not_compared():
     with pytest.raises(ValueError, match="cannot be compared"):
         compare_text(report(1.0), report(1.0, shape="day"))
+
+
+def ramp_file(tmp_path, *, limited):
+    content = {"capacity_rps": 3000.0, "cores": 2, "generator_was_the_limit": limited}
+    content |= {"date": "d", "machine": "m", "commit": "c", "command": "x"}
+    file = tmp_path / "ramp.json"
+    file.write_text(json.dumps(content))
+    return file
+
+
+def test_the_capacity_of_a_core_is_written_for_the_deployment(tmp_path):
+    write_capacity(ramp_file(tmp_path, limited=False), tmp_path / "capacity.json")
+    written = json.loads((tmp_path / "capacity.json").read_text())
+    assert written["requests_per_s_per_core"] == 1500
+
+
+def test_a_generator_at_its_limit_gives_no_capacity(tmp_path):
+    with pytest.raises(ValueError, match="not known"):
+        write_capacity(ramp_file(tmp_path, limited=True), tmp_path / "capacity.json")
+    assert not (tmp_path / "capacity.json").exists()
