@@ -1,5 +1,6 @@
 """Puts the parts of one worker process together, and refuses to start where one is amiss."""
 
+import gc
 import time
 
 from model import artifact as champion
@@ -42,6 +43,8 @@ def build_edge(bento: AsgiApp) -> Edge:
         postcodes=load_postcodes(settings.postcodes) if settings.postcodes else None,
     )
 
+    _calm_garbage_collector()
+
     def close() -> None:
         reader.close()
         capture.close()
@@ -57,6 +60,17 @@ def build_edge(bento: AsgiApp) -> Edge:
         model_version=artifact.version,
         on_close=close,
     )
+
+
+def _calm_garbage_collector() -> None:
+    """Leave what start-up made out of every later collection, and collect more rarely.
+
+    Requests leave no cycles behind, so the collector only finds its own work: looking through
+    100,000 objects of imported modules made the p99 at saturation 50 to 240 ms instead of 21.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def keys_in_force(settings: Settings) -> KeyRing | None:
