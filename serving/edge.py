@@ -268,13 +268,17 @@ class Edge:
             asyncio.create_task(self._watch_health()),
         ]
         self._drain_before_exit()
-        try:
-            await self._bento(scope, receive, send)
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            self._on_close()
+
+        async def closing_first(message: MutableMapping[str, Any]) -> None:
+            # The server ends the loop once it is told that shutdown is complete.
+            if message["type"].startswith("lifespan.shutdown."):
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
+                self._on_close()
+            await send(message)
+
+        await self._bento(scope, receive, closing_first)
 
     async def _repeat(self, every_s: float, call: Callable[[], None]) -> None:
         """Call for ever; an error is logged, for deadlines must not end with it."""

@@ -39,7 +39,6 @@ class _Worker:
     """One worker process."""
 
     process: subprocess.Popen[bytes]
-    ready_pipe: int  # a byte comes when it serves
     started: float = field(default_factory=time.monotonic)
     is_ready: bool = False
 
@@ -106,8 +105,9 @@ class Supervisor:
             process_group=0,  # Ctrl-C is for us; we tell them
         )
         os.close(tell_ready)
-        self._workers.append(_Worker(process, ready_pipe))
-        self._selector.register(ready_pipe, selectors.EVENT_READ)
+        worker = _Worker(process)
+        self._workers.append(worker)
+        self._selector.register(ready_pipe, selectors.EVENT_READ, worker)
 
     def _keep_alive(self) -> int:
         """Until a stop is asked for (0), or nothing can serve (an error's code)."""
@@ -133,19 +133,13 @@ class Supervisor:
     def _wait(self) -> None:
         """Until a signal, a worker's word, or a second has passed."""
         for key, _ in self._selector.select(timeout=1.0):
-            if isinstance(key.fileobj, socket.socket):
-                key.fileobj.recv(4096)
-                continue
-            assert isinstance(key.fileobj, int)
-            self._on_ready_pipe(key.fileobj)
-
-    def _on_ready_pipe(self, pipe: int) -> None:
-        """A byte: the worker serves. None: it died before; SIGCHLD tells more."""
-        for worker in self._workers:
-            if worker.ready_pipe == pipe:
-                worker.is_ready = bool(os.read(pipe, 1))
-        self._selector.unregister(pipe)
-        os.close(pipe)
+            if isinstance(key.data, _Worker):
+                # A byte: the worker serves. None: it died before; SIGCHLD tells more.
+                key.data.is_ready = bool(os.read(key.fd, 1))
+                self._selector.unregister(key.fd)
+                os.close(key.fd)
+            else:
+                os.read(key.fd, 4096)  # which signals, _note_signal knows
 
     def _look_at(self, worker: _Worker) -> int | None:
         """Bury a dead worker; the exit code if that was one too many."""
