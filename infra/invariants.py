@@ -57,9 +57,8 @@ def ports_agree_from_listener_to_container(world: World) -> Iterator[str]:
         for group in find.target_groups(world, balancer):
             if group.get("Port") != port:
                 yield f"{group}: port {group.get('Port')}, the container's is {port}"
-        command = (container or {}).get("Command", [])
-        if "--port" in command and command[command.index("--port") + 1] != str(port):
-            yield f"{service}: the server is started on another port than {port}"
+        if find.variables(container or {}).get("DIGITS_PORT") != str(port):
+            yield f"{service}: the server is told another port than {port}"
 
 
 @_rule
@@ -126,11 +125,8 @@ def timeouts_nest(world: World) -> Iterator[str]:
     )
     for service, balancer in find.balanced(world):
         container = find.containers(world, service).get(balancer["ContainerName"], {})
-        command = container.get("Command", [])
-        flag = "--timeout-keep-alive"
-        keep_alive_s = int(command[command.index(flag) + 1]) if flag in command else 5
-        if keep_alive_s <= idle_s:
-            yield f"{service}: keep-alive {keep_alive_s} s must be above the ALB's idle {idle_s} s"
+        if idle_s >= settings.KEEP_ALIVE_S:
+            yield f"{service}: keep-alive {settings.KEEP_ALIVE_S} s <= the ALB's idle {idle_s} s"
         variables = find.variables(container)
         drain_s = float(variables.get("DIGITS_DRAIN_S", "inf"))
         deadline_s = float(variables.get("DIGITS_REQUEST_DEADLINE_MS", "inf")) / 1000

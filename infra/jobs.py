@@ -65,16 +65,21 @@ class ScheduledJob(Construct):
     def _task_definition(self, image: ecs.ContainerImage) -> ecs.FargateTaskDefinition:
         name = self.job.name.lower()
         task = tasks.task(
-            self, "Task", family=f"{cdk.Stack.of(self).stack_name}-{name}", size=self.job.size
+            self,
+            "Task",
+            family=f"{cdk.Stack.of(self).stack_name}-{name}",
+            size=self.job.size,
+            volume="work",
         )
         tasks.container(
             task,
             name,
             image=image,
             command=self.job.command,
-            environment=self.job.environment,
+            environment={**self.job.environment, "TMPDIR": settings.WRITABLE},
             secrets=self.job.secrets,
             log_group=self._foundation.log_group(self, "Logs"),
+            volume="work",
         )
         return task
 

@@ -201,7 +201,11 @@ class MlOps(cdk.Stack):
     def _mlflow(self) -> ecs.FargateService:
         assert self.database.secret is not None
         task = tasks.task(
-            self, "MlflowTask", family=f"{self.stack_name}-mlflow", size=settings.MLFLOW_TASK
+            self,
+            "MlflowTask",
+            family=f"{self.stack_name}-mlflow",
+            size=settings.MLFLOW_TASK,
+            volume="work",
         )
         port = settings.MLFLOW_PORT
         tasks.container(
@@ -232,6 +236,7 @@ class MlOps(cdk.Stack):
                 start_period=cdk.Duration.seconds(120),  # migrations of an empty database
             ),
             log_group=self.foundation.log_group(self, "MlflowLogs"),
+            volume="work",
         )
         grants.objects(
             task.task_role,
@@ -297,6 +302,7 @@ class MlOps(cdk.Stack):
                 name="Retrain",
                 command=("python", "-m", "training", "retrain"),
                 environment={
+                    "DIGITS_DATA_CACHE": f"{settings.WRITABLE}/mnist",
                     "DIGITS_DATA_LOCATION": foundation.training.url("mnist"),
                     "DIGITS_CAPTURE_STORE": foundation.captures.url("captures"),
                     "DIGITS_CHAMPIONS": foundation.artifacts.url("champions"),

@@ -26,7 +26,7 @@ from infra.foundation import Foundation
 from infra.metrics import TrafficMetrics, runbook
 from infra.settings import Environment
 
-_SPOOL = f"{settings.SPOOL_PATH}/spool"
+_SPOOL = f"{settings.WRITABLE}/spool"
 
 
 class Service(cdk.Stack):
@@ -277,8 +277,8 @@ class Service(cdk.Stack):
             "Task",
             family=f"digitline-{self.environment_settings.name}-service",
             size=settings.SERVICE_TASK,
+            volume="spool",
         )
-        task.add_volume(name="spool")
         shipper = self._shipper(task)
         server = self._server(task)
         # the server starts after the shipper and so is stopped before it: what a draining task
@@ -298,16 +298,14 @@ class Service(cdk.Stack):
         return task
 
     def _server(self, task: ecs.FargateTaskDefinition) -> ecs.ContainerDefinition:
-        port, keep_alive_s = str(settings.SERVICE_PORT), str(settings.KEEP_ALIVE_S)
         return tasks.container(
             task,
             "server",
             image=self._image(self.foundation.service_images, "service-image-tag"),
-            command=(
-                f"bentoml serve service:DigitService --host 0.0.0.0 --port {port} "
-                f"--timeout-keep-alive {keep_alive_s}"
-            ).split(),
+            command=["python", "-m", "serving"],
             environment={
+                "DIGITS_HOST": "0.0.0.0",  # noqa: S104  # the task's own interface
+                "DIGITS_PORT": str(settings.SERVICE_PORT),
                 "DIGITS_ERROR_TARGET": str(settings.ERROR_TARGET),
                 "DIGITS_AUTH": "on",
                 "DIGITS_REQUEST_DEADLINE_MS": str(1000 * settings.REQUEST_DEADLINE_S),
@@ -315,8 +313,6 @@ class Service(cdk.Stack):
                 "DIGITS_CAPTURE_DIR": _SPOOL,
                 "DIGITS_EMF": "on",
                 "DIGITS_LOG_LEVEL": "info",
-                "BENTOML_HOME": "/tmp/bentoml",  # noqa: S108
-                "BENTOML_DO_NOT_TRACK": "true",
             },
             secrets={"DIGITS_API_KEYS_JSON": self._api_keys(task)},
             port=settings.SERVICE_PORT,
@@ -328,7 +324,7 @@ class Service(cdk.Stack):
                 start_period=cdk.Duration.seconds(settings.START_GRACE_S),
             ),
             log_group=self.foundation.log_group(self, "ServerLogs"),
-            writable={settings.SPOOL_PATH: "spool"},
+            volume="spool",
         )
 
     def _shipper(self, task: ecs.FargateTaskDefinition) -> ecs.ContainerDefinition:
@@ -349,7 +345,7 @@ class Service(cdk.Stack):
             essential=False,
             memory_limit_mib=settings.SHIPPER_MEMORY_MIB,
             log_group=self.foundation.log_group(self, "ShipperLogs"),
-            writable={settings.SPOOL_PATH: "spool"},
+            volume="spool",
         )
 
     def _image(self, repository: ecr.IRepository, fact: str) -> ecs.ContainerImage:

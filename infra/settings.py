@@ -79,7 +79,8 @@ HTTPS_PORT = 443
 # --- one request's time, from the outside in ----------------------------------------------------
 # keep-alive > ALB idle, or the ALB sends a request down a connection that the task just closed: 502
 ALB_IDLE_S = 60
-KEEP_ALIVE_S = 75
+_WORKER = (REPOSITORY_ROOT / "serving" / "worker.py").read_text()
+KEEP_ALIVE_S = int(re.findall(r"^KEEP_ALIVE_S\b.*= (\d+)", _WORKER, re.MULTILINE)[0])  # 75
 REQUEST_DEADLINE_S = 2
 DRAIN_S = 25  # after SIGTERM the task keeps answering while the ALB takes it out
 DEREGISTRATION_S = 30  # >= drain; the default of 300 s would make every deployment 5 min longer
@@ -99,8 +100,8 @@ START_GRACE_S = 60  # start to ready <= 3 s at 1 vCPU; pulling the image is not 
 # of 100 crops on one task then waits for the next 100 ms CPU quota, which is the whole p99 budget.
 SERVICE_TASK = TaskSize(cpu_units=1024, memory_mib=2048)
 SHIPPER_MEMORY_MIB = 1024  # a cap: the shipper may die of a huge segment, the service may not
-CONTAINER_USER = "10001"  # both images create it and own SPOOL_PATH and /tmp
-SPOOL_PATH = "/var/lib/digitline"  # the only writable volume beside /tmp
+CONTAINER_USER = "10001"  # each image gives it the writable folder
+WRITABLE = "/var/lib/digitline"  # the only writable folder of any container: a VOLUME of each image
 ERROR_TARGET = 0.001  # share of accepted crops that may be misread: the champion's default
 METRICS_NAMESPACE = "Digitline"
 

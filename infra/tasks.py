@@ -1,4 +1,4 @@
-"""A Fargate task as all of ours are: ARM64, no root, no capability, nothing writable but named.
+"""A Fargate task as all of ours are: ARM64, no root, no capability, one writable folder.
 
 Also: the image whose tag stands in SSM, and the command by which a container checks itself.
 """
@@ -27,8 +27,10 @@ def image(
     return ecs.ContainerImage.from_ecr_repository(repository, tag)
 
 
-def task(scope: Construct, name: str, *, family: str, size: TaskSize) -> ecs.FargateTaskDefinition:
-    """An empty task on Graviton."""
+def task(
+    scope: Construct, name: str, *, family: str, size: TaskSize, volume: str
+) -> ecs.FargateTaskDefinition:
+    """A task on Graviton with one volume and no container yet."""
     definition = ecs.FargateTaskDefinition(
         scope,
         name,
@@ -40,6 +42,7 @@ def task(scope: Construct, name: str, *, family: str, size: TaskSize) -> ecs.Far
             operating_system_family=ecs.OperatingSystemFamily.LINUX,
         ),
     )
+    definition.add_volume(name=volume)
     grants.nothing_to_name(
         definition.obtain_execution_role(), "ecr:GetAuthorizationToken knows no resource"
     )
@@ -60,12 +63,11 @@ def container(
     secrets: Mapping[str, ecs.Secret] | None = None,
     port: int | None = None,
     health_check: ecs.HealthCheck | None = None,
-    working_directory: str | None = None,
     memory_limit_mib: int | None = None,
     essential: bool = True,
-    writable: Mapping[str, str] | None = None,
+    volume: str,
 ) -> ecs.ContainerDefinition:
-    """Add a container that can write to ``/tmp`` and ``writable`` only.
+    """Add a container that can write to one folder only, ``settings.WRITABLE``.
 
     Args:
         definition: the task.
@@ -77,12 +79,10 @@ def container(
         secrets: variables out of Secrets Manager.
         port: it listens on.
         health_check: how it checks itself.
-        working_directory: None for the image's own.
         memory_limit_mib: None for all of the task's.
         essential: if not, it is restarted by itself and the task lives on.
-        writable: folder -> volume of the task, shared by the containers that name it.
+        volume: the task's volume in that folder; containers that name the same one share it.
     """
-    folders = {"/tmp": f"{name}-tmp", **(writable or {})}  # noqa: S108
     linux = ecs.LinuxParameters(definition, f"{name}-linux", init_process_enabled=True)
     linux.drop_capabilities(ecs.Capability.ALL)
     added = definition.add_container(
@@ -93,7 +93,6 @@ def container(
         secrets=secrets,
         port_mappings=None if port is None else [ecs.PortMapping(container_port=port)],
         health_check=health_check,
-        working_directory=working_directory,
         memory_limit_mib=memory_limit_mib,
         essential=essential,
         enable_restart_policy=not essential or None,
@@ -108,11 +107,9 @@ def container(
             max_buffer_size=cdk.Size.mebibytes(25),
         ),
     )
-    definition.add_volume(name=f"{name}-tmp")
-    for folder, volume in folders.items():
-        added.add_mount_points(
-            ecs.MountPoint(source_volume=volume, container_path=folder, read_only=False)
-        )
+    added.add_mount_points(
+        ecs.MountPoint(source_volume=volume, container_path=settings.WRITABLE, read_only=False)
+    )
     return added
 
 

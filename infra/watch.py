@@ -111,7 +111,7 @@ class Watch(cdk.Stack):
         self._alarm(
             "retrain",
             "A retraining run failed",
-            ours("RetrainFailed", "Sum", six_hours),
+            self.mlops.retrain.machine.metric_failed(period=six_hours, statistic="Sum"),
             0,
             periods=1,
         )

@@ -181,8 +181,7 @@ def target_group_on_another_port(t: Templates) -> None:
 
 @seeds("ports_agree_from_listener_to_container")
 def server_started_on_another_port(t: Templates) -> None:
-    command = t.container("server")["Command"]
-    command[command.index("--port") + 1] = "3001"
+    set_variable(t.container("server"), "DIGITS_PORT", "3001")
 
 
 @seeds("security_groups_let_the_load_balancer_reach_the_tasks")
@@ -222,11 +221,6 @@ def rate_rule_below_the_planned_peak(t: Templates) -> None:
 
 
 # --- time ---------------------------------------------------------------------------------------
-@seeds("timeouts_nest")
-def servers_default_keep_alive(t: Templates) -> None:
-    del t.container("server")["Command"][-2:]
-
-
 @seeds("timeouts_nest")
 def killed_before_it_has_drained(t: Templates) -> None:
     t.container("server")["StopTimeout"] = 26
@@ -512,7 +506,7 @@ def shipper_reads_another_folder(t: Templates) -> None:
 
 @seeds("the_shipper_empties_the_spool_that_the_server_fills")
 def spool_on_two_volumes(t: Templates) -> None:
-    t.container("shipper")["MountPoints"][1]["SourceVolume"] = "shipper-tmp"
+    t.container("shipper")["MountPoints"][0]["SourceVolume"] = "another"
 
 
 @seeds("the_shipper_empties_the_spool_that_the_server_fills")

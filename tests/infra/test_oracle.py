@@ -15,7 +15,7 @@ import botocore.session
 import pytest
 from moto_types import UnknownPropertyError, as_input
 
-from infra import settings
+from infra import find, settings
 from infra.templates import Resource, World
 
 
@@ -137,3 +137,25 @@ def test_a_circuit_breaker_is_documented_for_rolling_updates_only() -> None:
     config = shape("ecs", "CreateService").members["deploymentConfiguration"]
     text = re.sub(r"<[^>]+>", "", config.members["deploymentCircuitBreaker"].documentation)
     assert "can only be used for services using the rolling update" in text
+
+
+def test_every_metric_of_ours_is_written_by_the_code(worlds: dict[str, World]) -> None:
+    """A renamed metric would leave its alarm without data, silently."""
+    writers = {"digits": "serving/telemetry.py", "digitline": "monitoring/emf.py"}
+    read = [m for _, m in find.all_metrics(worlds["prod"]) if m["Namespace"] == "Digitline"]
+    assert len(read) > 5
+    for metric in read:
+        (dimension,) = metric["Dimensions"]
+        source = (settings.REPOSITORY_ROOT / writers[dimension["Value"]]).read_text()
+        assert f'"{metric["MetricName"]}"' in source
+        assert f'"{dimension["Value"]}"' in source
+
+
+def test_every_variable_of_the_service_is_one_of_its_settings(worlds: dict[str, World]) -> None:
+    source = (settings.REPOSITORY_ROOT / "serving" / "config.py").read_text()
+    (server,) = [c for _, c in find.all_containers(worlds["prod"]) if c["Name"] == "server"]
+    names = [*find.variables(server), *(secret["Name"] for secret in server["Secrets"])]
+    ours = [name for name in names if name.startswith("DIGITS_")]
+    assert len(ours) > 5
+    for name in ours:
+        assert f"    {name.removeprefix('DIGITS_').lower()}: " in source
