@@ -41,5 +41,5 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         reports_url=environment.get("DIGITS_REPORTS_URL", reports).rstrip("/"),
         alerts=tuple(environment.get("DIGITS_ALERTS", "log:").split()),
         keep_days=int(keep_days),
-        emf=environment.get("DIGITS_EMF", "off") == "on",
+        emf=environment.get("DIGITS_EMF", "off").lower() in ("on", "true", "1", "yes"),
     )

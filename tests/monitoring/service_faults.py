@@ -1,0 +1,265 @@
+"""The running service under faults: is every 200's id in the archive exactly once?
+
+    python tests/monitoring/service_faults.py --kills 25
+
+Starts the real service on loopback with capture on, posts real crops from four clients with an id
+each, and kills workers, kills everything, fills its disk, turns the disk read-only (these two need
+root, for a small disk of their own) and stops it politely. After each fault everything is shipped
+and read back. Prints the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from monitoring import archive, capture, ship  # noqa: E402
+from monitoring.store import open_store  # noqa: E402
+
+CROPS = [path.read_bytes() for path in sorted((ROOT / "tests/data/crops").glob("*.png"))[:40]]
+NUM_CLIENTS = 4
+START_S = 60.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+class Service:
+    """The service as `make serve` runs it, with a spool."""
+
+    def __init__(self, spool: Path) -> None:
+        self.port = free_port()
+        self._environment = os.environ | {
+            "DIGITS_PORT": str(self.port),
+            "DIGITS_CAPTURE_DIR": str(spool),
+            "DIGITS_DRAIN_S": "1",
+            "DIGITS_LOG_LEVEL": "error",
+        }
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "serving"],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def wait_ready(self) -> None:
+        give_up_s = time.monotonic() + START_S
+        while self.get("/readyz") != 200:
+            if time.monotonic() > give_up_s:
+                raise RuntimeError("the service is not ready")
+            time.sleep(0.05)
+
+    def get(self, path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+    def workers(self) -> list[int]:
+        """Process ids of the supervisor's children."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(number) for number in path.read_text().split()]
+
+    def kill_everything(self) -> None:
+        for pid in [*self.workers(), self.process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = self._start()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+class Clients:
+    """Post crops until told to stop; remember the ids that were answered 200."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._stop = threading.Event()
+        self.answered: list[str] = []
+        self.statuses: Counter[int] = Counter()
+        self._threads = [threading.Thread(target=self._post) for _ in range(NUM_CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    def _post(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        while not self._stop.is_set():
+            request_id = str(uuid.uuid4())
+            headers = {"Content-Type": "image/png", "X-Request-Id": request_id}
+            try:
+                connection.request("POST", "/v1/digit", random.choice(CROPS), headers)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                self.statuses[0] += 1
+                connection.close()
+                time.sleep(0.01)
+                continue
+            self.statuses[answer.status] += 1
+            if answer.status == 200:
+                assert answer.headers["X-Request-Id"] == request_id
+                self.answered.append(request_id)
+            else:
+                time.sleep(0.005)
+        connection.close()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def archived_ids(spool: Path, store_folder: Path) -> list[str]:
+    store = open_store(str(store_folder))
+    ship.ship_once(spool, store)
+    today = datetime.now(UTC).date()
+    window = archive.Window(today - timedelta(1), today)
+    rows = archive.read_sample(
+        store, window, columns=[], max_rows=10**7, min_rows_per_site=10**7
+    ).rows
+    return [str(request_id) for request_id in rows["request_id"]]
+
+
+def compare(name: str, num_faults: int, clients: Clients, archived: list[str]) -> int:
+    lost = len(set(clients.answered) - set(archived))
+    twice = len(archived) - len(set(archived))
+    others = {status: n for status, n in sorted(clients.statuses.items()) if status != 200}
+    print(
+        f"{name:24} {num_faults:6} {len(clients.answered):9} {lost:5} {twice:6}  {others}",
+        flush=True,
+    )
+    return lost + twice
+
+
+def under_load(name: str, spool: Path, store: Path, fault: Callable[[Service], int]) -> int:
+    service = Service(spool)
+    try:
+        service.wait_ready()
+        clients = Clients(service.port)
+        num_faults = fault(service)
+        clients.stop()
+        if service.process.poll() is None:
+            service.stop()
+    finally:
+        if service.process.poll() is None:
+            service.process.kill()
+    assert not capture.live_segments(spool)
+    return compare(name, num_faults, clients, archived_ids(spool, store))
+
+
+def kill_workers(kills: int) -> Callable[[Service], int]:
+    def fault(service: Service) -> int:
+        for _ in range(kills):
+            service.wait_ready()
+            time.sleep(random.uniform(0.05, 0.4))
+            os.kill(random.choice(service.workers()), signal.SIGKILL)
+        service.wait_ready()
+        time.sleep(0.3)
+        return kills
+
+    return fault
+
+
+def kill_everything(kills: int) -> Callable[[Service], int]:
+    def fault(service: Service) -> int:
+        for _ in range(kills):
+            service.wait_ready()
+            time.sleep(random.uniform(0.05, 0.4))
+            service.kill_everything()
+        service.wait_ready()
+        time.sleep(0.3)
+        return kills
+
+    return fault
+
+
+def stop_politely(service: Service) -> int:
+    time.sleep(1)
+    code = service.stop()
+    assert code == 0, f"exit code {code}"
+    return 1
+
+
+def fill_disk(spool: Path, store: Path) -> Callable[[Service], int]:
+    def fault(service: Service) -> int:
+        wait_until(lambda: service.get("/readyz") == 503, "readiness red on a full disk")
+        time.sleep(1)
+        archived_ids(spool, store)  # the shipper makes room
+        wait_until(lambda: service.get("/readyz") == 200, "readiness green with room again")
+        return 1
+
+    return fault
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    give_up_s = time.monotonic() + 60
+    while not true():
+        if time.monotonic() > give_up_s:
+            raise RuntimeError(f"waited a minute for {what}")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[bool]:
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "digits", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    yield mounted
+    if mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=25)
+    kills = parser.parse_args().kills
+    random.seed(1)
+    print("fault                    times  200s       lost  twice  other answers (0: reset)")
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch)
+        failed = under_load("kill -9 a worker", place / "a", place / "A", kill_workers(kills))
+        failed += under_load("kill -9 everything", place / "b", place / "B", kill_everything(5))
+        failed += under_load("SIGTERM", place / "c", place / "C", stop_politely)
+        with small_disk(place / "d", "3m") as mounted:
+            if mounted:
+                fault = fill_disk(place / "d", place / "D")
+                failed += under_load("disk full", place / "d", place / "D", fault)
+            else:
+                print("disk full                not run: needs root")
+    print("every 200 is archived exactly once" if not failed else "FAILED")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
