@@ -305,10 +305,8 @@ def drive(contender: Contender, arrivals_s: np.ndarray[Any, Any]) -> openloop.Sa
     def is_right(number: int, answer: Answer) -> bool:
         return digit_of(answer.body) == expected[number % len(expected)]
 
-    return asyncio.run(
-        openloop.drive(
-            "127.0.0.1", contender.port, contender.wires(28), arrivals_s, is_right=is_right
-        )
+    return openloop.run(
+        "127.0.0.1", contender.port, contender.wires(28), arrivals_s, is_right=is_right
     )
 
 

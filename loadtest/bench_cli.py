@@ -52,7 +52,7 @@ def parse(arguments: list[str], folder: Path) -> Choice:
     config = bench.BenchConfig(
         rounds=1 if quick else chosen.rounds,
         saturate_s=1 if quick else 3,
-        calm_s=2.0 if quick else 6.0,
+        calm_s=2.0 if quick else 4.0,
         folder=folder,
         lock=Path(os.environ[LOCK]) if LOCK in os.environ else None,
     )

@@ -63,6 +63,45 @@ def multipart(
     return Request(path, f"multipart/form-data; boundary={boundary}", body, headers)
 
 
+def parse(data: bytes) -> Answer | None:
+    """The answer that these bytes hold; None while it is not complete.
+
+    Raises:
+        BrokenAnswer: not an HTTP/1.1 answer.
+    """
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    head, body = data[:end].lower() + b"\r\n", data[end + 4 :]
+    try:
+        status = int(head[9:12])
+        at = head.find(_LENGTH)
+        if at >= 0:
+            length = int(head[at + len(_LENGTH) : head.index(b"\r\n", at)])
+            return Answer(status, body) if len(body) >= length else None
+        if _CHUNKED in head:
+            joined = _join_chunks(body)
+            return None if joined is None else Answer(status, joined)
+    except ValueError as error:
+        raise BrokenAnswer(str(error)) from error
+    raise BrokenAnswer("an answer without a length")
+
+
+def _join_chunks(data: bytes) -> bytes | None:
+    chunks: list[bytes] = []
+    while True:
+        line, found, rest = data.partition(b"\r\n")
+        if not found:
+            return None
+        size = int(line.split(b";")[0], 16)
+        if len(rest) < size + 2:
+            return None
+        if not size:
+            return b"".join(chunks)
+        chunks.append(rest[:size])
+        data = rest[size + 2 :]
+
+
 class Connection:
     """One keep-alive connection; one request on it at a time."""
 
@@ -85,13 +124,17 @@ class Connection:
         Raises:
             BrokenAnswer: the connection ended early or the answer is not HTTP/1.1.
         """
+        data = b""
         try:
             self._writer.write(wire)
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            status = int(head[9:12])
-            return Answer(status, await self._body(head.lower()))
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
-            raise BrokenAnswer(str(error) or type(error).__name__) from error
+            while (answer := parse(data)) is None:
+                more = await self._reader.read(65_536)
+                if not more:
+                    raise BrokenAnswer("the connection ended before the answer did")
+                data += more
+        except OSError as error:
+            raise BrokenAnswer(str(error)) from error
+        return answer
 
     async def get(self, path: str) -> Answer:
         """Get a page.
@@ -100,20 +143,6 @@ class Connection:
             BrokenAnswer: as `send`.
         """
         return await self.send(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-
-    async def _body(self, head: bytes) -> bytes:
-        at = head.find(_LENGTH)
-        if at >= 0:
-            length = int(head[at + len(_LENGTH) : head.index(b"\r\n", at)])
-            return await self._reader.readexactly(length)
-        if _CHUNKED not in head:
-            raise ValueError("an answer without a length")
-        chunks = []
-        while size := int((await self._reader.readline()).split(b";")[0], 16):
-            chunks.append(await self._reader.readexactly(size))
-            await self._reader.readline()
-        await self._reader.readline()
-        return b"".join(chunks)
 
     def close(self) -> None:
         """Close without waiting."""

@@ -6,16 +6,19 @@ requests it kept from being sent (coordinated omission). Knows nothing about whi
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, cast
 
 import numpy as np
+import uvloop
 from numpy.typing import NDArray
 
-from loadtest.http1 import Answer, BrokenAnswer, Connection
+from loadtest.http1 import Answer, BrokenAnswer, parse
 
-SPIN_S = 0.0015  # asyncio's timers wake up to a millisecond late: sleep short, then yield
+_PENDING: Final = -1
+SPIN_S: Final = 0.0015  # asyncio's timers wake up to a millisecond late: sleep short, then yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,22 @@ def burst(num_requests: int) -> NDArray[np.float64]:
     return np.zeros(num_requests)
 
 
+def run(
+    host: str,
+    port: int,
+    wires: Sequence[bytes],
+    arrivals_s: NDArray[np.float64],
+    *,
+    is_right: Callable[[int, Answer], bool] | None = None,
+    timeout_s: float = 10.0,
+) -> Sample:
+    """`drive` in an event loop of its own: uvloop's, which makes twice the requests a second."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(
+            drive(host, port, wires, arrivals_s, is_right=is_right, timeout_s=timeout_s)
+        )
+
+
 async def drive(
     host: str,
     port: int,
@@ -78,6 +97,50 @@ async def drive(
     return await run.all()
 
 
+class _Pipe(asyncio.Protocol):
+    """One connection; one request on it at a time.
+
+    Without a task and without a stream, which would cost more than the request.
+    """
+
+    def __init__(self, run: "_Run") -> None:
+        self.run = run
+        self.number = -1  # of the request on its way; -1: none
+        self.was_used = False
+        self.data = b""
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # cast: uvloop's transports do not inherit from asyncio's
+        self.transport = cast(asyncio.Transport, transport)
+
+    def send(self, number: int) -> None:
+        assert self.transport is not None
+        self.number, self.data = number, b""
+        self.transport.write(self.run.wires[number % len(self.run.wires)])
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        try:
+            answer = parse(self.data)
+        except BrokenAnswer:
+            self.close()
+            return
+        if answer is not None:
+            number, self.number, self.was_used = self.number, -1, True
+            self.run.answered(number, answer)
+            self.run.free(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
+        self.transport = None
+        number, self.number = self.number, -1
+        self.run.lost(self, number, retry=self.was_used and not self.data)
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
 class _Run:
     def __init__(
         self,
@@ -90,65 +153,114 @@ class _Run:
         timeout_s: float,
     ) -> None:
         self.host, self.port = host, port
-        self.wires, self.arrivals_s, self.is_right = wires, arrivals_s, is_right
-        self.timeout_s = timeout_s
-        self.idle: list[Connection] = []
-        self.slots = asyncio.Semaphore(max_connections)
+        self.wires, self.is_right = wires, is_right
+        self.arrivals_s, self.timeout_s = arrivals_s, timeout_s
+        self.max_connections = max_connections
+        self.pipes: set[_Pipe] = set()
+        self.idle: list[_Pipe] = []
+        self.waiting: deque[int] = deque()  # due, but every connection is busy
+        self.connecting: set[asyncio.Task[None]] = set()
+        self.left = len(arrivals_s)
+        self.done = asyncio.Event()
+        self.start = 0.0
         self.latency_ms = np.zeros(len(arrivals_s))
         self.late_ms = np.zeros(len(arrivals_s))
-        self.status = np.zeros(len(arrivals_s), dtype=np.int64)
+        self.status = np.full(len(arrivals_s), _PENDING)
         self.num_wrong = 0
 
     async def all(self) -> Sample:
         """Send everything, wait for everything."""
-        await self._connect()
-        start = time.perf_counter() + 0.05
-        pending = []
-        for number, at_s in enumerate(self.arrivals_s.tolist()):
-            await _sleep_until(start + at_s)
-            pending.append(asyncio.create_task(self._one(number, start + at_s)))
-        await asyncio.gather(*pending)
-        for connection in self.idle:
-            connection.close()
-        late_ms = float(np.percentile(self.late_ms, 99)) if len(self.late_ms) else 0.0
+        at_once = int((self.arrivals_s <= self.arrivals_s[:1].sum() + 0.01).sum())
+        for _ in range(min(max(at_once, 1), self.max_connections)):
+            self.free(await self._open())  # before the start, so that no connect is measured
+        self.start = time.perf_counter() + 0.05
+        times = self.arrivals_s.tolist()
+        if not times:
+            self.done.set()
+        sweeper = asyncio.create_task(self._sweep())
+        for number, at_s in enumerate(times):
+            if time.perf_counter() < self.start + at_s:
+                await _sleep_until(self.start + at_s)
+            self.late_ms[number] = 1e3 * (time.perf_counter() - self.start - at_s)
+            self._send(number)
+        await self.done.wait()
+        sweeper.cancel()
+        for pipe in list(self.pipes):
+            pipe.close()
+        late_ms = float(np.percentile(self.late_ms, 99)) if len(times) else 0.0
         return Sample(self.arrivals_s, self.latency_ms, self.status, self.num_wrong, late_ms)
 
-    async def _connect(self) -> None:
-        """Open as many connections as the first instant needs, so that it measures no connect."""
-        at_once = int((self.arrivals_s <= self.arrivals_s[0] + 0.01).sum())
-        for _ in range(min(at_once, 512)):
-            self.idle.append(await Connection.open(self.host, self.port))
+    def free(self, pipe: _Pipe) -> None:
+        """A connection can take a request."""
+        if self.waiting:
+            self._put(pipe, self.waiting.popleft())
+        else:
+            self.idle.append(pipe)
 
-    async def _one(self, number: int, intended: float) -> None:
-        async with self.slots:
-            self.late_ms[number] = 1e3 * (time.perf_counter() - intended)
-            try:
-                async with asyncio.timeout(self.timeout_s):
-                    answer = await self._send(self.wires[number % len(self.wires)])
-            except (OSError, TimeoutError):
-                self.latency_ms[number] = 1e3 * (time.perf_counter() - intended)
-                return
-        self.latency_ms[number] = 1e3 * (time.perf_counter() - intended)
-        self.status[number] = answer.status
+    def answered(self, number: int, answer: Answer) -> None:
+        """A request has its answer."""
+        if self.status[number] != _PENDING:
+            return
+        self._end(number, answer.status)
         if answer.status == 200 and self.is_right and not self.is_right(number, answer):
             self.num_wrong += 1
 
-    async def _send(self, wire: bytes) -> Answer:
+    def lost(self, pipe: _Pipe, number: int, *, retry: bool) -> None:
+        """A connection has ended; one that ended while idle was not its next request's fault."""
+        self.pipes.discard(pipe)
+        if pipe in self.idle:
+            self.idle.remove(pipe)
+        if number >= 0 and self.status[number] == _PENDING:
+            if retry:
+                self._send(number)
+            else:
+                self._end(number, 0)
+
+    def _send(self, number: int) -> None:
+        if self.idle:
+            self._put(self.idle.pop(), number)
+            return
+        self.waiting.append(number)
+        if len(self.pipes) + len(self.connecting) < self.max_connections:
+            task = asyncio.create_task(self._connect())
+            self.connecting.add(task)
+            task.add_done_callback(self.connecting.discard)
+
+    def _put(self, pipe: _Pipe, number: int) -> None:
+        pipe.send(number)
+
+    async def _open(self) -> _Pipe:
+        loop = asyncio.get_running_loop()
+        _, pipe = await loop.create_connection(lambda: _Pipe(self), self.host, self.port)
+        self.pipes.add(pipe)
+        return pipe
+
+    async def _connect(self) -> None:
+        try:
+            self.free(await self._open())
+        except OSError:
+            if self.waiting:
+                self._end(self.waiting.popleft(), 0)
+
+    def _end(self, number: int, status: int) -> None:
+        self.status[number] = status
+        intended = self.start + self.arrivals_s[number]
+        self.latency_ms[number] = 1e3 * (time.perf_counter() - intended)
+        self.left -= 1
+        if not self.left:
+            self.done.set()
+
+    async def _sweep(self) -> None:
+        """End what has waited too long, and the connection it is on."""
         while True:
-            reused = bool(self.idle)
-            connection = self.idle.pop() if reused else await Connection.open(self.host, self.port)
-            try:
-                answer = await connection.send(wire)
-            except BrokenAnswer:
-                connection.close()
-                if reused:  # closed while idle: not the request's fault
-                    continue
-                raise
-            except BaseException:
-                connection.close()
-                raise
-            self.idle.append(connection)
-            return answer
+            await asyncio.sleep(0.05)
+            limit_s = time.perf_counter() - self.start - self.timeout_s
+            while self.waiting and self.arrivals_s[self.waiting[0]] < limit_s:
+                self._end(self.waiting.popleft(), 0)
+            for pipe in list(self.pipes):
+                if pipe.number >= 0 and self.arrivals_s[pipe.number] < limit_s:
+                    self._end(pipe.number, 0)
+                    pipe.close()
 
 
 async def _sleep_until(when: float) -> None:

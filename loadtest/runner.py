@@ -1,6 +1,5 @@
 """Runs a shape of load against a service, by Locust or by the open-loop client."""
 
-import asyncio
 import os
 import random
 import subprocess
@@ -78,7 +77,7 @@ def drive_requests(
 ) -> openloop.Sample:
     """Send requests, round and round, at these times."""
     wires = [request.wire(f"127.0.0.1:{port}") for request in requests]
-    return asyncio.run(openloop.drive("127.0.0.1", port, wires, arrivals_s, timeout_s=60.0))
+    return openloop.run("127.0.0.1", port, wires, arrivals_s, timeout_s=60.0)
 
 
 def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tuple[Log, float]:
@@ -100,7 +99,7 @@ def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tup
             return False
         return not checks[number].is_wrong
 
-    sample = asyncio.run(openloop.drive(name, port, wires, arrivals_s, is_right=compare))
+    sample = openloop.run(name, port, wires, arrivals_s, is_right=compare)
     recorder = record.Recorder(start_s=0.0)
     columns = (sample.sent_at_s.tolist(), sample.latency_ms.tolist(), sample.status.tolist())
     for number, (at_s, latency_ms, status) in enumerate(zip(*columns, strict=True)):

@@ -71,7 +71,7 @@ def drive(container: Container, rps: float, seconds: float) -> openloop.Sample:
     samples = crops.workload(28, 20)
     wires = [request(crop.png).wire("127.0.0.1") for crop in samples]
     arrivals_s = openloop.constant(rps, seconds)
-    return asyncio.run(openloop.drive("127.0.0.1", container.port, wires, arrivals_s))
+    return openloop.run("127.0.0.1", container.port, wires, arrivals_s)
 
 
 def request(png: bytes) -> Request:

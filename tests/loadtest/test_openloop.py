@@ -1,4 +1,6 @@
 import asyncio
+import queue
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 from loadtest.http1 import BrokenAnswer, Connection, Request, multipart
-from loadtest.openloop import burst, constant, drive
+from loadtest.openloop import burst, constant, drive, run
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 WIRE = Request("/digit", "image/png", b"pixels").wire("host")
@@ -100,6 +102,34 @@ async def test_an_answer_that_is_no_http_is_an_error(answer):
         with pytest.raises(BrokenAnswer):
             await connection.send(WIRE)
         connection.close()
+
+
+def test_the_fast_event_loop_gives_the_same_answers():
+    def serve(ready: queue.Queue[int], stop: threading.Event) -> None:
+        async def main() -> None:
+            async with serving(answering(OK)) as port:
+                ready.put(port)
+                while not stop.is_set():  # noqa: ASYNC110 (a thread sets it)
+                    await asyncio.sleep(0.01)
+
+        asyncio.run(main())
+
+    ready: queue.Queue[int] = queue.Queue()
+    stop = threading.Event()
+    thread = threading.Thread(target=serve, args=(ready, stop))
+    thread.start()
+    try:
+        sample = run("127.0.0.1", ready.get(timeout=10), [WIRE], constant(200, 0.2))
+    finally:
+        stop.set()
+        thread.join()
+    assert sample.statuses() == {"200": 40}
+
+
+async def test_nothing_to_send_is_no_error():
+    async with serving(answering(OK)) as port:
+        sample = await drive("127.0.0.1", port, [WIRE], burst(0))
+    assert sample.statuses() == {}
 
 
 def test_constant_arrivals_are_evenly_spaced():
