@@ -21,7 +21,7 @@ serve: $(VENV)/.serving  ## serve the shipped champion on PORT (3000)
 	DIGITS_PORT=$(PORT) PYTHONPATH=. exec $(BIN)/python -m serving
 
 test: $(VENV)/.all  ## run all tests, with coverage
-	$(RUN) -m pytest --cov --cov-report=term:skip-covered --ignore=tests/infra
+	$(RUN) -m pytest --cov --cov-report=term:skip-covered --ignore=tests/infra --ignore=tests/image
 
 check: $(VENV)/.all  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .
@@ -30,6 +30,21 @@ check: $(VENV)/.all  ## ruff, ruff format, mypy --strict
 
 train: $(VENV)/.all  ## fetch, fit, export, quantize, evaluate, gate, promote
 	$(RUN) -m training run
+
+acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, floods (15 min)
+	$(RUN) -m tests.acceptance
+
+bench: $(VENV)/.all  ## our service against its peers, one table (45 min; --quick: see its help)
+	$(RUN) -m loadtest bench
+
+loadtest: $(VENV)/.all  ## start the service, 2 minutes at 100 RPS and a truck's burst, judge, stop
+	$(RUN) -m loadtest local --minutes 2
+
+infra-test: .venv-infra/.set .venv-checkov/.set  ## prove the AWS stacks, without an account
+	PYTHONPATH=. .venv-infra/bin/python -m pytest -c tests/infra/pytest.ini tests/infra
+
+image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it
+	$(RUN) -m pytest tests/image
 
 lock:  ## compile requirements-serving.txt (with hashes) and requirements.txt anew
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -48,6 +63,16 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit( \
 	  "Python 3.11 or newer is needed; this is %d.%d. Try: make PYTHON=python3.11 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
+
+.venv-infra/.set: infra/requirements.txt
+	test -x .venv-infra/bin/python || $(PYTHON) -m venv .venv-infra
+	.venv-infra/bin/pip install -q -r infra/requirements.txt
+	@touch $@
+
+.venv-checkov/.set: infra/requirements-checkov.txt
+	test -x .venv-checkov/bin/python || $(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/pip install -q -r infra/requirements-checkov.txt
+	@touch $@
 
 $(VENV)/.serving: requirements-serving.txt | $(VENV)/bin/python
 	$(BIN)/pip install -q --require-hashes -r requirements-serving.txt
