@@ -1,0 +1,103 @@
+"""What the README and the documents tell a reader to type exists."""
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+COMMAND_BLOCK = re.compile(r"^```(?:sh|bash|console|text)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)")
+
+
+def typed(path):
+    """Everything in a document that is set as code."""
+    text = path.read_text()
+    blocks = COMMAND_BLOCK.findall(text)
+    inline = INLINE.findall(COMMAND_BLOCK.sub("", text))
+    return "\n".join([*blocks, *inline])
+
+
+def mentions(pattern):
+    """(document, match) of each mention in any document."""
+    return [
+        pytest.param(*match.groups(), id=f"{path.name}: {match.group()}"[:70])
+        for path in DOCUMENTS
+        for match in {one.group(): one for one in re.finditer(pattern, typed(path))}.values()
+    ]
+
+
+@cache
+def make_targets():
+    return set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_the_readme_is_looked_into():
+    assert "make serve" in typed(ROOT / "README.md")
+
+
+@pytest.mark.parametrize(
+    "target", mentions(r"(?m)(?:^|&& |\$ )make (?:[A-Z]+=\S+ )*([a-z][a-z0-9-]*)")
+)
+def test_a_make_target_that_is_mentioned_exists(target):
+    assert target in make_targets()
+
+
+@pytest.mark.parametrize(
+    "module", mentions(r"python -m ((?:model|serving|monitoring|training|infra|loadtest)[a-z_.]*)")
+)
+def test_a_module_that_is_mentioned_can_be_run(module):
+    path = ROOT / module.replace(".", "/")
+    main = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+    assert main.is_file(), f"{main} is missing"
+    source = main.read_text()
+    assert "__main__" in source, f"{main} does nothing when it is run"
+
+
+COMMANDS = r"python -m (model|monitoring|training|loadtest|serving\.keys) ([a-z][a-z_-]+)\b"
+
+
+@cache
+def help_of(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("module", "command"), mentions(COMMANDS))
+def test_a_command_that_is_mentioned_is_in_its_programs_help(module, command):
+    assert re.search(rf"\b{re.escape(command)}\b", help_of(module))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_linked_file_exists(path):
+    for target in LINK.findall(path.read_text()):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", mentions(r"(DIGITS_[A-Z_]+[A-Z])"))
+def test_a_setting_that_is_mentioned_exists(name):
+    from serving.config import PREFIX, Settings
+
+    assert name.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def test_every_make_target_is_phony_or_a_file_and_has_a_help_line():
+    text = (ROOT / "Makefile").read_text()
+    documented = set(re.findall(r"^([a-z][a-z0-9-]*):.*?##", text, re.MULTILINE))
+    assert make_targets() <= documented
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_python_example_is_python(path):
+    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+        ast.parse(block)
