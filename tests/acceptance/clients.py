@@ -1,1 +1,113 @@
-CHECKS={}
+"""Clients that are slow, silent or gone: the scanners beside them do not notice."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from tests.acceptance.harness import OURS, Load, Report, Service, one_crop, pinned
+from tests.acceptance.stopping import nginx
+
+RPS, DURATION_S = 100, 22.0
+P99_MS = 100.0
+NUM_SLOW_HEADERS, NUM_SLOW_BODIES, NUM_IDLE, NUM_RESETS = 1000, 1000, 5000, 500
+
+
+def slow_clients(report: Report, kind: str) -> None:
+    """All of them at once, straight at the service."""
+    with Service(kind, core=0) as service, pinned(1):
+        _measure(report, service, service.port)
+
+
+def slow_clients_nginx(report: Report, kind: str) -> None:
+    """The same with nginx in front, as docs/operations.md recommends it."""
+    if kind != OURS:
+        raise NotImplementedError
+    with Service(core=0) as service, nginx([service.port]) as port, pinned(1):
+        _measure(report, service, port)
+
+
+def _measure(report: Report, service: Service, port: int) -> None:
+    load = Load(service)
+    files, rss_mb = service.num_files(), service.rss_mb()
+    calm = asyncio.run(load.run(port, RPS, 4))
+    report.fact("p99_ms_before", calm.percentile_ms(99))
+
+    async def run() -> None:
+        held: list[socket.socket] = []
+        attack = asyncio.create_task(_attack(service, port, held))
+        sample = await load.run(port, RPS, DURATION_S)
+        await attack
+        report.fact("open_files_at_the_end", service.num_files())
+        for one in held:
+            one.close()
+        report.fact("requests_beside", len(sample.status))
+        report.fact("failed_beside", sample.num_failed)
+        report.fact("wrong_beside", sample.num_wrong)
+        report.fact("p99_ms_beside", sample.percentile_ms(99))
+        report.expect("0 failed beside", sample.num_failed == 0)
+        report.expect("0 wrong beside", sample.num_wrong == 0)
+        report.expect("p99 beside below 100 ms", sample.percentile_ms(99) < P99_MS)
+
+    asyncio.run(run())
+    begun = time.perf_counter()
+    while service.num_files() > files + 20 and time.perf_counter() - begun < 20:
+        time.sleep(0.2)
+    report.fact("files_return_after_s", time.perf_counter() - begun)
+    report.fact("files_before_and_after", [files, service.num_files()])
+    report.fact("rss_growth_mb", service.rss_mb() - rss_mb)
+    report.expect("file descriptors return", service.num_files() <= files + 20)
+    report.expect("memory returns: + < 50 MB", service.rss_mb() - rss_mb < 50)
+
+
+async def _attack(service: Service, port: int, held: list[socket.socket]) -> None:
+    """Open everything in four seconds, then feed a byte a second to what is slow."""
+    body = service.crop_request(one_crop()).wire("127.0.0.1")
+    head_end = body.index(b"\r\n\r\n") + 4
+    headers = await _open(port, NUM_SLOW_HEADERS, held)
+    bodies = await _open(port, NUM_SLOW_BODIES, held)
+    await _open(port, NUM_IDLE, held)
+    for one in headers:
+        _send(one, b"POST ")
+    for one in bodies:
+        _send(one, body[:head_end])
+    for one in await _open(port, NUM_RESETS, []):
+        _send(one, body[:-10])
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.close()
+    # A byte at a time, for as long as they are let; all are closed by then.
+    for second in range(12):
+        for one in headers:
+            _send(one, body[5 + second : 6 + second])
+        await asyncio.sleep(0.5)
+        for one in bodies:
+            _send(one, body[head_end + second : head_end + second + 1])
+        await asyncio.sleep(0.5)
+
+
+async def _open(port: int, num: int, held: list[socket.socket]) -> list[socket.socket]:
+    opened = []
+    for number in range(num):
+        one = socket.socket()
+        one.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            one.connect(("127.0.0.1", port))
+        opened.append(one)
+        if number % 20 == 19:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    held += opened
+    return opened
+
+
+def _send(client: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        client.send(data)
+
+
+CHECKS: dict[str, Callable[[Report, str], None]] = {
+    "slow-clients": slow_clients,
+    "slow-clients-nginx": slow_clients_nginx,
+}

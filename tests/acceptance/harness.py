@@ -54,6 +54,7 @@ class Service:
         faults: whether `harm` shall work.
         core: to pin the whole tree to.
         port: to listen on; None: any free one.
+        folder: a copy of the project to run.
         prefix: a command that runs the server's command, to restrict it.
     """
 
@@ -65,6 +66,7 @@ class Service:
         faults: bool = False,
         core: int | None = None,
         port: int | None = None,
+        folder: Path = ROOT,
         prefix: Sequence[str] = (),
     ) -> None:
         self.kind = kind
@@ -73,12 +75,13 @@ class Service:
         self.folder = Path(self._home.name)
         self._faults = self.folder / "faults.json"
         variables = dict(env or {}) | {"BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1"}
-        variables["PYTHONPATH"] = f"{ROOT}:{FAULTS}" if faults else str(ROOT)
+        variables["PYTHONPATH"] = f"{folder}:{FAULTS}" if faults else str(folder)
         variables["ACCEPTANCE_FAULTS"] = str(self._faults)
         variables["BENTOML_HOME"] = str(self.folder / "bentoml")
         variables["DIGITS_PORT"] = str(self.port)
         self.log_path = self.folder / "server.log"
         argv = [*prefix, *self._command()]
+        argv = ["env", f"--chdir={folder}", *argv]
         self.tree = Tree(argv, core=core, env=variables, log=self.log_path)
         try:
             self.wait_ready()

@@ -1,6 +1,7 @@
 """Bad inputs by the thousand: each refused as the caller's fault, quickly, and nothing is kept."""
 
 import io
+import itertools
 import json
 import random
 import socket
@@ -78,6 +79,12 @@ def _inputs() -> Iterator[Input]:
 
 
 def _pictures(png: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:
+    yield from _damaged(png, rng)
+    yield from _oversized()
+    yield from _other_formats(png)
+
+
+def _damaged(png: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:
     jpeg = _encoded(Image.open(io.BytesIO(png)), "JPEG")
     for kind, data in (("PNG", png), ("JPEG", jpeg)):
         for cut in sorted({*range(64), *rng.sample(range(len(data)), 90), len(data) - 1}):
@@ -87,17 +94,27 @@ def _pictures(png: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:
             for _ in range(rng.choice((1, 1, 4, 32))):
                 harmed[rng.randrange(len(harmed))] = rng.randrange(256)
             yield f"{kind} with wrong bytes", bytes(harmed)
+
+
+def _oversized() -> Iterator[tuple[str, bytes]]:
     for side in (1, 3, 4097, 20_000, 65_535, 2**31 - 1):
         for other in (1, 28, side):
             yield f"bomb {side}x{other}", _bomb(side, other)
-    for depth, colour in [(depth, colour) for depth in (0, 1, 2, 4, 8, 16, 32) for colour in range(8)]:
+    for depth, colour in itertools.product((0, 1, 2, 4, 8, 16, 32), range(8)):
         yield f"depth {depth} colour {colour}", _bomb(28, 28, depth, colour)
+    yield "nothing", b""
+    yield "256 KB and a byte", bytes(262_145)
+
+
+def _other_formats(png: bytes) -> Iterator[tuple[str, bytes]]:
     picture = Image.open(io.BytesIO(png))
+    jpeg = _encoded(picture, "JPEG")
     for file_format in ("GIF", "BMP", "TIFF", "WEBP", "ICO", "PPM", "TGA", "PCX", "JPEG2000"):
         yield file_format, _encoded(picture, file_format)
     for file_format in ("GIF", "PNG", "WEBP", "TIFF"):
-        yield f"animated {file_format}", _encoded(
-            picture, file_format, save_all=True, append_images=[picture.rotate(9)] * 50
+        yield (
+            f"animated {file_format}",
+            _encoded(picture, file_format, save_all=True, append_images=[picture.rotate(9)] * 50),
         )
     for mode in ("1", "LA", "P", "RGB", "RGBA", "I;16"):
         yield f"mode {mode}", _encoded(picture.convert("L").convert(mode), "PNG")
@@ -110,8 +127,6 @@ def _pictures(png: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:
     yield "SVG", b'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://127.0.0.1/"/></svg>'
     yield "pickle", b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94."
     yield "URL", b"http://127.0.0.1:1/x.png"
-    yield "nothing", b""
-    yield "256 KB and a byte", bytes(262_145)
 
 
 def _encoded(picture: Image.Image, file_format: str, **options: object) -> bytes:
@@ -185,8 +200,13 @@ def _forms(png: bytes) -> Iterator[Input]:
         yield "another field", path, *_form([("../../etc/passwd", png)])
         yield "long field name", path, *_form([("n" * 5000, png)])
         yield "cut form", path, _form([("image", png)])[0], _form([("image", png)])[1][:-30]
-        yield "text field", path, "multipart/form-data; boundary=x", (
-            b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nhttp://127.0.0.1/\r\n--x--\r\n'
+        yield (
+            "text field",
+            path,
+            "multipart/form-data; boundary=x",
+            (
+                b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nhttp://127.0.0.1/\r\n--x--\r\n'
+            ),
         )
 
 

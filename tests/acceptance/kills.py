@@ -65,9 +65,7 @@ def _kill(report: Report, kind: str, *, num_workers: int, container: bool = Fals
             report.fact("process_ended_after_s", ended_after_s)
         report.expect("no wrong answer", sample.num_wrong == 0)
         report.expect("at most 5 failed", sample.num_failed <= 5)
-        report.expect(
-            "full strength within 10 s, or ended", min(full_after_s, ended_after_s) <= 10
-        )
+        report.expect("full strength within 10 s, or ended", min(full_after_s, ended_after_s) <= 10)
         if num_workers > 1 and kind == OURS:
             metrics = service.get("/metrics")[2].decode()
             total = _metric(metrics, 'digits_requests_total{endpoint="digit",site="local"')

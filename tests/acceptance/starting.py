@@ -26,7 +26,7 @@ def refuses_to_start(report: Report, kind: str) -> None:
             "a setting that is no number": {"DIGITS_MAX_BATCH_SIZE": "many"},
             "a setting out of range": {"DIGITS_WORKERS": "0"},
             "an error target nobody validated": {"DIGITS_ERROR_TARGET": "0.0000001"},
-            "bound elsewhere without keys": {"DIGITS_HOST": "0.0.0.0"},  # noqa: S104
+            "bound elsewhere without keys": {"DIGITS_HOST": "0.0.0.0"},
             "a key file that is none": {"DIGITS_API_KEYS_FILE": str(folder / "keys.json")},
             "a key file that is missing": {"DIGITS_API_KEYS_FILE": str(folder / "none")},
             "a capture folder that cannot be": {"DIGITS_CAPTURE_DIR": "/proc/no/folder"},
