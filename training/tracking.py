@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -105,12 +106,14 @@ def register(path: Path, *, model: str, image: np.ndarray, tags: Mapping[str, st
         registered_model_name=model,
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
+        # Named here, or MLflow loads the model in a process of its own to find out.
+        pip_requirements=[f"{name}=={version(name)}" for name in ("onnxruntime", "numpy")],
     )
-    version = str(info.registered_model_version)
+    number = str(info.registered_model_version)
     client = mlflow.MlflowClient()
     for key, value in tags.items():
-        client.set_model_version_tag(model, version, key, value)
-    return _registered(client.get_model_version(model, version))
+        client.set_model_version_tag(model, number, key, value)
+    return _registered(client.get_model_version(model, number))
 
 
 def set_alias(version: str, alias: str) -> None:

@@ -1,6 +1,7 @@
 """The steps as commands, from the tiny data set to a promoted champion."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,11 +33,25 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """MLflow needs seconds to make its tables: once is enough."""
+    from training import tracking
+
+    folder = tmp_path_factory.mktemp("database")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tracking.connect()
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def tiny_world(tiny_source, tmp_path, monkeypatch):
+def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
     """The real steps on 120 drawn digits, a tiny network and a drift reference of a few bytes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copyfile(empty_database, "mlflow.db")
     monkeypatch.setenv("DIGITS_DATA_FOLDER", str(tiny_source.folder))
 
     def load_tiny(config):
