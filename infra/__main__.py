@@ -11,6 +11,8 @@ from pathlib import Path
 from infra import capacity, cost, settings
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
+DOCUMENT = settings.REPOSITORY_ROOT / "docs" / "deploy.md"
+MARKER = "<!-- renewed by: python -m infra snapshot -->"
 PICTURE = settings.REPOSITORY_ROOT / "docs" / "images" / "architecture.svg"
 
 
@@ -34,10 +36,24 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--folder", type=Path, default=Path("cdk.out"))
     synth.set_defaults(command=_synth)
     commands.add_parser("check", help="run the rules of invariants.py").set_defaults(command=_check)
-    commands.add_parser("snapshot", help="renew infra/snapshots and the picture").set_defaults(
+    commands.add_parser("snapshot", help="renew snapshots, picture and bill").set_defaults(
         command=_snapshot
     )
     return parser
+
+
+def with_bill(document: str) -> str:
+    """The document with production's bill in the block below its marker."""
+    bill = cost.monthly(
+        planned_rps=settings.PLANNED_RPS,
+        peak_rps=settings.PEAK_RPS,
+        num_endpoint_azs=2,
+        measured=capacity.read_measured(),
+    )
+    command = f"$ python -m infra cost --rps {settings.PLANNED_RPS:g} --peak {settings.PEAK_RPS:g}"
+    head, marker, rest = document.partition(f"{MARKER}\n```text\n")
+    _, fence, tail = rest.partition("```\n")
+    return f"{head}{marker}{command}\n{cost.table(bill)}\n{fence}{tail}"
 
 
 def _cost(options: argparse.Namespace) -> int:
@@ -91,7 +107,8 @@ def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
             if environment == PROD:
                 PICTURE.parent.mkdir(parents=True, exist_ok=True)
                 PICTURE.write_text(diagram.draw(templates.World(stacks)))
-    print(f"renewed {SNAPSHOTS.name}/ and {PICTURE.name}")
+    DOCUMENT.write_text(with_bill(DOCUMENT.read_text()))
+    print(f"renewed {SNAPSHOTS.name}/, {PICTURE.name} and the bill in {DOCUMENT.name}")
     return 0
 
 
