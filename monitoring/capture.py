@@ -14,6 +14,7 @@ This module knows nothing about Parquet, S3 or the network.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -194,8 +195,9 @@ class Spool:
         try:
             segment.write(frame, num_bytes, fsync=self._fsync)
         except OSError:
-            if not segment.take_back():
-                self._seal()
+            segment.take_back()
+            with contextlib.suppress(OSError):  # else whoever recovers the folder finishes it
+                self._seal()  # the shipper may make room by taking it
             raise
 
     def _seal(self) -> None:
@@ -253,13 +255,10 @@ class _Segment:
             os.fdatasync(self._descriptor)
         self.size += num_bytes
 
-    def take_back(self) -> bool:
-        """Cut what a failed write left; False when even that fails."""
-        try:
+    def take_back(self) -> None:
+        """Cut what a failed write left. Should even that fail, readers skip the torn frame."""
+        with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, self.size)
-        except OSError:
-            return False
-        return True
 
     def age_s(self) -> float:
         return time.monotonic() - self._opened_s

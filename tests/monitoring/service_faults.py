@@ -215,8 +215,11 @@ def fill_disk(spool: Path, store: Path) -> Callable[[Service], int]:
     def fault(service: Service) -> int:
         wait_until(lambda: service.get("/readyz") == 503, "readiness red on a full disk")
         time.sleep(1)
-        archived_ids(spool, store)  # the shipper makes room
-        wait_until(lambda: service.get("/readyz") == 200, "readiness green with room again")
+        wait_until(
+            lambda: bool(archived_ids(spool, store)) and service.get("/readyz") == 200,
+            "readiness green after the shipper made room",
+        )
+        time.sleep(0.5)
         return 1
 
     return fault
