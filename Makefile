@@ -44,7 +44,7 @@ infra-test: .venv-infra/.set .venv-checkov/.set  ## prove the AWS stacks, withou
 	PYTHONPATH=. .venv-infra/bin/python -m pytest -c tests/infra/pytest.ini tests/infra
 
 image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it
-	$(RUN) -m pytest tests/image
+	PYTHON=$(BIN)/python bash deploy/image.sh
 
 lock:  ## compile requirements-serving.txt (with hashes) and requirements.txt anew
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
