@@ -7,6 +7,7 @@ import os
 import random
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, Final, TextIO, cast
 
@@ -28,6 +29,7 @@ _CONFIDENCE_BUCKETS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999
 _BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 EMF_NAMESPACE: Final = "Digitline"
 _EMF_PERIOD_S: Final = 60.0
+_QUOTING_LOGGERS: Final = ("bentoml._internal.server.http_app", "uvicorn.error")
 _EXPORT_WITHIN_S: Final = 2.0  # also the longest that a dead collector holds up a stop
 
 
@@ -264,6 +266,17 @@ def configure_logging(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _LogStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+    for name in _QUOTING_LOGGERS:
+        logging.getLogger(name).addFilter(_without_message)
+
+
+def _without_message(record: logging.LogRecord) -> bool:
+    """Keep an exception's type and place; its message may quote the body that caused it."""
+    if record.exc_info and record.exc_info[0] is not None:
+        kind, _, trace = record.exc_info
+        record.exc_text = "".join([*traceback.format_tb(trace), kind.__name__])
+        record.exc_info = None
+    return True
 
 
 class _LogStream:

@@ -7,10 +7,13 @@ message, before the port is opened.
 import argparse
 import asyncio
 import ctypes
+import json
+import logging
 import os
 import signal
 import socket
 import sys
+from datetime import UTC, datetime
 from typing import Final
 
 import uvicorn
@@ -38,6 +41,7 @@ def main() -> int:
     args = parser.parse_args()
     _end_with_parent()
     raise_file_limit()
+    logging.basicConfig(handlers=[_json_lines()], level=logging.WARNING)
     config = uvicorn.Config(
         "service:DigitService.to_asgi",
         factory=True,
@@ -61,6 +65,29 @@ def main() -> int:
     config.callback_notify = _Sweep(server, args.ready).__call__
     server.run([socket.socket(fileno=args.socket)])
     return 0
+
+
+class _JsonFormatter(logging.Formatter):
+    """What uvicorn and BentoML log, as lines like our own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "logger": record.name,
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            line["exception"] = record.exc_text
+        return json.dumps(line)
+
+
+def _json_lines() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter())
+    return handler
 
 
 class _Sweep:
