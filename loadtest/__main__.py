@@ -18,6 +18,7 @@ COMMANDS: Final = {
         "tasks and scaling on paper: latency, refusals, cost",
     ),
     "fit": ("simulator.cli", "fit", "measure a running service for the simulator"),
+    "scale": ("simulator.scale", "main", "tasks, network and cost at 10,000 and 100,000 RPS"),
     "validate": ("simulator.validate", "main", "the simulator against the real service, nginx"),
 }
 

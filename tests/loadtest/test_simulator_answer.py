@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from loadtest import page, slo
-from loadtest.simulator import cli, service, traffic
+from loadtest.simulator import cli, scale, service, traffic
 from loadtest.simulator.answer import Answer, answer, cheapest, lcus, pareto
 from loadtest.simulator.fit import spread_of
 from loadtest.simulator.policies import Plan
@@ -119,3 +119,13 @@ def test_an_axis_ends_on_a_round_number(value, end):
 
 def test_text_on_a_page_is_escaped():
     assert "<script>" not in page.page("<script>", "<script>", [["<script>"]], [])
+
+
+def test_a_hundred_times_the_load_needs_as_many_more_tasks_and_holds_without_a_zone():
+    plan = Plan(3, 6)
+    measured = service.ServiceTimes(1.0, 0.3, UNLOADED)
+    small, large = (scale.size(rps, plan, measured) for rps in (100, 10_000))
+    assert large.tasks > 10 * 3
+    assert small.tasks >= 3
+    assert large.lcus == pytest.approx(100 * small.lcus)
+    assert large.usd_per_month > small.usd_per_month

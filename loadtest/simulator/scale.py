@@ -1,0 +1,91 @@
+"""`python -m loadtest scale`: the same model far beyond the plan: tasks, network, cost.
+
+The number of tasks comes from the deployment's own formula (infra/capacity.py); whether they hold
+is simulated, with all tasks and with one availability zone gone.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from infra import capacity, prices, settings
+from loadtest.simulator import service, templates, traffic
+from loadtest.simulator.answer import (
+    BYTES_PER_REQUEST,
+    HOURS_PER_MONTH,
+    lcus,
+    task_usd_per_hour,
+)
+from loadtest.simulator.cli import TEMPLATES
+from loadtest.simulator.policies import Plan
+from loadtest.simulator.service import ServiceTimes
+from loadtest.simulator.simulate import Simulation
+
+SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What one rate needs."""
+
+    rps: float
+    tasks: int
+    p99_ms: float
+    p99_ms_without_zone: float
+    shed_frac_without_zone: float
+    lcus: float
+    gbit_per_s: float
+    usd_per_month: float
+
+
+def main(arguments: list[str]) -> int:
+    """Print one line for each rate."""
+    parser = argparse.ArgumentParser("python -m loadtest scale", description=__doc__)
+    parser.add_argument("--rps", type=float, nargs="+", default=[100, 300, 10_000, 100_000])
+    parser.add_argument("--service", type=Path, default=service.SERVICE_FILE)
+    chosen = parser.parse_args(arguments)
+    measured = service.read(chosen.service)
+    plan = templates.read_plan(TEMPLATES)
+    print(f"service times: {measured.source}")
+    print(f"capacity: {capacity.read_measured().source}; prices of {prices.AS_OF}")
+    print("requests/s   tasks   p99 ms   one AZ gone: p99 ms, refused     LCU   Gbit/s  USD/month")
+    for rps in chosen.rps:
+        one = size(rps, plan, measured)
+        print(
+            f"{one.rps:10,.0f}  {one.tasks:6,}  {one.p99_ms:7.1f}  {one.p99_ms_without_zone:20.1f}"
+            f"  {one.shed_frac_without_zone:8.3%}  {one.lcus:6.1f}  {one.gbit_per_s:7.2f}"
+            f"  {one.usd_per_month:9,.0f}"
+        )
+    return 0
+
+
+def size(rps: float, plan: Plan, measured: ServiceTimes) -> Size:
+    """Tasks by the deployment's formula, proved by simulating a minute."""
+    held_rps = capacity.read_measured().rps_per_core * plan.vcpus * capacity.USABLE_FRAC
+    tasks = capacity.num_tasks(rps, held_rps)
+    left = tasks - -(-tasks // settings.NUM_AZS)
+    p99_ms, _ = _minute(rps, tasks, plan, measured)
+    without_ms, shed_frac = _minute(rps, left, plan, measured)
+    units = lcus(rps)
+    hourly = tasks * task_usd_per_hour(plan) + prices.ALB_H + units * prices.ALB_LCU_H
+    return Size(
+        rps=rps,
+        tasks=tasks,
+        p99_ms=p99_ms,
+        p99_ms_without_zone=without_ms,
+        shed_frac_without_zone=shed_frac,
+        lcus=units,
+        gbit_per_s=rps * BYTES_PER_REQUEST * 8 / 1e9,
+        usd_per_month=HOURS_PER_MONTH * hourly,
+    )
+
+
+def _minute(rps: float, tasks: int, plan: Plan, measured: ServiceTimes) -> tuple[float, float]:
+    rng = np.random.default_rng(1)
+    load = traffic.poisson("minute", traffic.constant_rates(rps, SECONDS), rng)
+    fixed = Plan(tasks, tasks, vcpus=plan.vcpus, memory_gb=plan.memory_gb)
+    outcome = Simulation(fixed, load, measured, rng).run()
+    return outcome.percentile_ms(99), outcome.shed_frac
