@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from infra import capacity, prices, settings
+from infra import capacity, cost, prices, settings
 from loadtest.simulator import service, templates, traffic
 from loadtest.simulator.answer import (
     BYTES_PER_REQUEST,
@@ -38,7 +38,9 @@ class Size:
     shed_frac_without_zone: float
     lcus: float
     gbit_per_s: float
-    usd_per_month: float
+    usd_per_month: float  # tasks and load balancer
+    waf_usd_per_month: float  # requests inspected
+    capture_tb_per_month: float  # every read kept
 
 
 def main(arguments: list[str]) -> int:
@@ -51,13 +53,17 @@ def main(arguments: list[str]) -> int:
     plan = templates.read_plan(TEMPLATES)
     print(f"service times: {measured.source}")
     print(f"capacity: {capacity.read_measured().source}; prices of {prices.AS_OF}")
-    print("requests/s   tasks   p99 ms   one AZ gone: p99 ms, refused     LCU   Gbit/s  USD/month")
+    print(
+        "requests/s   tasks   p99 ms   one AZ gone: p99 ms, refused     LCU   Gbit/s"
+        "  USD/month   WAF USD/month  captures TB/month"
+    )
     for rps in chosen.rps:
         one = size(rps, plan, measured)
         print(
             f"{one.rps:10,.0f}  {one.tasks:6,}  {one.p99_ms:7.1f}  {one.p99_ms_without_zone:20.1f}"
             f"  {one.shed_frac_without_zone:8.3%}  {one.lcus:6.1f}  {one.gbit_per_s:7.2f}"
-            f"  {one.usd_per_month:9,.0f}"
+            f"  {one.usd_per_month:9,.0f}  {one.waf_usd_per_month:14,.0f}"
+            f"  {one.capture_tb_per_month:17,.1f}"
         )
     return 0
 
@@ -70,6 +76,7 @@ def size(rps: float, plan: Plan, measured: ServiceTimes) -> Size:
     p99_ms, _ = _minute(rps, tasks, plan, measured)
     without_ms, shed_frac = _minute(rps, left, plan, measured)
     units = lcus(rps)
+    reads_per_month = rps * 3600 * HOURS_PER_MONTH
     hourly = tasks * task_usd_per_hour(plan) + prices.ALB_H + units * prices.ALB_LCU_H
     return Size(
         rps=rps,
@@ -80,6 +87,8 @@ def size(rps: float, plan: Plan, measured: ServiceTimes) -> Size:
         lcus=units,
         gbit_per_s=rps * BYTES_PER_REQUEST * 8 / 1e9,
         usd_per_month=HOURS_PER_MONTH * hourly,
+        waf_usd_per_month=reads_per_month / 1e6 * prices.WAF_MILLION,
+        capture_tb_per_month=reads_per_month * cost.CAPTURE_BYTES / 1e12,
     )
 
 
