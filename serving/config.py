@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(32, ge=1, le=256, description="Most images in one inference.")
     queue_limit: int = Field(512, ge=1, description="Most images waiting for inference.")
     max_queue_wait_ms: int = Field(
-        300, ge=1, le=60_000, description="Longest predicted wait; beyond it requests get 503."
+        200, ge=1, le=60_000, description="Longest predicted wait; beyond it requests get 503."
     )
     max_in_flight: int = Field(
         512, ge=1, description="Most requests being answered at once; more are refused with 429."
