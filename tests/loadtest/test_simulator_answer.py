@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from infra import capacity
 from loadtest import page, slo
 from loadtest.simulator import cli, scale, service, traffic
 from loadtest.simulator.answer import Answer, answer, cheapest, lcus, pareto
@@ -123,7 +124,8 @@ def test_text_on_a_page_is_escaped():
 
 def test_a_hundred_times_the_load_needs_as_many_more_tasks_and_holds_without_a_zone():
     plan = Plan(3, 6)
-    measured = service.ServiceTimes(1.0, 0.3, UNLOADED)
+    busy_ms = 1e3 / capacity.read_measured().rps_per_core
+    measured = service.ServiceTimes(busy_ms, 0.3, UNLOADED)
     small, large = (scale.size(rps, plan, measured) for rps in (100, 10_000))
     assert large.tasks > small.tasks >= 3
     assert large.shed_frac_without_zone == 0
