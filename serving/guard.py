@@ -144,7 +144,7 @@ def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> st
     if kind not in allowed:
         raise Problem(
             415,
-            f"content-type is {kind[:60]!r}; this path reads {', '.join(allowed)}",
+            f"content-type is {kind[:60]!r}; this path reads {', '.join(filter(None, allowed))}",
             closes_connection=True,
         )
     encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")

@@ -46,6 +46,7 @@ FORM_TYPE: Final = "multipart/form-data"
 NPY_TYPE: Final = "application/x-npy"
 JSON_TYPE: Final = "application/json"
 OCTET_TYPE: Final = "application/octet-stream"
+NO_TYPE: Final = ""  # Triton's own client names none
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
@@ -77,7 +78,7 @@ class Api:
     def routes(self) -> dict[str, Route]:
         """Path -> route."""
         single, bulk = (*IMAGE_TYPES, FORM_TYPE), (FORM_TYPE, NPY_TYPE)
-        infer = (JSON_TYPE, OCTET_TYPE)
+        infer = (JSON_TYPE, OCTET_TYPE, NO_TYPE)
         v2 = openinference.MODEL_PATH
         return {
             "/v1/digit": Route("digit", "POST", self.digit, content_types=single),

@@ -22,7 +22,8 @@ ALLOWED = {
     },
     "service.py": {"serving", "model", "monitoring", "bentoml", "numpy"},
     "monitoring": {
-        "model", "numpy", "pandas", "pyarrow", "boto3", "botocore", "evidently", "duckdb", "scipy", "PIL",
+        "model", "numpy", "pandas", "pyarrow", "boto3", "botocore", "evidently", "duckdb", "scipy",
+        "PIL",
     },
     "training": {
         "model", "monitoring.records", "numpy", "torch", "onnx", "onnxruntime", "mlflow", "boto3",

@@ -226,6 +226,12 @@ async def test_a_binary_image_outside_of_0_to_1_is_422(client, value):
     assert (await client.post(INFER, body, OCTETS, **headers)).status == 422
 
 
+async def test_a_call_that_names_no_type_is_read_as_tritons_client_sends_it(client, labels, pixels):
+    body, headers = binary_request(pixels, "UINT8")
+    reply = await client.call("POST", INFER, headers, body)
+    assert outputs_of(reply)["digit"].data == labels
+
+
 @pytest.mark.parametrize("length", ["-1", "x", "", "9" * 30, "1000000", "1.0"])
 async def test_a_header_length_that_cannot_be_is_400(client, length):
     body, _ = binary_request(BLACK, "UINT8")
