@@ -48,12 +48,12 @@ def make_model(weights: NDArray[np.float32], *, with_garbage: bool = True) -> on
     return model
 
 
-def write_champion(folder: Path, model: onnx.ModelProto, golden: Crop, **changes: object) -> Path:
-    """A champion folder around a model; `changes` replace members of its manifest."""
+def write_champion(folder: Path, model: onnx.ModelProto, crop: Crop, **changes: object) -> Path:
+    """A champion folder around a model, `crop` its golden one; `changes` replace members of its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     onnx_bytes = model.SerializeToString()
     (folder / "model.onnx").write_bytes(onnx_bytes)
-    (folder / "golden.png").write_bytes(golden.png)
+    (folder / "golden.png").write_bytes(crop.png)
     manifest = {
         "schema": 1,
         "name": "digits",
@@ -71,7 +71,7 @@ def write_champion(folder: Path, model: onnx.ModelProto, golden: Crop, **changes
         ],
         "garbage_threshold": GARBAGE_THRESHOLD,
         "metrics": {"test_accuracy": 0.99},
-        "golden": {"file": "golden.png", "digit": golden.label, "min_confidence": 0.9},
+        "golden": {"file": "golden.png", "digit": crop.label, "min_confidence": 0.9},
         **changes,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from model.artifact import load
+from serving.config import Settings
+from serving.reader import Reader
+from serving.telemetry import EmfWriter, Telemetry, Tracer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def reading(tiny_champion, crops):
+    artifact = load(tiny_champion)
+    reader = Reader(artifact, artifact.policy(), Settings(), lambda stats: None)
+    yield await reader.read(crops[0].png)
+    reader.close()
+
+
+def test_embedded_metrics_are_one_line_of_json_a_minute():
+    lines = []
+    writer = EmfWriter(lines.append)
+    writer.add("Requests")
+    writer.add("Requests")
+    writer.add("Shed")
+    writer.flush_if_due(3, writer._due - 0.1)
+    assert lines == []
+    writer.flush_if_due(3, writer._due + 0.1)
+    (line,) = lines
+    assert line.endswith("\n")
+    content = json.loads(line)
+    assert (content["Requests"], content["Shed"], content["InFlight"]) == (2, 1, 3)
+    (directive,) = content["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "Digitline"
+    assert directive["Dimensions"] == [["Service"]]
+    assert content["Service"] == "digits"
+    assert {one["Name"] for one in directive["Metrics"]} <= set(content)
+
+
+def test_embedded_metrics_start_again_from_zero():
+    lines = []
+    writer = EmfWriter(lines.append)
+    writer.add("Requests")
+    writer.flush_if_due(0, writer._due)
+    writer.flush_if_due(0, writer._due)
+    assert [json.loads(line)["Requests"] for line in lines] == [1, 0]
+
+
+async def test_a_reading_is_counted_by_outcome_and_digit(reading):
+    telemetry = Telemetry(Settings(), "3", "ab" * 32)
+    for _ in range(16):
+        telemetry.on_reading(reading, "leeds", guard_ms=0.1)
+    text = telemetry.exposition().decode()
+    assert 'digits_decisions_total{outcome="accepted",site="leeds"} 16.0' in text
+    assert f'digits_digit_total{{digit="{reading.decision.digit}"}} 16.0' in text
+    for stage in ("guard", "decode", "preprocess", "inference", "decision"):
+        assert f'digits_stage_duration_seconds_count{{stage="{stage}"}} 2.0' in text
+
+
+def test_the_model_is_named_in_the_metrics():
+    text = Telemetry(Settings(), "3", "ab" * 32).exposition().decode()
+    assert 'digits_model_info{sha256="abababababab",version="3"} 1.0' in text
+
+
+def test_nothing_is_traced_without_a_collector():
+    assert not Tracer(Settings(trace_sample_frac=1.0)).wants()
+
+
+async def test_a_traced_request_is_a_span_with_its_stages_inside(reading):
+    tracer = Tracer(Settings(otlp_endpoint="http://127.0.0.1:9/v1/traces", trace_sample_frac=1.0))
+    exporter = InMemorySpanExporter()
+    tracer.close()
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer._tracer = provider.get_tracer("test")
+    assert tracer.wants()
+    tracer.record(reading, request_id="r-1", endpoint="digit", guard_ms=0.2, total_ms=50.0)
+    *stages, root = exporter.get_finished_spans()
+    assert [span.name for span in stages] == [
+        "guard", "decode", "preprocess", "inference", "decision",
+    ]  # fmt: skip
+    assert root.attributes["digits.request_id"] == "r-1"
+    for span in stages:
+        assert span.parent.span_id == root.context.span_id
+        assert root.start_time <= span.start_time <= span.end_time
+
+
+LOG = """
+from serving.telemetry import configure_logging
+import structlog
+configure_logging("warning")
+log = structlog.get_logger()
+log.info("quiet")
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    log.error("loud", request_id="r-1", exc_info=error)
+"""
+
+
+def test_logs_are_json_lines_on_stderr_of_the_level_asked_for():
+    done = subprocess.run(
+        [sys.executable, "-c", LOG],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    entry = json.loads(line)
+    assert (entry["event"], entry["level"], entry["request_id"]) == ("loud", "error", "r-1")
+    assert "ZeroDivisionError" in entry["exception"]
+    assert done.stdout == ""
