@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from conftest import make  # noqa: E402
+from made_records import make  # noqa: E402
 
 from monitoring import archive, capture, ship  # noqa: E402
 from monitoring.capture import Spool  # noqa: E402

@@ -4,9 +4,9 @@ from datetime import date
 
 import pandas as pd
 import pytest
-from conftest import NOON
 from hypothesis import given
 from hypothesis import strategies as st
+from made_records import NOON
 
 from monitoring import archive, capture, ship
 from monitoring.__main__ import main

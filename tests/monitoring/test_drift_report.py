@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import NOON
+from made_records import NOON
 
 from monitoring import archive, report, ship, watch
 from monitoring.__main__ import main

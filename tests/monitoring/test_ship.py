@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import NOON
+from made_records import NOON
 from numpy.testing import assert_array_equal
 from PIL import Image
 
