@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deployment import Deployment, deployed
+from mutations import MUTATIONS
 
 from infra import templates
-from infra.app import ENVIRONMENTS, build
+from infra.app import ENVIRONMENTS, PROD, build
+from infra.invariants import RULES
 from infra.templates import Template, World
 
 NAMES = [environment.name for environment in ENVIRONMENTS]
@@ -31,3 +36,22 @@ def synthesised(assembly: Path) -> dict[str, dict[str, Template]]:
 def worlds(synthesised: dict[str, dict[str, Template]]) -> dict[str, World]:
     """Environment -> all its resources."""
     return {name: World(stacks) for name, stacks in synthesised.items()}
+
+
+@pytest.fixture(scope="session")
+def prod(synthesised: dict[str, dict[str, Template]]) -> Iterator[Deployment]:
+    """Production, created in moto: once, since moto's state belongs to the process."""
+    with deployed(PROD, synthesised[PROD.name]) as deployment:
+        yield deployment
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the mutation score of the rules."""
+    tests = sys.modules.get("test_invariants")
+    if tests is None or not tests.killed:
+        return
+    proved = {mutation.rule for mutation in MUTATIONS if mutation.name in tests.killed}
+    terminalreporter.write_line(
+        f"mutation score: {len(tests.killed)} of {len(MUTATIONS)} seeded faults reported, "
+        f"{len(proved)} of {len(RULES)} rules proved"
+    )

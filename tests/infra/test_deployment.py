@@ -7,12 +7,10 @@ proved in the templates instead, by ``infra/invariants.py``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import moto_types
-import pytest
-from deployment import Deployment, deployed
+from deployment import Deployment
 
 from infra import capacity, settings
 from infra.app import PROD
@@ -22,12 +20,6 @@ ROOT = settings.REPOSITORY_ROOT
 PLAN = capacity.plan(
     planned_rps=PROD.planned_rps, peak_rps=PROD.peak_rps, measured=capacity.read_measured()
 )
-
-
-@pytest.fixture(scope="module")
-def prod(synthesised: dict[str, dict[str, Template]]) -> Iterator[Deployment]:
-    with deployed(PROD, synthesised["prod"]) as deployment:
-        yield deployment
 
 
 def service_of(prod: Deployment) -> dict[str, Any]:

@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import Deployment, deployed
+from deployment import Deployment
 from moto import settings as moto_settings
 
 from infra import settings
-from infra.app import PROD
-from infra.templates import Template
 
 ROOT = settings.REPOSITORY_ROOT
 PYTHON = ROOT / ".venv" / "bin" / "python"
@@ -35,12 +33,6 @@ pytestmark = pytest.mark.skipif(
     not PYTHON.exists(),
     reason="the jobs' own packages are in .venv (make setup), which is not here",
 )
-
-
-@pytest.fixture(scope="module")
-def prod(synthesised: dict[str, dict[str, Template]]) -> Iterator[Deployment]:
-    with deployed(PROD, synthesised["prod"]) as deployment:
-        yield deployment
 
 
 class Task:
