@@ -49,7 +49,7 @@ def make_model(weights: NDArray[np.float32], *, with_garbage: bool = True) -> on
 
 
 def write_champion(folder: Path, model: onnx.ModelProto, crop: Crop, **changes: object) -> Path:
-    """A champion folder around a model, `crop` its golden one; `changes` replace members of its manifest."""
+    """A champion folder: a model, its golden crop; `changes` replace members of the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     onnx_bytes = model.SerializeToString()
     (folder / "model.onnx").write_bytes(onnx_bytes)

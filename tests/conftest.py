@@ -2,6 +2,13 @@
 
 import csv
 import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +20,9 @@ from PIL import Image
 
 from model.preprocess import preprocess
 
-CROPS = Path(__file__).parent / "data" / "crops"
+ROOT = Path(__file__).parents[1]
+CROPS = ROOT / "tests" / "data" / "crops"
+START_S = 60
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +70,45 @@ def tiny_champion(
 def own_champion(tmp_path: Path, tiny_model: onnx.ModelProto, crops: list[Crop]) -> Path:
     """The same, for a test that tampers with it."""
     return write_champion(tmp_path / "champion", tiny_model, crops[0])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def port(tmp_path_factory):
+    """The port of a real server that has become ready."""
+    number = free_port()
+    environment = {name: value for name, value in os.environ.items() if "DIGITS_" not in name}
+    environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    environment |= {"DIGITS_PORT": str(number), "DIGITS_DRAIN_S": "0"}
+    log = tmp_path_factory.mktemp("server") / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving"], cwd=ROOT, env=environment, stdout=output,
+            stderr=output,
+        )  # fmt: skip
+    try:
+        wait_until_ready(number, process, log)
+        yield number
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_until_ready(port, process, log):
+    give_up = time.monotonic() + START_S
+    while time.monotonic() < give_up and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"the server did not become ready:\n{log.read_text()[-3000:]}")

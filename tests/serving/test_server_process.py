@@ -3,12 +3,7 @@
 import asyncio
 import http.client
 import json
-import os
-import signal
-import socket
 import subprocess
-import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -19,51 +14,8 @@ import pytest
 from model.artifact import load
 
 ROOT = Path(__file__).parents[2]
-START_S = 60
 KSERVE_PYTHON = ROOT / ".venv-kserve" / "bin" / "python"
 KSERVE = "kserve==0.21.0"  # its pins clash with ours, so it lives in a venv of its own
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory):
-    """The port of a real server that has become ready."""
-    number = free_port()
-    environment = {name: value for name, value in os.environ.items() if "DIGITS_" not in name}
-    environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
-    environment |= {"DIGITS_PORT": str(number), "DIGITS_DRAIN_S": "0"}
-    log = tmp_path_factory.mktemp("server") / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serving"], cwd=ROOT, env=environment, stdout=output,
-            stderr=output,
-        )  # fmt: skip
-    try:
-        wait_until_ready(number, process, log)
-        yield number
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def wait_until_ready(port, process, log):
-    give_up = time.monotonic() + START_S
-    while time.monotonic() < give_up and process.poll() is None:
-        try:
-            if ask(port, "GET", "/readyz")[0] == 200:
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"the server did not become ready:\n{log.read_text()[-3000:]}")
 
 
 def ask(port, method, path, body=None, **headers):
