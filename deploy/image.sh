@@ -2,7 +2,7 @@
 # Builds the service's image and runs it, on Debian without a Docker engine and without an image
 # registry: buildah and podman with runc, and a stand-in for python:3.11-slim out of Debian packages.
 #
-#   deploy/image.sh [lint] [sbom] [tools] [base] [build] [test]     default: all, in that order
+#   deploy/image.sh [lint] [sbom] [tools] [base] [build] [test] [bento]   default: all but bento
 #
 # Where the tools cannot be installed it says so and ends with 0; with CI set that is a failure.
 set -euo pipefail
@@ -34,8 +34,9 @@ events_logger = "file"
 runtime = "runc"
 S
   printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' > "$FILES/pip.conf"
+  printf 'system-certs = true\n' > "$FILES/uv.toml"
   # While building only: this machine's certificates, in case its network needs them.
-  sed "s#^\[containers\]#[containers]\nnetns = \"host\"\nvolumes = [\"$CA:/etc/ssl/certs/ca-certificates.crt:ro\", \"$FILES/pip.conf:/etc/pip.conf:ro\"]#" \
+  sed "s#^\[containers\]#[containers]\nnetns = \"host\"\nvolumes = [\"$CA:/etc/ssl/certs/ca-certificates.crt:ro\", \"$FILES/pip.conf:/etc/pip.conf:ro\", \"$FILES/uv.toml:/etc/uv/uv.toml:ro\"]#" \
     "$FILES/run.conf" > "$FILES/build.conf"
 }
 settings
@@ -121,6 +122,43 @@ build() {
     --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
     > "$FILES/build.log" 2>&1 || { tail -30 "$FILES/build.log"; return 1; }
   buildah images
+}
+
+# BentoML's own way to an image; it is larger, and started as it comes.
+bento() {
+  local name=digitline-bento ready
+  local bentoml tag context
+  bentoml=$(realpath -s "$(dirname "$(command -v "${PYTHON:-python3}")")")/bentoml
+  context=$(mktemp -d) # BentoML walks the whole folder it builds from, venvs and all
+  tar -c service.py bentofile.yaml requirements-serving.txt README.md serving model monitoring \
+    | tar -x -C "$context"
+  export BENTOML_HOME=$context/home BENTOML_DO_NOT_TRACK=True
+  tag=$(cd "$context" && "$bentoml" build -o tag | sed -n 's/^__tag__://p')
+  CONTAINERS_CONF=$FILES/build.conf "$bentoml" containerize "$tag" --backend buildah \
+    -t localhost/digitline:bento > "$FILES/bento.log" 2>&1 || { tail -30 "$FILES/bento.log"; return 1; }
+  podman rm --force --time=0 "$name" > /dev/null 2>&1 || true
+  podman run --detach --name "$name" --network host --cap-drop ALL --memory 1g --cpus 1 \
+    --env DIGITS_AUTH=off --env PORT=3917 localhost/digitline:bento \
+    serve --host 127.0.0.1 --port 3917 > /dev/null
+  for _ in $(seq 100); do
+    python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:3917/readyz", timeout=2)' \
+      2> /dev/null && ready=1 && break
+    sleep 0.3
+  done
+  python3 - << 'P' || { podman logs "$name" 2>&1 | tail -30; podman rm --force --time=0 "$name"; return 1; }
+import json, pathlib, urllib.request
+crop = pathlib.Path("model/champion/golden.png").read_bytes()
+request = urllib.request.Request(
+    "http://127.0.0.1:3917/v1/digit", crop, {"Content-Type": "image/png"}
+)
+answer = json.load(urllib.request.urlopen(request, timeout=10))
+golden = json.load(open("model/champion/manifest.json"))["golden"]
+assert answer["digit"] == golden["digit"], answer
+print("the bento's image reads the golden crop")
+P
+  podman rm --force --time=0 "$name" > /dev/null
+  rm -rf "$context"
+  [ -n "$ready" ]
 }
 
 test_() {
