@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitoring import emf, rules
+from monitoring.__main__ import _parser
+from monitoring.schema import SCHEMA, describe
+from monitoring.settings import from_environment
+
+PLAN = (Path(__file__).resolve().parents[2] / "docs/monitoring.md").read_text()
+
+
+def test_the_documented_columns_are_the_columns_of_the_files():
+    assert describe() in PLAN
+    assert len(SCHEMA) == describe().count("\n") - 1
+
+
+@pytest.mark.parametrize("metric", sorted(emf.UNITS))
+def test_every_metric_is_in_the_plan(metric):
+    assert f"`{metric}`" in PLAN
+
+
+def test_every_command_is_in_the_plan():
+    choices = _parser(from_environment({}))._subparsers._group_actions[0].choices
+    for name in choices:
+        assert f"python -m monitoring {name}" in PLAN, name
+
+
+def test_the_rules_in_the_plan_are_those_in_force():
+    assert f"above {rules.DISTANCE_LIMIT} standard deviations" in PLAN
+    assert f"Fewer than {rules.MIN_RECORDS} records" in PLAN
+    assert f"({rules.MIN_LABELS} or more)" in PLAN
+    assert f"a feature {rules.SITE_DISTANCE_LIMIT} standard deviations away" in PLAN
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon"])
+def test_a_retention_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match="DIGITS_CAPTURE_KEEP_DAYS"):
+        from_environment({"DIGITS_CAPTURE_KEEP_DAYS": value})
