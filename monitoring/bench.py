@@ -1,4 +1,4 @@
-"""Times `Spool.append`: what capture costs an answer. Knows nothing about the rest of serving."""
+"""Times `Spool.append`, what capture costs an answer, and what shipping costs afterwards."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from monitoring.records import CaptureRecord
 BUDGET_US = 40.0
 _NUM_APPENDS = 5_000
 _NUM_RECORDS = 50
+_NUM_SHIPPED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,19 @@ def run(folder: Path | None) -> list[Timing]:
     """Append many records with small and large crops to a spool in a temporary folder."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         return [_time(Path(scratch) / str(side), side) for side in (28, 128)]
+
+
+def ship_ms() -> dict[int, float]:
+    """Milliseconds of the shipper for one record, by the crop's side, on crops of pure noise."""
+    from monitoring import archive, ship
+
+    taken = {}
+    for side in (28, 128):
+        made = [_make(number, side) for number in range(_NUM_SHIPPED)]
+        start_s = time.perf_counter()
+        archive.encode(ship.to_table(made))
+        taken[side] = (time.perf_counter() - start_s) * 1000 / _NUM_SHIPPED
+    return taken
 
 
 def _time(folder: Path, crop_side_px: int) -> Timing:

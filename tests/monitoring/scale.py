@@ -1,0 +1,94 @@
+"""How much memory and time a report's reading takes, from days to a month of made-up rows.
+
+    python tests/monitoring/scale.py --rows 20000
+
+Makes 30 days of ten sites with that many rows each, pictures included, and reads 3, 10 and 30 of
+them as a report does, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import pyarrow as pa
+
+from monitoring import archive, drift, report
+from monitoring.schema import SCHEMA
+from monitoring.store import open_store
+
+FIRST = date(2026, 10, 1)
+NUM_DAYS, NUM_SITES = 30, 10
+PNG_BYTES = 600
+
+
+def make(folder: str, num_rows: int) -> None:
+    rng = np.random.default_rng(0)
+    store = open_store(folder)
+    for number in range(NUM_DAYS * NUM_SITES):
+        day, site = FIRST + timedelta(number // NUM_SITES), f"site {number % NUM_SITES}"
+        columns = [column(field, num_rows, number, rng) for field in SCHEMA]
+        data = archive.encode(pa.table(columns, schema=SCHEMA))
+        key = f"{archive.partition(str(day), site)}/made.parquet"
+        store.put(key, data, content_type=archive.PARQUET)
+
+
+def column(field: pa.Field, num_rows: int, number: int, rng: np.random.Generator) -> pa.Array:
+    if field.name == "request_id":
+        return pa.array([f"{number}-{row}" for row in range(num_rows)])
+    if field.name == "sample_key":
+        return pa.array(rng.integers(0, 2**32, num_rows))
+    if field.type == pa.binary():
+        return pa.array([rng.bytes(PNG_BYTES)] * num_rows)
+    if pa.types.is_list(field.type):
+        return pa.array([[0.1] * 10] * num_rows, field.type)
+    if pa.types.is_string(field.type):
+        return pa.array(["3"] * num_rows)
+    if pa.types.is_floating(field.type):
+        return pa.array(rng.random(num_rows, np.float32))
+    return pa.array(rng.integers(0, 2, num_rows)).cast(field.type)
+
+
+def read(folder: str, num_days: int) -> str:
+    before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    start_s = time.perf_counter()
+    sample = archive.read_sample(
+        open_store(folder),
+        archive.Window(FIRST, FIRST + timedelta(num_days - 1)),
+        columns=drift.CAPTURE_COLUMNS,
+        max_rows=report.MAX_ROWS,
+        min_rows_per_site=report.MIN_ROWS_PER_SITE,
+    )
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (
+        f"{num_days} days: {sample.num_stored:,} stored, {len(sample.rows):,} read in "
+        f"{time.perf_counter() - start_s:.1f} s, memory {before_mb:.0f} -> {peak_mb:.0f} MB"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=20_000, help="of each site's day")
+    parser.add_argument("--read", nargs=2, metavar=("FOLDER", "DAYS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.read:
+        print(read(options.read[0], int(options.read[1])))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make(folder, options.rows)
+        for num_days in (3, 10, 30):
+            command = [sys.executable, __file__, "--read", folder, str(num_days)]
+            subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
