@@ -88,7 +88,14 @@ def test_a_linked_file_exists(path):
 def test_a_setting_that_is_mentioned_exists(name):
     from serving.config import PREFIX, Settings
 
-    assert name.removeprefix(PREFIX).lower() in Settings.model_fields
+    of_the_service = {PREFIX + field.upper() for field in Settings.model_fields}
+    of_the_jobs = {
+        quoted
+        for package in ("monitoring", "training")
+        for path in (ROOT / package).glob("*.py")
+        for quoted in re.findall(r'"(DIGITS_[A-Z_]+[A-Z])"', path.read_text())
+    }
+    assert name in of_the_service | of_the_jobs
 
 
 def test_every_make_target_is_phony_or_a_file_and_has_a_help_line():
