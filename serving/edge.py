@@ -20,6 +20,7 @@ import uuid6
 
 from serving.config import Settings
 from serving.guard import (
+    Arriving,
     Client,
     Disconnected,
     KeyGuard,
@@ -84,6 +85,7 @@ class Edge:
         self._load_keys = load_keys
         self._guard = KeyGuard(load_keys())
         self._rates = RateLimiter(settings.rate_limit_rps)
+        self._arriving = Arriving()
         self._health = health
         self._telemetry = telemetry
         self._version_header = (b"x-model-version", model_version.encode())
@@ -140,7 +142,7 @@ class Edge:
         client = self._admit(route, headers, scope)
         labels.site = client.site
         kind, body = await self._receive_body(route, headers, receive)
-        exchange.is_body_complete = True
+        self._in_flight.begin_answer(exchange)
         if route.handler is None:
             await self._bento(scope, _replay(body, receive), labels.noting_status(send))
             return None
@@ -188,7 +190,7 @@ class Edge:
                 )
         client = self._guard.admit(headers, route.scope, scope.get("client"))
         limit = self._settings.max_in_flight
-        if len(self._in_flight) > limit:
+        if self._in_flight.num_answering >= limit:
             self._telemetry.on_shed("in_flight")
             raise Problem(
                 429,
@@ -213,7 +215,7 @@ class Edge:
         settings = self._settings
         limit = settings.max_bulk_body_bytes if route.is_bulk else settings.max_body_bytes
         check_length(headers, limit)
-        return kind, await read_body(receive, limit)
+        return kind, await read_body(receive, limit, self._arriving)
 
     def _late(self, exchange: Exchange, request_id: str, path: str) -> Answer | None:
         """What to answer when the tick has ended a request; None: there is nobody to answer."""

@@ -13,6 +13,7 @@ from serving.keys import ANONYMOUS, Key, KeyRing, Scope
 from serving.problems import Problem
 
 _BEARER: Final = b"bearer "
+MAX_ARRIVING_BYTES: Final = 128_000_000  # sixteen of the largest bulk bodies
 _MAX_CLIENTS: Final = 10_000  # rate buckets kept; the idlest go first
 
 
@@ -182,11 +183,42 @@ def too_large(size: str, limit_bytes: int) -> Problem:
     )
 
 
-async def read_body(receive: Callable[[], Any], limit_bytes: int) -> bytes:
+class Arriving:
+    """Bounds the memory of all bodies that are under way, however many send how slowly."""
+
+    def __init__(self, limit_bytes: int = MAX_ARRIVING_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._num_bytes = 0
+
+    def add(self, num_bytes: int) -> None:
+        """Count a part; a negative number gives it back.
+
+        Raises:
+            Problem: 503, all bodies together are too much.
+        """
+        self._num_bytes += num_bytes
+        if num_bytes > 0 and self._num_bytes > self._limit_bytes:
+            raise Problem(
+                503,
+                f"bodies under way hold {self._num_bytes} bytes; at most {self._limit_bytes} are "
+                "kept; try again",
+                retry_after_s=1.0,
+                closes_connection=True,
+            )
+
+
+async def read_body(
+    receive: Callable[[], Any], limit_bytes: int, arriving: Arriving | None = None
+) -> bytes:
     """Read the body, counting while it streams, whatever its headers said.
 
+    Args:
+        receive: ASGI's.
+        limit_bytes: of this body.
+        arriving: of all bodies; None: this one is alone.
+
     Raises:
-        Problem: 413, it grew over the limit.
+        Problem: 413, it grew over the limit; 503, all together did.
         Disconnected: the client has gone.
     """
     message = await receive()
@@ -195,16 +227,22 @@ async def read_body(receive: Callable[[], Any], limit_bytes: int) -> bytes:
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= limit_bytes:
         return body
+    arriving = arriving or Arriving()
     parts, size = [body], len(body)
-    while size <= limit_bytes:
-        if not message.get("more_body", False):
-            return b"".join(parts)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        part = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
+    try:
+        arriving.add(size)
+        while size <= limit_bytes:
+            if not message.get("more_body", False):
+                return b"".join(parts)
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            arriving.add(len(part))
+    finally:
+        arriving.add(-size)
     raise too_large(f"more than {limit_bytes}", limit_bytes)
 
 

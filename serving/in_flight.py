@@ -51,6 +51,7 @@ class InFlight:
         self._body_deadline_s = body_deadline_s
         self._request_deadline_s = request_deadline_s
         self._exchanges: set[Exchange] = set()
+        self.num_answering = 0  # whose body is complete; a slow sender takes nobody's place
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -61,9 +62,15 @@ class InFlight:
         self._exchanges.add(exchange)
         return exchange
 
+    def begin_answer(self, exchange: Exchange) -> None:
+        """Its body is complete."""
+        exchange.is_body_complete = True
+        self.num_answering += 1
+
     def leave(self, exchange: Exchange) -> None:
         """End one."""
         self._exchanges.discard(exchange)
+        self.num_answering -= exchange.is_body_complete
         if exchange.watcher is not None:
             exchange.watcher.cancel()
 
