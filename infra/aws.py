@@ -41,7 +41,7 @@ PROMISED_ALARMS = [
     "dead-letters",
     "at-maximum",
 ]
-PROMISED_JOBS = ("training retrain", "monitoring report", "monitoring compact")
+PROMISED_JOBS = ("training run --until gate", "monitoring report", "monitoring compact")
 TARGET_GROUP_ATTRIBUTES = frozenset(
     {
         ALGORITHM,

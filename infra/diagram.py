@@ -124,7 +124,8 @@ def _schedule(world: World, name: str) -> str:
     schedules = world.all("Scheduler::Schedule")
     found = next(s for s in schedules if str(s.get("Name")).endswith(f"-{name}"))
     when = found.get("ScheduleExpression").removeprefix("cron(").removesuffix(")")
-    return f"{found.get('Description').removeprefix('python -m ')}|{when}"
+    command = found.get("Description").removeprefix("python -m ").split(" --work")[0]
+    return f"{command}|{when}"
 
 
 def _alarms(world: World) -> str:
@@ -211,7 +212,7 @@ BOXES = (
     ),
     Box(
         "artifacts",
-        "Artifacts, candidates",
+        "MLflow's artifacts",
         "storage",
         790,
         580,
@@ -350,7 +351,6 @@ ARROWS = (
     Arrow("keys", "service"),
     Arrow("service", "captures", "Parquet", ((760, 284), (760, 360))),
     Arrow("compact", "captures"),
-    Arrow("captures", "retrain", "", ((770, 400), (770, 478))),
     Arrow("training", "retrain", "MNIST"),
     Arrow("retrain", "mlflow", "runs"),
     Arrow("mlflow", "artifacts"),

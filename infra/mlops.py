@@ -296,16 +296,17 @@ class MlOps(cdk.Stack):
         return queue
 
     def _retrain(self) -> ScheduledJob:
+        """Fit, evaluate, register and judge a candidate; promotion stays a person's decision."""
         foundation = self.foundation
         job = self._job(
             Job(
                 name="Retrain",
-                command=("python", "-m", "training", "retrain"),
+                command=tuple(
+                    f"python -m training run --until gate --work {settings.WRITABLE}/train".split()
+                ),
                 environment={
                     "DIGITS_DATA_CACHE": f"{settings.WRITABLE}/mnist",
                     "DIGITS_DATA_LOCATION": foundation.training.url("mnist"),
-                    "DIGITS_CAPTURE_STORE": foundation.captures.url("captures"),
-                    "DIGITS_CHAMPIONS": foundation.artifacts.url("champions"),
                     "MLFLOW_TRACKING_URI": f"http://{self.host}:{settings.MLFLOW_PORT}",
                     "DIGITS_EMF": "on",
                 },
@@ -322,15 +323,8 @@ class MlOps(cdk.Stack):
                 cron=settings.RETRAIN_CRON,
             )
         )
-        role = job.task.task_role
-        grants.objects(role, foundation.training, "mnist", grants.READ, "what training reads")
-        grants.objects(role, foundation.captures, "captures", grants.READ, "labelled captures")
         grants.objects(
-            role,
-            foundation.artifacts,
-            "champions",
-            grants.READ + grants.WRITE,
-            "a candidate that passed the gate is kept here for the release to pick up",
+            job.task.task_role, foundation.training, "mnist", grants.READ, "what training reads"
         )
         return job
 
