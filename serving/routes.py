@@ -276,19 +276,19 @@ class Api:
     def _keep(self, request: Request, readings: Sequence[Reading | CropError]) -> None:
         """Capture and count what is about to be answered; no record, no answer."""
         total_ms = (time.perf_counter() - request.started) * 1e3
+        kept = [one for one in readings if isinstance(one, Reading)]
         for index, reading in enumerate(readings):
-            if isinstance(reading, CropError):
-                continue
-            self.capture.keep(reading, request, index=index, total_ms=total_ms)
-            self.telemetry.on_reading(reading, request.site, request.guard_ms)
-            if index == 0 and self.tracer.wants():
-                self.tracer.record(
-                    reading,
-                    request_id=request.id,
-                    endpoint="read",
-                    guard_ms=request.guard_ms,
-                    total_ms=total_ms,
-                )
+            if isinstance(reading, Reading):
+                self.capture.keep(reading, request, index=index, total_ms=total_ms)
+        self.telemetry.on_readings(kept, request.site, request.guard_ms)
+        if kept and self.tracer.wants():
+            self.tracer.record(
+                kept[0],
+                request_id=request.id,
+                endpoint="read",
+                guard_ms=request.guard_ms,
+                total_ms=total_ms,
+            )
 
 
 def _query(request: Request) -> dict[str, str]:

@@ -8,7 +8,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TextIO, cast
 
 import structlog
@@ -109,21 +109,28 @@ class Telemetry:
         if self._emf is not None:
             self._emf.add("Shed")
 
-    def on_reading(self, reading: Reading, site: str, guard_ms: float) -> None:
-        """One crop has been decided."""
-        decision = reading.decision
-        outcome = decision.rejected_because or "accepted"
-        self._child(self._decisions, outcome, site).inc()
-        if self._emf is not None:
-            self._emf.add("Accepted" if decision.accepted else "Rejected")
-        if decision.digit is None:
-            return
-        self._child(self._digits, str(decision.digit)).inc()
-        self._confidence.observe(decision.confidence)
-        self._num_readings += 1
-        if self._num_readings % STAGE_SAMPLE_EVERY == 0:
-            for stage, milliseconds in stages(reading, guard_ms):
-                self._child(self._stage, stage).observe(milliseconds / 1e3)
+    def on_readings(self, readings: Sequence[Reading], site: str, guard_ms: float) -> None:
+        """Crops of one request have been decided."""
+        outcomes: dict[str, int] = {}
+        digits: dict[int, int] = {}
+        for reading in readings:
+            decision = reading.decision
+            outcome = decision.rejected_because or "accepted"
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            if decision.digit is None:
+                continue
+            digits[decision.digit] = digits.get(decision.digit, 0) + 1
+            self._confidence.observe(decision.confidence)
+            self._num_readings += 1
+            if self._num_readings % STAGE_SAMPLE_EVERY == 0:
+                for stage, milliseconds in stages(reading, guard_ms):
+                    self._child(self._stage, stage).observe(milliseconds / 1e3)
+        for digit, number in digits.items():
+            self._child(self._digits, str(digit)).inc(number)
+        for outcome, number in outcomes.items():
+            self._child(self._decisions, outcome, site).inc(number)
+            if self._emf is not None:
+                self._emf.add("Accepted" if outcome == "accepted" else "Rejected", number)
 
     def on_batch(self, stats: BatchStats) -> None:
         """One batch has been read."""
@@ -168,9 +175,9 @@ class EmfWriter:
         self._counts = dict.fromkeys(("Requests", "Errors", "Shed", "Accepted", "Rejected"), 0)
         self._due = time.monotonic() + _EMF_PERIOD_S
 
-    def add(self, name: str) -> None:
-        """Count one."""
-        self._counts[name] += 1
+    def add(self, name: str, number: int = 1) -> None:
+        """Count."""
+        self._counts[name] += number
 
     def flush_if_due(self, num_in_flight: int, now: float) -> None:
         """Write the line when its minute is over; `now` is time.monotonic()."""

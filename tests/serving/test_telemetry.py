@@ -55,7 +55,7 @@ def test_embedded_metrics_start_again_from_zero():
 async def test_a_reading_is_counted_by_outcome_and_digit(reading):
     telemetry = Telemetry(Settings(), "3", "ab" * 32)
     for _ in range(16):
-        telemetry.on_reading(reading, "leeds", guard_ms=0.1)
+        telemetry.on_readings([reading], "leeds", guard_ms=0.1)
     text = telemetry.exposition().decode()
     assert 'digits_decisions_total{outcome="accepted",site="leeds"} 16.0' in text
     assert f'digits_digit_total{{digit="{reading.decision.digit}"}} 16.0' in text
