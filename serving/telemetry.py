@@ -127,10 +127,10 @@ class Telemetry:
                     self._child(self._stage, stage).observe(milliseconds / 1e3)
         for digit, number in digits.items():
             self._child(self._digits, str(digit)).inc(number)
-        for outcome, number in outcomes.items():
-            self._child(self._decisions, outcome, site).inc(number)
+        for name, number in outcomes.items():
+            self._child(self._decisions, name, site).inc(number)
             if self._emf is not None:
-                self._emf.add("Accepted" if outcome == "accepted" else "Rejected", number)
+                self._emf.add("Accepted" if name == "accepted" else "Rejected", number)
 
     def on_batch(self, stats: BatchStats) -> None:
         """One batch has been read."""
