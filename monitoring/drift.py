@@ -68,7 +68,9 @@ def _run(current: pd.DataFrame, reference: Reference) -> Rendered:
 
     threshold = float(current["threshold"].median())
     theirs = reference.rows.assign(
-        rejected=reference.is_rejected(threshold).astype(float), total_ms=0.0, site="reference"
+        rejected=reference.is_rejected(threshold).astype(float),
+        total_ms=rules.P99_LIMIT_MS,  # validation has no latency: the limit is drawn instead
+        site="reference",
     )
     ours = current.assign(rejected=(~current["accepted"].astype(bool)).astype(float))
     numeric = [name for name in NUMERIC if ours[name].notna().any() and theirs[name].notna().any()]

@@ -58,7 +58,8 @@ def run(
     """Make one report and everything that follows from it."""
     assessment = make(places, window, reference)
     summaries = rebuild_calendar(places.reports, today=today)
-    _tell_drift(places, window, assessment)
+    if summaries[-1]["last"] <= window.last.isoformat():  # an old day made again is no news
+        _tell_drift(places, window, assessment)
     tell_missing(places, summaries, today=today)
     emit(emf.line(_metrics(assessment)))
     return assessment

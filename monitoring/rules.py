@@ -123,7 +123,7 @@ def assess(
         num_records=len(current),
         enough=True,
         severity=max((one.severity for one in findings), default=Severity.CALM),
-        findings=tuple(sorted(findings, key=lambda one: -one.severity)),
+        findings=tuple(sorted(findings, key=lambda one: (-one.severity, one.rule == "distance"))),
         distances=distances,
         sites=sites,
         reject_share=float(rejected.mean()),

@@ -160,6 +160,18 @@ def test_running_a_day_again_leaves_the_same_files(places, mail):
     assert places.reports.find("") == before
 
 
+def test_an_old_day_made_again_tells_nobody(places, mail, make_record):
+    records, made = mail
+    before = DAY - timedelta(1)
+    fill(places.captures, records)
+    rejected = [make_record(n, accepted=False) for n in range(600, 800)]
+    fill(places.captures, [*records, *rejected], day=before)
+    run(places, made)
+    assessment, _ = run(places, made, Window(before, before))
+    assert assessment.severity == Severity.ACT
+    assert alerts_in(places) == []
+
+
 def test_labels_that_arrived_are_judged(places, mail):
     records, made = mail
     fill(places.captures, records)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -162,6 +164,28 @@ def test_following_gives_up_after_its_grace(tmp_path, spool_folder, make_record)
     broken = open_store(str(tmp_path / "file"))
     assert ship.follow(spool_folder, broken, settings, stop, emit=lambda _: None) == 1
     assert len(capture.sealed_segments(spool_folder)) == 1
+
+
+def test_the_sidecar_outlives_the_service_by_what_is_left_to_ship(
+    tmp_path, spool_folder, make_record
+):
+    spool = Spool(spool_folder)
+    spool.append(make_record(1))
+    command = [sys.executable, "-m", "monitoring", "ship", "--follow", "--poll-s", "0.1"]
+    folders = [f"--spool={spool_folder}", f"--store={tmp_path / 'store'}"]
+    sidecar = subprocess.Popen([*command, *folders], stderr=subprocess.PIPE, text=True)
+    spool.flush()
+    give_up_s = time.monotonic() + 30
+    while capture.sealed_segments(spool_folder) and time.monotonic() < give_up_s:
+        time.sleep(0.05)
+    spool.append(make_record(2))
+    sidecar.terminate()
+    time.sleep(0.5)
+    assert sidecar.poll() is None  # the service still holds a segment
+    spool.close()
+    _, errors = sidecar.communicate(timeout=20)
+    assert sidecar.returncode == 0, errors
+    assert len(ids_in(open_store(str(tmp_path / "store")))) == 2
 
 
 def test_a_segment_of_an_unknown_version_is_set_aside_and_not_lost(
