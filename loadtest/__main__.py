@@ -5,6 +5,8 @@ import signal
 import sys
 from typing import Final
 
+from loadtest.errors import LoadtestFailed
+
 # command -> (module, function, what it does); a module is imported only for its own command
 COMMANDS: Final = {
     "bench": ("bench_cli", "main", "our server against its peers: one table, ratios in one run"),
@@ -31,7 +33,11 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"  {command:10} {what}" for command, (_, _, what) in COMMANDS.items()))
         return 0 if name in ("-h", "--help") else 2
     module, function, _ = COMMANDS[name]
-    return int(getattr(importlib.import_module(f"loadtest.{module}"), function)(rest))
+    try:
+        return int(getattr(importlib.import_module(f"loadtest.{module}"), function)(rest))
+    except LoadtestFailed as error:
+        print(f"loadtest: {error}", file=sys.stderr)
+        return 1
 
 
 def _stop(number: int, _: object) -> None:

@@ -4,7 +4,7 @@ Run by `python -m loadtest run`, or by hand:
 
     LOADTEST_SHAPE=steady LOADTEST_MINUTES=2 locust -f loadtest/locustfile.py --headless -H URL
 
-One user makes one request a second (`constant_throughput`), so the number of users is the rate.
+One user makes one request a second, so the number of users is the rate.
 Every answer is compared with its labels; an accepted digit that is not the label is a failure.
 
 Import this file only in a process that imports Locust first: gevent patches the standard library.
@@ -20,7 +20,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import gevent
-from locust import FastHttpUser, LoadTestShape, constant_throughput, events, task
+from locust import FastHttpUser, LoadTestShape, events, task
 from locust.env import Environment
 
 from loadtest import crops, mix, record, shapes, slo
@@ -38,13 +38,23 @@ RECORDER: Final = record.Recorder(start_s=time.time())
 class Scanner(FastHttpUser):  # type: ignore[misc]  # Locust is untyped here
     """One scanner: a request a second on a kept connection, real labelled crops."""
 
-    wait_time = constant_throughput(1)
+    next_at_s = 0.0
     network_timeout = 10.0
     connection_timeout = 10.0
 
     def on_start(self) -> None:
         """Start somewhere within the second: users that start together would fire together."""
-        gevent.sleep(random.random())  # noqa: S311
+        self.next_at_s = time.time() + random.random()  # noqa: S311
+        gevent.sleep(self.next_at_s - time.time())
+
+    def wait_time(self) -> float:
+        """Until this user's next second.
+
+        Locust's own `constant_throughput` counts from when the last request really left: users
+        that were held up together stay together, until all of them fire in one millisecond.
+        """
+        self.next_at_s += 1.0
+        return max(0.0, self.next_at_s - time.time())
 
     @task  # type: ignore[untyped-decorator]
     def scan(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest import crops, mix, openloop, record, servers
+from loadtest.errors import LoadtestFailed
 from loadtest.http1 import Answer, Request
 from loadtest.shapes import Shape
 from loadtest.slo import NO_ANSWER, Log
@@ -20,10 +21,6 @@ from loadtest.slo import NO_ANSWER, Log
 LOCUSTFILE: Final = Path(__file__).parent / "locustfile.py"
 NUM_CALLS: Final = 2000
 GRACE_S: Final = 60.0
-
-
-class LoadtestFailed(RuntimeError):
-    """The load could not be made, so nothing can be judged."""
 
 
 def run_locust(shape: Shape, host: str, keys: list[str], out: Path) -> Log:
@@ -85,6 +82,9 @@ def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tup
 
     Returns:
         the log, and the 99th percentile of how late the generator itself was, in ms.
+
+    Raises:
+        LoadtestFailed: nobody listens.
     """
     address = urlsplit(host)
     name, port = address.hostname or "127.0.0.1", address.port or 80
@@ -99,7 +99,10 @@ def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tup
             return False
         return not checks[number].is_wrong
 
-    sample = openloop.run(name, port, wires, arrivals_s, is_right=compare)
+    try:
+        sample = openloop.run(name, port, wires, arrivals_s, is_right=compare)
+    except OSError as error:
+        raise LoadtestFailed(f"{host} cannot be reached: {error}") from error
     recorder = record.Recorder(start_s=0.0)
     columns = (sample.sent_at_s.tolist(), sample.latency_ms.tolist(), sample.status.tolist())
     for number, (at_s, latency_ms, status) in enumerate(zip(*columns, strict=True)):

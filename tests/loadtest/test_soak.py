@@ -1,6 +1,6 @@
 import json
 
-from loadtest import slo, soak
+from loadtest import servers, slo, soak
 from loadtest.__main__ import COMMANDS, main
 from loadtest.simulator import validate
 
@@ -44,3 +44,10 @@ def test_every_command_is_there_and_tells_its_options(capsys):
     for name in COMMANDS:
         assert name in listed
     assert main(["nonsense"]) == 2
+
+
+def test_a_service_that_is_not_there_is_no_verdict(tmp_path, capsys):
+    host = f"http://127.0.0.1:{servers.free_port()}"
+    arguments = ["run", "steady", "--open", "--minutes", "0.1", "--host", host]
+    assert main([*arguments, "--out", str(tmp_path)]) == 1
+    assert "cannot be reached" in capsys.readouterr().err
