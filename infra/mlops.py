@@ -308,7 +308,6 @@ class MlOps(cdk.Stack):
                     "DIGITS_DATA_CACHE": f"{settings.WRITABLE}/mnist",
                     "DIGITS_DATA_LOCATION": foundation.training.url("mnist"),
                     "MLFLOW_TRACKING_URI": f"http://{self.host}:{settings.MLFLOW_PORT}",
-                    "DIGITS_EMF": "on",
                 },
                 secrets={
                     "MLFLOW_TRACKING_USERNAME": ecs.Secret.from_secrets_manager(
