@@ -1,7 +1,7 @@
 """Limits below requests: how many connections, how long and how large a header may be.
 
-uvicorn waits for a header for ever and takes one of any size. A proxy in front closes such
-connections; so does this, where there is none.
+uvicorn waits for ever for a header, of any size, and for a client to take its answer. A proxy in
+front closes such connections; so does this, where there is none.
 """
 
 import resource
@@ -12,6 +12,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_DEADLINE_S: Final = 10.0  # from the first byte, or from connecting
+ANSWER_DEADLINE_S: Final = 30.0  # for a client that does not read
 MAX_HEADER_BYTES: Final = 16_384
 RESERVED_FILES: Final = 64  # for everything that is not a client: model, spool, keys, /proc
 _TOO_LARGE: Final = (
@@ -24,6 +25,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with limits on what comes before a request."""
 
     header_since: float | None = None  # loop time; None while no header is awaited
+    unread_since: float | None = None  # loop time; None while the client takes its answer
     _num_header_bytes = 0
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -56,6 +58,20 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             super().on_headers_complete()
 
+    def is_overdue(self, now: float) -> bool:
+        """Whether a header, or the taking of an answer, has lasted too long."""
+        if self.transport.get_write_buffer_size() == 0:
+            self.unread_since = None
+        elif self.unread_since is None:
+            self.unread_since = now
+        return any(
+            since is not None and now - since > deadline_s
+            for since, deadline_s in (
+                (self.header_since, HEADER_DEADLINE_S),
+                (self.unread_since, ANSWER_DEADLINE_S),
+            )
+        )
+
     def _refuse_header(self) -> None:
         if not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
@@ -73,19 +89,15 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
 
-def close_slow_headers(connections: Iterable[Any], now: float) -> int:
-    """Close connections whose header is overdue; how many.
+def close_slow(connections: Iterable[Any], now: float) -> int:
+    """Close connections whose header is overdue, or whose answer is not taken; how many.
 
     Args:
         connections: uvicorn's, of which only ours can be judged.
         now: loop time.
     """
     overdue = [
-        one
-        for one in connections
-        if isinstance(one, LimitedProtocol)
-        and one.header_since is not None
-        and now - one.header_since > HEADER_DEADLINE_S
+        one for one in connections if isinstance(one, LimitedProtocol) if one.is_overdue(now)
     ]
     for one in overdue:
         one.transport.abort()

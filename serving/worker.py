@@ -21,7 +21,7 @@ import uvicorn
 from model.errors import ModelError
 from monitoring.capture import SpoolError
 from serving.config import ConfigError
-from serving.connections import LimitedProtocol, close_slow_headers, raise_file_limit
+from serving.connections import LimitedProtocol, close_slow, raise_file_limit
 from serving.keys import KeysError
 from serving.postcode import PostcodesError
 from serving.supervisor import REFUSED
@@ -104,7 +104,7 @@ class _Sweep:
             os.close(self._ready_pipe)
             self._ready_pipe = None
         now = asyncio.get_running_loop().time()
-        close_slow_headers(list(self._server.server_state.connections), now)
+        close_slow(list(self._server.server_state.connections), now)
 
 
 def _end_with_parent() -> None:
