@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
+import io
 import socket
 import struct
 import time
 from collections.abc import Callable
 
+import numpy as np
+
+from loadtest.http1 import Request
 from tests.acceptance.harness import OURS, Load, Report, Service, one_crop, pinned
 from tests.acceptance.stopping import nginx
 
 RPS, DURATION_S = 100, 22.0
 P99_MS = 100.0
+NUM_READERS = 4
 NUM_SLOW_HEADERS, NUM_SLOW_BODIES, NUM_IDLE, NUM_RESETS = 1000, 1000, 5000, 500
 
 
@@ -64,6 +69,43 @@ def _measure(report: Report, service: Service, port: int) -> None:
         "rss_mb_before_after_and_after_a_second_attack", [rss_mb, first_mb, service.rss_mb()]
     )
     report.expect("memory is given back or used again", service.rss_mb() - first_mb < 10)
+
+
+def slow_readers(report: Report, kind: str) -> None:
+    """Four clients ask for large answers and never take them."""
+    if kind != OURS:
+        raise NotImplementedError
+    packed = io.BytesIO()
+    np.save(packed, np.zeros((1024, 28, 28), np.uint8) + np.eye(28, dtype=np.uint8) * 255)
+    wire = Request("/v1/digits", "application/x-npy", packed.getvalue()).wire("127.0.0.1")
+    with Service() as service:
+        files = service.num_files()
+        clients = [_short_sighted(service.port) for _ in range(NUM_READERS)]
+        left = [memoryview(wire * 16) for _ in clients]
+        begun, most = time.perf_counter(), 0
+        while time.perf_counter() - begun < 60:
+            for index, one in enumerate(clients):
+                with contextlib.suppress(OSError):
+                    left[index] = left[index][one.send(left[index]) :]
+            most = max(most, service.num_files() - files)
+            if time.perf_counter() - begun > 5 and service.num_files() <= files:
+                break
+            time.sleep(0.02)
+        seconds = time.perf_counter() - begun
+        report.fact("connections_held", most)
+        report.fact("all_closed_after_s", seconds)
+        report.fact("answer_then", service.read(one_crop())[0])
+        report.expect("held connections are closed", seconds < 60 and most == len(clients))
+        report.expect("others are answered", service.read(one_crop())[0] == 200)
+
+
+def _short_sighted(port: int) -> socket.socket:
+    """A connection whose receive buffer is as small as it may be."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    client.connect(("127.0.0.1", port))
+    client.setblocking(False)
+    return client
 
 
 async def _attack_alone(service: Service, port: int) -> None:
@@ -122,4 +164,5 @@ def _send(client: socket.socket, data: bytes) -> None:
 CHECKS: dict[str, Callable[[Report, str], None]] = {
     "slow-clients": slow_clients,
     "slow-clients-nginx": slow_clients_nginx,
+    "slow-readers": slow_readers,
 }
