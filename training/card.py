@@ -35,7 +35,7 @@ def write_card(version: str, origin: Origin, evaluation: Evaluation) -> str:
             [
                 f"# Model card: digits, version {version}",
                 _intended_use(),
-            "Everything below and more, by class, corruption and severity: [report](report.html).",
+                "All of this and more, by class, corruption and severity: [report](report.html).",
                 _origin(origin, evaluation),
                 _accuracy(evaluation),
                 _confidence(evaluation),

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -454,7 +455,7 @@ def load_evaluation(work: Workspace) -> evaluate.Evaluation:
     return evaluate.Evaluation(
         **saved
         | {
-            "sets": {name: evaluate.SetResult(**row) for name, row in saved["sets"].items()},
+            "sets": {name: _set_result(row) for name, row in saved["sets"].items()},
             "thresholds": tuple(confidence.Threshold(**row) for row in saved["thresholds"]),
             "garbage": evaluate.GarbageResult(**saved["garbage"]) if saved["garbage"] else None,
             "quantisation": quantize.QuantisationChange(**saved["quantisation"]),
@@ -462,6 +463,11 @@ def load_evaluation(work: Workspace) -> evaluate.Evaluation:
             "latency": quantize.Latency(**saved["latency"]),
         }
     )
+
+
+def _set_result(row: dict[str, Any]) -> evaluate.SetResult:
+    by_class = tuple(row["accuracy_by_class"])  # JSON knows lists only
+    return evaluate.SetResult(**row | {"accuracy_by_class": by_class})
 
 
 def _gate_passed(work: Workspace) -> bool:
