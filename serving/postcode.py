@@ -40,6 +40,14 @@ class CodeCandidate:
     probability: float
 
 
+@dataclass(frozen=True, slots=True)
+class CodeRanking:
+    """The possible codes by falling probability, and how much of what was read they explain."""
+
+    candidates: list[CodeCandidate]
+    possible_frac: float  # of the digits' joint mass; the rest lies on impossible codes
+
+
 class Postcodes:
     """The valid codes, sorted by length: 8 bytes a code.
 
@@ -132,7 +140,7 @@ def rank_codes(
     top_k: int,
     valid: Postcodes | None = None,
     pattern: Pattern | None = None,
-) -> list[CodeCandidate]:
+) -> CodeRanking:
     """Rank the possible codes.
 
     Args:
@@ -142,8 +150,9 @@ def rank_codes(
         pattern: only codes that it matches are possible; None: all are.
 
     Returns:
-        By falling probability, normed over all possible codes in the beam; empty where no
-        possible code has any mass.
+        Candidates normed over all possible codes in the beam, none where no possible code has
+        any mass; and the share of the mass that was possible. Where it is small, the digits say
+        something else than any possible code, however sure the norming makes the first one look.
     """
     length = len(probs)
     prefixes = np.zeros(1, dtype=np.int64)
@@ -166,4 +175,5 @@ def rank_codes(
     if pattern is not None:
         pairs = [pair for pair in pairs if pattern.matches(pair[0])]
     total = sum(share for _, share in pairs)
-    return [CodeCandidate(code, share / total) for code, share in pairs[:top_k]]
+    candidates = [CodeCandidate(code, share / total) for code, share in pairs[:top_k]]
+    return CodeRanking(candidates, min(total, 1.0))

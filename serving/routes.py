@@ -41,6 +41,7 @@ MAX_TOP_K: Final = 5
 MAX_CROPS: Final = 256
 MAX_PACKED_CROPS: Final = 1024
 NUM_CODES: Final = 10
+MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that must lie on possible codes
 IMAGE_TYPES: Final = ("image/png", "image/jpeg")
 FORM_TYPE: Final = "multipart/form-data"
 NPY_TYPE: Final = "application/x-npy"
@@ -172,18 +173,21 @@ class Api:
         unread = [one.rejected_because for one in decisions if one.digit is None]
         if unread:
             return _code_answer("blank", [])
-        codes = rank_codes(
+        ranking = rank_codes(
             [one.probs for one in decisions],
             top_k=NUM_CODES,
             valid=self.postcodes,
             pattern=pattern,
         )
-        candidates = [{"code": one.code, "probability": one.probability} for one in codes]
-        if not codes:
+        candidates = [
+            {"code": one.code, "probability": one.probability} for one in ranking.candidates
+        ]
+        # The digits were read, and they are no possible code: its nearest neighbour is a guess.
+        if not candidates or ranking.possible_frac < MIN_POSSIBLE_FRAC:
             return _code_answer("no_valid_code", candidates)
         if any(one.rejected_because == "not_a_digit" for one in decisions):
             return _code_answer("not_a_digit", candidates)
-        if codes[0].probability < self.reader.policy.threshold:
+        if ranking.candidates[0].probability < self.reader.policy.threshold:
             return _code_answer("low_confidence", candidates)
         return _code_answer(None, candidates)
 

@@ -166,7 +166,7 @@ probabilities = hnp.arrays(np.float64, (10,), elements=st.floats(0, 1)).filter(
 @given(st.lists(probabilities, min_size=2, max_size=12))
 def test_any_probabilities_rank_codes_that_sum_to_at_most_1(rows):
     probs = [(row / row.sum()).tolist() for row in rows]
-    ranked = rank_codes(probs, top_k=10)
+    ranked = rank_codes(probs, top_k=10).candidates
     shares = [one.probability for one in ranked]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1 + 1e-9

@@ -232,3 +232,12 @@ async def test_a_bad_crop_fails_its_code_and_is_named_by_position(client, code):
     reply = await ask(client, [*files[:2], files[2][:40], *files[3:]])
     assert reply.status == 422
     assert reply.json["detail"].startswith("crop 2: ")
+
+
+async def test_a_clear_code_that_is_not_in_the_list_is_rejected_not_bent(serve, code, tmp_path):
+    _, files = code
+    path = tmp_path / "codes.txt"
+    path.write_text("99999\n")
+    answer = (await ask(await serve(postcodes=path), files)).json
+    assert not answer["accepted"]
+    assert answer["rejected_because"] == "no_valid_code"

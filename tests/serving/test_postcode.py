@@ -15,6 +15,10 @@ from serving.postcode import (
 )
 
 
+def rank(probs, **options):
+    return rank_codes(probs, **options).candidates
+
+
 def random_probs(rng, length, sharpness=1.0):
     logits = rng.normal(0, sharpness, (length, 10))
     probs = np.exp(logits)
@@ -56,7 +60,7 @@ def assert_same(candidates, expected, top_k):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_ranking_equals_brute_force(length, seed):
     probs = random_probs(np.random.default_rng(seed), length)
-    assert_same(rank_codes(probs, top_k=10), rank_by_brute_force(probs), 10)
+    assert_same(rank(probs, top_k=10), rank_by_brute_force(probs), 10)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -64,21 +68,21 @@ def test_the_ranking_among_valid_codes_equals_brute_force(load, seed):
     rng = np.random.default_rng(seed)
     probs = random_probs(rng, 3)
     valid = {f"{code:03d}" for code in rng.integers(0, 1000, 40)}
-    ranked = rank_codes(probs, top_k=10, valid=load("\n".join(valid)))
+    ranked = rank(probs, top_k=10, valid=load("\n".join(valid)))
     assert_same(ranked, rank_by_brute_force(probs, valid=valid), 10)
 
 
 @pytest.mark.parametrize("pattern", ["[1-9][0-9]{2}", "0.*", "(12|34)5?.", "[^5]*", "1|2", ".{3}"])
 def test_the_ranking_under_a_pattern_equals_brute_force(pattern):
     probs = random_probs(np.random.default_rng(3), 3)
-    ranked = rank_codes(probs, top_k=10, pattern=Pattern(pattern))
+    ranked = rank(probs, top_k=10, pattern=Pattern(pattern))
     assert_same(ranked, rank_by_brute_force(probs, pattern=pattern), 10)
 
 
 def test_a_list_and_a_pattern_must_both_allow_a_code(load):
     probs = random_probs(np.random.default_rng(4), 3)
     valid = {"123", "223", "423"}
-    ranked = rank_codes(probs, top_k=10, valid=load("123\n223\n423\n"), pattern=Pattern("[12].*"))
+    ranked = rank(probs, top_k=10, valid=load("123\n223\n423\n"), pattern=Pattern("[12].*"))
     assert_same(ranked, rank_by_brute_force(probs, valid=valid, pattern="[12].*"), 10)
 
 
@@ -88,18 +92,18 @@ def test_the_beam_finds_the_best_of_all_codes(length):
     for _ in range(20):
         probs = random_probs(rng, length, sharpness=3.0)
         best = "".join(str(int(np.argmax(row))) for row in probs)
-        assert rank_codes(probs, top_k=1)[0].code == best
+        assert rank(probs, top_k=1)[0].code == best
 
 
 def test_even_a_beam_that_must_cut_gives_probabilities():
-    candidates = rank_codes([[0.1] * 10] * 12, top_k=10)
+    candidates = rank([[0.1] * 10] * 12, top_k=10)
     assert len(candidates) == 10
     assert 0 < sum(one.probability for one in candidates) <= 1
 
 
 def test_only_a_valid_code_survives_however_unlikely(load):
     probs = [[1 - 9e-3, *[1e-3] * 9]] * 5  # surely 00000
-    (only,) = rank_codes(probs, top_k=10, valid=load("99990\n"))
+    (only,) = rank(probs, top_k=10, valid=load("99990\n"))
     assert (only.code, only.probability) == ("99990", pytest.approx(1.0))
 
 
@@ -108,7 +112,7 @@ def test_a_valid_code_is_not_lost_to_a_beam_full_of_invalid_ones(load):
     rng = np.random.default_rng(9)
     probs = random_probs(rng, 8, sharpness=0.1)
     codes = sorted({f"{code:08d}" for code in rng.integers(0, 10**8, BEAM // 2)})
-    ranked = rank_codes(probs, top_k=1, valid=load("\n".join(codes)))
+    ranked = rank(probs, top_k=1, valid=load("\n".join(codes)))
     shares = [np.prod([row[int(d)] for row, d in zip(probs, code, strict=True)]) for code in codes]
     assert ranked[0].code == codes[int(np.argmax(shares))]
 
@@ -116,33 +120,33 @@ def test_a_valid_code_is_not_lost_to_a_beam_full_of_invalid_ones(load):
 def test_a_pattern_finds_its_code_however_many_likelier_ones_it_excludes():
     """Matched after the beam: only codes that were kept can match."""
     probs = [[0.82, *[0.02] * 9]] * 6
-    ranked = rank_codes(probs, top_k=1, pattern=Pattern("0000[1-9]{2}"))
+    ranked = rank(probs, top_k=1, pattern=Pattern("0000[1-9]{2}"))
     assert ranked[0].code.startswith("0000")
 
 
 def test_no_valid_code_of_this_length_gives_none(load):
     probs = random_probs(np.random.default_rng(1), 4)
-    assert rank_codes(probs, top_k=10, valid=load("10115\n")) == []
+    assert rank(probs, top_k=10, valid=load("10115\n")) == []
 
 
 def test_a_pattern_that_nothing_matches_gives_none():
     probs = random_probs(np.random.default_rng(1), 4)
-    assert rank_codes(probs, top_k=10, pattern=Pattern("[a-z]+")) == []
+    assert rank(probs, top_k=10, pattern=Pattern("[a-z]+")) == []
 
 
 def test_a_digit_without_any_mass_gives_none(load):
     probs = [[1.0, *[0.0] * 9]] * 3
-    assert rank_codes(probs, top_k=10, valid=load("123\n")) == []
+    assert rank(probs, top_k=10, valid=load("123\n")) == []
 
 
 def test_leading_zeros_are_kept(load):
     probs = [[1.0, *[0.0] * 9], [0.0, 1.0, *[0.0] * 8], [0.0, 0.0, 1.0, *[0.0] * 7]]
-    assert rank_codes(probs, top_k=1, valid=load("012\n"))[0].code == "012"
+    assert rank(probs, top_k=1, valid=load("012\n"))[0].code == "012"
 
 
 def test_a_code_of_another_length_is_another_code(load):
     probs = [[1.0, *[0.0] * 9], [0.0, 1.0, *[0.0] * 8], [0.0, 0.0, 1.0, *[0.0] * 7]]
-    assert rank_codes(probs, top_k=1, valid=load("12\n0012\n")) == []
+    assert rank(probs, top_k=1, valid=load("12\n0012\n")) == []
 
 
 def test_codes_are_read_one_per_line(load):
@@ -191,7 +195,7 @@ def test_a_million_codes_are_loaded_in_bounded_memory(tmp_path):
     assert len(codes) == MAX_CODES
     assert sum(some.nbytes for some in codes._codes.values()) == 8 * MAX_CODES
     probs = random_probs(np.random.default_rng(0), 7, sharpness=3.0)
-    assert rank_codes(probs, top_k=1, valid=codes)[0].code[0] == "0"
+    assert rank(probs, top_k=1, valid=codes)[0].code[0] == "0"
 
 
 def test_more_than_a_million_codes_are_refused(load, monkeypatch):
@@ -216,3 +220,18 @@ def test_a_pattern_matches_the_whole_code():
 def test_a_pattern_that_takes_backtracking_for_ever_is_answered():
     pattern = Pattern("(([0-9]+)+)+x")
     assert not any(pattern.matches("1" * 12) for _ in range(2000))
+
+
+def sure_digits(code, sure=0.999):
+    return [[sure if digit == int(one) else (1 - sure) / 9 for digit in range(10)] for one in code]
+
+
+def test_a_clear_code_that_is_not_valid_leaves_almost_nothing_for_its_valid_neighbour(load):
+    ranking = rank_codes(sure_digits("10115"), top_k=1, valid=load("10117\n"))
+    assert ranking.candidates[0].probability == pytest.approx(1.0)
+    assert ranking.possible_frac < 0.001
+
+
+def test_a_valid_code_explains_what_was_read(load):
+    ranking = rank_codes(sure_digits("10115"), top_k=1, valid=load("10115\n10117\n"))
+    assert ranking.possible_frac > 0.99
