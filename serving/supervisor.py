@@ -62,7 +62,8 @@ class Supervisor:
         self._signals: list[int] = []
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self._retry_at = 0.0
-        self._env = dict(os.environ)
+        # Few arenas: with one for each thread, memory that one has freed is not used by another.
+        self._env = {"MALLOC_ARENA_MAX": "2", **os.environ}
 
     def run(self) -> int:
         """Serve until stopped; the exit code."""
