@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -99,17 +100,19 @@ def behind_nginx(report: Report, kind: str) -> None:
     """Two instances behind nginx as docs/operations.md recommends it; each is restarted in turn."""
     if kind != OURS:
         raise NotImplementedError
-    env = {"DIGITS_DRAIN_S": "2"}
+    env = {"DIGITS_DRAIN_S": "4"}  # longer than nginx avoids an instance that has come back
     exits: list[int | None] = []
     with contextlib.ExitStack() as stack:
         services = [stack.enter_context(Service(env=env)) for _ in range(2)]
         load = Load(services[0])
         port = stack.enter_context(nginx([service.port for service in services]))
 
+        again: list[Service] = []
+
         def restart_both() -> None:
             for service in services:
                 exits.append(service.stop(grace_s=30))
-                stack.enter_context(Service(env=env, port=service.port))
+                again.append(stack.enter_context(Service(env=env, port=service.port)))
 
         sample = during(lambda: load.run(port, RPS, 20), restart_both, after_s=1)
         report.fact("requests", len(sample.status))
@@ -118,6 +121,14 @@ def behind_nginx(report: Report, kind: str) -> None:
         report.fact("statuses", sample.statuses())
         report.fact("p99_ms", sample.percentile_ms(99))
         report.fact("exit_codes", exits)
+        details = [
+            json.loads(line)["detail"]
+            for service in (*services, *again)
+            for line in service.log.splitlines()
+            if '"request refused"' in line
+        ]
+        report.fact("refused_by_the_service_itself", len(details))
+        report.fact("because", sorted(set(details))[:3])
         report.expect("0 failed", sample.num_failed == 0)
         report.expect("0 wrong", sample.num_wrong == 0)
         report.expect("both were stopped", exits == [0, 0])
@@ -130,7 +141,7 @@ def nginx(upstreams: list[int]) -> Iterator[int]:
     assert recommended, "docs/operations.md has no nginx configuration"
     port = free_port()
     servers = "".join(
-        f"server 127.0.0.1:{one} max_fails=3 fail_timeout=2s;\n    " for one in upstreams
+        f"server 127.0.0.1:{one} max_fails=3 fail_timeout=1s;\n    " for one in upstreams
     )
     http = re.sub(r"(server 10\.0\.0\.\d+:3000[^;]*;\s*)+", servers, recommended[1])
     assert servers in http, "the recommended upstream has another form than this test expects"
