@@ -40,7 +40,7 @@ bench: $(VENV)/.all  ## our service against its peers, one table (45 min; --quic
 loadtest: $(VENV)/.all  ## start the service, 2 minutes at 100 RPS and a truck's burst, judge, stop
 	$(RUN) -m loadtest local --minutes 2
 
-infra-test: .venv-infra/.set .venv-checkov/.set  ## prove the AWS stacks, without an account
+infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS stacks, without an account
 	PYTHONPATH=. .venv-infra/bin/python -m pytest -c tests/infra/pytest.ini tests/infra
 
 image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it
