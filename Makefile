@@ -32,10 +32,10 @@ train: $(VENV)/.all  ## fetch, fit, export, quantize, evaluate, gate, promote
 	$(RUN) -m training run
 
 acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, floods (15 min)
-	$(RUN) -m tests.acceptance
+	$(RUN) -m tests.acceptance $(ARGS)
 
 bench: $(VENV)/.all  ## our service against its peers, one table (45 min; --quick: see its help)
-	$(RUN) -m loadtest bench
+	$(RUN) -m loadtest bench $(ARGS)
 
 loadtest: $(VENV)/.all  ## start the service, 2 minutes at 100 RPS and a truck's burst, judge, stop
 	$(RUN) -m loadtest local --minutes 2
