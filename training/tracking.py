@@ -20,7 +20,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
-DEFAULT_URI = "sqlite:///mlflow.db"
+DEFAULT_DATABASE = Path("mlflow.db")
 ARTIFACTS = Path("mlartifacts")  # beside the SQLite file; a server chooses its own place
 EXPERIMENT = "digits"
 MODEL = "digits"
@@ -46,7 +46,7 @@ def connect(uri: str | None = None) -> str:
     Returns:
         The URI in use.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     if mlflow.get_experiment_by_name(EXPERIMENT) is None:
@@ -54,6 +54,11 @@ def connect(uri: str | None = None) -> str:
         mlflow.create_experiment(EXPERIMENT, artifact_location=place)
     mlflow.set_experiment(EXPERIMENT)
     return uri
+
+
+def default_uri() -> str:
+    """SQLite in the working folder, by its whole path: MLflow keeps a store open for each URI."""
+    return f"sqlite:///{DEFAULT_DATABASE.resolve()}"
 
 
 @contextmanager

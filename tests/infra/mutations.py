@@ -170,7 +170,7 @@ def health_timeout_not_below_its_interval(t: Templates) -> None:
 
 @seeds("autoscaling_limits_are_in_order")
 def minimum_above_maximum(t: Templates) -> None:
-    t.one(TARGET)["MinCapacity"] = 7
+    t.one(TARGET)["MinCapacity"] = t.one(TARGET)["MaxCapacity"] + 1
 
 
 # --- one request's way in -----------------------------------------------------------------------

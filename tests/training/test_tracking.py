@@ -67,7 +67,7 @@ def test_runs_and_aliases_in_sqlite_in_the_working_folder(onnx_file, tmp_path, m
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking.connect() == tracking.DEFAULT_URI
+    assert tracking.connect() == f"sqlite:///{tmp_path}/mlflow.db"
     note = tmp_path / "note.txt"
     note.write_text("kept")
     recorded = record_a_run(tracking, onnx_file, note)
