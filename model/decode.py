@@ -144,7 +144,7 @@ def _to_grey(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
 
 
 def _is_rotated(picture: Image.Image) -> bool:
-    # getexif() parses lazily and costs 20 us, so ask only where a camera could have written it.
+    # A PNG without that chunk has no orientation; a JPEG's is found only by parsing it.
     if "exif" not in picture.info and picture.format == "PNG":
         return False
     return bool(picture.getexif().get(_EXIF_ORIENTATION, 1) != 1)

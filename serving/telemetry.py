@@ -20,7 +20,7 @@ from serving.config import Settings
 from serving.reader import Reading
 
 METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
-STAGE_SAMPLE_EVERY: Final = 8  # stage timings are observed for every 8th crop: 5 us each
+STAGE_SAMPLE_EVERY: Final = 8  # stage timings are observed for every 8th crop: five histograms
 _LATENCY_BUCKETS: Final = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 )  # fmt: skip
@@ -87,7 +87,7 @@ class Telemetry:
         return Histogram(f"digits_{name}", text, labels, registry=self.registry, buckets=buckets)
 
     def _child(self, metric: Any, *labels: str) -> Any:
-        # prometheus_client's own look-up locks and builds strings: 3 us a call.
+        # prometheus_client's own look-up locks and builds strings: 1 us a call.
         key = (metric, *labels)
         child = self._children.get(key)
         if child is None:
@@ -242,7 +242,7 @@ class Tracer:
 
 
 def _make_provider(settings: Settings) -> Any:
-    # 40 MB and 0.3 s of imports that only a traced service should pay for.
+    # 12 MB and 0.1 s of imports that only a traced service should pay for.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
