@@ -241,7 +241,7 @@ def _parts(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """The 8-connected components of a small (H, W) mask, in reading order of their first pixel.
 
     The mask is one big integer, a bit per pixel with an empty column between rows, so that one
-    dilation of a component is eight shifts, whatever its shape: 7 us where a loop over pixels takes 320.
+    dilation of a component is eight shifts, whatever its shape: 7 us; a loop over pixels takes 320.
     """
     height, width = mask.shape
     padded = np.zeros((height, width + 1), dtype=np.bool_)
