@@ -350,12 +350,22 @@ def _without(
     box_shape: tuple[int, ...],
     dropped: list[NDArray[np.bool_]],
 ) -> tuple[NDArray[np.float32], tuple[int, int, int, int]]:
-    """Wipe the dropped parts, found at box scale, out of the ink at crop scale, and cut again."""
+    """Wipe the dropped parts, found at box scale, out of the ink at crop scale, and cut again.
+
+    Raises:
+        BlankCrop: no ink is left.
+    """
     mask = np.logical_or.reduce(dropped)
     rows = np.arange(ink.shape[0]) * box_shape[0] // ink.shape[0]
     columns = np.arange(ink.shape[1]) * box_shape[1] // ink.shape[1]
     kept = np.where(mask[rows[:, np.newaxis], columns], np.float32(0.0), ink)
-    top, bottom, left, right = _bounds(kept > INK)
+    # Beside a dark printed line the digit may be faint: then the darkest that is left is the pen.
+    darkest = float(kept.max())
+    if darkest < FAINT_INK:
+        raise BlankCrop(
+            "nothing but a printed line: is the crop taken from the wrong place, or the field empty?"
+        )
+    top, bottom, left, right = _bounds(kept > INK * darkest)
     whole_top, _, whole_left, _ = bounds
     inner = (whole_top + top, whole_top + bottom, whole_left + left, whole_left + right)
     return kept[top:bottom, left:right], inner

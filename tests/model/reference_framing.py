@@ -46,7 +46,7 @@ def frame_slowly(crop):
         dropped = parts_that_are_not_the_digit(box, labels, count, bounds, grey.shape)
         if dropped:
             ink = wipe(ink, labels, dropped)
-            box = to_box(cut(ink, bounding_box(ink > 0.5)))
+            box = to_box(cut(ink, bounding_box(ink > 0.5 * ink.max())))
     return centre_by_mass(box)
 
 

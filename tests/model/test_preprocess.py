@@ -229,6 +229,15 @@ def test_a_1_that_fills_its_crop_is_kept_beside_a_neighbours_stroke():
     assert framed.aspect == pytest.approx(5 / 40)
 
 
+@pytest.mark.parametrize("grey", [60, 100, 140, 150])
+def test_a_digit_fainter_than_the_lines_beside_it_is_read(grey):
+    boxed = with_ink(60, 60, (0, 60, 0, 4), (0, 60, 57, 60), paper=250)
+    boxed[10:50, 20:40] = grey
+    framed = frame(boxed)
+    assert (framed.num_parts, framed.num_dropped) == (1, 2)
+    assert framed.aspect == pytest.approx(20 / 40)
+
+
 def test_a_line_beside_dirt_is_kept_for_what_it_may_be():
     framed = frame(with_ink(40, 32, (0, 40, 0, 5), (20, 22, 16, 18)))
     assert framed.num_dropped == 1
@@ -307,6 +316,40 @@ def test_a_crop_of_any_allowed_size_is_framed(shape):
     image = preprocess(crop)
     assert image.shape == (1, 28, 28)
     assert image.max() == 1.0
+
+
+def drawing(rng):
+    """Lines along the edges and rectangles anywhere, of any grey: what random pixels never make."""
+    height, width = rng.integers(MIN_SIDE_PX, 60, 2)
+    crop = np.full((height, width), rng.integers(150, 256), dtype=np.uint8)
+    for _ in range(rng.integers(1, 5)):
+        grey, thick_px = rng.integers(0, 256), int(rng.integers(1, 4))
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        tall, wide = rng.integers(1, height + 1), rng.integers(1, width + 1)
+        places = [
+            np.s_[:thick_px],
+            np.s_[-thick_px:],
+            np.s_[:, :thick_px],
+            np.s_[:, -thick_px:],
+            *3 * [np.s_[top : top + tall, left : left + wide]],
+        ]
+        crop[places[rng.integers(len(places))]] = grey
+    grain = rng.normal(0, rng.choice([0, 4, 20]), crop.shape)
+    return np.clip(crop + grain, 0, 255).astype(np.uint8)
+
+
+def test_any_drawing_gives_an_image_or_is_blank():
+    rng = np.random.default_rng(20261121)
+    num_framed = 0
+    for _ in range(20_000):
+        try:
+            image = preprocess(drawing(rng))
+        except BlankCrop:
+            continue
+        num_framed += 1
+        assert image.min() >= 0.0  # also false for a NaN
+        assert image.max() <= 1.0
+    assert num_framed > 15_000
 
 
 @pytest.mark.parametrize("seed", range(50))
