@@ -1,16 +1,20 @@
 """Coverage-guided fuzzing of decode and frame: `python tests/fuzz/crop.py -runs=200000`.
 
-Any bytes give a framed image or a CropError, and never anything else. Starts from tests/fuzz/corpus
+Any bytes give a framed image or a CropError, and never anything else: read as a file, and read as
+orders for a drawing, since damaged files hardly ever hold a picture with lines and strokes. Starts
+from tests/fuzz/corpus
 (one file for each way through the code that was found so far) and keeps nothing: what it finds new
 goes to a temporary folder, or to the folder named as the first argument.
 """
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
 
 import atheris
 import numpy as np
+from numpy.typing import NDArray
 
 with atheris.instrument_imports(include=["model", "PIL"]):
     from model.decode import decode
@@ -22,14 +26,35 @@ MAX_BYTES = 4096
 
 
 def one_input(data: bytes) -> None:
-    """Decode and frame; a CropError is a right answer."""
-    try:
-        crop = decode(data)
-        assert crop.dtype == np.uint8
-        assert crop.ndim == 2
-        image = frame(crop).image
-    except CropError:
-        return
+    """Decode and frame, and frame a drawing; a CropError is a right answer."""
+    for make in (decode, drawing):
+        with contextlib.suppress(CropError):
+            check(make(data))
+
+
+def drawing(data: bytes) -> NDArray[np.uint8]:
+    """Paper with a line along an edge or a rectangle for each six bytes: what, place, size, grey."""
+    orders = np.frombuffer(data[: len(data) // 6 * 6], dtype=np.uint8).reshape(-1, 6).tolist()
+    height, width = (4 + side % 60 for side in orders[0][:2]) if orders else (4, 4)
+    crop = np.full((height, width), 250, dtype=np.uint8)
+    for what, top, left, tall, wide, grey in orders[1:12]:
+        row, column, thick_px = top % height, left % width, 1 + tall % 4
+        places = (
+            np.s_[:thick_px],
+            np.s_[-thick_px:],
+            np.s_[:, :thick_px],
+            np.s_[:, -thick_px:],
+            np.s_[row : row + 1 + tall % height, column : column + 1 + wide % width],
+        )
+        crop[places[what % len(places)]] = grey
+    return crop
+
+
+def check(crop: NDArray[np.uint8]) -> None:
+    """A decoded crop is grey, and gives an image unless it is blank."""
+    assert crop.dtype == np.uint8
+    assert crop.ndim == 2
+    image = frame(crop).image
     assert image.shape == (1, 28, 28)
     assert image.dtype == np.float32
     assert image.min() >= 0.0  # also false for a NaN
