@@ -33,7 +33,7 @@ def one_input(data: bytes) -> None:
 
 
 def drawing(data: bytes) -> NDArray[np.uint8]:
-    """Paper with a line along an edge or a rectangle for each six bytes: what, place, size, grey."""
+    """Paper with a line or a rectangle for each six bytes: what, place, size, grey."""
     orders = np.frombuffer(data[: len(data) // 6 * 6], dtype=np.uint8).reshape(-1, 6).tolist()
     height, width = (4 + side % 60 for side in orders[0][:2]) if orders else (4, 4)
     crop = np.full((height, width), 250, dtype=np.uint8)
