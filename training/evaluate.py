@@ -18,8 +18,11 @@ from training import confidence as numbers
 from training import quantize
 from training.suites import ORDINARY_SEVERITY, LabelledBatch, Suites
 
-MAX_CLEAN_REFUSED_FRAC = 0.001  # of clean validation digits that the garbage head may refuse
-MAX_RENDERED_REFUSED_FRAC = 0.01
+# The garbage head may refuse these shares of the rendered validation digits; the strictest is
+# taken that costs little of what would be accepted, as most of what it refuses is unsure anyway.
+REFUSED_FRACS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
+MAX_CLEAN_REFUSED_FRAC = 0.002
+MAX_ACCEPTED_COST = 0.005  # of the validation digits, at the default error target
 SCORING_BATCH = 512
 
 
@@ -122,17 +125,12 @@ def fit_policy(
     logits, garbage = score(classifier, suites.validation.batch)
     labels = suites.validation.labels
     temperature = numbers.fit_temperature(logits, labels)
-    clean = suites.validation_is_clean
+    reads = Reads(labels, logits, garbage, softmax(logits, temperature).max(1))
     garbage_threshold = 0.0  # means nothing to a network without that head
     if np.isfinite(garbage).all():
-        garbage_threshold = max(
-            float(np.quantile(garbage[clean], 1 - MAX_CLEAN_REFUSED_FRAC)),
-            float(np.quantile(garbage[~clean], 1 - MAX_RENDERED_REFUSED_FRAC)),
-        )
+        garbage_threshold = _choose_garbage_threshold(reads, suites.validation_is_clean)
     passed = garbage <= garbage_threshold
-    thresholds = numbers.choose_thresholds(
-        softmax(logits, temperature).max(1)[passed], (logits.argmax(1) == labels)[passed]
-    )
+    thresholds = numbers.choose_thresholds(reads.confidence[passed], reads.right[passed])
     by_target = {row.error_target: row.threshold for row in thresholds}
     if numbers.DEFAULT_ERROR_TARGET not in by_target:
         raise ValueError(
@@ -141,6 +139,29 @@ def fit_policy(
         )
     default = by_target[numbers.DEFAULT_ERROR_TARGET]
     return Policy(temperature, default, garbage_threshold), thresholds
+
+
+def _choose_garbage_threshold(reads: Reads, is_clean: NDArray[np.bool_]) -> float:
+    """The strictest that costs at most MAX_ACCEPTED_COST of the digits accepted."""
+    floor = float(np.quantile(reads.garbage[is_clean], 1 - MAX_CLEAN_REFUSED_FRAC))
+    limits = [
+        max(floor, float(np.quantile(reads.garbage[~is_clean], 1 - refused_frac)))
+        for refused_frac in REFUSED_FRACS
+    ]
+    accepted = [_accepted_frac(reads, reads.garbage <= limit) for limit in limits]
+    return min(
+        limit
+        for limit, share in zip(limits, accepted, strict=True)
+        if share >= max(accepted) - MAX_ACCEPTED_COST
+    )
+
+
+def _accepted_frac(reads: Reads, passed: NDArray[np.bool_]) -> float:
+    """Share of all reads that pass and are sure enough for the default error target."""
+    for row in numbers.choose_thresholds(reads.confidence[passed], reads.right[passed]):
+        if row.error_target == numbers.DEFAULT_ERROR_TARGET:
+            return row.accepted_frac * float(passed.mean())
+    return 0.0
 
 
 def evaluate(

@@ -111,3 +111,38 @@ def test_a_network_without_a_garbage_head_is_judged_without(oracle, small_suites
     policy, _ = evaluate.fit_policy(blind, small_suites)
     assert policy.garbage_threshold == 0.0
     assert evaluate._judge_garbage(blind, small_suites, policy) is None
+
+
+def scored_digits(*, is_unsure):
+    """20,000 digits whose garbage scores rise evenly; the unsure ones are read wrong."""
+    num = 20_000
+    logits = np.zeros((num, 10), np.float32)
+    logits[np.arange(num), is_unsure.astype(int)] = 1.0  # the label is always 0
+    return evaluate.Reads(
+        labels=np.zeros(num, np.uint8),
+        logits=logits,
+        garbage=np.linspace(0, 1, num, dtype=np.float32),
+        confidence=np.where(is_unsure, 0.4, 0.999),
+    )
+
+
+def test_the_garbage_threshold_refuses_what_would_not_have_been_accepted():
+    reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
+    is_clean = np.zeros(20_000, np.bool_)
+    is_clean[:1000] = True
+    assert evaluate._choose_garbage_threshold(reads, is_clean) == pytest.approx(0.9525, abs=1e-3)
+
+
+def test_the_garbage_threshold_spares_what_would_be_accepted():
+    reads = scored_digits(is_unsure=np.zeros(20_000, np.bool_))
+    is_clean = np.zeros(20_000, np.bool_)
+    is_clean[:1000] = True
+    refused = reads.garbage > evaluate._choose_garbage_threshold(reads, is_clean)
+    assert refused.mean() < 0.012
+
+
+def test_the_garbage_threshold_spares_clean_digits():
+    reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
+    is_clean = np.arange(20_000) >= 15_000
+    refused = reads.garbage > evaluate._choose_garbage_threshold(reads, is_clean)
+    assert refused[is_clean].mean() == pytest.approx(0.002, abs=3e-4)
