@@ -1,6 +1,7 @@
 """One real server process, `python -m serving`, and the clients that others have written for it."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import subprocess
@@ -102,8 +103,16 @@ def test_metrics_name_what_was_served(port, crops):
     assert f'version="{load().version}"' in text
 
 
-def test_bentomls_own_client_works(port, images, three_labels):
+@contextlib.contextmanager
+def bentoml_client(port):
+    """BentoML's client, which leaves its folder for the interpreter's end to warn about."""
     with bentoml.SyncHTTPClient(f"http://127.0.0.1:{port}") as client:
+        yield client
+    client._temp_dir.cleanup()
+
+
+def test_bentomls_own_client_works(port, images, three_labels):
+    with bentoml_client(port) as client:
         probs = np.asarray(client.classify(images=images[[0, 70, 150], 0]))
     assert probs.shape == (3, 10)
     assert probs.argmax(axis=1).tolist() == three_labels
@@ -113,7 +122,7 @@ def test_bentomls_own_client_works(port, images, three_labels):
 def test_one_bad_image_among_bentomls_batch_harms_no_other(port, images, three_labels):
     array = images[[0, 70, 150], 0].copy()
     array[1, 5, 5] = np.nan
-    with bentoml.SyncHTTPClient(f"http://127.0.0.1:{port}") as client:
+    with bentoml_client(port) as client:
         probs = np.asarray(client.classify(images=array))
     assert np.isnan(probs[1].astype(float)).all()
     assert probs[[0, 2]].argmax(axis=1).tolist() == [three_labels[0], three_labels[2]]
