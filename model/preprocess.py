@@ -9,6 +9,7 @@ Source:
     Otsu, "A threshold selection method from gray-level histograms", 1979.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -20,6 +21,7 @@ from PIL import Image
 from model.errors import BlankCrop
 
 SIDE_PX: Final = 28
+WHITE: Final = 255
 BOX_PX: Final = 20
 WORK_SIDE_PX: Final = 128  # larger crops are first reduced by a whole factor: bounds the time
 MIN_CONTRAST: Final = 20.0  # grey levels between paper and ink; scanner noise stays below
@@ -36,6 +38,12 @@ CENTRE_SLACK_PX: Final = 0.52  # MNIST rounds the centre of mass to whole pixels
 
 _LEVELS: Final = np.arange(256, dtype=np.float64)
 _MOMENTS: Final = np.stack([np.ones(SIDE_PX), np.arange(SIDE_PX)]).astype(np.float32)
+# (784, 3): a flat crop times this is its mass, its row moment and its column moment.
+_MASS_AND_MOMENTS: Final = (
+    np.stack([np.ones((SIDE_PX, SIDE_PX)), *np.indices((SIDE_PX, SIDE_PX))], axis=-1)
+    .reshape(-1, 3)
+    .astype(np.float32)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,43 @@ def frame(crop: NDArray[np.uint8]) -> Framed:
         BlankCrop: nothing stands out from the paper.
     """
     if crop.shape == (SIDE_PX, SIDE_PX):
-        already = _in_mnist_frame(crop)
+        already = _in_mnist_frame(crop[np.newaxis])[0]
         if already is not None:
             return already
+    return _frame_loose(crop)
+
+
+def frame_many(crops: Sequence[NDArray[np.uint8]]) -> list[Framed | BlankCrop]:
+    """`frame` each crop; the look for MNIST's frame is one for all, and costs a sixth of that.
+
+    Args:
+        crops: (H, W) uint8 each, any polarity, size and margin.
+
+    Returns:
+        One outcome a crop, in order; a blank crop's error in its place.
+    """
+    square = [row for row, crop in enumerate(crops) if crop.shape == (SIDE_PX, SIDE_PX)]
+    outcomes: list[Framed | BlankCrop | None] = [None] * len(crops)
+    if square:
+        for row, already in zip(
+            square, _in_mnist_frame(np.stack([crops[row] for row in square])), strict=True
+        ):
+            outcomes[row] = already
+    return [
+        _frame_or_error(crop) if outcome is None else outcome
+        for crop, outcome in zip(crops, outcomes, strict=True)
+    ]
+
+
+def _frame_or_error(crop: NDArray[np.uint8]) -> Framed | BlankCrop:
+    try:
+        return _frame_loose(crop)
+    except BlankCrop as error:
+        return error
+
+
+def _frame_loose(crop: NDArray[np.uint8]) -> Framed:
+    """Frame a crop that is not in MNIST's frame."""
     grey = _reduce(crop)
     tone = _find_tone(grey)
     bounds = _bounds(tone.is_ink)
@@ -104,27 +146,63 @@ def frame(crop: NDArray[np.uint8]) -> Framed:
     )
 
 
-def _in_mnist_frame(crop: NDArray[np.uint8]) -> Framed | None:
-    """Pass a crop that MNIST's own procedure has framed: normalising twice costs accuracy."""
-    inverted = bool(crop[0, 0] == 255)
-    ink = (~crop if inverted else crop).astype(np.float32)
-    columns = _MOMENTS @ ink  # sums, and sums weighted by row
-    rows = ink @ _MOMENTS.T  # sums, and sums weighted by column
-    mass = float(columns[0].sum())
+def _in_mnist_frame(crops: NDArray[np.uint8]) -> list[Framed | None]:
+    """Pass what MNIST's own procedure has framed of (N, 28, 28): normalising twice costs accuracy.
+
+    All in one go, since each of these small steps costs numpy as much for one crop as for thirty.
+    """
+    inverted = crops[:, 0, 0] == WHITE
+    flip = -inverted.view(np.uint8)[:, np.newaxis, np.newaxis]  # 255 where inverted
+    grey = np.bitwise_xor(crops, flip, order="C")
+    flat = grey.reshape(len(grey), -1)
+    ink = flat.astype(np.float32)
+    moments = ink @ _MASS_AND_MOMENTS  # whole numbers below 2^24: exact
+    fours = grey.view(np.uint32)  # four pixels at a time
+    rows = _bits(np.bitwise_or.reduce(fours, axis=2) != 0)
+    columns = _bits(np.bitwise_or.reduce(fours, axis=1).view(np.uint8) != 0)
+    images = (ink * np.float32(1 / WHITE)).reshape(-1, 1, SIDE_PX, SIDE_PX)
+    return [
+        _passed(*look)
+        for look in zip(
+            images,
+            moments.tolist(),
+            rows,
+            columns,
+            flat.max(axis=1).tolist(),
+            inverted.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _bits(filled: NDArray[np.bool_]) -> list[int]:
+    """Each (N, 28) row as a number, a bit per place."""
+    bits: list[int] = np.packbits(filled, axis=1).view(">u4").ravel().tolist()
+    return bits
+
+
+def _passed(
+    image: NDArray[np.float32],
+    moments: tuple[float, float, float],
+    rows: int,
+    columns: int,
+    darkest: int,
+    inverted: bool,  # noqa: FBT001
+) -> Framed | None:
+    """The image, if its centre of mass, its extent and its ink are as in MNIST."""
+    mass, down, across = moments
     middle = SIDE_PX / 2
     if (
-        mass == 0.0
-        or abs(float(columns[1].sum()) / mass - middle) > CENTRE_SLACK_PX
-        or abs(float(rows[:, 1].sum()) / mass - middle) > CENTRE_SLACK_PX
+        darkest < WHITE - MIN_CONTRAST
+        or abs(down / mass - middle) > CENTRE_SLACK_PX
+        or abs(across / mass - middle) > CENTRE_SLACK_PX
     ):
         return None
-    filled_rows, filled_columns = rows[:, 0].nonzero()[0], columns[0].nonzero()[0]
-    height = int(filled_rows[-1] - filled_rows[0]) + 1
-    width = int(filled_columns[-1] - filled_columns[0]) + 1
-    if not BOX_PX - 1 <= max(height, width) <= BOX_PX or ink.max() < 255 - MIN_CONTRAST:
+    height, width = _extent(rows), _extent(columns)
+    if not BOX_PX - 1 <= max(height, width) <= BOX_PX:
         return None
     return Framed(
-        image=(ink * np.float32(1 / 255))[np.newaxis],
+        image=image,
         inverted=inverted,
         passed_through=True,
         num_parts=1,
@@ -132,6 +210,11 @@ def _in_mnist_frame(crop: NDArray[np.uint8]) -> Framed | None:
         aspect=width / height,
         edges_touched=0,
     )
+
+
+def _extent(bits: int) -> int:
+    """From the first to the last bit that is set, in px."""
+    return bits.bit_length() - (bits & -bits).bit_length() + 1
 
 
 def _reduce(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -363,7 +446,7 @@ def _without(
     darkest = float(kept.max())
     if darkest < FAINT_INK:
         raise BlankCrop(
-            "nothing but a printed line: is the crop taken from the wrong place, or the field empty?"
+            "nothing but printed lines: is the crop from the wrong place, or the field empty?"
         )
     top, bottom, left, right = _bounds(kept > INK * darkest)
     whole_top, _, whole_left, _ = bounds

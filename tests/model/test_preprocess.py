@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import reference_framing
@@ -6,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from model.decode import MAX_SIDE_PX, MIN_SIDE_PX
 from model.errors import BlankCrop
-from model.preprocess import WORK_SIDE_PX, frame, preprocess
+from model.preprocess import WORK_SIDE_PX, frame, frame_many, preprocess
 
 # float32 against float64, through two small matrix products: 4e-7 was measured over the crops.
 TOLERANCE = 2e-6
@@ -167,6 +169,38 @@ def test_a_crop_in_mnists_frame_passes_through_in_either_polarity(images):
     assert dark_on_light.passed_through
     assert light_on_dark.passed_through
     assert_array_equal(dark_on_light.image, light_on_dark.image)
+
+
+def test_a_crop_in_any_memory_layout_is_framed_alike(images):
+    crop = np.rint(images[0][0] * 255).astype(np.uint8)
+    wide = np.zeros((28, 56), dtype=np.uint8)
+    wide[:, ::2] = crop
+    for layout in (np.asfortranarray(crop), wide[:, ::2], crop[::-1][::-1]):
+        assert frame(layout).passed_through
+        assert_array_equal(frame(layout).image, preprocess(crop))
+
+
+def test_many_are_framed_as_each_alone(crops, images):
+    mixed = [crop.pixels for crop in crops]
+    mixed += [np.rint(image[0] * 255).astype(np.uint8) for image in images]
+    mixed += [255 - crop for crop in mixed[-50:]]
+    mixed.insert(7, np.full((28, 28), 255, dtype=np.uint8))
+    num_passed = 0
+    for crop, outcome in zip(mixed, frame_many(mixed), strict=True):
+        if isinstance(outcome, BlankCrop):
+            with pytest.raises(BlankCrop, match=re.escape(str(outcome))):
+                frame(crop)
+            continue
+        alone = frame(crop)
+        num_passed += outcome.passed_through
+        assert_array_equal(outcome.image, alone.image)
+        for name in ("inverted", "passed_through", "num_parts", "num_dropped", "aspect"):
+            assert getattr(outcome, name) == getattr(alone, name)
+    assert num_passed > 200
+
+
+def test_none_at_all_are_framed():
+    assert frame_many([]) == []
 
 
 def test_a_28_px_crop_that_is_off_centre_is_framed(images):
