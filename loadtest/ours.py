@@ -19,7 +19,8 @@ from loadtest.peers.reader import Reader
 from loadtest.process import Tree, pinned_to
 from loadtest.servers import SERVER_CORE, Server, is_ready, start, wait_until
 from model.decode import decode
-from model.preprocess import preprocess
+from model.preprocess import frame_many, preprocess
+from monitoring import bench as appends
 
 PACKED: Final = (64, 256, 1024)
 NUM_FILES: Final = 64
@@ -101,7 +102,10 @@ def seconds_each(work: Callable[[], object], repeats: int) -> float:
 
 
 def stages() -> dict[str, float]:
-    """Microseconds of each stage for one crop, on the server core: mean over 2,000 crops."""
+    """Microseconds of each stage for one crop, on the server core: mean over 2,000 crops.
+
+    Of an append to the capture spool the median: a disk makes a mean of its rare pauses.
+    """
     reader = Reader()
     figures: dict[str, float] = {}
     with pinned_to(SERVER_CORE):
@@ -111,10 +115,15 @@ def stages() -> dict[str, float]:
             pixels = [decode(crop.png) for crop in samples]
             figures[f"decode_us_{kind}"] = _microseconds(decode, [crop.png for crop in samples])
             figures[f"preprocess_us_{kind}"] = _microseconds(preprocess, pixels)
+        framed = [decode(crop.png) for crop in kinds["28"]]
+        batches = [framed[start : start + 32] for start in range(0, 192, 32)]
+        figures["preprocess_us_28_of_32"] = _microseconds(frame_many, batches) / 32
         for size in (1, 8, 32, 64):
-            batch: NDArray[np.float32] = np.stack([preprocess(pixels[i]) for i in range(size)])
+            batch: NDArray[np.float32] = np.stack([preprocess(crop) for crop in framed[:size]])
             each = seconds_each(functools.partial(reader.classifier, batch), 200)
             figures[f"inference_us_batch_{size}"] = 1e6 * each / size
+        for timing in appends.run(folder=None):
+            figures[f"append_us_{timing.crop_side_px}"] = timing.median_us
     return figures
 
 

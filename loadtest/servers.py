@@ -23,6 +23,7 @@ SERVER_CORE: Final = 0
 CLIENT_CORE: Final = 1
 OURS: Final = "digitline"
 UNDER_BENTOML: Final = "digitline-bentoml"
+CAPTURING: Final = "digitline-capture"
 FIRST_PORT: Final = 21_000
 LAST_PORT: Final = 31_000
 PORTS_EACH: Final = 5
@@ -144,13 +145,24 @@ def _shipped(place: Place) -> list[str]:
     return ["env", port, str(place.bin / "python"), "-m", "serving"]
 
 
-def ours(keys: list[str], *, under_bentoml: bool = False) -> Server:
+def _capturing(place: Place) -> list[str]:
+    """The same with every crop kept, originals too, in a spool on the disk of the benchmark."""
+    return ["env", f"DIGITS_CAPTURE_DIR={place.folder / 'spool'}", *_shipped(place)]
+
+
+def ours(
+    keys: list[str],
+    *,
+    name: str = OURS,
+    label: str = "**Digitline**",
+    command: Callable[[Place], list[str]] = _shipped,
+) -> Server:
     """Our service as it ships: metrics, keys and limits on."""
     return Server(
-        UNDER_BENTOML if under_bentoml else OURS,
-        "Digitline under `bentoml serve`" if under_bentoml else "**Digitline**",
+        name,
+        label,
         None,
-        _bentoml("service:DigitService") if under_bentoml else _shipped,
+        command,
         path="/v1/digit",
         headers={"X-Api-Key": keys[0]},
         env={"DIGITS_AUTH": "on", "DIGITS_API_KEYS_JSON": api_keys_json(keys)},
@@ -161,7 +173,18 @@ SERVERS: Final = {
     server.name: server
     for server in [
         ours([API_KEY]),
-        ours([API_KEY], under_bentoml=True),
+        ours(
+            [API_KEY],
+            name=CAPTURING,
+            label="Digitline, every crop captured",
+            command=_capturing,
+        ),
+        ours(
+            [API_KEY],
+            name=UNDER_BENTOML,
+            label="Digitline under `bentoml serve`",
+            command=_bentoml("service:DigitService"),
+        ),
         Server(
             "bentoml",
             "BentoML, the documented way (`PIL.Image`)",

@@ -162,11 +162,15 @@ def stages(part: Mapping[str, Any]) -> str:
         "decode_us_28": "decode a 28 px PNG",
         "decode_us_128": "decode a 128 px PNG",
         "preprocess_us_28": "preprocess a 28 px crop in MNIST's frame",
+        "preprocess_us_28_of_32": "the same, 32 together, per crop",
         "preprocess_us_28_loose": "preprocess a 28 px crop in another frame",
         "preprocess_us_128": "preprocess a 128 px crop",
-    } | {
-        f"inference_us_batch_{size}": f"inference, batch of {size}, per crop"
-        for size in (1, 8, 32, 64)
+        **{
+            f"inference_us_batch_{size}": f"inference, batch of {size}, per crop"
+            for size in (1, 8, 32, 64)
+        },
+        "append_us_28": "capture: append a record with a 28 px crop (median)",
+        "append_us_128": "capture: append a record with a 128 px crop (median)",
     }
     rows = [[label, f"{part['rows'][key]:.1f}"] for key, label in names.items()]
     return "### Stages, one thread\n\n" + _table(["Stage", "us"], rows)
