@@ -7,7 +7,7 @@ fitted on validation; the test sets are only reported. Knows nothing about files
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,8 +129,7 @@ def fit_policy(
     garbage_threshold = 0.0  # means nothing to a network without that head
     if np.isfinite(garbage).all():
         garbage_threshold = _choose_garbage_threshold(reads, suites.validation_is_clean)
-    passed = garbage <= garbage_threshold
-    thresholds = numbers.choose_thresholds(reads.confidence[passed], reads.right[passed])
+    thresholds = _thresholds(reads, garbage_threshold)
     by_target = {row.error_target: row.threshold for row in thresholds}
     if numbers.DEFAULT_ERROR_TARGET not in by_target:
         raise ValueError(
@@ -148,7 +147,7 @@ def _choose_garbage_threshold(reads: Reads, is_clean: NDArray[np.bool_]) -> floa
         max(floor, float(np.quantile(reads.garbage[~is_clean], 1 - refused_frac)))
         for refused_frac in REFUSED_FRACS
     ]
-    accepted = [_accepted_frac(reads, reads.garbage <= limit) for limit in limits]
+    accepted = [_accepted_frac(reads, limit) for limit in limits]
     return min(
         limit
         for limit, share in zip(limits, accepted, strict=True)
@@ -156,12 +155,21 @@ def _choose_garbage_threshold(reads: Reads, is_clean: NDArray[np.bool_]) -> floa
     )
 
 
-def _accepted_frac(reads: Reads, passed: NDArray[np.bool_]) -> float:
-    """Share of all reads that pass and are sure enough for the default error target."""
-    for row in numbers.choose_thresholds(reads.confidence[passed], reads.right[passed]):
-        if row.error_target == numbers.DEFAULT_ERROR_TARGET:
-            return row.accepted_frac * float(passed.mean())
-    return 0.0
+def _accepted_frac(reads: Reads, garbage_threshold: float) -> float:
+    """Share accepted at the default error target; 0 where that cannot be reached."""
+    by_target = {
+        row.error_target: row.accepted_frac for row in _thresholds(reads, garbage_threshold)
+    }
+    return by_target.get(numbers.DEFAULT_ERROR_TARGET, 0.0)
+
+
+def _thresholds(reads: Reads, garbage_threshold: float) -> tuple[numbers.Threshold, ...]:
+    """Confidence thresholds for what passes the garbage head; shares are of all reads."""
+    passed = reads.garbage <= garbage_threshold
+    return tuple(
+        replace(row, accepted_frac=row.accepted_frac * float(passed.mean()))
+        for row in numbers.choose_thresholds(reads.confidence[passed], reads.right[passed])
+    )
 
 
 def evaluate(

@@ -44,7 +44,7 @@ class FitConfig:
 
     network: str = "default"
     seed: int = 7
-    epochs: int = 36
+    epochs: int = 40
     batch_size: int = 256
     learning_rate: float = 1e-3  # Adam, the plain recipe only
     augmented: Augmented | None = field(default_factory=Augmented)
