@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from infra import settings
+from infra import emitted, settings
 
 # deployment strategies that move traffic between two target groups
 SHIFTING = ("CANARY", "LINEAR", "BLUE_GREEN")
@@ -74,7 +74,6 @@ def _with(*dimension_sets: str) -> set[frozenset[str]]:
 
 _ALB = _with("LoadBalancer", "LoadBalancer TargetGroup")
 _INSIGHT = _with("ClusterName ServiceName")
-_OURS = _with("Service")
 METRICS = {
     "AWS/ApplicationELB": {
         "RequestCount": _ALB,
@@ -96,18 +95,5 @@ METRICS = {
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible": _with("QueueName")},
     "AWS/RDS": {"FreeStorageSpace": _with("DBInstanceIdentifier")},
     "AWS/Billing": {"EstimatedCharges": _with("Currency")},
-    settings.METRICS_NAMESPACE: dict.fromkeys(
-        [
-            "Requests",
-            "Errors",
-            "Shed",
-            "Accepted",
-            "Rejected",
-            "InFlight",
-            "CaptureBacklogBytes",
-            "DriftSeverity",
-            "DriftReportCompleted",
-        ],
-        _OURS,
-    ),
+    settings.METRICS_NAMESPACE: dict.fromkeys(emitted.metrics(), _with("Service")),
 }

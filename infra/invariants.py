@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from infra import aws, find, settings
+from infra import aws, emitted, find, settings
 from infra.templates import Resource, World, dig
 
 Rule = Callable[[World], Iterator[str]]
@@ -378,6 +378,20 @@ def metrics_exist(world: World) -> Iterator[str]:
             yield f"{owner}: no metric {metric['Namespace']} {metric['MetricName']}"
         elif dimensions not in known[metric["MetricName"]]:
             yield f"{owner}: {metric['MetricName']} has no dimensions {sorted(dimensions)}"
+
+
+@_rule
+def our_metrics_are_the_ones_that_our_code_writes(world: World) -> Iterator[str]:
+    """Same namespace, same ``Service``: else the alarm never has data, and never rings."""
+    written = emitted.metrics()
+    for owner, metric in find.all_metrics(world):
+        dimensions = {d["Name"]: d["Value"] for d in metric.get("Dimensions", [])}
+        writer = written.get(metric["MetricName"])
+        if writer is None or "Service" not in dimensions:
+            continue
+        read = (metric["Namespace"], dimensions["Service"])
+        if read != (writer.namespace, writer.service):
+            yield f"{owner}: reads {metric['MetricName']} of {read}, written as {writer}"
 
 
 @_rule

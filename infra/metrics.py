@@ -17,9 +17,6 @@ from constructs import Construct
 from infra import settings
 from infra.settings import Environment
 
-# the dimension ``Service`` of our own metrics: who writes the line
-SERVING, JOBS = "digits", "digitline"
-_FROM_SERVING = frozenset({"Requests", "Errors", "Shed", "Accepted", "Rejected", "InFlight"})
 RUNBOOK_FILE = "docs/deploy.md"
 
 
@@ -28,7 +25,7 @@ def ours(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
     return cloudwatch.Metric(
         namespace=settings.METRICS_NAMESPACE,
         metric_name=name,
-        dimensions_map={"Service": SERVING if name in _FROM_SERVING else JOBS},
+        dimensions_map={"Service": settings.METRICS_SERVICE},
         statistic=statistic,
         period=period,
     )

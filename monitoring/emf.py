@@ -14,7 +14,7 @@ import time
 from typing import Final
 
 NAMESPACE: Final = "Digitline"
-SERVICE: Final = "digitline"
+SERVICE: Final = "digits"  # the dimension that serving's own lines carry, too
 
 UNITS: Final = {
     "DriftSeverity": "None",  # 0 calm, 1 watch, 2 act

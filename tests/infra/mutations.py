@@ -396,6 +396,21 @@ def scaling_metric_of_another_namespace(t: Templates) -> None:
     t.replace(POLICY, "Requests", "ECS/ContainerInsights", "AWS/ECS")
 
 
+@seeds("our_metrics_are_the_ones_that_our_code_writes")
+def alarm_on_another_service(t: Templates) -> None:
+    t.replace(ALARM, "Alarmdrift", '"Value": "digits"', '"Value": "digitline"')
+
+
+@seeds("our_metrics_are_the_ones_that_our_code_writes")
+def rollback_alarm_in_another_namespace(t: Templates) -> None:
+    t.replace(ALARM, "Alarmrejects", '"Namespace": "Digitline"', '"Namespace": "Digits"')
+
+
+@seeds("our_metrics_are_the_ones_that_our_code_writes")
+def dashboard_of_another_service(t: Templates) -> None:
+    t.replace("CloudWatch::Dashboard", "", '\\"Service\\",\\"digits\\"', '\\"Service\\",\\"dig\\"')
+
+
 @seeds("container_insights_are_on_where_they_are_read")
 def container_insights_off(t: Templates) -> None:
     t.replace("ECS::Cluster", "", "enabled", "disabled")
