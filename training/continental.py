@@ -40,16 +40,13 @@ Line = tuple[float, float, float, float]  # x, y, x, y in px
 
 
 def _upstroke(image: NDArray[np.uint8], rng: np.random.Generator) -> Line:
-    """From the top of the stem down to the left, by 25 to 60 % of its height.
-
-    Never flatter than 51 degrees: a flat upstroke is the short bar of an American 7.
-    """
+    """From the top of the stem down to the left, by 25 to 60 % of its height."""
     rows, columns = np.nonzero(image > 128)
     height = int(np.ptp(rows)) + 1
     top = int(rows.min())
     x = float(columns[rows <= top + 1].mean())
     drop = height * rng.uniform(0.25, 0.6)
-    slope = rng.uniform(0.4, 0.8)  # px to the left for each px down
+    slope = rng.uniform(0.45, 1.1)  # px to the left for each px down
     return x, top + 1.0, max(1.0, x - drop * slope), top + 1.0 + drop
 
 

@@ -58,8 +58,8 @@ class Shape:
 
     stem: int = 32
     stem_px: int = 4
-    widths: tuple[int, ...] = (64, 64, 64, 48)  # the first has stride 2, the last no padding
-    flat_head: bool = True  # the heads see where features are, not only whether
+    widths: tuple[int, ...] = (64, 64, 64)  # the first has stride 2, the last no padding
+    flat_head: bool = True  # digits see where features are, not only whether
 
 
 class DigitNet(nn.Module):
@@ -82,24 +82,19 @@ class DigitNet(nn.Module):
             layers += _conv(channels, width, kernel=3, stride=stride, padding=padding)
             channels = width
         self.body = nn.Sequential(*layers)
+        self.flat_head = shape.flat_head
         with torch.no_grad():
             num_cells = self.body.eval()(torch.zeros(1, 1, 28, 28)).shape[2:].numel()
         self.body.train()
         self.digit_head = nn.Linear(channels * (num_cells if shape.flat_head else 1), 10)
         self.garbage_head = nn.Sequential(nn.Linear(channels, 32), nn.ReLU(), nn.Linear(32, 1))
-        self.garbage_places = (
-            nn.Linear(channels * num_cells, 1, bias=False) if shape.flat_head else None
-        )
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 1, 28, 28) to logits (N, 10) and garbage (N, 1), higher = less digit-like."""
         features = self.body(image)
         pooled = features.mean((2, 3))
-        garbage = self.garbage_head(pooled)
-        if self.garbage_places is None:
-            return self.digit_head(pooled), garbage
-        places = features.flatten(1)
-        return self.digit_head(places), garbage + self.garbage_places(places)
+        digit_input = features.flatten(1) if self.flat_head else pooled
+        return self.digit_head(digit_input), self.garbage_head(pooled)
 
 
 def _conv(
