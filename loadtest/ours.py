@@ -19,7 +19,7 @@ from loadtest.peers.reader import Reader
 from loadtest.process import Tree, pinned_to
 from loadtest.servers import SERVER_CORE, Server, is_ready, start, wait_until
 from model.decode import decode
-from model.preprocess import frame_many, preprocess
+from model.preprocess import Framed, frame_many, preprocess
 from monitoring import bench as appends
 
 PACKED: Final = (64, 256, 1024)
@@ -76,16 +76,17 @@ def bare_rates(framed: list[LabelledCrop], loose: list[LabelledCrop]) -> dict[st
     """Crops a second of decode, preprocess and inference in a loop, without any server."""
     reader = Reader()
 
-    def rate(inputs: list[Any], to_image: Callable[[Any], NDArray[np.float32]]) -> float:
+    def rate(inputs: list[Any], to_crops: Callable[[list[Any]], list[NDArray[np.uint8]]]) -> float:
         def work() -> None:
-            reader.classifier(np.stack([to_image(one) for one in inputs]))
+            framed = [one for one in frame_many(to_crops(inputs)) if isinstance(one, Framed)]
+            reader.classifier(np.stack([one.image for one in framed]))
 
         return len(inputs) / seconds_each(work, 40)
 
     return {
-        "bare_packed": rate([crop.pixels() for crop in framed], preprocess),
-        "bare_loose": rate([crop.pixels() for crop in loose], preprocess),
-        "bare_files": rate([crop.png for crop in framed], reader.frame),
+        "bare_packed": rate([crop.pixels() for crop in framed], list),
+        "bare_loose": rate([crop.pixels() for crop in loose], list),
+        "bare_files": rate([crop.png for crop in framed], lambda files: list(map(decode, files))),
     }
 
 

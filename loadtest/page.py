@@ -10,12 +10,22 @@ HEIGHT: Final = 170
 LEFT: Final = 70
 BOTTOM: Final = 28
 TOP: Final = 12
-COLOURS: Final = ("#1f6feb", "#d1242f", "#1a7f37", "#8250df")
+# As style variables, because a curve must stand out from white and from black.
+COLOURS: Final = ("var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)")
 _STYLE: Final = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;padding:3px 9px;"
-    "text-align:right}th:first-child,td:first-child{text-align:left}"
-    "svg text{font:12px system-ui,sans-serif;fill:#444}h2{margin:1.2em 0 .2em;font-size:17px}"
+    ":root{color-scheme:light dark;--faint:#ddd;--text:#444;"
+    "--c0:#1f6feb;--c1:#d1242f;--c2:#1a7f37;--c3:#8250df}"
+    "@media(prefers-color-scheme:dark){:root{--faint:#444;--text:#bbb;"
+    "--c0:#6cb0ff;--c1:#ff7b72;--c2:#56d364;--c3:#d2a8ff}}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;"
+    "overflow-wrap:break-word}"
+    ".wide{overflow-x:auto}"
+    "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid var(--faint);"
+    "padding:3px 9px;text-align:right}"
+    # On a phone the charts are moved sideways, all together: their axes stay in line.
+    "svg{display:block;width:100%;min-width:700px}"
+    "svg text{font:12px system-ui,sans-serif;fill:var(--text)}"
+    "h2{margin:1.2em 0 .2em;font-size:17px}.wide h2{position:sticky;left:0;width:fit-content}"
 )
 
 
@@ -50,9 +60,12 @@ def page(title: str, intro: str, rows: Sequence[Sequence[str]], charts: Sequence
         charts: below each other, so that charts with one x axis can be read together.
     """
     body = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(intro)}</p>", _table(rows)]
+    body.append('<div class="wide">')
     body += [f"<h2>{html.escape(chart.title)}</h2>{svg(chart)}" for chart in charts]
+    body.append("</div>")
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style><body>"
         + "\n".join(body)
         + "</body></html>\n"
@@ -66,7 +79,7 @@ def svg(chart: Chart) -> str:
     x_max = chart.x_max or max(xs, default=1.0) or 1.0
     y_max = nice(max(ys, default=1.0))
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" role="img">',
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         _grid(x_max, y_max, chart.x_label),
     ]
     for number, line in enumerate(chart.lines):
@@ -100,7 +113,7 @@ def _grid(x_max: float, y_max: float, x_label: str) -> str:
     parts = []
     for share in (0.0, 0.5, 1.0):
         y = _at_y(share * y_max, y_max)
-        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - 12}" stroke="#ddd"/>')
+        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - 12}" style="stroke:var(--faint)"/>')
         parts.append(
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share * y_max:g}</text>'
         )
@@ -121,12 +134,12 @@ def _path(line: Line, points: Sequence[tuple[float, float]], colour: str) -> str
             commands.append(f"H{x:.1f}V{y:.1f}")
         else:
             commands.append(f"L{x:.1f} {y:.1f}")
-    return f'<path d="{"".join(commands)}" fill="none" stroke="{colour}" stroke-width="1.4"/>'
+    return f'<path d="{"".join(commands)}" fill="none" style="stroke:{colour};stroke-width:1.4"/>'
 
 
 def _dots(points: Sequence[tuple[float, float]], colour: str) -> str:
     return "".join(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" style="fill:{colour}"/>' for x, y in points
     )
 
 
@@ -138,4 +151,4 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
         for row in rows[1:]
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
