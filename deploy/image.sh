@@ -2,9 +2,10 @@
 # Builds the service's image and runs it, on Debian without a Docker engine and without an image
 # registry: buildah and podman with runc, and a stand-in for python:3.11-slim out of Debian packages.
 #
-#   deploy/image.sh [lint] [sbom] [tools] [base] [build] [test] [bento]   default: all but bento
+#   deploy/image.sh [tools] [lint] [sbom] [base] [build] [test] [jobs] [bento]
 #
-# Where the tools cannot be installed it says so and ends with 0; with CI set that is a failure.
+# By default all but jobs and bento, the two that download a gigabyte. The tools are installed where
+# this is root on Debian 12; elsewhere it says so and ends with 0; with CI set that is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BASE=docker.io/library/python:3.11-slim
@@ -35,8 +36,17 @@ runtime = "runc"
 S
   printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' > "$FILES/pip.conf"
   printf 'system-certs = true\n' > "$FILES/uv.toml"
-  # While building only: this machine's certificates, in case its network needs them.
-  sed "s#^\[containers\]#[containers]\nnetns = \"host\"\nvolumes = [\"$CA:/etc/ssl/certs/ca-certificates.crt:ro\", \"$FILES/pip.conf:/etc/pip.conf:ro\", \"$FILES/uv.toml:/etc/uv/uv.toml:ro\"]#" \
+  # While building only: this machine's certificates, in case its network needs them, and the
+  # folder of wheels that its pip is configured to look into.
+  local wheels mounts
+  mounts="\"$CA:/etc/ssl/certs/ca-certificates.crt:ro\", \"$FILES/pip.conf:/etc/pip.conf:ro\""
+  mounts="$mounts, \"$FILES/uv.toml:/etc/uv/uv.toml:ro\""
+  wheels=$(python3 -m pip config get global.find-links 2> /dev/null || true)
+  if [ -d "$wheels" ]; then
+    printf 'find-links = /wheels\n' >> "$FILES/pip.conf"
+    mounts="$mounts, \"$wheels:/wheels:ro\""
+  fi
+  sed "s#^\[containers\]#[containers]\nnetns = \"host\"\nvolumes = [$mounts]#" \
     "$FILES/run.conf" > "$FILES/build.conf"
 }
 settings
@@ -68,21 +78,30 @@ print(f"the SBOM lists all {len(locked)} pins of the lock")
 P
 }
 
+# Says why there is no image; a failure only in CI.
+skip() {
+  echo "the image was not built: $1"
+  [ -z "${CI:-}" ] && exit 0
+  exit 1
+}
+
 missing() {
-  for tool in buildah podman runc mmdebstrap; do command -v "$tool" > /dev/null || return 0; done
+  for tool in buildah podman runc conmon mmdebstrap; do
+    command -v "$tool" > /dev/null || return 0
+  done
   return 1
 }
 
 tools() {
+  [ "$(id -u)" = 0 ] || skip "that needs root (with Docker: docker build .)"
+  grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release \
+    || skip "its stand-in base is made of Debian 12 (with Docker: docker build .)"
   missing || return 0
-  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
-    --no-install-recommends -o DPkg::Lock::Timeout=180 buildah podman runc conmon mmdebstrap \
-    > "$FILES/tools.log" 2>&1 || true
-  if missing; then
-    echo "the image was not built: buildah, podman, runc and mmdebstrap are needed (Debian has them)"
-    [ -z "${CI:-}" ] && exit 0
-    exit 1
-  fi
+  {
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+      --no-install-recommends -o DPkg::Lock::Timeout=180 buildah podman runc conmon mmdebstrap
+  } > "$FILES/tools.log" 2>&1 || { tail -3 "$FILES/tools.log"; true; }
+  ! missing || skip "buildah, podman, runc, conmon and mmdebstrap could not be installed"
 }
 
 base() {
@@ -122,6 +141,21 @@ build() {
     --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
     > "$FILES/build.log" 2>&1 || { tail -30 "$FILES/build.log"; return 1; }
   buildah images
+}
+
+# The image of the jobs, and that its commands start in it: read-only, without root and rights.
+jobs() {
+  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t localhost/digitline:jobs \
+    -f Dockerfile.jobs . > "$FILES/jobs.log" 2>&1 || { tail -30 "$FILES/jobs.log"; return 1; }
+  local module
+  for module in training monitoring; do
+    podman run --rm --network none --read-only --cap-drop ALL localhost/digitline:jobs \
+      python -m "$module" --help > "$FILES/jobs-$module.txt"
+    echo "python -m $module --help: $(wc -l < "$FILES/jobs-$module.txt") lines"
+  done
+  podman run --rm --network none --read-only --cap-drop ALL localhost/digitline:jobs \
+    mlflow --version
+  buildah images localhost/digitline:jobs
 }
 
 # BentoML's own way to an image; it is larger, and started as it comes.
@@ -165,7 +199,7 @@ test_() {
   DIGITLINE_IMAGE=$IMAGE PYTHONPATH=. "${PYTHON:-python3}" -m pytest -q -s --no-header tests/image
 }
 
-[ $# -gt 0 ] || set -- lint sbom tools base build test
+[ $# -gt 0 ] || set -- tools lint sbom base build test
 for step in "$@"; do
   begun=$SECONDS
   case $step in test) test_ ;; *) "$step" ;; esac
