@@ -99,6 +99,16 @@ def test_every_file_that_is_mounted_exists():
                 assert (ROOT / source).exists(), source
 
 
+def test_our_containers_own_the_folders_that_volumes_are_mounted_on():
+    """A new volume belongs to root, where the image does not have the folder."""
+    for name in OURS:
+        service = COMPOSE["services"][name]
+        image = (ROOT / service["build"]["dockerfile"]).read_text()
+        owned = set(" ".join(re.findall(r"install -d -o 10001 -g 10001 (.*)", image)).split())
+        mounted = {volume.split(":")[1] for volume in service["volumes"]}
+        assert mounted <= owned, name
+
+
 def test_settings_in_the_file_are_settings_of_the_service():
     known = {f"DIGITS_{name.upper()}" for name in Settings.model_fields}
     used = COMPOSE["services"]["service"]["environment"]
