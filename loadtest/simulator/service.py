@@ -8,6 +8,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.config import Settings
+
+MAX_WAIT_MS: Final = float(Settings.model_fields["max_queue_wait_ms"].default)
 SERVICE_FILE: Final = Path(__file__).parents[1] / "service_times.json"
 
 
@@ -28,7 +31,7 @@ class ServiceTimes:
     busy_ms: float
     spread: float
     unloaded_ms: tuple[float, ...]
-    max_wait_ms: float = 300.0
+    max_wait_ms: float = MAX_WAIT_MS
     kind: Literal["lognormal", "exponential"] = "lognormal"
     source: str = ""
 
