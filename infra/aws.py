@@ -41,6 +41,18 @@ PROMISED_ALARMS = [
     "dead-letters",
     "at-maximum",
 ]
+PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift, cost
+    "RequestCount",
+    "TargetResponseTime",
+    "Shed",
+    "CPUUtilization",
+    "MemoryUtilization",
+    "RunningTaskCount",
+    "DesiredTaskCount",
+    "Rejected",
+    "DriftSeverity",
+    "EstimatedCharges",
+}
 PROMISED_JOBS = ("training run --until gate", "monitoring report", "monitoring compact")
 TARGET_GROUP_ATTRIBUTES = frozenset(
     {

@@ -472,6 +472,14 @@ def the_promised_alarms_are_there(world: World) -> Iterator[str]:
 
 
 @_rule
+def the_dashboard_shows_what_was_promised(world: World) -> Iterator[str]:
+    """Traffic, latency, shed load, saturation, tasks, rejects, drift and cost."""
+    shown = {m["MetricName"] for o, m in find.all_metrics(world) if "Dashboard" in o.type}
+    for missing in sorted(aws.PROMISED_GRAPHS - shown):
+        yield f"no dashboard shows {missing}"
+
+
+@_rule
 def topics_can_be_written_by_those_who_must(world: World) -> Iterator[str]:
     """Encrypted, with a key that CloudWatch, Budgets and EventBridge may use, and heard."""
     listeners = {s.get("TopicArn") for s in world.all("SNS::Subscription")}

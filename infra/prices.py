@@ -1,7 +1,8 @@
 """List prices in USD, in one place. Change ``AS_OF`` when you check them.
 
 No price list could be read from here: each price is quoted from the public page named beside it,
-or, where it says "not rechecked", from knowledge. ``eu-central-1`` is 10 to 30 % dearer.
+or, where it says "not rechecked", from knowledge. The page's own date stands in
+brackets. ``eu-central-1`` is 10 to 30 % dearer.
 """
 
 from __future__ import annotations
@@ -17,18 +18,26 @@ ALB_H = 0.0225
 ALB_LCU_H = 0.008
 # Source: awsnegotiations.com, "AWS PrivateLink Cost Analysis" (May 2026)
 ENDPOINT_AZ_H = 0.01
-# not rechecked
+# Source: doit.com, "AWS Public IPv4 price increase - the complete guide" (since February 2024)
 IPV4_H = 0.005
+# Source: awsnegotiations.com, "AWS WAF Pricing Strategy" (2026); c3x.dev says the same
 WAF_ACL = 5.0
-WAF_RULE = 1.0
+WAF_RULE = 1.0  # AWS's free managed rule groups count as one rule each
 WAF_MILLION = 0.60
-DATABASE_H = 0.016  # db.t4g.micro PostgreSQL, one zone
+# Source: infratally.com, "AWS RDS pricing explained 2026"; db.t4g.micro PostgreSQL, one zone
+DATABASE_H = 0.016
+# Source: usage.ai, RDS pricing calculator guide (June 2026)
 GP3_GB = 0.115
+# Source: cloudburn.io, "Amazon S3 Pricing Explained" (March 2026)
 S3_GB = 0.023
-S3_MILLION_PUTS = 5.0
+S3_MILLION_PUTS = 5.0  # not rechecked
+# Source: signoz.io, "CloudWatch Pricing" (February 2026): of the first 10,000
 METRIC = 0.30
-ALARM = 0.10
+ALARM = 0.10  # not rechecked
+# Source: factualminds.com, "Amazon CloudWatch Pricing" (June 2026)
 DASHBOARD = 3.0
 LOGS_GB = 0.50
+# Source: cloudburn.io, "AWS KMS Pricing" (March 2026); a yearly rotation adds to it
 KMS_KEY = 1.0
+# Source: hivebook.wiki, "AWS Secrets Manager" (no date)
 SECRET = 0.40

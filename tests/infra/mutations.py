@@ -456,6 +456,11 @@ def no_budget(t: Templates) -> None:
     t.delete("Budgets::Budget")
 
 
+@seeds("the_dashboard_shows_what_was_promised")
+def dashboard_without_cost(t: Templates) -> None:
+    t.replace("CloudWatch::Dashboard", "", "EstimatedCharges", "DesiredTaskCount")
+
+
 @seeds("topics_can_be_written_by_those_who_must")
 def key_refuses_cloudwatch(t: Templates) -> None:
     t.replace("KMS::Key", "", "cloudwatch.amazonaws.com", "cloudtrail.amazonaws.com")
