@@ -150,22 +150,27 @@ def rank_codes(
         pattern: only codes that it matches are possible; None: all are.
 
     Returns:
-        Candidates normed over all possible codes in the beam, none where no possible code has
-        any mass; and the share of the mass that was possible. Where it is small, the digits say
+        Candidates normed over all possible codes, none where no possible code has any mass; what
+        the beam cut counts as possible, so that a confidence is never too high. And the share of
+        the mass that was possible. Where it is small, the digits say
         something else than any possible code, however sure the norming makes the first one look.
     """
     length = len(probs)
     prefixes = np.zeros(1, dtype=np.int64)
     mass = np.ones(1)
+    unexplored = 0.0
     for position, row in enumerate(probs):
         prefixes = (prefixes[:, np.newaxis] * 10 + np.arange(10)).ravel()
         mass = (mass[:, np.newaxis] * np.asarray(row, dtype=np.float64)).ravel()
-        keep = mass > _FLOOR
         if valid is not None:
-            keep &= valid.possible(prefixes, length - position - 1, length)
+            possible = valid.possible(prefixes, length - position - 1, length)
+            prefixes, mass = prefixes[possible], mass[possible]
+        keep = mass > _FLOOR
+        unexplored += float(mass[~keep].sum())
         prefixes, mass = prefixes[keep], mass[keep]
         if len(mass) > BEAM:
             best = np.argpartition(mass, -BEAM)[-BEAM:]
+            unexplored += float(mass.sum() - mass[best].sum())
             prefixes, mass = prefixes[best], mass[best]
     order = np.argsort(-mass, kind="stable")
     pairs = [
@@ -174,6 +179,6 @@ def rank_codes(
     ]
     if pattern is not None:
         pairs = [pair for pair in pairs if pattern.matches(pair[0])]
-    total = sum(share for _, share in pairs)
+    total = sum(share for _, share in pairs) + unexplored
     candidates = [CodeCandidate(code, share / total) for code, share in pairs[:top_k]]
     return CodeRanking(candidates, min(total, 1.0))

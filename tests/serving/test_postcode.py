@@ -97,8 +97,11 @@ def test_the_beam_finds_the_best_of_all_codes(length):
 
 def test_even_a_beam_that_must_cut_gives_probabilities():
     candidates = rank([[0.1] * 10] * 12, top_k=10)
-    assert len(candidates) == 10
-    assert 0 < sum(one.probability for one in candidates) <= 1
+    assert [one.probability for one in candidates] == pytest.approx([1e-12] * 10)
+
+
+def test_digits_that_say_nothing_do_not_make_a_code_impossible():
+    assert rank_codes([[0.1] * 10] * 12, top_k=1).possible_frac == pytest.approx(1.0)
 
 
 def test_only_a_valid_code_survives_however_unlikely(load):
