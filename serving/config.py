@@ -56,11 +56,13 @@ class Settings(BaseSettings):
         8_388_608, ge=1024, description="Largest body of a request with many crops."
     )
     rate_limit_rps: float = Field(
-        20_000.0, gt=0, description="Requests per second that one key may make, and its burst."
+        20_000.0,
+        gt=0,
+        description="Requests per second that one key may make of one worker, and its burst.",
     )
     auth: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Whether a key is needed. auto: not on a loopback address, else yes.",
+        description="Whether a key is needed. auto: not on a loopback address with no keys set.",
     )
     api_keys_file: Path | None = Field(
         None, description="JSON file of hashed keys (python -m serving.keys makes entries)."

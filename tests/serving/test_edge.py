@@ -36,6 +36,19 @@ async def test_a_changed_key_file_is_taken_over_without_a_restart(serve, crops, 
     assert await status(client, crops, "old") == 401
 
 
+async def test_keys_that_are_given_count_on_localhost_too(serve, crops, keys_file):
+    client = await serve(api_keys_file=keys_file("good"))
+    assert await status(client, crops, "good") == 200
+    assert await status(client, crops, "") == 401
+
+
+async def test_keys_that_are_given_do_not_count_when_switched_off_on_purpose(
+    serve, crops, keys_file
+):
+    client = await serve(auth="off", api_keys_file=keys_file("good"))
+    assert await status(client, crops, "") == 200
+
+
 async def test_keys_are_reloaded_by_themselves(serve, crops, keys_file, monkeypatch):
     monkeypatch.setattr(edge_module, "RELOAD_EVERY_S", 0.01)
     client = await serve(auth="on", api_keys_file=keys_file("old"))
