@@ -14,6 +14,7 @@ from serving.capture import CaptureSink
 from serving.reader import Reader
 
 GOLDEN_TIMEOUT_S: Final = 1.0
+GOLDEN_FRESH_S: Final = 0.25  # asked more often, readiness would keep the model from crops
 HUNG_AFTER_S: Final = 5.0  # a batch takes milliseconds; this one will not end by itself
 _FILE_CHECK_EVERY_S: Final = 5.0
 
@@ -42,6 +43,8 @@ class Health:
         self._clock = clock
         self._file_checked = -_FILE_CHECK_EVERY_S
         self._file_reason: str | None = None
+        self._golden: asyncio.Future[str | None] | None = None
+        self._golden_asked = 0.0
 
     async def reasons_not_ready(self) -> list[str]:
         """Why requests should go elsewhere; empty when this process is ready."""
@@ -70,6 +73,16 @@ class Health:
         busy_s = self._reader.busy_for_s()
         if busy_s > HUNG_AFTER_S:
             return f"the model has been busy with one batch for {busy_s:.1f} s"
+        now = self._clock()
+        if self._golden is None or (
+            self._golden.done() and now - self._golden_asked >= GOLDEN_FRESH_S
+        ):
+            self._golden_asked = now
+            self._golden = asyncio.ensure_future(self._read_golden())
+        return await asyncio.shield(self._golden)
+
+    async def _read_golden(self) -> str | None:
+        """What is wrong with how the golden crop is read. One reading serves all who ask."""
         try:
             async with asyncio.timeout(GOLDEN_TIMEOUT_S):
                 await self._reader.read_golden()

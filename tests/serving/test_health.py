@@ -17,11 +17,13 @@ class Reader:
         self.busy_s = 0.0
         self.error = None
         self.hangs = False
+        self.num_read = 0
 
     def busy_for_s(self):
         return self.busy_s
 
     async def read_golden(self):
+        self.num_read += 1
         if self.hangs:
             await asyncio.Event().wait()
         if self.error is not None:
@@ -105,3 +107,11 @@ async def test_a_model_file_that_changes_is_noticed_at_the_next_look(health, own
 async def test_a_model_file_that_vanishes_is_noticed(health, own_champion):
     (own_champion / "model.onnx").unlink()
     assert "cannot be read any more" in (await health.reasons_not_ready())[0]
+
+
+async def test_a_flood_of_questions_reads_the_golden_crop_once(health, reader, clock):
+    await asyncio.gather(*(health.reasons_not_ready() for _ in range(100)))
+    assert reader.num_read == 1
+    clock.now += health_module.GOLDEN_FRESH_S
+    await health.reasons_not_ready()
+    assert reader.num_read == 2
