@@ -167,6 +167,8 @@ def _wanted(call: InferRequest) -> tuple[tuple[str, ...], frozenset[str]]:
     for name in names:
         if name not in _OUTPUTS:
             raise Problem(422, f"there is no output {name[:40]!r}; there are {', '.join(_OUTPUTS)}")
+    if len(set(names)) < len(names):
+        raise Problem(422, f"an output is wanted twice: {', '.join(names)}; name each once")
     binary = frozenset(
         str(output["name"])
         for output in call.outputs

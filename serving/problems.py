@@ -100,7 +100,7 @@ def to_answer(problem: Problem, request_id: str, *, is_open_inference: bool) -> 
         content["error"] = problem.detail  # the member that the protocol's clients read
     headers = list(problem.headers)
     if problem.retry_after_s is not None:
-        headers.append((b"retry-after", str(math.ceil(problem.retry_after_s)).encode()))
+        headers.append((b"retry-after", str(max(1, math.ceil(problem.retry_after_s))).encode()))
     if problem.closes_connection:
         headers.append((b"connection", b"close"))
     return Answer(orjson.dumps(content), problem.status, CONTENT_TYPE, tuple(headers))

@@ -38,6 +38,7 @@ from serving.telemetry import METRICS_CONTENT_TYPE, Telemetry, Tracer
 
 DEFAULT_TOP_K: Final = 5
 MAX_TOP_K: Final = 5
+_TOP_KS: Final = frozenset(str(number) for number in range(1, MAX_TOP_K + 1))
 MAX_CROPS: Final = 256
 MAX_PACKED_CROPS: Final = 1024
 NUM_CODES: Final = 10
@@ -342,7 +343,7 @@ def _top_k(request: Request) -> int:
     if not request.query_string:
         return DEFAULT_TOP_K
     text = _query(request).get("top_k", str(DEFAULT_TOP_K))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_TOP_K):
+    if text not in _TOP_KS:
         raise Problem(400, f"top_k is {text[:20]!r}; give a whole number from 1 to {MAX_TOP_K}")
     return int(text)
 
@@ -376,6 +377,7 @@ async def _form_files(request: Request, field: str | None, *, max_files: int) ->
 
     headers = Headers(raw=list(request.headers.items()))
     parser = MultiPartParser(headers, stream(), max_files=max_files + 1, max_fields=16)
+    parser.spool_max_size = len(request.body) + 1  # never to a disk, which may be full
     try:
         form = await parser.parse()
     # python-multipart and starlette raise these on a body that does not follow its boundary.
@@ -409,7 +411,8 @@ def _packed(body: bytes, max_crops: int) -> list[NDArray[np.uint8]]:
             else np.lib.format.read_array_header_2_0
         )
         shape, is_fortran, dtype = read_header(stream)
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError) as error:
+    # numpy reads the header by Python's own parser, which raises a dozen kinds of error.
+    except Exception as error:
         raise Problem(400, f"the body is not an .npy file: {error}") from error
     if dtype != np.uint8 or is_fortran or len(shape) != 3:
         raise Problem(

@@ -4,11 +4,14 @@ Handlers write plain dicts of the same shape, because validating our own answers
 than reading a digit; a contract test validates them instead.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 RejectedBecause = Literal["low_confidence", "blank", "not_a_digit"]
+# Without a limit, each of a million bad entries in one body would get an error message of its own.
+MAX_TENSORS: Final = 4
+MAX_DIMENSIONS: Final = 8
 _ID = "0197f2a4-6f0e-7c31-9a5e-3d1f1c2b4a59"
 
 
@@ -123,7 +126,7 @@ class InferTensor(BaseModel):
     """One tensor of the Open Inference Protocol."""
 
     name: str = Field(examples=["image"])
-    shape: list[int] = Field(examples=[[1, 28, 28]])
+    shape: list[int] = Field(examples=[[1, 28, 28]], max_length=MAX_DIMENSIONS)
     datatype: Literal["UINT8", "FP32", "INT64", "BOOL"] = Field(examples=["UINT8"])
     parameters: dict[str, Any] | None = None
     data: list[Any] | None = None
@@ -133,8 +136,8 @@ class InferRequest(BaseModel):
     """An inference request of the Open Inference Protocol v2."""
 
     id: str | None = None
-    inputs: list[InferTensor]
-    outputs: list[dict[str, Any]] | None = None
+    inputs: list[InferTensor] = Field(max_length=MAX_TENSORS)
+    outputs: list[dict[str, Any]] | None = Field(default=None, max_length=MAX_TENSORS)
     parameters: dict[str, Any] | None = None
 
 

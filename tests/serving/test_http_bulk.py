@@ -96,6 +96,11 @@ async def test_an_array_of_another_kind_is_refused(client, array, status):
     assert (await client.post("/v1/digits", npy(array), NPY)).status == status
 
 
+def with_header(data, text):
+    """An .npy body with another header, as version 1.0 has it."""
+    return data[:8] + len(text).to_bytes(2, "little") + text + data[-2 * 784 :]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -110,6 +115,10 @@ async def test_an_array_of_another_kind_is_refused(client, array, status):
         lambda data: data.replace(b"(2, 28, 28)", b"(2, 28, -8)"),
         lambda data: data.replace(b"(2, 28, 28)", b"__import_()"),
         lambda data: data[:8] + b"\xff\xff" + data[10:],
+        lambda data: with_header(data, b"{"),
+        lambda data: with_header(data, b"{'descr': (), 'fortran_order': False, 'shape': (2,)}"),
+        lambda data: with_header(data, b"[" * 9_000),
+        lambda data: with_header(data, b"-" * 9_000 + b"1"),
     ],
 )
 async def test_a_damaged_array_is_refused(client, change):
@@ -241,3 +250,15 @@ async def test_a_clear_code_that_is_not_in_the_list_is_rejected_not_bent(serve, 
     answer = (await ask(await serve(postcodes=path), files)).json
     assert not answer["accepted"]
     assert answer["rejected_because"] == "no_valid_code"
+
+
+async def test_a_form_of_megabytes_needs_no_disk(client, crops, monkeypatch):
+    def no_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", no_disk)
+    monkeypatch.setattr("tempfile.TemporaryFile", no_disk)
+    kind, body = form(crops[0].png, bytes(3_000_000))
+    reply = await client.post("/v1/digits", body, kind)
+    assert reply.status == 200
+    assert reply.json["results"][0]["digit"] == crops[0].label

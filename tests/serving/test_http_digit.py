@@ -109,7 +109,23 @@ async def test_top_k_is_how_many_candidates_there_are(client, crops, top_k):
 
 
 @pytest.mark.parametrize(
-    "top_k", ["0", "6", "-1", "1.0", "", "many", "%EF%BC%95", "5" * 5000, "1&top_k=1", "%ff", "²"]
+    "top_k",
+    [
+        "0",
+        "6",
+        "-1",
+        "1.0",
+        "",
+        "many",
+        "%EF%BC%95",
+        "5" * 5000,
+        "05",
+        "0000000059",
+        "0" * 8 + "5" + "0" * 4400,
+        "1&top_k=1",
+        "%ff",
+        "²",
+    ],
 )
 async def test_a_top_k_out_of_range_is_400(client, crops, top_k):
     reply = await client.post(f"/v1/digit?top_k={top_k}", crops[0].png)

@@ -2,8 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from serving.schemas import InferAnswer
+from serving.schemas import InferAnswer, InferRequest
 
 INFER = "/v2/models/digits/infer"
 OCTETS = "application/octet-stream"
@@ -265,3 +266,19 @@ async def test_health_of_the_protocol(client):
     assert (await client.get("/v2/health/live")).json == {"live": True}
     assert (await client.get("/v2/health/ready")).json == {"ready": True}
     assert (await client.get("/v2/models/digits/ready")).status == 200
+
+
+async def test_an_output_wanted_many_times_is_refused(client, pixels):
+    wanted = [{"name": "digit"}, {"name": "digit"}]
+    reply = await infer(client, {"inputs": [tensor(pixels)], "outputs": wanted})
+    assert reply.status == 422
+    assert "twice" in reply.json["detail"]
+
+
+@pytest.mark.parametrize("field", ["outputs", "inputs", "shape"])
+def test_a_list_of_a_million_mistakes_is_one_mistake(pixels, field):
+    content = {"inputs": [tensor(pixels)], "outputs": [{"name": "digit"}]}
+    (content["inputs"][0] if field == "shape" else content)[field] = ["no"] * 1_000_000
+    with pytest.raises(ValidationError) as caught:
+        InferRequest.model_validate(content)
+    assert caught.value.error_count() == 1
