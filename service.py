@@ -4,10 +4,11 @@
 our settings checked first and the server's flags set.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import bentoml
 import numpy as np
+from bentoml.validators import DType, Shape
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class DigitService:
         self._classifier = Classifier(artifact.onnx_bytes)
 
     @bentoml.api(batchable=True, max_batch_size=256, max_latency_ms=1000)  # type: ignore[untyped-decorator]
-    def classify(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def classify(
+        self, images: Annotated[NDArray[np.float32], Shape((-1, 28, 28)), DType("float32")]
+    ) -> NDArray[np.float32]:
         """Probabilities of framed images, batched by BentoML's own dispatcher.
 
         Args:

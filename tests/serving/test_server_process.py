@@ -128,6 +128,12 @@ def test_one_bad_image_among_bentomls_batch_harms_no_other(port, images, three_l
     assert probs[[0, 2]].argmax(axis=1).tolist() == [three_labels[0], three_labels[2]]
 
 
+@pytest.mark.parametrize("images", [[[1, 2, 3]], [1], [[[1.0] * 27] * 28], "none"], ids=repr)
+def test_what_is_no_image_is_refused_before_bentomls_batch(port, images):
+    body = json.dumps({"images": images}).encode()
+    assert ask(port, "POST", "/classify", body, content_type="application/json")[0] == 400
+
+
 @pytest.mark.parametrize("binary", [False, True])
 def test_tritons_own_client_works(port, framed, three_labels, binary):
     tritonclient = pytest.importorskip("tritonclient.http")
