@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 WIDTH: Final = 900
-HEIGHT: Final = 170
+HEIGHT: Final = 184
 LEFT: Final = 70
 BOTTOM: Final = 28
-TOP: Final = 12
+TOP: Final = 26
 # As style variables, because a curve must stand out from white and from black.
 COLOURS: Final = ("var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)")
 _STYLE: Final = (
@@ -85,9 +85,10 @@ def svg(chart: Chart) -> str:
     for number, line in enumerate(chart.lines):
         colour = COLOURS[number % len(COLOURS)]
         points = [(_at_x(x, x_max), _at_y(y, y_max)) for x, y in zip(line.x, line.y, strict=True)]
-        parts.append(_dots(points, colour) if line.dots_only else _path(line, points, colour))
+        is_dots = line.dots_only or len(points) == 1  # a path of one point is invisible
+        parts.append(_dots(points, colour) if is_dots else _path(line, points, colour))
         parts.append(
-            f'<text x="{LEFT + 8 + 170 * number}" y="{TOP + 4}" style="fill:{colour}">'
+            f'<text x="{LEFT + 8 + 170 * number}" y="{TOP - 12}" style="fill:{colour}">'
             f"{html.escape(line.label)}</text>"
         )
     return "".join([*parts, "</svg>"])

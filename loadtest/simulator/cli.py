@@ -199,7 +199,7 @@ def _keep(
     (out / "simulate.json").write_text(json.dumps(content, indent=1) + "\n")
     intro = (
         f"{len(load.arrivals_s):,} requests in {load.duration_s / 3600:.1f} h. Service times: "
-        f"{measured.source} Limits and policies: {plan.min_tasks} to {plan.max_tasks} tasks, "
+        f"{measured.source}. Limits and policies: {plan.min_tasks} to {plan.max_tasks} tasks, "
         f"{len(plan.policies)} policies, from the deployment's templates. {source}"
     )
     rows = [HEADER, _row(one), *[_row(other) for other in pareto(sweep)]]
@@ -268,4 +268,5 @@ def _pareto_chart(sweep: list[Answer]) -> page.Chart:
             ),
         ],
         "USD",
+        page.nice(max(one.usd_per_month for one in sweep)),
     )
