@@ -41,6 +41,7 @@ loadtest: $(VENV)/.all  ## start the service, 2 minutes at 100 RPS and a truck's
 	$(RUN) -m loadtest local --minutes 2
 
 infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS stacks, without an account
+	.venv-infra/bin/mypy -p infra
 	PYTHONPATH=. .venv-infra/bin/python -m pytest -c tests/infra/pytest.ini tests/infra
 
 image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it

@@ -53,7 +53,7 @@ PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift
     "DriftSeverity",
     "EstimatedCharges",
 }
-PROMISED_JOBS = ("training run --until gate", "monitoring report", "monitoring compact")
+PROMISED_JOBS = ("training retrain --until gate", "monitoring report", "monitoring compact")
 TARGET_GROUP_ATTRIBUTES = frozenset(
     {
         ALGORITHM,

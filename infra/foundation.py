@@ -71,7 +71,9 @@ class Foundation(cdk.Stack):
         self.endpoints_group = self._endpoints()
         self.log_bucket = self._log_bucket()
         self.training = self._bucket("training")
-        self.captures = self._bucket("captures", expire_days=settings.CAPTURE_DAYS)
+        self.captures = self._bucket(
+            "captures", expire_days=settings.CAPTURE_DAYS, expire_below="captures/records/"
+        )
         self.reports = self._bucket("reports", expire_days=settings.REPORT_DAYS)
         self.artifacts = self._bucket("artifacts")
         self.service_images = self._repository("service")
@@ -221,11 +223,18 @@ class Foundation(cdk.Stack):
         acknowledge(bucket, "CKV_AWS_18", reason)
         return bucket
 
-    def _bucket(self, name: str, expire_days: int | None = None) -> DataBucket:
+    def _bucket(
+        self, name: str, expire_days: int | None = None, expire_below: str | None = None
+    ) -> DataBucket:
+        """A private bucket; with ``expire_below`` only what lies there is forgotten."""
         bucket = DataBucket(
             name=f"digitline-{self.environment_settings.name}-{name}-{cdk.Aws.ACCOUNT_ID}",
             key_arn=self.key.key_arn,
         )
+        expiry = []
+        if expire_days is not None:
+            days = cdk.Duration.days(expire_days)
+            expiry = [s3.LifecycleRule(expiration=days, prefix=expire_below)]
         s3.Bucket(
             self,
             name.capitalize(),
@@ -241,11 +250,11 @@ class Foundation(cdk.Stack):
             server_access_logs_bucket=self.log_bucket,
             server_access_logs_prefix=f"s3/{name}/",
             lifecycle_rules=[
+                *expiry,
                 s3.LifecycleRule(
-                    expiration=None if expire_days is None else cdk.Duration.days(expire_days),
                     noncurrent_version_expiration=cdk.Duration.days(settings.NONCURRENT_DAYS),
                     abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
-                )
+                ),
             ],
             removal_policy=self._removal_policy,
         )

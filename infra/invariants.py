@@ -663,7 +663,7 @@ def buckets_are_private_encrypted_and_forget(world: World) -> Iterator[str]:
 
 @_rule
 def captures_are_forgotten_in_time(world: World) -> Iterator[str]:
-    """Handwriting is personal data: docs/privacy.md promises 90 days."""
+    """docs/privacy.md promises 90 days for records; labels and marks of erasure stay."""
     for bucket in world.all("S3::Bucket"):
         if "-captures-" not in str(bucket.get("BucketName")):
             continue
@@ -672,6 +672,9 @@ def captures_are_forgotten_in_time(world: World) -> Iterator[str]:
         ]
         if min(days) > settings.CAPTURE_DAYS:
             yield f"{bucket}: keeps captures {min(days)} days"
+        for rule in bucket.get("LifecycleConfiguration.Rules"):
+            if "ExpirationInDays" in rule and rule.get("Prefix") != "captures/records/":
+                yield f"{bucket}: forgets more than records, erased requests could come back"
 
 
 @_rule

@@ -296,15 +296,20 @@ class MlOps(cdk.Stack):
         return queue
 
     def _retrain(self) -> ScheduledJob:
-        """Fit, evaluate, register and judge a candidate; promotion stays a person's decision."""
+        """Fit on what grew, judge, register, tell; promotion stays a person's decision."""
         foundation = self.foundation
+        alerts = foundation.alerts.topic_arn
         job = self._job(
             Job(
                 name="Retrain",
-                command=tuple(
-                    f"python -m training run --until gate --work {settings.WRITABLE}/train".split()
+                command=(
+                    *("python", "-m", "training", "retrain", "--until", "gate"),
+                    *("--work", f"{settings.WRITABLE}/train"),
                 ),
                 environment={
+                    "DIGITS_CAPTURE_STORE": foundation.captures.url("captures"),
+                    "DIGITS_REPORTS": foundation.reports.url("drift"),
+                    "DIGITS_ALERTS": f"log: sns:{alerts}",
                     "DIGITS_DATA_CACHE": f"{settings.WRITABLE}/mnist",
                     "DIGITS_DATA_LOCATION": foundation.training.url("mnist"),
                     "MLFLOW_TRACKING_URI": f"http://{self.host}:{settings.MLFLOW_PORT}",
@@ -322,8 +327,20 @@ class MlOps(cdk.Stack):
                 cron=settings.RETRAIN_CRON,
             )
         )
-        grants.objects(
-            job.task.task_role, foundation.training, "mnist", grants.READ, "what training reads"
+        role = job.task.task_role
+        for bucket, prefix, actions, reason in (
+            (foundation.training, "mnist", grants.READ, "what training reads"),
+            (foundation.captures, "captures", grants.READ, "labelled captures join the training"),
+            (
+                foundation.reports,
+                "drift",
+                grants.READ + grants.WRITE + grants.DELETE,
+                "the outcome waits in the outbox until every sink took it",
+            ),
+        ):
+            grants.objects(role, bucket, prefix, actions, reason)
+        role.add_to_principal_policy(
+            iam.PolicyStatement(actions=["sns:Publish"], resources=[alerts])
         )
         return job
 

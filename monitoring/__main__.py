@@ -1,7 +1,8 @@
 """``python -m monitoring``: every command of capture and drift.
 
 ship, erase, label, compact and expire look after the archive; reference, report and watch after
-drift; bench times the hot path. Heavy imports happen inside the command that needs them.
+drift; labelled and tell serve retraining; bench times the hot path. Heavy imports happen inside the
+command that needs them.
 """
 
 from __future__ import annotations
@@ -67,6 +68,15 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     expire = add("expire", _expire, "delete records older than the retention")
     expire.add_argument("--keep-days", type=int, default=settings.keep_days)
     expire.add_argument("--store", default=settings.store)
+
+    labelled = add("labelled", _labelled, "write the labelled captures as a file for training")
+    labelled.add_argument("--out", type=Path, required=True, metavar="NPZ")
+    labelled.add_argument("--store", default=settings.store)
+
+    tell = add("tell", _tell, "tell people an event that another program wrote as JSON")
+    tell.add_argument("event", type=Path)
+    tell.add_argument("--reports", default=settings.reports)
+    tell.add_argument("--alerts", nargs="*", default=list(settings.alerts), metavar="SINK")
 
     reference = add("reference", _reference, "make the drift reference from saved predictions")
     reference.add_argument("--from", dest="source", type=Path, required=True, metavar="NPZ")
@@ -167,6 +177,31 @@ def _expire(options: argparse.Namespace, settings: Settings) -> int:  # noqa: AR
     )
     print(f"{num_files} files deleted")
     return 0
+
+
+def _labelled(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    import numpy as np
+
+    from monitoring import labelled
+    from monitoring.store import open_store
+
+    found = labelled.read(open_store(options.store))
+    np.savez(options.out, images=found.images, labels=found.labels, bucket=found.bucket)
+    print(f"{len(found)} labelled captures of {options.store} to {options.out}")
+    return 0
+
+
+def _tell(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    import json
+
+    from monitoring import alerts
+    from monitoring.store import open_store
+
+    said = json.loads(options.event.read_text())
+    event = alerts.Event(**(said | {name: tuple(said[name]) for name in ("details", "sites")}))
+    reports = open_store(options.reports)
+    alerts.announce(reports, options.alerts, event)
+    return _undelivered(alerts.flush(reports))
 
 
 def _reference(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001

@@ -47,7 +47,7 @@ class SinkError(RuntimeError):
 class Event:
     """What a person is told. `topic` and `since` name the trouble from its start to its end."""
 
-    topic: str  # drift | missing
+    topic: str  # drift | missing | retrain
     severity: int  # of `Severity`; CALM is a recovery
     title: str
     details: tuple[str, ...]
@@ -106,10 +106,7 @@ def tell(store: Store, sinks: Sequence[str], event: Event) -> bool:
         return False
     since = told.since if told is not None else event.since
     event = Event(**(asdict(event) | {"since": since}))
-    for sink in sinks:
-        name = hashlib.sha256(sink.encode()).hexdigest()[:12]
-        body = json.dumps({"sink": sink, "event": asdict(event)})
-        store.put(f"{OUTBOX}/{event.id}-{name}.json", body.encode(), content_type=_JSON)
+    announce(store, sinks, event)
     if severity == Severity.CALM:
         state.pop(event.topic)
     else:
@@ -120,6 +117,14 @@ def tell(store: Store, sinks: Sequence[str], event: Event) -> bool:
 
 
 _JSON = "application/json"
+
+
+def announce(store: Store, sinks: Sequence[str], event: Event) -> None:
+    """Put an event into the outbox, once for each sink, whatever people were told before."""
+    for sink in sinks:
+        name = hashlib.sha256(sink.encode()).hexdigest()[:12]
+        body = json.dumps({"sink": sink, "event": asdict(event)})
+        store.put(f"{OUTBOX}/{event.id}-{name}.json", body.encode(), content_type=_JSON)
 
 
 def _read_state(store: Store) -> dict[str, Told]:

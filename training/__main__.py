@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,9 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.WARNING)
     chosen = (
-        STEPS[: STEPS.index(options.until) + 1] if options.command == "run" else [options.command]
+        STEPS[: STEPS.index(options.until) + 1]
+        if options.command in ("run", "retrain")
+        else [options.command]
     )
     try:
+        if options.command == "retrain":
+            return _retrain(chosen, options)
         for step in chosen:
             print(f"== {step}", flush=True)
             if not _run_step(step, options):
@@ -52,9 +57,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except steps.Interrupted as error:
         print(f"interrupted: {error}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (DataError, steps.StepError) as error:
+    except (DataError, steps.StepError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
+    return 0
+
+
+def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
+    """Run the steps on the data that grew; 0 also when nothing did, or when the gate refuses."""
+    from training import gate, retrain, steps
+
+    work = Workspace(options.work)
+    arrived = retrain.collect(work)
+    if isinstance(arrived, str):
+        print(arrived)
+        return 0
+    print(arrived, flush=True)
+    options.labelled = arrived.train
+    if arrived.held_out is not None:
+        options.extra.append((retrain.SET_NAME, arrived.held_out))
+    for step in chosen:
+        print(f"== {step}", flush=True)
+        passed = _run_step(step, options)
+        if step == "gate":
+            verdict = gate.judge(steps.load_evaluation(work), gate.Floors())
+            retrain.tell(work, arrived, verdict, run_id=steps.load_fit(work).run_id)
+        if not passed:
+            break  # people were told; another attempt would end the same way
     return 0
 
 
@@ -105,18 +134,19 @@ def _parser() -> argparse.ArgumentParser:
         "gate": "compare with floors and champion",
         "promote": "make the candidate the champion",
         "run": "all of these",
+        "retrain": "the same with the labelled captures that arrived, telling people the outcome",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--work", type=Path, default=Workspace().folder)
         command.add_argument("--champion", type=Path, default=CHAMPION)
         _add_data_options(command)
-        if name in ("fit", "run"):
+        if name in ("fit", "run", "retrain"):
             command.add_argument("--network", choices=("default", "prototype"), default="default")
             command.add_argument("--seed", type=int, default=7)
             command.add_argument("--epochs", type=int)
             command.add_argument("--num-crops", type=int, help="rendered for training")
-        if name in ("evaluate", "run"):
+        if name in ("evaluate", "run", "retrain"):
             command.add_argument(
                 "--extra",
                 type=_named_path,
@@ -125,9 +155,9 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="NAME=PATH",
                 help="own labelled crops: a folder with sub-folders 0-9, or .npz images/labels",
             )
-        if name in ("promote", "run"):
+        if name in ("promote", "run", "retrain"):
             command.add_argument("--why", default="passed the gate", help="for the promotion log")
-        if name == "run":
+        if name in ("run", "retrain"):
             command.add_argument("--until", choices=STEPS, default="promote")
     search = commands.add_parser("search", help="try network shapes, accuracy against latency")
     search.add_argument("--picture", type=Path, default=Path("docs/images/search.png"))
@@ -158,6 +188,7 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--data-cache", type=Path, default=env.get("DIGITS_DATA_CACHE"))
     group.add_argument("--data-folder", type=Path, default=env.get("DIGITS_DATA_FOLDER"))
     group.add_argument("--data-location", default=env.get("DIGITS_DATA_LOCATION"))
+    group.add_argument("--labelled", type=Path, help=".npz that joins the training part")
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:
@@ -166,6 +197,7 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
         cache=Path(options.data_cache or default.cache),
         folder=Path(options.data_folder) if options.data_folder else None,
         location=options.data_location,
+        labelled=options.labelled,
     )
 
 

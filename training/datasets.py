@@ -39,6 +39,7 @@ MNIST_MD5: Mapping[str, str] = {
     TEST_IMAGES: "2646ac647ad5339dbf082846283269ea",
     TEST_LABELS: "27ae3e4e09519cfbb04c329615203637",
 }
+LABELLED = "labelled-captures"  # the name under which a run records them, beside the four files
 VALIDATION_FRAC = 0.1  # the last tenth of the training file, as the prototype's author did
 DOWNLOAD_TIMEOUT_S = 60
 MAX_FILE_BYTES = 64 * 1024 * 1024  # the largest of the four is 47 MB
@@ -106,12 +107,42 @@ def load_mnist(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) 
     verify(config.cache, checksums)
     train = _read_pair(config.cache, TRAIN_IMAGES, TRAIN_LABELS)
     num_train = len(train) - round(len(train) * VALIDATION_FRAC)
+    first = train.take(slice(0, num_train))
+    if config.labelled is not None:
+        arrived = read_labelled(config.labelled)
+        checksums = {**checksums, LABELLED: digest(arrived)}
+        first = LabelledImages(
+            np.concatenate([first.images, arrived.images]),
+            np.concatenate([first.labels, arrived.labels]),
+        )
     return Mnist(
-        train=train.take(slice(0, num_train)),
+        train=first,
         validation=train.take(slice(num_train, None)),
         test=_read_pair(config.cache, TEST_IMAGES, TEST_LABELS),
         checksums=dict(checksums),
     )
+
+
+def read_labelled(path: Path) -> LabelledImages:
+    """Read captured images with their labels: `images` (N, 28, 28) uint8 and `labels` (N,).
+
+    Raises:
+        DataError: the file is not there or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            found = LabelledImages(saved["images"], saved["labels"])
+    except (KeyError, ValueError, OSError) as error:
+        raise DataError(f"{path} holds no labelled images: {error}") from error
+    if found.images.shape != (len(found), 28, 28) or found.images.dtype != np.uint8:
+        raise DataError(f"{path}: images are {found.images.shape} {found.images.dtype}")
+    return found
+
+
+def digest(part: LabelledImages) -> str:
+    """The md5 of images and labels, as the four files have one."""
+    data = part.images.tobytes() + part.labels.tobytes()
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def fill_cache(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) -> None:

@@ -137,6 +137,17 @@ def find_alias(alias: str) -> Registered | None:
         raise
 
 
+def was_judged(tag: str, value: str) -> str | None:
+    """The newest run that has this tag and came as far as the gate, or None."""
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None, "connect() makes it"
+    runs = mlflow.MlflowClient().search_runs(
+        [experiment.experiment_id], f"tags.`{tag}` = '{value}'", order_by=["start_time DESC"]
+    )
+    judged: list[str] = [found.info.run_id for found in runs if "gate" in found.data.tags]
+    return judged[0] if judged else None
+
+
 def fetch_onnx(version: str, folder: Path) -> bytes:
     """Download a registered version's ONNX file into a folder and read it."""
     place = mlflow.artifacts.download_artifacts(

@@ -315,11 +315,13 @@ def _bucket_settings(made: Any, properties: dict[str, Any]) -> None:
 
 def _lifecycle_rule(rule: dict[str, Any], number: int) -> dict[str, Any]:
     """CloudFormation's flat spelling to the API's nested one."""
-    api: dict[str, Any] = {"ID": str(number), "Status": rule["Status"], "Filter": {"Prefix": ""}}
+    prefix = {"Prefix": rule.get("Prefix", "")}
+    api: dict[str, Any] = {"ID": str(number), "Status": rule["Status"], "Filter": prefix}
     if "ExpirationInDays" in rule:
         api["Expiration"] = {"Days": rule["ExpirationInDays"]}
-    api["NoncurrentVersionExpiration"] = rule["NoncurrentVersionExpiration"]
-    api["AbortIncompleteMultipartUpload"] = rule["AbortIncompleteMultipartUpload"]
+    for name in ("NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"):
+        if name in rule:
+            api[name] = rule[name]
     return api
 
 

@@ -515,6 +515,11 @@ def capture_prefix_renamed_on_one_side(t: Templates) -> None:
 
 
 @seeds("tasks_may_reach_the_objects_they_are_told_about")
+def retraining_reads_labels_it_may_not(t: Templates) -> None:
+    t.replace("ECS::TaskDefinition", "RetrainTask", "/captures", "/labels")
+
+
+@seeds("tasks_may_reach_the_objects_they_are_told_about")
 def shipper_may_not_write(t: Templates) -> None:
     t.delete("IAM::Policy", "TaskTaskRole")
 
@@ -595,6 +600,11 @@ def unlogged_bucket(t: Templates) -> None:
 def handwriting_kept_for_years(t: Templates) -> None:
     rule = t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][0]
     rule["ExpirationInDays"] = 900
+
+
+@seeds("captures_are_forgotten_in_time")
+def marks_of_erasure_expire(t: Templates) -> None:
+    del t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][0]["Prefix"]
 
 
 @seeds("the_database_is_private_encrypted_and_backed_up")

@@ -200,13 +200,28 @@ def test_a_scheduled_command_is_one_that_the_code_knows(prod: Deployment, name: 
     assert asked.returncode == 0, asked.stderr
 
 
+def test_a_retraining_without_labels_says_so(prod: Deployment, tmp_path: Path) -> None:
+    retrain = scheduled(prod, "retrain")
+    here = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    done = retrain.run([*retrain.command, "--work", str(tmp_path)], **here)
+    assert done.returncode == 0, done.stderr
+    assert "nothing to retrain on: 0 labelled captures" in done.stdout
+
+
 @pytest.mark.skipif(not MNIST.exists(), reason="MNIST is not here (make train fetches it)")
-def test_the_scheduled_training_runs_on_the_data_that_was_uploaded(
-    prod: Deployment, tmp_path: Path
+def test_the_scheduled_retraining_joins_the_labels_that_arrived(
+    prod: Deployment, shipped: str, tmp_path: Path
 ) -> None:
     bucket = prod.outputs["foundation"]["TrainingBucket"]
     for file in MNIST.iterdir():
         prod.client("s3").upload_file(str(file), bucket, f"mnist/{file.name}")
+    rows = [f"0193465c-5800-7000-8000-{index:012d},0,{index % 10}" for index in range(40)]
+    (tmp_path / "truth.csv").write_text("\n".join(["request_id,crop_index,label", *rows]))
+    captures = prod.outputs["foundation"]["CapturesBucket"]
+    compact = scheduled(prod, "compact")  # its role may write there, as the operator's
+    label = [str(PYTHON), "-m", "monitoring", "label", str(tmp_path / "truth.csv")]
+    labelled = compact.run([*label, "--store", f"s3://{captures}/captures"])
+    assert labelled.returncode == 0, labelled.stderr
     retrain = scheduled(prod, "retrain")
     retrain.variables |= {
         "DIGITS_DATA_CACHE": str(tmp_path / "mnist"),
@@ -215,7 +230,22 @@ def test_the_scheduled_training_runs_on_the_data_that_was_uploaded(
     shortened = ["--work", str(tmp_path / "train"), "--epochs", "1", "--until", "fit"]
     made = retrain.run([*retrain.command, *shortened, "--network", "prototype"])
     assert made.returncode == 0, made.stdout + made.stderr
+    assert "40 labelled captures" in made.stdout
     assert list((tmp_path / "train").rglob("*.pt"))
+
+
+def test_the_retraining_task_may_tell_its_outcome(prod: Deployment, tmp_path: Path) -> None:
+    queue = listen(prod, "Alerts")
+    event = {
+        "topic": "retrain", "severity": 1, "title": "Retraining: refused", "details": ["floor"],
+        "sites": [], "since": "2026-11-01", "window": "2026-11-01", "link": "run", "to_do": "read",
+    }  # fmt: skip
+    (tmp_path / "outcome.json").write_text(json.dumps(event))
+    tell = [str(PYTHON), "-m", "monitoring", "tell", str(tmp_path / "outcome.json")]
+    told = scheduled(prod, "retrain").run(tell)
+    assert told.returncode == 0, told.stderr
+    (message,) = messages(prod, queue)
+    assert message["Subject"] == "Retraining: refused"
 
 
 @pytest.mark.parametrize("topic", ["Alerts", "Notices"])

@@ -209,3 +209,55 @@ def test_the_shipped_crops_are_the_ones_the_command_writes(tmp_path):
     assert len(names) == 201
     for name in names:
         assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes()
+
+
+@pytest.fixture
+def captures(tiny_world, monkeypatch):
+    """Monitoring's two commands, by hand: what it would hand over, and what it was told."""
+    from tiny import draw_digits
+
+    from training import retrain
+
+    box = {"parts": draw_digits(40, seed=5), "told": []}
+
+    def monitoring(command, *arguments, may_fail=False):
+        if command == "tell":
+            box["told"].append(json.loads(Path(arguments[0]).read_text()))
+            return
+        part = box["parts"]
+        bucket = np.arange(len(part)).astype(np.uint8) * 6
+        np.savez(arguments[1], images=part.images, labels=part.labels, bucket=bucket)
+
+    monkeypatch.setattr(retrain, "_monitoring", monitoring)
+    return box
+
+
+def test_a_retraining_joins_the_labels_tells_people_and_promotes_by_the_gate(captures, capsys):
+    assert run("retrain", *fit_arguments()) == 0
+    (event,) = captures["told"]
+    assert event["title"] == "Retraining: the candidate passed the gate"
+    assert event["details"] == ["31 labelled captures joined, 9 were held out"]
+    manifest = artifact.load(Path("champion")).manifest
+    assert "labelled-captures" in manifest["data"]
+    assert "captures" in json.loads(Path("work/evaluation.json").read_text())["sets"]
+    capsys.readouterr()
+
+    assert run("retrain", *fit_arguments()) == 0
+    assert "nothing new: run" in capsys.readouterr().out
+    assert artifact.load(Path("champion")).version == "1"
+    assert len(captures["told"]) == 1
+
+
+def test_a_refused_retraining_is_told_and_promotes_nothing(captures, monkeypatch):
+    monkeypatch.setattr(gate, "Floors", lambda: HARD_FLOORS)
+    assert run("retrain", *fit_arguments()) == 0
+    (event,) = captures["told"]
+    assert event["title"].startswith("Retraining: the gate refused")
+    assert any("MNIST test accuracy" in detail for detail in event["details"])
+    assert not Path("champion").exists()
+
+
+def test_a_retraining_without_labels_says_so(captures, capsys):
+    captures["parts"] = captures["parts"].take(slice(0, 0))
+    assert run("retrain", *fit_arguments()) == 0
+    assert "nothing to retrain on: 0 labelled captures" in capsys.readouterr().out

@@ -1,0 +1,58 @@
+"""Labelled captures as one file for training: the two meet only in files.
+
+Knows nothing about what is trained on it.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from monitoring import archive
+from monitoring.archive import KEY, Window
+from monitoring.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Rows in the order of their ids' hashes; no id is in it."""
+
+    images: NDArray[np.uint8]  # (N, 28, 28), what the model saw
+    labels: NDArray[np.uint8]  # (N,)
+    bucket: NDArray[np.uint8]  # (N,) hash of the request, so that its crops are split together
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read(store: Store) -> Labelled:
+    """Every captured crop that has a label, without what was erased or was blank."""
+    labels = archive.read_labels(store)
+    erased = archive.erased_ids(store)
+    prints = labels["request_id"].map(archive.fingerprint)
+    labels = labels.assign(print=prints)[~prints.isin(erased)].sort_values(["print", "crop_index"])
+    days = sorted(key.split("/")[1] for key in store.find(f"{archive.RECORDS}/"))
+    if not days or labels.empty:
+        return _pack([], [], [])
+    first, last = (date.fromisoformat(day.removeprefix("day=")) for day in (days[0], days[-1]))
+    keys = list(labels[KEY].itertuples(index=False, name=None))
+    pictures = archive.read_pictures(store, Window(first, last), keys)["image_png"].dropna()
+    found = labels[[key in pictures.index for key in keys]]
+    images = [
+        np.asarray(Image.open(io.BytesIO(pictures.loc[key])).convert("L"))
+        for key in found[KEY].itertuples(index=False, name=None)
+    ]
+    return _pack(images, found["label"].tolist(), [int(one[:2], 16) for one in found["print"]])
+
+
+def _pack(images: list[NDArray[np.uint8]], labels: list[int], bucket: list[int]) -> Labelled:
+    return Labelled(
+        np.array(images, np.uint8).reshape(-1, 28, 28),
+        np.array(labels, np.uint8),
+        np.array(bucket, np.uint8),
+    )

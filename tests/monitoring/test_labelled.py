@@ -1,0 +1,43 @@
+"""Labelled captures as the file that retraining reads."""
+
+import numpy as np
+import pandas as pd
+from made_records import make
+
+from monitoring import archive, labelled, ship
+from monitoring.capture import Spool
+from monitoring.store import open_store
+
+
+def archived(tmp_path, labels):
+    spool = Spool(tmp_path / "spool")
+    for number in range(4):
+        spool.append(make(number))
+    spool.append(make(4, image=None, crop=None, digit=None, probs=()))  # blank
+    spool.close()
+    store = open_store(str(tmp_path / "archive"))
+    ship.ship_once(tmp_path / "spool", store)
+    rows = [(make(number).request_id, 0, label) for number, label in labels.items()]
+    frame = pd.DataFrame(rows, columns=["request_id", "crop_index", "label"])
+    archive.add_labels(store, frame)
+    return store
+
+
+def test_labels_find_the_images_that_the_model_saw(tmp_path):
+    store = archived(tmp_path, {0: 7, 2: 5, 4: 1, 99: 3})  # 4 is blank, 99 was never captured
+    found = labelled.read(store)
+    assert len(found) == 2
+    by_label = dict(zip(found.labels.tolist(), found.images, strict=True))
+    np.testing.assert_array_equal(by_label[7], make(0).image)
+    np.testing.assert_array_equal(by_label[5], make(2).image)
+
+
+def test_what_was_erased_is_not_trained_on(tmp_path):
+    store = archived(tmp_path, {0: 7, 2: 5})
+    key = f"{archive.ERASED}/{archive.fingerprint(make(2).request_id)}"
+    store.put(key, b"", content_type="text/plain")  # its rows are still on their way out
+    assert labelled.read(store).labels.tolist() == [7]
+
+
+def test_an_archive_without_labels_gives_none(tmp_path):
+    assert len(labelled.read(open_store(str(tmp_path)))) == 0
