@@ -12,7 +12,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 PACKAGES := model serving monitoring training loadtest service.py
 
-.PHONY: help serve test check train acceptance bench loadtest infra-test image-test lock clean
+.PHONY: help serve test check train acceptance bench loadtest soak simulate infra-test image-test lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,12 @@ bench: $(VENV)/.all  ## our service against its peers, one table (45 min; --quic
 
 loadtest: $(VENV)/.all  ## start the service, 2 minutes at 100 RPS and a truck's burst, judge, stop
 	$(RUN) -m loadtest local --minutes 2
+
+soak: $(VENV)/.all  ## half an hour at 100 RPS: memory and latency drawn and judged
+	$(RUN) -m loadtest soak $(ARGS)
+
+simulate: $(VENV)/.all  ## tasks, latency and cost under trucks, as deployed and 24 other ways
+	$(RUN) -m loadtest simulate --arrivals trucks --sweep $(ARGS)
 
 infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS stacks, without an account
 	.venv-infra/bin/mypy -p infra
