@@ -2,9 +2,9 @@
 # Builds the service's image and runs it, on Debian without a Docker engine and without an image
 # registry: buildah and podman with runc, and a stand-in for python:3.11-slim out of Debian packages.
 #
-#   deploy/image.sh [tools] [lint] [sbom] [base] [build] [test] [jobs] [bento]
+#   deploy/image.sh [tools] [lint] [sbom] [base] [build] [test] [jobs] [mlflow] [bento]
 #
-# By default all but jobs and bento, the two that download a gigabyte. The tools are installed where
+# By default all but the last three, which download a gigabyte. The tools are installed where
 # this is root on Debian 12; elsewhere it says so and ends with 0; with CI set that is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,7 +63,7 @@ checkers() {
 
 lint() {
   checkers
-  "$FILES/venv/bin/hadolint" Dockerfile Dockerfile.jobs
+  "$FILES/venv/bin/hadolint" Dockerfile Dockerfile.jobs infra/mlflow/Dockerfile
 }
 
 sbom() { # what is in the image: every pin of the lock, with its hashes
@@ -156,6 +156,15 @@ jobs() {
   podman run --rm --network none --read-only --cap-drop ALL localhost/digitline:jobs \
     mlflow --version
   buildah images localhost/digitline:jobs
+}
+
+# The image of the MLflow server, run as its task definition runs it, on PostgreSQL with TLS.
+mlflow() {
+  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t localhost/digitline:mlflow \
+    infra/mlflow > "$FILES/mlflow.log" 2>&1 || { tail -30 "$FILES/mlflow.log"; return 1; }
+  DIGITLINE_MLFLOW_IMAGE=localhost/digitline:mlflow PYTHONPATH=. "${PYTHON:-python3}" \
+    -m pytest -q -s --no-header tests/image/test_mlflow.py
+  buildah images localhost/digitline:mlflow
 }
 
 # BentoML's own way to an image; it is larger, and started as it comes.
