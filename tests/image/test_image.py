@@ -3,62 +3,21 @@
 Run by `make image-test` (deploy/image.sh), which builds it first and says which image it is.
 """
 
-import asyncio
 import json
-import os
 import subprocess
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from containers import DRAIN_S, IMAGE, Container, podman, read, request, start
 
-from loadtest import crops, openloop, servers
-from loadtest.http1 import Connection, Request
+from loadtest import crops, openloop
 from loadtest.peers.reader import Reader
 
-IMAGE = os.environ.get("DIGITLINE_IMAGE", "")
 MAX_BYTES = 330_000_000
 MAX_START_S = 3.0
-DRAIN_S = 2
-KEY = "image-test-key-0123456789abcdef0123456789abcdef"
 
 pytestmark = pytest.mark.skipif(not IMAGE, reason="no image: run `make image-test`")
-
-
-def podman(*arguments: str, check: bool = True) -> str:
-    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
-
-
-@dataclass
-class Container:
-    name: str
-    port: int
-    ready_s: float
-
-
-def start(name: str) -> Container:
-    port = servers.free_port()
-    settings = {
-        "DIGITS_HOST": "127.0.0.1",  # the tests share this machine's network
-        "DIGITS_PORT": str(port),
-        "DIGITS_AUTH": "on",
-        "DIGITS_API_KEYS_JSON": servers.api_keys_json([KEY]),
-        "DIGITS_DRAIN_S": str(DRAIN_S),
-    }
-    flags = ["--network=host", "--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL"]
-    flags += ["--security-opt=no-new-privileges", "--memory=512m", "--cpus=1"]
-    flags += [f"--env={key}={value}" for key, value in settings.items()]
-    podman("rm", "--force", "--time=0", name, check=False)
-    begun = time.perf_counter()
-    podman("run", "--detach", f"--name={name}", *flags, IMAGE)
-    while not servers.is_ready(port):
-        assert time.perf_counter() - begun < 60, podman("logs", name)
-        time.sleep(0.02)
-    return Container(name, port, time.perf_counter() - begun)
 
 
 @pytest.fixture(scope="module")
@@ -72,21 +31,6 @@ def drive(container: Container, rps: float, seconds: float) -> openloop.Sample:
     wires = [request(crop.png).wire("127.0.0.1") for crop in samples]
     arrivals_s = openloop.constant(rps, seconds)
     return openloop.run("127.0.0.1", container.port, wires, arrivals_s)
-
-
-def request(png: bytes) -> Request:
-    return Request("/v1/digit", "image/png", png, {"X-Api-Key": KEY})
-
-
-def read(container: Container, png: bytes) -> dict[str, object]:
-    async def ask():
-        connection = await Connection.open("127.0.0.1", container.port)
-        answer = await connection.send(request(png).wire("127.0.0.1"))
-        connection.close()
-        assert answer.status == 200, answer.body
-        return json.loads(answer.body)
-
-    return asyncio.run(ask())
 
 
 def test_it_is_small():
