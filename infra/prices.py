@@ -1,8 +1,7 @@
 """List prices in USD, in one place. Change ``AS_OF`` when you check them.
 
-No price list could be read from here: each price is quoted from the public page named beside it,
-or, where it says "not rechecked", from knowledge. The page's own date stands in
-brackets. ``eu-central-1`` is 10 to 30 % dearer.
+AWS's own price list could not be read from here: each price is quoted from the public page named
+beside it, whose date stands in brackets if it has one. ``eu-central-1`` is 10 to 30 % dearer.
 """
 
 from __future__ import annotations
@@ -30,10 +29,12 @@ DATABASE_H = 0.016
 GP3_GB = 0.115
 # Source: cloudburn.io, "Amazon S3 Pricing Explained" (March 2026)
 S3_GB = 0.023
-S3_MILLION_PUTS = 5.0  # not rechecked
+# Source: c3x.dev, "S3 request fees explained": PUT in S3 Standard is 0.005 per 1,000 (no date)
+S3_MILLION_PUTS = 5.0
 # Source: signoz.io, "CloudWatch Pricing" (February 2026): of the first 10,000
 METRIC = 0.30
-ALARM = 0.10  # not rechecked
+# Source: c3x.dev, "aws_cloudwatch_metric_alarm cost estimation": 60-second evaluation (no date)
+ALARM = 0.10
 # Source: factualminds.com, "Amazon CloudWatch Pricing" (June 2026)
 DASHBOARD = 3.0
 LOGS_GB = 0.50
