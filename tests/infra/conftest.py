@@ -42,15 +42,29 @@ def worlds(synthesised: dict[str, dict[str, Template]]) -> dict[str, World]:
     return {name: World(stacks) for name, stacks in synthesised.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", params=ENVIRONMENTS, ids=NAMES)
+def live(
+    request: pytest.FixtureRequest, synthesised: dict[str, dict[str, Template]]
+) -> Iterator[Deployment]:
+    """Each environment in turn, created in moto, whose state belongs to the process."""
+    with deployed(request.param, synthesised[request.param.name]) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="module")
 def prod(synthesised: dict[str, dict[str, Template]]) -> Iterator[Deployment]:
-    """Production, created in moto: once, since moto's state belongs to the process."""
+    """Production alone, for what drives it."""
     with deployed(PROD, synthesised[PROD.name]) as deployment:
         yield deployment
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the mutation score of the rules."""
+    """Print how many seeded faults the rules and the oracle reported."""
+    oracle = sys.modules.get("test_oracle")
+    if oracle is not None and oracle.broken:
+        terminalreporter.write_line(
+            f"oracle: {sum(oracle.broken)} of {len(oracle.broken)} broken constraints reported"
+        )
     tests = sys.modules.get("test_invariants")
     if tests is None or not tests.killed:
         return

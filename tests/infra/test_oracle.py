@@ -1,119 +1,213 @@
 """botocore's service models as oracle: every enum and every limit that the templates use.
 
-The models are AWS's own descriptions of its APIs. The deployment into moto sends every property
-through them too (``moto_types.as_input``); here are the values that moto does not look at.
+The models are AWS's own descriptions of its APIs; ``oracle.py`` asks them. The deployment into moto
+sends properties through them too; here are the values that moto does not look at.
 """
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterator
-from functools import cache
+from dataclasses import replace
 from typing import Any
 
-import botocore.session
+import oracle
 import pytest
+from conftest import NAMES
 from moto_types import UnknownPropertyError, as_input
+from oracle import Call, Check
 
 from infra import emitted, find, settings
 from infra.templates import Resource, World
 
-
-@cache
-def shape(service: str, operation: str) -> Any:
-    model = botocore.session.get_session().get_service_model(service)
-    return model.operation_model(operation).input_shape
+TYPES = sorted(f"AWS::{kind}" for kind in oracle.CREATES)
+NO_LIMITS = {"AWS::EC2::InternetGateway", "AWS::EC2::SecurityGroupIngress"}  # in their models
+broken: list[bool] = []  # of each constraint, whether its violation is seen; conftest.py counts
 
 
-def faults(value: Any, model: Any, path: str = "") -> Iterator[str]:
-    """Values outside the enum, range or length that the model gives."""
-    if model.type_name == "structure":
-        for key, item in value.items():
-            yield from faults(item, model.members[key], f"{path}.{key}")
-    elif model.type_name == "list":
-        for item in value:
-            yield from faults(item, model.member, path)
-    elif model.type_name == "string":
-        if model.enum and value not in model.enum:
-            yield f"{path}: {value!r} is not one of {model.enum}"
-        low, high = model.metadata.get("min", 0), model.metadata.get("max", 10**9)
-        if "{" not in value and not low <= len(value) <= high:
-            yield f"{path}: {len(value)} characters, {low} to {high} are allowed"
-    elif model.type_name in ("integer", "long", "float", "double"):
-        low, high = model.metadata.get("min", -(10**12)), model.metadata.get("max", 10**12)
-        if not low <= value <= high:
-            yield f"{path}: {value}, {low} to {high} are allowed"
+def calls_of(world: World) -> list[Call]:
+    asked = [r for r in world.resources.values() if r.type not in oracle.NO_CALL]
+    return [call for resource in asked for call in oracle.calls(resource, world)]
 
 
-CALLS = {  # type -> the operation that CloudFormation calls with its properties
-    "ECS::Service": ("ecs", "CreateService"),
-    "ECS::TaskDefinition": ("ecs", "RegisterTaskDefinition"),
-    "CloudWatch::Alarm": ("cloudwatch", "PutMetricAlarm"),
-    "Scheduler::Schedule": ("scheduler", "CreateSchedule"),
-    "WAFv2::WebACL": ("wafv2", "CreateWebACL"),
-    "ElasticLoadBalancingV2::Listener": ("elbv2", "CreateListener"),
-    "ElasticLoadBalancingV2::ListenerRule": ("elbv2", "CreateRule"),
-    "SecretsManager::Secret": ("secretsmanager", "CreateSecret"),
-    "ApplicationAutoScaling::ScalingPolicy": ("application-autoscaling", "PutScalingPolicy"),
-}
-ONLY_CLOUDFORMATION = {  # properties that are not the create call's
-    "SecretsManager::Secret": ("GenerateSecretString",),
-    "ApplicationAutoScaling::ScalingPolicy": ("ScalingTargetId",),
-    "ElasticLoadBalancingV2::ListenerRule": (),
-}
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_is_one_that_the_api_takes(
+    worlds: dict[str, World], name: str, kind: str
+) -> None:
+    world = worlds[name]
+    made = [call for resource in world.all(kind) for call in oracle.calls(resource, world)]
+    assert made
+    assert [fault for call in made for fault in oracle.faults(call)] == []
+    assert (kind in NO_LIMITS) != any(True for call in made for _ in oracle.checks(call))
 
 
-def as_call(resource: Resource, kind: str) -> tuple[dict[str, Any], Any]:
-    model = shape(*CALLS[kind])
-    dropped = ONLY_CLOUDFORMATION.get(kind, ())
-    properties = {k: v for k, v in resource.properties.items() if k not in dropped}
-    return as_input(properties, model), model
+def test_every_type_is_asked_about_or_says_why_not(worlds: dict[str, World]) -> None:
+    used = {r.type for world in worlds.values() for r in world.resources.values()}
+    assert used == {*TYPES, *oracle.NO_CALL}
 
 
-@pytest.mark.parametrize("kind", CALLS)
-def test_every_value_is_one_that_the_api_takes(worlds: dict[str, World], kind: str) -> None:
-    for world in worlds.values():
-        resources = world.all(kind)
-        assert resources
-        for resource in resources:
-            call, model = as_call(resource, kind)
-            assert list(faults(call, model, resource.ref)) == []
+def test_everything_said_in_words_is_about_a_value_of_ours(worlds: dict[str, World]) -> None:
+    asked = {
+        ".".join([str(call), *(str(key) for key in check.place if isinstance(key, str))])
+        for call in calls_of(worlds["prod"])
+        for check in oracle.checks(call)
+        if check.kind == "prose"
+    }
+    assert asked == set(oracle.PROSE)
+
+
+def test_a_violation_of_any_constraint_is_seen(worlds: dict[str, World]) -> None:
+    """Each constraint on each value is broken once."""
+    unseen = []
+    for call in calls_of(worlds["prod"]):
+        for check in oracle.checks(call):
+            found = oracle.checks(violating(call, check))
+            broken.append(any(c.fault for c in found if c.kind == check.kind))
+            if not broken[-1]:
+                unseen.append(f"{call} {check}")
+    assert unseen == []
+    assert len(broken) > 2000
+
+
+def violating(call: Call, check: Check) -> Call:
+    """The call with a value that breaks this one constraint."""
+    arguments: Any = copy.deepcopy(call.arguments)
+    parent = arguments
+    for key in check.place[:-1]:
+        parent = parent[key]
+    value = parent.pop(check.place[-1]) if isinstance(parent, dict) else None
+    if check.kind.endswith("of key"):
+        parent[check.wrong] = value
+    elif check.wrong is not oracle.ABSENT:
+        parent[check.place[-1]] = check.wrong
+    return replace(call, arguments=arguments)
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "wrong"),
+    ("kind", "part", "path", "wrong", "told"),
     [
-        ("ECS::Service", ("DeploymentConfiguration", "Strategy"), "CANARIES"),
-        ("ECS::Service", ("AvailabilityZoneRebalancing",), "YES"),
-        ("CloudWatch::Alarm", ("ComparisonOperator",), "Above"),
-        ("CloudWatch::Alarm", ("EvaluationPeriods",), 0),
-        ("WAFv2::WebACL", ("Scope",), "GLOBAL"),
-        ("Scheduler::Schedule", ("Target", "RetryPolicy", "MaximumRetryAttempts"), 500),
+        ("ECS::Service", "Service", "DeploymentConfiguration.Strategy", "CANARIES", "CANARIES"),
+        ("ECS::Service", "Service", "AvailabilityZoneRebalancing", "YES", "'YES'"),
+        ("ECS::Service", "Mlflow", "PropagateTags", "TASK", "'TASK'"),
+        ("ECS::TaskDefinition", "Task", "RuntimePlatform.CpuArchitecture", "ARM", "'ARM'"),
+        ("ECS::Cluster", "Cluster", "ClusterSettings.0.Name", "containerInsight", "Insight'"),
+        ("CloudWatch::Alarm", "Alarm", "ComparisonOperator", "Above", "'Above'"),
+        ("CloudWatch::Alarm", "Alarm", "EvaluationPeriods", 0, "range 0"),
+        ("WAFv2::WebACL", "Firewall", "Scope", "GLOBAL", "'GLOBAL'"),
+        ("WAFv2::WebACL", "Firewall", "Rules.0.Statement.RateBasedStatement.Limit", 9, "range 9"),
+        ("Scheduler::Schedule", "Drift", "Target.RetryPolicy.MaximumRetryAttempts", 500, "500"),
+        ("Scheduler::Schedule", "Drift", "FlexibleTimeWindow.Mode", "NONE", "'NONE'"),
+        ("RDS::DBInstance", "Database", "AllocatedStorage", "10", "10, 20 to 65536"),
+        ("RDS::DBInstance", "Database", "BackupRetentionPeriod", 36, "36, 0 to 35"),
+        ("RDS::DBInstance", "Database", "StorageType", "gp4", "'gp4'"),
+        ("RDS::DBInstance", "Database", "Engine", "postgresql", "'postgresql'"),
+        ("ElasticLoadBalancingV2::LoadBalancer", "Alb", "Scheme", "public", "'public'"),
+        ("ElasticLoadBalancingV2::TargetGroup", "Blue", "HealthyThresholdCount", 1, "range 1"),
+        ("ElasticLoadBalancingV2::TargetGroup", "Blue", "TargetType", "task", "'task'"),
+        (
+            "ElasticLoadBalancingV2::TargetGroup",
+            "Blue",
+            "TargetGroupAttributes.0.Key",
+            "deregistration_delay.seconds",
+            "not named",
+        ),
+        ("ElasticLoadBalancingV2::Listener", "Https", "Port", 70_000, "70000"),
+        ("ElasticLoadBalancingV2::ListenerRule", "Production", "Priority", 0, "range 0"),
+        ("ElasticLoadBalancingV2::ListenerRule", "Production", "Actions.0.Type", "send", "'send'"),
+        ("ApplicationAutoScaling::ScalableTarget", "", "ServiceNamespace", "ECS", "'ECS'"),
+        (
+            "ApplicationAutoScaling::ScalableTarget",
+            "",
+            "ScheduledActions.0.ScheduledActionName",
+            "",
+            "length 0",
+        ),
+        ("ApplicationAutoScaling::ScalingPolicy", "Cpu", "PolicyType", "Tracking", "'Tracking'"),
+        (
+            "ApplicationAutoScaling::ScalingPolicy",
+            "Burst",
+            "StepScalingPolicyConfiguration.AdjustmentType",
+            "Percent",
+            "'Percent'",
+        ),
+        ("ECR::Repository", "Service", "ImageTagMutability", "FIXED", "'FIXED'"),
+        ("ECR::Repository", "Service", "RepositoryName", "Digitline/x", "'Digitline/x'"),
+        ("SQS::Queue", "DeadLetters", "MessageRetentionPeriod", 1_209_601, "1209601, 60"),
+        ("SNS::Subscription", "Alerts", "Protocol", "mail", "'mail'"),
+        ("S3::Bucket", "Captures", "VersioningConfiguration.Status", "On", "'On'"),
+        (
+            "S3::Bucket",
+            "Captures",
+            "OwnershipControls.Rules.0.ObjectOwnership",
+            "Owner",
+            "'Owner'",
+        ),
+        ("SecretsManager::Secret", "Admin", "GenerateSecretString.PasswordLength", 5000, "5000"),
+        ("KMS::Key", "Key", "Description", "x" * 8193, "length 8193"),
+        ("Budgets::Budget", "Budget", "Budget.TimeUnit", "WEEKLY", "'WEEKLY'"),
+        ("Events::Rule", "Champion", "State", "ON", "'ON'"),
+        ("Logs::LogGroup", "ServerLogs", "RetentionInDays", 100, "100 is not named"),
+        ("IAM::Role", "Deployer", "MaxSessionDuration", 60, "range 60"),
+        ("EC2::VPCEndpoint", "EcrApi", "VpcEndpointType", "Private", "'Private'"),
+        ("EC2::FlowLog", "", "TrafficType", "DENY", "'DENY'"),
+        ("ServiceDiscovery::Service", "", "DnsConfig.RoutingPolicy", "ALL", "'ALL'"),
+        ("StepFunctions::StateMachine", "Drift", "LoggingConfiguration.Level", "INFO", "'INFO'"),
     ],
 )
-def test_the_oracle_sees_a_wrong_value(
-    worlds: dict[str, World], kind: str, path: tuple[str, ...], wrong: object
+def test_the_oracle_sees_a_wrong_property(
+    worlds: dict[str, World], kind: str, part: str, path: str, wrong: object, told: str
 ) -> None:
-    resource = worlds["prod"].all(kind)[0]
-    call, model = as_call(resource, kind)
-    place: Any = call
-    for key in path[:-1]:
-        place = place[_spelt(place, key)]
-    place[_spelt(place, path[-1])] = wrong
-    assert list(faults(call, model, resource.ref))
+    resource = next(r for r in worlds["prod"].all(kind) if part in r.ref)
+    properties = copy.deepcopy(resource.properties)
+    place: Any = properties
+    *way, last = path.split(".")
+    for key in way:
+        place = place[int(key)] if key.isdigit() else place[key]
+    assert last in place
+    place[last] = wrong
+    seen = oracle.calls(Resource(resource.ref, resource.type, properties), worlds["prod"])
+    assert any(told in fault for call in seen for fault in oracle.faults(call))
 
 
-def _spelt(place: dict[str, Any], key: str) -> str:
-    return next(k for k in place if k.lower() == key.lower())
+@pytest.mark.parametrize(
+    ("part", "right", "wrong", "told"),
+    [
+        ("Drift", '"LaunchType":"FARGATE"', '"LaunchType":"LAMBDA"', "ecs:RunTask"),
+        ("Retrain", '"AssignPublicIp":"DISABLED"', '"AssignPublicIp":"NO"', "ecs:RunTask"),
+        ("Compact", '"PropagateTags":"TASK_DEFINITION"', '"PropagateTags":"ALL"', "ecs:RunTask"),
+        ("Release", '"CAPABILITY_IAM"', '"CAPABILITY_ALL"', "cloudformation:UpdateStack"),
+        ("Release", '"Type":"String"', '"Type":"Text"', "ssm:PutParameter"),
+    ],
+)
+def test_the_oracle_looks_into_the_calls_of_a_state_machine(
+    worlds: dict[str, World], part: str, right: str, wrong: str, told: str
+) -> None:
+    machines = worlds["prod"].all("StepFunctions::StateMachine")
+    machine = next(m for m in machines if part in m.ref)
+    definition = machine.get("DefinitionString")
+    assert right in definition
+    properties = {**machine.properties, "DefinitionString": definition.replace(right, wrong)}
+    seen = oracle.calls(Resource(machine.ref, machine.type, properties), worlds["prod"])
+    faults = [fault for call in seen for fault in oracle.faults(call)]
+    assert any(fault.startswith(told) for fault in faults)
 
 
 def test_the_oracle_sees_a_misspelt_property() -> None:
+    model = oracle.shape("ecs", "CreateService")
     with pytest.raises(UnknownPropertyError, match="stratgy"):
-        as_input({"DeploymentConfiguration": {"stratgy": "CANARY"}}, shape("ecs", "CreateService"))
+        as_input({"DeploymentConfiguration": {"stratgy": "CANARY"}}, model)
+
+
+def test_the_oracle_sees_a_property_that_no_call_takes(worlds: dict[str, World]) -> None:
+    bucket = worlds["prod"].all("S3::Bucket")[0]
+    properties = {**bucket.properties, "Sturdy": True}
+    with pytest.raises(UnknownPropertyError, match="Sturdy"):
+        oracle.calls(Resource(bucket.ref, bucket.type, properties), worlds["prod"])
 
 
 def test_the_high_resolution_metric_is_known_to_autoscaling(worlds: dict[str, World]) -> None:
-    model = shape("application-autoscaling", "PutScalingPolicy")
+    model = oracle.shape("application-autoscaling", "PutScalingPolicy")
     config = model.members["TargetTrackingScalingPolicyConfiguration"]
     kinds = config.members["PredefinedMetricSpecification"].members["PredefinedMetricType"].enum
     used = [
@@ -127,14 +221,14 @@ def test_the_high_resolution_metric_is_known_to_autoscaling(worlds: dict[str, Wo
 
 
 def test_fargates_stop_limit_is_the_documented_one() -> None:
-    container = shape("ecs", "RegisterTaskDefinition").members["containerDefinitions"].member
+    container = oracle.shape("ecs", "RegisterTaskDefinition").members["containerDefinitions"].member
     text = re.sub(r"<[^>]+>", "", container.members["stopTimeout"].documentation)
     assert f"max stop timeout value is {settings.MAX_STOP_TIMEOUT_S} seconds" in text
 
 
 def test_a_circuit_breaker_is_documented_for_rolling_updates_only() -> None:
     """The reason for releases_roll_back_by_themselves, in AWS's own words."""
-    config = shape("ecs", "CreateService").members["deploymentConfiguration"]
+    config = oracle.shape("ecs", "CreateService").members["deploymentConfiguration"]
     text = re.sub(r"<[^>]+>", "", config.members["deploymentCircuitBreaker"].documentation)
     assert "can only be used for services using the rolling update" in text
 
