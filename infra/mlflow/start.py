@@ -36,8 +36,8 @@ def auth_settings(uri: str, environment: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def server_command(uri: str, environment: Mapping[str, str]) -> list[str]:
-    """The server's command line."""
+def server_command(environment: Mapping[str, str]) -> list[str]:
+    """The server's command line; without secrets, because every process can read it."""
     return [
         sys.executable,
         "-m",
@@ -53,8 +53,6 @@ def server_command(uri: str, environment: Mapping[str, str]) -> list[str]:
         environment["MLFLOW_WORKERS"],
         "--allowed-hosts",
         environment["MLFLOW_ALLOWED_HOSTS"],
-        "--backend-store-uri",
-        uri,
         "--artifacts-destination",
         environment["MLFLOW_ARTIFACTS"],
     ]
@@ -67,9 +65,10 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())  # mode 0700
     settings = folder / "basic_auth.ini"
     settings.write_text(auth_settings(uri, environment))
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri
     environment["MLFLOW_AUTH_CONFIG_PATH"] = str(settings)
     environment["MLFLOW_FLASK_SERVER_SECRET_KEY"] = secrets.token_hex(32)
-    command = server_command(uri, environment)
+    command = server_command(environment)
     os.execve(command[0], command, environment)  # noqa: S606  # no shell
 
 

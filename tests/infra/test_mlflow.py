@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -58,6 +59,22 @@ def test_the_settings_file_is_read_back_as_it_was_meant(start: ModuleType) -> No
     assert parser["mlflow"]["default_permission"] == "NO_PERMISSIONS"
 
 
+def test_no_secret_is_on_the_command_line(start: ModuleType) -> None:
+    words = " ".join(start.server_command({**TASK, "MLFLOW_PORT": "1", "MLFLOW_ARTIFACTS": "s3"}))
+    assert "p@ss" not in words
+    assert TASK["MLFLOW_ADMIN_PASSWORD"] not in words
+
+
+def test_the_server_has_the_versions_of_its_clients() -> None:
+    def pins(*files: str) -> set[str]:
+        text = "".join((ROOT / file).read_text() for file in files).lower().replace("_", "-")
+        return set(re.findall(r"^([\w.-]+==[^\s;\\]+)", text, re.MULTILINE))
+
+    ours = pins("infra/mlflow/requirements.txt")
+    assert {"mlflow", "psycopg2-binary", "boto3", "flask-wtf"} <= {p.split("==")[0] for p in ours}
+    assert ours - pins("requirements.txt", "requirements-serving.txt") == set()
+
+
 @pytest.fixture(scope="module")
 def server(start: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The real server on a database file, with the command and settings of the container."""
@@ -81,10 +98,11 @@ def server(start: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
     ini.write_text(start.auth_settings(f"sqlite:///{folder / 'users.db'}", variables))
     environment = {
         **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": uri,
         "MLFLOW_AUTH_CONFIG_PATH": str(ini),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "of-this-test-only",
     }
-    command = [str(PYTHON), *start.server_command(uri, variables)[1:]]
+    command = [str(PYTHON), *start.server_command(variables)[1:]]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
