@@ -239,7 +239,6 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         """Hand out the outcomes and start the next batch. Runs on the event loop."""
         num_items, self._num_running = self._num_running, 0
-        self._times.update(num_items, run_s)
         self._dispatch(loop)
         start = 0
         for job in jobs:
@@ -247,5 +246,13 @@ class Batcher(Generic[Item, Result]):
             if not job.answer.done():  # else its caller has gone
                 job.answer.set_result(outcomes[start:end])
             start = end
+        # After the answers: nobody who waits for one waits for our counting.
+        loop.call_soon(self._learn, jobs, num_items, started, run_s)
+
+    def _learn(
+        self, jobs: list[_Job[Item, Result]], num_items: int, started: float, run_s: float
+    ) -> None:
+        """Take a finished batch into the estimate, and tell of it."""
+        self._times.update(num_items, run_s)
         waits = [started - job.queued_at for job in jobs]
         self._on_batch(BatchStats(num_items, waits, run_s))

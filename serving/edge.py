@@ -121,9 +121,12 @@ class Edge:
             self._in_flight.leave(exchange)
         status = labels.status if answer is None else answer.status
         seconds = time.perf_counter() - exchange.started
-        self._telemetry.on_request(labels.endpoint, labels.site, status, seconds)
         if answer is not None:
             await self._send(send, answer, request_id)
+        # Counted once the loop has written the answer: a scanner does not wait for our counting.
+        asyncio.get_running_loop().call_soon(
+            self._telemetry.on_request, labels.endpoint, labels.site, status, seconds
+        )
 
     async def _handle(
         self,

@@ -279,16 +279,20 @@ class Api:
         return openinference.answer(call, decisions, self.reader.artifact.version)
 
     def _keep(self, request: Request, readings: Sequence[Reading | CropError]) -> None:
-        """Capture and count what is about to be answered; no record, no answer."""
+        """Capture what is about to be answered, and count it afterwards; no record, no answer."""
         total_ms = (time.perf_counter() - request.started) * 1e3
         kept = [one for one in readings if isinstance(one, Reading)]
         for index, reading in enumerate(readings):
             if isinstance(reading, Reading):
                 self.capture.keep(reading, request, index=index, total_ms=total_ms)
-        self.telemetry.on_readings(kept, request.site, request.guard_ms)
-        if kept and self.tracer.wants():
+        asyncio.get_running_loop().call_soon(self._count, request, kept, total_ms)
+
+    def _count(self, request: Request, readings: Sequence[Reading], total_ms: float) -> None:
+        """Count and trace what was answered; called once its answer has been written."""
+        self.telemetry.on_readings(readings, request.site, request.guard_ms)
+        if readings and self.tracer.wants():
             self.tracer.record(
-                kept[0],
+                readings[0],
                 request_id=request.id,
                 endpoint="read",
                 guard_ms=request.guard_ms,
