@@ -38,13 +38,15 @@ class Material:
 
 
 def draw(material: Material, num_crops: int, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Draw garbage of every kind, in equal shares; letters only when there are fonts.
+    """Draw garbage of every kind, by `SHARES`; letters only when there are fonts.
 
     Returns:
         (H, W) uint8 crops.
     """
     kinds = [kind for kind in KINDS if kind != "letter" or material.letters is not None]
-    return [KINDS[kinds[int(rng.integers(len(kinds)))]](material, rng) for _ in range(num_crops)]
+    shares = np.array([SHARES[kind] for kind in kinds])
+    chosen = rng.choice(len(kinds), num_crops, p=shares / shares.sum())
+    return [KINDS[kinds[int(kind)]](material, rng) for kind in chosen]
 
 
 def draw_kind(
@@ -146,4 +148,14 @@ KINDS: Mapping[str, Callable[[Material, np.random.Generator], NDArray[np.uint8]]
     "noise": _noise,
     "paper": _paper,
     "stamp": _stamp,
+}
+
+# Of the training pool: what is most like a digit needs the most examples.
+SHARES: Mapping[str, float] = {
+    "letter": 0.26,
+    "half_digit": 0.26,
+    "two_digits": 0.21,
+    "noise": 0.09,
+    "paper": 0.09,
+    "stamp": 0.09,
 }

@@ -58,8 +58,9 @@ class Shape:
 
     stem: int = 32
     stem_px: int = 4
-    widths: tuple[int, ...] = (64, 64, 64)  # the first has stride 2, the last no padding
-    flat_head: bool = True  # digits see where features are, not only whether
+    widths: tuple[int, ...] = (64, 64, 64, 96)  # the first has stride 2: 7x7 places
+    num_unpadded: int = 2  # of the last: 5x5, then 3x3 places
+    flat_head: bool = True  # the heads see where features are, not only whether
 
 
 class DigitNet(nn.Module):
@@ -78,23 +79,23 @@ class DigitNet(nn.Module):
         channels = shape.stem
         for position, width in enumerate(shape.widths):
             stride = 2 if position == 0 else 1
-            padding = 0 if position == len(shape.widths) - 1 else 1
+            padding = 0 if position >= len(shape.widths) - shape.num_unpadded else 1
             layers += _conv(channels, width, kernel=3, stride=stride, padding=padding)
             channels = width
         self.body = nn.Sequential(*layers)
         self.flat_head = shape.flat_head
-        with torch.no_grad():
-            num_cells = self.body.eval()(torch.zeros(1, 1, 28, 28)).shape[2:].numel()
-        self.body.train()
-        self.digit_head = nn.Linear(channels * (num_cells if shape.flat_head else 1), 10)
-        self.garbage_head = nn.Sequential(nn.Linear(channels, 32), nn.ReLU(), nn.Linear(32, 1))
+        if shape.flat_head:
+            with torch.no_grad():
+                channels *= self.body.eval()(torch.zeros(1, 1, 28, 28)).shape[2:].numel()
+            self.body.train()
+        self.digit_head = nn.Linear(channels, 10)
+        self.garbage_head = nn.Linear(channels, 1)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 1, 28, 28) to logits (N, 10) and garbage (N, 1), higher = less digit-like."""
         features = self.body(image)
-        pooled = features.mean((2, 3))
-        digit_input = features.flatten(1) if self.flat_head else pooled
-        return self.digit_head(digit_input), self.garbage_head(pooled)
+        seen = features.flatten(1) if self.flat_head else features.mean((2, 3))
+        return self.digit_head(seen), self.garbage_head(seen)
 
 
 def _conv(

@@ -30,10 +30,10 @@ CHUNK = 250  # crops; small enough that the canvases of a chunk stay in the cach
 class RenderConfig:
     """What the pool is made of."""
 
-    num_crops: int = 200_000
-    garbage_frac: float = 0.14
+    num_crops: int = 280_000
+    garbage_frac: float = 0.16
     plain_frac: float = 0.12  # of the digits: MNIST through preprocessing, nothing else done
-    glyph_frac: float = 0.16  # of the digits: printed, when fonts are found
+    glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
     continental_frac: float = 0.25  # of the 1s and 7s: upstroke, bar
     severity: tuple[float, float] = (1.0, 4.0)
     scanner: Scanner = field(default_factory=lambda: Scanner(coarse_prob=0.3))

@@ -21,13 +21,15 @@ from training.network import DigitNet, Shape, num_parameters
 from training.render import GARBAGE_LABEL
 
 SHAPES: Mapping[str, Shape] = {
-    "stem 4x4 32, 48-48-48": Shape(widths=(48, 48, 48), flat_head=False),
-    "stem 4x4 32, 64-64-64": Shape(flat_head=False),
-    "stem 4x4 32, 64-64-64, flat head": Shape(),
-    "stem 4x4 32, 64-64-64-64": Shape(widths=(64, 64, 64, 64), flat_head=False),
-    "stem 4x4 32, 64-64-96": Shape(widths=(64, 64, 96), flat_head=False),
-    "stem 5x5 32, 64-96-96": Shape(stem_px=5, widths=(64, 96, 96), flat_head=False),
-    "stem 4x4 48, 64-96-96": Shape(stem=48, widths=(64, 96, 96), flat_head=False),
+    "stem 4x4 32, 48-48-48": Shape(widths=(48, 48, 48), num_unpadded=1, flat_head=False),
+    "stem 4x4 32, 64-64-64": Shape(widths=(64, 64, 64), num_unpadded=1, flat_head=False),
+    "stem 4x4 32, 64-64-64, flat head": Shape(widths=(64, 64, 64), num_unpadded=1),
+    "stem 4x4 32, 64-64-64-48, flat head": Shape(widths=(64, 64, 64, 48), num_unpadded=1),
+    "stem 4x4 32, 64-64-64-96 to 3x3, flat head": Shape(),
+    "stem 4x4 32, 64-64-96-64 to 3x3, flat head": Shape(widths=(64, 64, 96, 64)),
+    "stem 4x4 32, 64-64-96": Shape(widths=(64, 64, 96), num_unpadded=1, flat_head=False),
+    "stem 5x5 32, 64-96-96": Shape(stem_px=5, widths=(64, 96, 96), num_unpadded=1, flat_head=False),
+    "stem 4x4 48, 64-96-96": Shape(stem=48, widths=(64, 96, 96), num_unpadded=1, flat_head=False),
 }
 
 

@@ -93,6 +93,13 @@ def test_int8_weights_are_one_byte_per_channel_scaled(exported):
     assert any(tensor.dims[:] == [16] for tensor in scales.values())
 
 
+def test_a_relu_is_part_of_the_quantised_convolution_before_it(exported):
+    """Apart from it, its input were rounded as well, and each layer left int8 and came back."""
+    operators = {node.op_type for node in onnx.load(exported / "int8.onnx").graph.node}
+    assert "Conv" in operators
+    assert "Relu" not in operators
+
+
 def test_latency_is_measured_for_every_batch_size(exported, images):
     fp32, int8 = (Classifier((exported / name).read_bytes()) for name in ("fp32.onnx", "int8.onnx"))
     latency = quantize.measure_latency(fp32, int8, images)
