@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 BASE=docker.io/library/python:3.11-slim
 IMAGE=localhost/digitline:test
+JOBS=localhost/digitline:jobs
 FILES=$PWD/.work/image
 mkdir -p "$FILES"
 
@@ -19,9 +20,12 @@ print(os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile o
 
 # Settings in files of our own: nothing is written to /etc or $HOME, nothing baked into the image.
 settings() {
+  local driver=overlay
+  # An overlay cannot lie on an overlay, as in a container.
+  [ "$(stat -f -c %T "$FILES")" != overlayfs ] || driver=vfs
   cat > "$FILES/storage.conf" <<S
 [storage]
-driver = "overlay"
+driver = "$driver"
 graphroot = "$FILES/storage"
 runroot = "$FILES/run"
 S
@@ -41,7 +45,7 @@ S
   local wheels mounts
   mounts="\"$CA:/etc/ssl/certs/ca-certificates.crt:ro\", \"$FILES/pip.conf:/etc/pip.conf:ro\""
   mounts="$mounts, \"$FILES/uv.toml:/etc/uv/uv.toml:ro\""
-  wheels=$(python3 -m pip config get global.find-links 2> /dev/null || true)
+  wheels=${PIP_FIND_LINKS:-$(python3 -m pip config get global.find-links 2> /dev/null || true)}
   if [ -d "$wheels" ]; then
     printf 'find-links = /wheels\n' >> "$FILES/pip.conf"
     mounts="$mounts, \"$wheels:/wheels:ro\""
@@ -143,19 +147,15 @@ build() {
   buildah images
 }
 
-# The image of the jobs, and that its commands start in it: read-only, without root and rights.
+# The image of the jobs, and what it must do: see tests/image/test_jobs.py.
 jobs() {
-  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t localhost/digitline:jobs \
-    -f Dockerfile.jobs . > "$FILES/jobs.log" 2>&1 || { tail -30 "$FILES/jobs.log"; return 1; }
-  local module
-  for module in training monitoring; do
-    podman run --rm --network none --read-only --cap-drop ALL localhost/digitline:jobs \
-      python -m "$module" --help > "$FILES/jobs-$module.txt"
-    echo "python -m $module --help: $(wc -l < "$FILES/jobs-$module.txt") lines"
-  done
-  podman run --rm --network none --read-only --cap-drop ALL localhost/digitline:jobs \
-    mlflow --version
-  buildah images localhost/digitline:jobs
+  buildah inspect --type image "$IMAGE" > /dev/null 2>&1 || build
+  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$JOBS" -f Dockerfile.jobs \
+    --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
+    > "$FILES/jobs.log" 2>&1 || { tail -30 "$FILES/jobs.log"; return 1; }
+  buildah images "$JOBS"
+  DIGITLINE_JOBS_IMAGE=$JOBS DIGITLINE_IMAGE=$IMAGE PYTHONPATH=. \
+    "${PYTHON:-python3}" -m pytest -q -s --no-header tests/image/test_jobs.py
 }
 
 # The image of the MLflow server, run as its task definition runs it, on PostgreSQL with TLS.

@@ -5,6 +5,7 @@ Edge: asks git and the clock. Knows nothing about training.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +15,12 @@ LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy", "pillow", "mlflow")
 
 
 def git_commit() -> str:
-    """The commit of the working folder, with "-dirty" when files differ; "unknown" outside git."""
+    """The commit of the working folder, with "-dirty" when files differ; "unknown" outside git.
+
+    An image has neither git nor a repository: it says in DIGITLINE_REVISION what it was built from.
+    """
+    if revision := os.environ.get("DIGITLINE_REVISION"):
+        return revision
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
         check=False,

@@ -1,0 +1,89 @@
+"""The image of the jobs, run the way it is deployed: what a service captured becomes a report.
+
+Run by `deploy/image.sh jobs`, which builds it first.
+"""
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from containers import HARDENED, JOBS, environment, podman, read, start
+
+from loadtest import crops
+
+pytestmark = pytest.mark.skipif(not JOBS, reason="no image: run `deploy/image.sh jobs`")
+
+HOME = "/var/lib/digitline"  # the one folder that can be written
+WHERE = {
+    "DIGITS_CAPTURE_DIR": f"{HOME}/spool",
+    "DIGITS_CAPTURE_STORE": f"{HOME}/captures",
+    "DIGITS_REPORTS": f"{HOME}/reports",
+    "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db",
+}
+
+
+def job(*command: str, volume: str = "") -> str:
+    mounted = [f"--volume={volume}:{HOME}"] if volume else []
+    flags = ["--rm", "--network=none", *HARDENED, *environment(WHERE), *mounted]
+    return podman("run", *flags, JOBS, *command)
+
+
+@pytest.fixture(scope="module")
+def volume():
+    """A volume in which the service has captured every test crop, once."""
+    name = f"digitline-jobs-{uuid.uuid4().hex[:8]}"
+    podman("volume", "create", name)
+    try:
+        spool = {"DIGITS_CAPTURE_DIR": WHERE["DIGITS_CAPTURE_DIR"]}
+        service = start("digitline-jobs-test", f"--volume={name}:{HOME}", **spool)
+        for crop in crops.load():
+            read(service, crop.png)
+        podman("stop", "--time=40", service.name)
+        podman("rm", service.name)
+        yield name
+    finally:
+        podman("rm", "--force", "--time=0", "digitline-jobs-test", check=False)
+        podman("volume", "rm", "--force", name, check=False)
+
+
+@pytest.mark.parametrize(
+    "command", ["training", "training retrain", "monitoring", "monitoring report"]
+)
+def test_a_command_tells_its_options(command):
+    assert "usage:" in job("python", "-m", *command.split(), "--help")
+
+
+def test_mlflow_starts():
+    assert "version" in job("mlflow", "--version")
+
+
+def test_it_has_no_root_and_cannot_write_to_its_own_files():
+    assert job("id", "-u") == "10001"
+    for path in ("/srv/digitline/service.py", "/x", "/tmp/x"):
+        assert job("sh", "-c", f"echo > {path} || echo refused") == "refused", path
+
+
+def test_a_run_can_name_the_commit_it_comes_from():
+    label = podman(
+        "inspect", '--format={{index .Labels "org.opencontainers.image.revision"}}', JOBS
+    )
+    told = job("python", "-c", "from training.provenance import git_commit; print(git_commit())")
+    assert told == label
+
+
+def test_training_finds_the_fonts_that_the_champion_was_trained_on():
+    found = "from training.fonts import find_fonts; print(find_fonts() is not None)"
+    assert job("python", "-c", found).endswith("True")
+
+
+def test_what_the_service_captured_becomes_a_report(volume):
+    shipped = job("python", "-m", "monitoring", "ship", volume=volume)
+    assert f" {len(crops.load())} records" in shipped
+    today = str(datetime.now(UTC).date())
+    report = job("python", "-m", "monitoring", "report", "--current", today, volume=volume)
+    assert f"{len(crops.load())} records" in report
+    pages = job("sh", "-c", f"ls -R {HOME}/reports", volume=volume)
+    assert "index.html" in pages
+    assert "nothing to retrain on" in job(
+        "python", "-m", "training", "retrain", "--work", f"{HOME}/train", volume=volume
+    )
