@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from serving import config
-from serving.config import PREFIX, ConfigError, Settings, describe, load_settings, to_markdown
+from serving.config import (
+    OF_THE_JOBS,
+    PREFIX,
+    ConfigError,
+    Settings,
+    describe,
+    load_settings,
+    to_markdown,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +65,42 @@ def test_every_mistake_has_its_own_line(monkeypatch):
     assert len(str(caught.value).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("DIGITS_MAX_INFLIGHT", "DIGITS_MAX_IN_FLIGHT"),
+        ("DIGITS_API_KEY_JSON", "DIGITS_API_KEYS_JSON"),
+        ("digits_ports", "DIGITS_PORT"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest_and_without_its_value(
+    monkeypatch, name, nearest
+):
+    monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("DIGITS_PORT", "x")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    first, second = str(caught.value).splitlines()
+    assert first == f"{name}: there is no such setting; the nearest is {nearest}"
+    assert second.startswith("DIGITS_PORT='x'")
+
+
+def test_variables_of_the_jobs_beside_the_service_are_let_through(monkeypatch):
+    for name in OF_THE_JOBS:
+        monkeypatch.setenv(name, "x")
+    load_settings()
+
+
+def test_the_variables_of_the_jobs_are_those_that_the_jobs_read():
+    text = "".join(
+        path.read_text()
+        for folder in ("monitoring", "training")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    read = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text))
+    assert read - {PREFIX + name.upper() for name in Settings.model_fields} == OF_THE_JOBS
+
+
 def test_settings_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         load_settings().port = 1
@@ -79,6 +124,21 @@ def test_secrets_are_masked_and_sources_told(monkeypatch):
     assert "hunter2" not in str(rows)
     assert rows["DIGITS_API_KEYS_JSON"] == ("**********", "environment")
     assert rows["DIGITS_PORT"] == ("3000", "default")
+
+
+@pytest.mark.parametrize(
+    ("address", "printed"),
+    [
+        ("http://collector:4318/v1/traces", "http://collector:4318/v1/traces"),
+        ("https://me:hunter2@collector/v1", "https://**********@collector/v1"),
+        ("https://me:hun@ter2@collector/v1", "https://**********@collector/v1"),
+        ("https://collector/v1?token=hunter2", "https://collector/v1?**********"),
+    ],
+)
+def test_secrets_in_an_address_are_masked(monkeypatch, address, printed):
+    monkeypatch.setenv("DIGITS_OTLP_ENDPOINT", address)
+    values = {name: value for name, value, *_ in describe(load_settings())}
+    assert values["DIGITS_OTLP_ENDPOINT"] == printed
 
 
 def test_a_secret_with_a_mistake_elsewhere_is_not_told(monkeypatch):
