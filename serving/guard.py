@@ -101,14 +101,17 @@ class KeyGuard:
         return Client(key.site, key.sha256)
 
     def _find(self, headers: Mapping[bytes, bytes]) -> Key | None:
-        assert self.keys is not None
-        presented = headers.get(b"x-api-key")
-        if presented is None:
+        """The first live key among those shown: a gateway may add a header of its own."""
+        key = self._live(headers.get(b"x-api-key"))
+        if key is None:
             authorization = headers.get(b"authorization", b"")
-            if authorization[: len(_BEARER)].lower() != _BEARER:
-                return None
-            presented = authorization[len(_BEARER) :].strip()
-        key = self.keys.find(presented)
+            if authorization[: len(_BEARER)].lower() == _BEARER:
+                key = self._live(authorization[len(_BEARER) :].strip())
+        return key
+
+    def _live(self, presented: bytes | None) -> Key | None:
+        assert self.keys is not None
+        key = None if presented is None else self.keys.find(presented)
         return key if key is not None and key.is_live(self._clock()) else None
 
 

@@ -140,7 +140,11 @@ def _main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     new = commands.add_parser("new", help="make a key; prints it once")
     new.add_argument("--site", required=True, help="facility or scanner, seen in metrics")
-    new.add_argument("--scopes", default="predict", help=f"comma separated: {', '.join(SCOPES)}")
+    new.add_argument(
+        "--scopes",
+        default="predict",
+        help=f"comma separated: {', '.join(SCOPES)}; only predict opens anything yet",
+    )
     new.add_argument("--expires", help="ISO 8601 with time zone; default: never")
     new.add_argument("--file", type=Path, help="key file to add the entry to")
     args = parser.parse_args()

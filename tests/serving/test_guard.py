@@ -134,6 +134,8 @@ def test_where_keys_are_off_everybody_is_let_in_and_counted_by_address():
         {b"authorization": b"bearer secret"},
         {b"authorization": b"BEARER  secret "},
         {b"x-api-key": b"secret"},
+        {b"x-api-key": b"a gateway's own", b"authorization": b"Bearer secret"},
+        {b"x-api-key": b"secret", b"authorization": b"Bearer another's"},
     ],
 )
 def test_a_right_key_is_let_in_as_its_site(headers):
@@ -152,7 +154,7 @@ def test_a_right_key_is_let_in_as_its_site(headers):
         {b"authorization": b"Bearer secretx"},
         {b"x-api-key": b""},
         {b"x-api-key": b"Bearer secret"},
-        {b"x-api-key": b"wrong", b"authorization": b"Bearer secret"},
+        {b"x-api-key": b"wrong", b"authorization": b"Bearer wrong, too"},
         {b"x-api-key": hashlib.sha256(b"secret").hexdigest().encode()},
         {b"x-api-key": hashlib.sha256(b"secret").digest()},
     ],
