@@ -5,6 +5,7 @@ import json
 from functools import cache
 from typing import Any, Final
 
+import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -23,7 +24,7 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
 )
 _REF: Final = "#/components/schemas/{model}"
 _BINARY: Final = {"type": "string", "format": "binary"}
-_COMMON: Final = (401, 403, 429, 503, 504)
+_COMMON: Final = (401, 403, 429, 431, 503, 504)
 _BODY: Final = (400, 408, 413, 415, 422)
 _TOP_K: Final = {
     "name": "top_k",
@@ -47,8 +48,13 @@ _REQUEST_ID: Final = {
 
 
 @cache
-def describe(version: str) -> dict[str, Any]:
+def to_json(version: str) -> bytes:
     """The OpenAPI 3.1 document."""
+    return orjson.dumps(describe(version))
+
+
+def describe(version: str) -> dict[str, Any]:
+    """What the document says."""
     _, definitions = models_json_schema(
         [(model, "serialization") for model in _MODELS], ref_template=_REF
     )
@@ -141,7 +147,7 @@ def _get(
     operation: dict[str, Any] = {
         "summary": summary,
         "parameters": [_REQUEST_ID],
-        "responses": _responses(answer, _COMMON if secured else (429,)),
+        "responses": _responses(answer, _COMMON if secured else (431,)),
     }
     if not_ready:
         operation["responses"]["503"] = {
@@ -182,8 +188,9 @@ border-bottom:1px solid #8883;vertical-align:top}
 
 
 @cache
-def _page(document: str) -> str:
-    spec = json.loads(document)
+def to_page(version: str) -> bytes:
+    """The same as one HTML page."""
+    spec = describe(version)
     sections = [
         _section(path, method, operation)
         for path, methods in spec["paths"].items()
@@ -195,7 +202,7 @@ def _page(document: str) -> str:
         for name, shape in spec["components"]["schemas"].items()
     ]
     title = html.escape(f"{spec['info']['title']}: {spec['info']['summary']}")
-    return (
+    page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
         f"<style>{_STYLE}</style><h1>{title}</h1>"
@@ -205,11 +212,7 @@ def _page(document: str) -> str:
         "  http://localhost:3000/v1/digit</pre>"
         f"{''.join(sections)}<h2>Shapes</h2>{''.join(shapes)}</html>"
     )
-
-
-def to_page(spec: dict[str, Any]) -> str:
-    """The document as one HTML page."""
-    return _page(json.dumps(spec))
+    return page.encode()
 
 
 def _section(path: str, method: str, operation: dict[str, Any]) -> str:

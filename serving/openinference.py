@@ -22,9 +22,12 @@ from serving.schemas import InferRequest, InferTensor
 
 MODEL_NAME: Final = "digits"
 MODEL_PATH: Final = f"/v2/models/{MODEL_NAME}"
+INPUT_NAME: Final = "image"
 MAX_IMAGES: Final = 1024
 HEADER_LENGTH: Final = b"inference-header-content-length"
 _SIDE_PX: Final = 28
+_MAX_VALUES: Final = MAX_IMAGES * _SIDE_PX * _SIDE_PX + 1_000
+_MAX_OTHERS: Final = MAX_IMAGES * (_SIDE_PX + 2) + 1_000  # a list a row, if nested
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 _OUTPUTS: Final[dict[str, tuple[str, np.dtype[Any], list[int]]]] = {
     "digit": ("INT64", np.dtype("<i8"), [-1]),
@@ -55,7 +58,7 @@ def model_metadata(version: str) -> dict[str, Any]:
         "name": MODEL_NAME,
         "versions": [version],
         "platform": "onnxruntime_onnx",
-        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 1, _SIDE_PX, _SIDE_PX]}],
+        "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, 1, _SIDE_PX, _SIDE_PX]}],
         "outputs": [
             {"name": name, "datatype": datatype, "shape": shape}
             for name, (datatype, _, shape) in _OUTPUTS.items()
@@ -70,6 +73,7 @@ def parse(request: Request) -> InferCall:
         Problem: 400 it cannot be parsed; 422 the tensor is not one that is read here.
     """
     head, tail = _split(request)
+    _check_marks(head)
     try:
         call = InferRequest.model_validate(orjson.loads(head))
     except ValidationError as error:
@@ -80,8 +84,9 @@ def parse(request: Request) -> InferCall:
         ) from None
     except orjson.JSONDecodeError as error:
         raise Problem(400, f"the inference request is not JSON: {error}") from None
-    if len(call.inputs) != 1:
-        raise Problem(422, f"{len(call.inputs)} inputs were sent; send one, named image")
+    if [one.name for one in call.inputs] != [INPUT_NAME]:
+        names = ", ".join(one.name[:40] for one in call.inputs)
+        raise Problem(422, f"the inputs are [{names}]; send one, named {INPUT_NAME}")
     tensor = _tensor(call.inputs[0], tail)
     images = _images(tensor)
     return InferCall(call.id or request.id, images, *_wanted(call))
@@ -98,6 +103,22 @@ def _split(request: Request) -> tuple[bytes, bytes]:
             f"the body has {len(request.body)} bytes",
         )
     return request.body[: int(length)], request.body[int(length) :]
+
+
+def _check_marks(head: bytes) -> None:
+    """Refuse JSON that takes far longer to parse than images of its size do.
+
+    The parser holds the interpreter's lock: 8 MB of empty lists would stop everything for a second.
+    """
+    codes = np.frombuffer(head, dtype=np.uint8)
+    num_values = np.count_nonzero(codes == ord(","))
+    num_others = sum(np.count_nonzero(codes == mark) for mark in b'[{"')
+    if num_values > _MAX_VALUES or num_others > _MAX_OTHERS:
+        raise Problem(
+            422,
+            f"the JSON has {num_values} commas and {num_others} brackets and quotes; "
+            f"{MAX_IMAGES} images need at most {_MAX_VALUES} and {_MAX_OTHERS}",
+        )
 
 
 def _tensor(spec: InferTensor, tail: bytes) -> NDArray[Any]:

@@ -127,7 +127,9 @@ class Pattern:
         try:
             self._expression = re2.compile(text, options)
         except (re2.error, UnicodeEncodeError) as error:
-            raise PatternError(f"the pattern {text!r} cannot be read: {error}") from error
+            reason = error.args[0]
+            reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
+            raise PatternError(f"the pattern {text!r} cannot be read: {reason}") from error
 
     def matches(self, code: str) -> bool:
         """Whether the whole code matches."""

@@ -25,6 +25,7 @@ TITLES: Final[dict[int, tuple[str, str]]] = {
     415: ("unsupported-type", "The body is not of a type that is read here"),
     422: ("unreadable-crop", "The crop cannot be read"),
     429: ("too-many-requests", "Too many requests"),
+    431: ("header-too-large", "The header is too large"),
     500: ("internal", "The service failed"),
     503: ("overloaded", "The service cannot answer now"),
     504: ("deadline", "The answer was not ready in time"),
@@ -79,6 +80,15 @@ def problem_of(error: Exception) -> Problem:
                 retry_after_s = getattr(error, "retry_after_s", 1.0)
             return Problem(status, str(error), retry_after_s=retry_after_s)
     return Problem(500, "the service failed; the log has the cause under this request_id")
+
+
+def bento_problem(status: int, body: bytes) -> Problem:
+    """A refusal by BentoML, in its own words."""
+    return Problem(
+        status if status in TITLES else 500,
+        f"BentoML says: {body[:400].decode(errors='replace')}",
+        retry_after_s=1.0 if status in (429, 503, 504) else None,
+    )
 
 
 def to_dict(problem: Problem, request_id: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ MAX_TOP_K: Final = 5
 _TOP_KS: Final = frozenset(str(number) for number in range(1, MAX_TOP_K + 1))
 MAX_CROPS: Final = 256
 MAX_PACKED_CROPS: Final = 1024
+MAX_PARSED_AT_ONCE_BYTES: Final = 65_536  # half a millisecond of JSON; more is parsed on a thread
 NUM_CODES: Final = 10
 MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that must lie on possible codes
 IMAGE_TYPES: Final = ("image/png", "image/jpeg")
@@ -80,8 +81,6 @@ class Api:
     def routes(self) -> dict[str, Route]:
         """Path -> route."""
         single, bulk = (*IMAGE_TYPES, FORM_TYPE), (FORM_TYPE, NPY_TYPE)
-        infer = (JSON_TYPE, OCTET_TYPE, NO_TYPE)
-        v2 = openinference.MODEL_PATH
         return {
             "/v1/digit": Route("digit", "POST", self.digit, content_types=single),
             "/v1/digits": Route("digits", "POST", self.digits, content_types=bulk, is_bulk=True),
@@ -97,10 +96,20 @@ class Api:
             "/v2": Route("v2", "GET", self.v2_server, scope=None),
             "/v2/health/live": Route("v2-live", "GET", self.v2_live, scope=None),
             "/v2/health/ready": Route("v2-ready", "GET", self.v2_ready, scope=None),
-            v2: Route("v2-model", "GET", self.v2_model),
-            f"{v2}/ready": Route("v2-model-ready", "GET", self.v2_ready, scope=None),
-            f"{v2}/infer": Route(
-                "v2-infer", "POST", self.v2_infer, content_types=infer, is_bulk=True
+            **self._model_routes(openinference.MODEL_PATH),
+            **self._model_routes(
+                f"{openinference.MODEL_PATH}/versions/{self.reader.artifact.version}"
+            ),
+        }
+
+    def _model_routes(self, path: str) -> dict[str, Route]:
+        """Open Inference Protocol: the model, which callers may name with its version."""
+        types = (JSON_TYPE, OCTET_TYPE, NO_TYPE)
+        return {
+            path: Route("v2-model", "GET", self.v2_model),
+            f"{path}/ready": Route("v2-model-ready", "GET", self.v2_ready, scope=None),
+            f"{path}/infer": Route(
+                "v2-infer", "POST", self.v2_infer, content_types=types, is_bulk=True
             ),
         }
 
@@ -243,12 +252,12 @@ class Api:
 
     async def openapi(self, request: Request) -> Answer:
         """The OpenAPI 3.1 description."""
-        return json_answer(openapi.describe(self.reader.artifact.version))
+        return Answer(openapi.to_json(self.reader.artifact.version))
 
     async def docs(self, request: Request) -> Answer:
         """The same as a page to read; it loads nothing from elsewhere."""
-        page = openapi.to_page(openapi.describe(self.reader.artifact.version))
-        return Answer(page.encode(), content_type=b"text/html; charset=utf-8")
+        page = openapi.to_page(self.reader.artifact.version)
+        return Answer(page, content_type=b"text/html; charset=utf-8")
 
     async def v2_server(self, request: Request) -> Answer:
         """Open Inference Protocol: the server."""
@@ -269,7 +278,12 @@ class Api:
 
     async def v2_infer(self, request: Request) -> Answer:
         """Open Inference Protocol: inference."""
-        call = openinference.parse(request)
+        if len(request.body) <= MAX_PARSED_AT_ONCE_BYTES:
+            call = openinference.parse(request)
+        else:
+            call = await asyncio.get_running_loop().run_in_executor(
+                None, openinference.parse, request
+            )
         readings = await self.reader.read_many(call.sources)
         for position, one in enumerate(readings):
             if isinstance(one, CropError):
@@ -381,12 +395,16 @@ async def _form_files(request: Request, field: str | None, *, max_files: int) ->
         yield request.body
 
     headers = Headers(raw=list(request.headers.items()))
-    parser = MultiPartParser(headers, stream(), max_files=max_files + 1, max_fields=16)
+    parser = MultiPartParser(headers, stream(), max_files=max_files, max_fields=16)
     parser.spool_max_size = len(request.body) + 1  # never to a disk, which may be full
     try:
         form = await parser.parse()
     # python-multipart and starlette raise these on a body that does not follow its boundary.
     except (MultiPartException, ValueError, KeyError, AttributeError, AssertionError) as error:
+        if str(error).startswith("Too many files"):
+            raise Problem(
+                422, f"more than {max_files} files were sent; split the request"
+            ) from error
         raise Problem(400, f"the multipart body cannot be read: {error}") from error
     files = []
     try:
@@ -398,8 +416,6 @@ async def _form_files(request: Request, field: str | None, *, max_files: int) ->
             files.append(await value.read())
     finally:
         await form.close()
-    if len(files) > max_files:
-        raise Problem(422, f"more than {max_files} files were sent; split the request")
     if not files:
         raise Problem(400, "the multipart body has no file; send each crop as one")
     return files

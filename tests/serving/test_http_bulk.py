@@ -63,6 +63,16 @@ async def test_256_files_are_read_and_257_are_422(client, crops):
     assert "more than 256 files" in reply.json["detail"]
 
 
+async def test_however_many_files_too_many_the_status_is_one(client, crops):
+    kind, body = form(*[crops[0].png] * 300)
+    reply = await client.post("/v1/digits", body, kind)
+    assert (reply.status, "more than 256 files" in reply.json["detail"]) == (422, True)
+    for number in (2, 3, 9):
+        kind, body = form(*[crops[0].png] * number, field="image")
+        reply = await client.post("/v1/digit", body, kind)
+        assert (reply.status, "more than 1 files" in reply.json["detail"]) == (422, True)
+
+
 async def test_far_too_many_files_are_refused_while_parsing(client):
     kind, body = form(*[b"x"] * 2000)
     assert (await client.post("/v1/digits", body, kind)).status in (400, 422)

@@ -11,10 +11,12 @@ from serving.keys import SCOPES
 OPEN = {
     "/livez", "/readyz", "/metrics", "/openapi.json", "/docs",
     "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/digits/ready",
+    "/v2/models/digits/versions/tiny-1/ready",
 }  # fmt: skip
 GUARDED = {
     "/v1/digit", "/v1/digits", "/v1/postcode", "/v1/model",
     "/v2/models/digits", "/v2/models/digits/infer", "/schema.json", "/classify",
+    "/v2/models/digits/versions/tiny-1", "/v2/models/digits/versions/tiny-1/infer",
 }  # fmt: skip
 CREDENTIALS = {
     "none": {},
@@ -39,6 +41,7 @@ def sound_request(path, crops):
     kind, body = form(crops[0].png, crops[1].png)
     pixels = np.zeros((1, 28, 28)).tolist()
     tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "data": pixels}
+    path = path.replace("/versions/tiny-1", "")
     return {
         "/v1/digit": ("POST", "image/png", crops[0].png),
         "/v1/digits": ("POST", kind, body),

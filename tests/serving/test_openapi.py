@@ -12,6 +12,7 @@ NOT_DESCRIBED = {
     "/metrics", "/openapi.json", "/docs",  # for machines and people, not for scanners
     "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/digits",
     "/v2/models/digits/ready",  # the protocol's own description has them
+    *(f"/v2/models/digits/versions/tiny-1{rest}" for rest in ("", "/ready", "/infer")),
     "/schema.json", "/classify",  # BentoML's
 }  # fmt: skip
 
@@ -84,6 +85,11 @@ async def test_the_page_names_every_path_and_loads_nothing_from_elsewhere(client
         assert path in page
     assert not re.search(r"""(src|href)\s*=\s*['"]?(https?:)?//""", page)
     assert "<script" not in page
+
+
+async def test_the_document_and_the_page_are_made_once(client):
+    for path in ("/openapi.json", "/docs"):
+        assert (await client.get(path)).body is (await client.get(path)).body
 
 
 async def test_the_page_is_html_whose_links_lead_somewhere(client):

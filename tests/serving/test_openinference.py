@@ -1,9 +1,11 @@
 import json
+import threading
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from serving import openinference
 from serving.schemas import InferAnswer, InferRequest
 
 INFER = "/v2/models/digits/infer"
@@ -141,6 +143,9 @@ BLACK = np.zeros((1, 28, 28), dtype=np.uint8)
     ("change", "status"),
     [
         ({"datatype": "INT64"}, 422),
+        ({"name": "IMAGE"}, 422),
+        ({"name": ""}, 422),
+        ({"name": "x" * 5000}, 422),
         ({"datatype": "BYTES"}, 400),
         ({"shape": [1, 28, 27]}, 422),
         ({"shape": [28, 28]}, 422),
@@ -262,6 +267,17 @@ async def test_metadata_name_the_tensors(client):
     assert model["inputs"][0]["shape"] == [-1, 1, 28, 28]
 
 
+async def test_the_model_may_be_named_with_its_version(client, pixels, labels):
+    version = "/v2/models/digits/versions/tiny-1"
+    assert (await client.get(f"{version}/ready")).json == {"ready": True}
+    assert (await client.get(version)).json["versions"] == ["tiny-1"]
+    content = json.dumps({"inputs": [tensor(pixels)]}).encode()
+    reply = await client.post(f"{version}/infer", content, "application/json")
+    assert outputs_of(reply)["digit"].data == labels
+    other = await client.post(f"{version}0/infer", content, "application/json")
+    assert (other.status, "error" in other.json) == (404, True)
+
+
 async def test_health_of_the_protocol(client):
     assert (await client.get("/v2/health/live")).json == {"live": True}
     assert (await client.get("/v2/health/ready")).json == {"ready": True}
@@ -282,3 +298,37 @@ def test_a_list_of_a_million_mistakes_is_one_mistake(pixels, field):
     with pytest.raises(ValidationError) as caught:
         InferRequest.model_validate(content)
     assert caught.value.error_count() == 1
+
+
+@pytest.mark.parametrize("part", ["[]", "{}", '""', "0"])
+async def test_json_that_parses_far_slower_than_images_is_refused_before_it_is_parsed(
+    client, monkeypatch, part
+):
+    monkeypatch.setattr("serving.openinference.InferRequest", None)
+    data = ",".join([part] * 850_000)
+    body = f'{{"inputs":[{{"name":"image","data":[{data}]}}]}}'.encode()
+    reply = await client.post(INFER, body, "application/json")
+    assert (reply.status, "brackets and quotes" in reply.json["detail"]) == (422, True)
+
+
+async def test_as_many_images_as_are_read_at_once_may_come_as_nested_json(client):
+    content = {"inputs": [tensor(np.zeros((1024, 1, 28, 28)), "UINT8")]}
+    content["inputs"][0]["data"] = np.full((1024, 1, 28, 28), 255).tolist()
+    outputs = outputs_of(await infer(client, {**content, "outputs": [{"name": "digit"}]}))
+    assert len(outputs["digit"].data) == 1024
+
+
+async def test_a_large_call_is_parsed_beside_the_event_loop(client, pixels, monkeypatch):
+    threads = []
+    parse = openinference.parse
+
+    def noting(request):
+        threads.append(threading.current_thread())
+        return parse(request)
+
+    monkeypatch.setattr(openinference, "parse", noting)
+    for count in (1, 40):
+        reply = await infer(client, {"inputs": [tensor(pixels[:1].repeat(count, axis=0))]})
+        assert reply.status == 200
+    here = threading.current_thread()
+    assert [thread is here for thread in threads] == [True, False]

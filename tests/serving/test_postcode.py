@@ -214,6 +214,11 @@ def test_a_pattern_that_cannot_be_used_is_refused(text):
         Pattern(text)
 
 
+def test_what_is_wrong_with_a_pattern_is_told_in_plain_text():
+    with pytest.raises(PatternError, match=r"pattern '\(' cannot be read: missing \): \($"):
+        Pattern("(")
+
+
 def test_a_pattern_matches_the_whole_code():
     assert Pattern("12").matches("12")
     assert not Pattern("12").matches("123")
