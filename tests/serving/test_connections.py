@@ -1,0 +1,198 @@
+"""One connection as uvicorn's protocol sees it: what comes before, beside and after requests."""
+
+import asyncio
+import json
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from serving.connections import MAX_HEADER_BYTES, REST_DEADLINE_S, LimitedProtocol
+from serving.schemas import ProblemAnswer
+
+PATIENCE_S = 20
+GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n"
+CHUNKED = b"POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class App:
+    """Answers 200; of /read it reads the body first. Notes the headers that it can see then."""
+
+    def __init__(self):
+        self.seen = []
+        self.bodies = []
+
+    async def __call__(self, scope, receive, send):
+        body, more = b"", scope["path"] == "/read"
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        self.bodies.append(body)
+        self.seen.append(dict(scope["headers"]))
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Connection:
+    """A client's end, and the server's."""
+
+    def __init__(self, reader, writer, server_end):
+        self.reader, self.writer, self.server_end = reader, writer, server_end
+
+    async def send(self, *parts):
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+            await asyncio.sleep(0.01)  # so that it is received by itself
+
+    async def until(self, end):
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.readuntil(end)
+
+    async def all(self):
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.read()
+
+    def is_overdue_in_the_end(self):
+        """What the sweep finds that looks once a second."""
+        now = self.server_end.loop.time()
+        looks = [self.server_end.is_overdue(now + second) for second in range(12)]
+        assert not any(looks[: int(REST_DEADLINE_S)]), "too soon"
+        return looks[-1]
+
+
+@pytest.fixture
+def app():
+    return App()
+
+
+@pytest.fixture
+async def connection(app):
+    config = uvicorn.Config(app, http=LimitedProtocol, ws="none", log_config=None)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: LimitedProtocol(config, state, {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    while not state.connections:  # noqa: ASYNC110  what is waited for
+        await asyncio.sleep(0.01)
+    yield Connection(reader, writer, next(iter(state.connections)))
+    writer.close()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "owed",
+    [
+        [],
+        [GET],
+        [GET + b"\r\n", b"\r\n"],
+        [GET + b"\r\n", GET],
+        [GET + b"content-length: 9\r\n\r\n", b"x"],
+        [GET + b"transfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"],
+        [GET + b"transfer-encoding: chunked\r\n\r\n", b"0\r\n", b"x-trailer: "],
+    ],
+    ids=["nothing", "header", "blank line", "next header", "body", "chunks", "trailer"],
+)
+async def test_a_client_that_owes_the_rest_of_something_becomes_overdue(connection, owed):
+    await connection.send(*owed)
+    assert connection.is_overdue_in_the_end()
+
+
+async def test_an_idle_connection_is_not_overdue(connection):
+    await connection.send(GET + b"\r\n")
+    await connection.until(b"ok")
+    assert not connection.is_overdue_in_the_end()
+
+
+async def test_a_request_that_is_being_answered_is_not_overdue(connection):
+    """The edge has deadlines for it, and answers when they pass."""
+    await connection.send(CHUNKED, b"1\r\nx\r\n")
+    assert not connection.is_overdue_in_the_end()
+
+
+async def test_a_client_that_sends_late_but_sends_has_its_time_again(connection):
+    now = connection.server_end.loop.time()
+    await connection.send(GET)
+    assert not connection.server_end.is_overdue(now)
+    await connection.send(b"\r\n" + GET)
+    await connection.until(b"ok")
+    await connection.send(b"x: y\r\n")
+    assert not connection.server_end.is_overdue(now + REST_DEADLINE_S + 1)
+
+
+async def test_trailers_are_no_headers(connection, app):
+    await connection.send(CHUNKED, b"1\r\nx\r\n", b"0\r\nx-api-key: late\r\n\r\n")
+    await connection.until(b"ok")
+    assert app.seen == [{b"host": b"x", b"transfer-encoding": b"chunked"}]
+
+
+UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAAB\r\n"
+LENGTH = b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "bodies"),
+    [
+        ([LENGTH + UPGRADE + b"\r\nhello"], [b"hello"]),
+        ([LENGTH + UPGRADE[:30], UPGRADE[30:] + b"\r\nhe", b"llo"], [b"hello"]),
+        ([LENGTH + UPGRADE + b"\r", b"\n", b"hello"], [b"hello"]),
+        ([CHUNKED[:-2] + UPGRADE + b"\r\n5\r\nhello\r\n", b"0\r\n\r\n"], [b"hello"]),
+        ([LENGTH + UPGRADE + b"\r\nhello", LENGTH + b"\r\nagain"], [b"hello", b"again"]),
+        ([(LENGTH + UPGRADE + b"\r\nhello") * 2], [b"hello", b"hello"]),
+        ([GET + UPGRADE + b"\r\n" + LENGTH + b"\r\nhello"], [b"", b"hello"]),
+        ([GET + UPGRADE.replace(b"h2c", b"websocket") + b"\r\n"], [b""]),
+    ],
+    ids=["whole", "parts", "end", "chunks", "next", "twice", "pipelined", "websocket"],
+)
+async def test_an_upgrade_is_declined_by_an_answer_to_the_whole_request(
+    connection, app, sent, bodies
+):
+    await connection.send(*sent)
+    for _ in bodies:
+        head = await connection.until(b"ok")
+        assert head.startswith(b"HTTP/1.1 200 ")
+    assert app.bodies == bodies
+    assert all(b"upgrade" not in headers for headers in app.seen)
+
+
+@pytest.mark.parametrize("line", [b"x-trailer: " + b"y" * 1000 + b"\r\n", b"y" * 1000])
+async def test_endless_trailers_end_the_connection(connection, line):
+    start = [CHUNKED, b"1\r\nx\r\n", b"0\r\nx: "]
+    await connection.send(*start, *[line] * (MAX_HEADER_BYTES // 1000 + 1))
+    assert (await connection.all()).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_large_body_is_no_header(connection):
+    part = b"%x\r\n%s\r\n" % (1000, b"x" * 1000)
+    await connection.send(CHUNKED, *[part] * (MAX_HEADER_BYTES // 1000 + 2), b"0\r\n\r\n")
+    await connection.until(b"ok")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "detail"),
+    [
+        ([GET + b"x: " + b"y" * MAX_HEADER_BYTES], 431, f"more than {MAX_HEADER_BYTES} bytes"),
+        ([GET, b"x: ", *[b"y" * 1000] * 17], 431, f"more than {MAX_HEADER_BYTES} bytes"),
+        ([b"GET / HTTP/9.9\r\n\r\n"], 400, "HTTP/1.1"),
+        ([b"\x16\x03\x01\x02\x00\x01\x00\x01"], 400, "HTTP/1.1"),
+    ],
+    ids=["header", "header in parts", "version", "TLS"],
+)
+async def test_what_never_becomes_a_request_is_refused_as_a_problem(
+    connection, sent, status, detail
+):
+    if status == 431 and len(sent) == 1:
+        sent = [sent[0] + b"\r\n\r\n"]
+    await connection.send(*sent)
+    head, _, body = (await connection.all()).partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert lines[0].startswith(f"http/1.1 {status} ")
+    assert "content-type: application/problem+json" in lines
+    assert "connection: close" in lines
+    assert f"content-length: {len(body)}" in lines
+    problem = ProblemAnswer.model_validate(json.loads(body))
+    assert (problem.status, detail in problem.detail) == (status, True)
+    assert f"x-request-id: {problem.request_id}" in lines
