@@ -33,8 +33,8 @@ from serving.guard import (
 from serving.health import Health
 from serving.in_flight import Exchange, InFlight
 from serving.keys import ANONYMOUS, KeyRing, KeysError
-from serving.messages import Answer, Request
-from serving.problems import Problem, problem_of, to_answer
+from serving.messages import JSON, Answer, Request
+from serving.problems import Problem, bento_problem, problem_of, to_answer
 from serving.routes import Route
 from serving.telemetry import Telemetry
 
@@ -107,7 +107,7 @@ class Edge:
         request_id = _request_id(scope)
         labels = _Labels()
         try:
-            answer = await self._handle(scope, receive, send, exchange, request_id, labels)
+            answer = await self._handle(scope, receive, exchange, request_id, labels)
         except Disconnected:
             answer = None
         except asyncio.CancelledError:
@@ -119,7 +119,7 @@ class Edge:
             answer = self._refuse(error, request_id, scope["path"])
         finally:
             self._in_flight.leave(exchange)
-        status = labels.status if answer is None else answer.status
+        status = CLIENT_GONE if answer is None else answer.status
         seconds = time.perf_counter() - exchange.started
         if answer is not None:
             await self._send(send, answer, request_id)
@@ -132,12 +132,11 @@ class Edge:
         self,
         scope: Scope,
         receive: Receive,
-        send: Send,
         exchange: Exchange,
         request_id: str,
         labels: "_Labels",
-    ) -> Answer | None:
-        """Check, receive and answer; None where BentoML has answered by itself."""
+    ) -> Answer:
+        """Check, receive and answer."""
         headers = dict(scope["headers"])
         path = scope["path"]
         route = self._route(path, scope["method"])
@@ -147,8 +146,7 @@ class Edge:
         kind, body = await self._receive_body(route, headers, receive)
         self._in_flight.begin_answer(exchange)
         if route.handler is None:
-            await self._bento(scope, _replay(body, receive), labels.noting_status(send))
-            return None
+            return await self._ask_bento(scope, kind, _replay(body, receive))
         return await route.handler(
             Request(
                 id=request_id,
@@ -162,6 +160,32 @@ class Edge:
             )
         )
 
+    async def _ask_bento(self, scope: Scope, kind: str, receive: Receive) -> Answer:
+        """BentoML's answer.
+
+        BentoML sees the one content type that was checked: of several, it would take another.
+
+        Raises:
+            Problem: BentoML refused.
+        """
+        headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+        if kind:
+            headers.append((b"content-type", kind.encode()))
+        start: dict[str, Any] = {}
+        body = bytearray()
+
+        async def collect(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                body.extend(message.get("body", b""))
+
+        await self._bento({**scope, "headers": headers}, receive, collect)
+        if start["status"] >= 400:
+            raise bento_problem(start["status"], bytes(body))
+        answered_type = dict(start["headers"]).get(b"content-type", JSON)
+        return Answer(bytes(body), start["status"], answered_type)
+
     def _route(self, path: str, method: str) -> Route:
         route = self._routes.get(path)
         if route is None:
@@ -169,11 +193,12 @@ class Edge:
                 404, f"there is nothing at {path[:80]!r}; see /docs", closes_connection=True
             )
         if method != route.method and not (method == "HEAD" and route.method == "GET"):
+            allowed = "GET, HEAD" if route.method == "GET" else route.method
             raise Problem(
                 405,
-                f"{path} takes {route.method}, not {method[:20]}",
+                f"{path} takes {allowed}, not {method[:20]}",
                 closes_connection=True,
-                headers=((b"allow", route.method.encode()),),
+                headers=((b"allow", allowed.encode()),),
             )
         return route
 
@@ -200,6 +225,10 @@ class Edge:
                 f"{limit} requests are being answered, which is the limit; send fewer at once",
                 retry_after_s=1.0,
                 closes_connection=True,
+                headers=(
+                    (b"ratelimit-policy", b'"in-flight";q=%d;qu="concurrent-requests"' % limit),
+                    (b"ratelimit", b'"in-flight";r=0;t=1'),
+                ),
             )
         try:
             self._rates.take(client.bucket)
@@ -344,22 +373,11 @@ class Edge:
 class _Labels:
     """What metrics call a request, as far as it has come."""
 
-    __slots__ = ("endpoint", "site", "status")
+    __slots__ = ("endpoint", "site")
 
     def __init__(self) -> None:
         self.endpoint = "none"
         self.site = ANONYMOUS
-        self.status = CLIENT_GONE
-
-    def noting_status(self, send: Send) -> Send:
-        """`send`, noting the status that BentoML answers with."""
-
-        async def noting(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                self.status = message["status"]
-            await send(message)
-
-        return noting
 
 
 def _request_id(scope: Scope) -> str:

@@ -10,6 +10,7 @@ import pytest
 from serving import edge as edge_module
 from serving.build import build_edge
 from serving.keys import KeysError
+from serving.schemas import ProblemAnswer
 
 
 @pytest.fixture
@@ -90,6 +91,49 @@ def test_a_service_that_needs_keys_and_has_none_is_not_built(
         monkeypatch.setenv(f"DIGITS_{name.upper()}", value)
     with pytest.raises(KeysError, match="DIGITS_API_KEYS_FILE"):
         build_edge(bento)
+
+
+async def test_of_several_content_types_bentoml_sees_the_one_that_was_checked(client, bento):
+    seen = {}
+
+    async def noting(scope, receive, send):
+        seen["headers"] = scope["headers"]
+        await bento(scope, receive, send)
+
+    client.app._bento = noting
+
+    async def twice(scope, receive, send):
+        kinds = [b"application/vnd.bentoml+pickle", b"application/json; charset=utf-8"]
+        headers = [(b"content-type", kind) for kind in kinds]
+        await app({**scope, "headers": headers}, receive, send)
+
+    app, client.app = client.app, twice
+    assert (await client.post("/classify", b"{}")).status == 200
+    assert seen["headers"] == [(b"content-type", b"application/json")]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [(400, 400), (503, 503), (500, 500), (418, 500)],
+)
+async def test_what_bentoml_refuses_is_a_problem_in_its_words(client, said, told):
+    async def refuse(scope, receive, send):
+        await send({"type": "http.response.start", "status": said, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"error":', "more_body": True})
+        await send({"type": "http.response.body", "body": b'"no images"}'})
+
+    client.app._bento = refuse
+    reply = await client.post("/classify", b"{}", "application/json")
+    assert (reply.status, reply.headers["content-type"]) == (told, "application/problem+json")
+    assert ProblemAnswer.model_validate(reply.json).detail == 'BentoML says: {"error":"no images"}'
+    assert ("retry-after" in reply.headers) is (told == 503)
+
+
+async def test_bentomls_answers_carry_our_headers(client):
+    reply = await client.get("/schema.json", x_request_id="mine")
+    assert (reply.status, reply.body) == (200, b'"from bento"')
+    assert reply.headers["x-request-id"] == "mine"
+    assert reply.headers["x-model-version"] == "tiny-1"
 
 
 async def test_draining_turns_readiness_red_and_answers_on(serve, crops):

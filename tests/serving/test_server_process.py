@@ -131,7 +131,17 @@ def test_one_bad_image_among_bentomls_batch_harms_no_other(port, images, three_l
 @pytest.mark.parametrize("images", [[[1, 2, 3]], [1], [[[1.0] * 27] * 28], "none"], ids=repr)
 def test_what_is_no_image_is_refused_before_bentomls_batch(port, images):
     body = json.dumps({"images": images}).encode()
-    assert ask(port, "POST", "/classify", body, content_type="application/json")[0] == 400
+    status, answer, headers = ask(port, "POST", "/classify", body, content_type="application/json")
+    assert (status, headers["content-type"]) == (400, "application/problem+json")
+    assert json.loads(answer)["detail"].startswith("BentoML says: ")
+
+
+def test_bentomls_client_raises_our_problem(port):
+    with (
+        bentoml_client(port) as client,
+        pytest.raises(bentoml.exceptions.BentoMLException, match="malformed-request"),
+    ):
+        client.classify(images=np.zeros((1, 5, 5), np.float32))
 
 
 @pytest.mark.parametrize("binary", [False, True])
