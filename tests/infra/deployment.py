@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ def deployed(environment: Environment, templates: dict[str, Template]) -> Iterat
     host, port = server.get_host_and_port()
     moto_types.AWS.endpoint = f"http://{host}:{port}"
     moto_types.AWS.region = environment.region
+    moto_types.created_types.clear()
     try:
         _put_facts(environment)
         outputs, num_resources = {}, 0
@@ -53,6 +55,8 @@ def deployed(environment: Environment, templates: dict[str, Template]) -> Iterat
             num_resources += len(resources["StackResourceSummaries"])
         yield Deployment(environment, moto_types.AWS.endpoint, outputs, num_resources)
     finally:
+        reset = urllib.request.Request(f"{moto_types.AWS.endpoint}/moto-api/reset", method="POST")
+        urllib.request.urlopen(reset).close()
         server.stop()
 
 

@@ -1,4 +1,4 @@
-"""Production, created in moto through CloudFormation, read back through AWS's APIs and driven.
+"""Each environment, created in moto through CloudFormation and read back through AWS's APIs.
 
 What moto does not keep (the canary, zone rebalancing and metric resolution of an ECS service) is
 proved in the templates instead, by ``infra/invariants.py``.
@@ -13,28 +13,30 @@ import moto_types
 from deployment import Deployment
 
 from infra import capacity, settings
-from infra.app import PROD
 from infra.templates import Template
 
-ROOT = settings.REPOSITORY_ROOT
-PLAN = capacity.plan(
-    planned_rps=PROD.planned_rps, peak_rps=PROD.peak_rps, measured=capacity.read_measured()
-)
+
+def plan_of(live: Deployment) -> capacity.Plan:
+    return capacity.plan(
+        planned_rps=live.environment.planned_rps,
+        peak_rps=live.environment.peak_rps,
+        measured=capacity.read_measured(),
+    )
 
 
-def service_of(prod: Deployment) -> dict[str, Any]:
-    outputs = prod.outputs["service"]
-    return prod.client("ecs").describe_services(
+def service_of(live: Deployment) -> dict[str, Any]:
+    outputs = live.outputs["service"]
+    return live.client("ecs").describe_services(
         cluster=outputs["ClusterName"], services=[outputs["ServiceName"]]
     )["services"][0]
 
 
-def task_of(prod: Deployment, arn: str) -> dict[str, Any]:
-    return prod.client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]
+def task_of(live: Deployment, arn: str) -> dict[str, Any]:
+    return live.client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]
 
 
-def only_load_balancer(prod: Deployment) -> str:
-    return prod.client("elbv2").describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"]
+def only_load_balancer(live: Deployment) -> str:
+    return live.client("elbv2").describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"]
 
 
 def by_key(answer: dict[str, Any]) -> dict[str, str]:
@@ -43,20 +45,21 @@ def by_key(answer: dict[str, Any]) -> dict[str, str]:
 
 # --- read back ----------------------------------------------------------------------------------
 def test_every_resource_was_created(
-    prod: Deployment, synthesised: dict[str, dict[str, Template]]
+    live: Deployment, synthesised: dict[str, dict[str, Template]]
 ) -> None:
-    planned = sum(len(template["Resources"]) for template in synthesised["prod"].values())
-    assert prod.num_resources == planned
+    stacks = synthesised[live.environment.name].values()
+    planned = sum(len(template["Resources"]) for template in stacks)
+    assert live.num_resources == planned
 
 
-def test_every_type_that_moto_lacks_was_created_through_its_api(prod: Deployment) -> None:
+def test_every_type_that_moto_lacks_was_created_through_its_api(live: Deployment) -> None:
     assert moto_types.created_types == set(moto_types.MISSING)
 
 
-def test_the_service_runs_the_image_that_the_fact_names(prod: Deployment) -> None:
-    task = task_of(prod, service_of(prod)["taskDefinition"])
+def test_the_service_runs_the_image_that_the_fact_names(live: Deployment) -> None:
+    task = task_of(live, service_of(live)["taskDefinition"])
     server = next(c for c in task["containerDefinitions"] if c["name"] == "server")
-    assert server["image"].endswith("digitline-prod/service:champion-1-0000000")
+    assert server["image"].endswith(f"digitline-{live.environment.name}/service:champion-1-0000000")
     assert task["runtimePlatform"]["cpuArchitecture"] == "ARM64"
     assert (task["cpu"], task["memory"]) == ("1024", "2048")
     assert server["stopTimeout"] == settings.STOP_TIMEOUT_S
@@ -64,26 +67,27 @@ def test_the_service_runs_the_image_that_the_fact_names(prod: Deployment) -> Non
     assert server["user"] == settings.CONTAINER_USER
 
 
-def test_the_service_stands_behind_two_target_groups(prod: Deployment) -> None:
-    balancer = service_of(prod)["loadBalancers"][0]
+def test_the_service_stands_behind_two_target_groups(live: Deployment) -> None:
+    balancer = service_of(live)["loadBalancers"][0]
     alternate = balancer["advancedConfiguration"]["alternateTargetGroupArn"]
     groups = {
-        g["TargetGroupArn"] for g in prod.client("elbv2").describe_target_groups()["TargetGroups"]
+        g["TargetGroupArn"] for g in live.client("elbv2").describe_target_groups()["TargetGroups"]
     }
     assert {balancer["targetGroupArn"], alternate} == groups
     assert len(groups) == 2
 
 
-def test_the_load_balancer_keeps_its_attributes(prod: Deployment) -> None:
-    elb = prod.client("elbv2")
+def test_the_load_balancer_keeps_its_attributes(live: Deployment) -> None:
+    elb = live.client("elbv2")
     attributes = {
         a["Key"]: a["Value"]
-        for a in elb.describe_load_balancer_attributes(LoadBalancerArn=only_load_balancer(prod))[
+        for a in elb.describe_load_balancer_attributes(LoadBalancerArn=only_load_balancer(live))[
             "Attributes"
         ]
     }
     assert attributes["idle_timeout.timeout_seconds"] == str(settings.ALB_IDLE_S)
-    assert attributes["deletion_protection.enabled"] == "true"
+    protected = "true" if live.environment.keeps_data else "false"
+    assert attributes["deletion_protection.enabled"] == protected
     for group in elb.describe_target_groups()["TargetGroups"]:
         assert group["HealthCheckPath"] == settings.HEALTH_PATH
         kept = {
@@ -96,31 +100,32 @@ def test_the_load_balancer_keeps_its_attributes(prod: Deployment) -> None:
         assert kept["deregistration_delay.timeout_seconds"] == str(settings.DEREGISTRATION_S)
 
 
-def test_the_listener_speaks_tls_and_sends_everything_to_the_first_group(prod: Deployment) -> None:
-    elb = prod.client("elbv2")
-    (listener,) = elb.describe_listeners(LoadBalancerArn=only_load_balancer(prod))["Listeners"]
+def test_the_listener_speaks_tls_and_sends_everything_to_the_first_group(live: Deployment) -> None:
+    elb = live.client("elbv2")
+    (listener,) = elb.describe_listeners(LoadBalancerArn=only_load_balancer(live))["Listeners"]
     assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
     rule = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"][0]
     weights = [g["Weight"] for g in rule["Actions"][0]["ForwardConfig"]["TargetGroups"]]
     assert weights == [100, 0]
 
 
-def test_autoscaling_is_registered_with_the_formulas_numbers(prod: Deployment) -> None:
-    scaling = prod.client("application-autoscaling")
+def test_autoscaling_is_registered_with_the_formulas_numbers(live: Deployment) -> None:
+    scaling = live.client("application-autoscaling")
+    plan = plan_of(live)
     (target,) = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
-    assert (target["MinCapacity"], target["MaxCapacity"]) == (PLAN.min_tasks, PLAN.max_tasks)
-    cluster = prod.outputs["service"]["ClusterName"]
-    assert target["ResourceId"] == f"service/{cluster}/{prod.outputs['service']['ServiceName']}"
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (plan.min_tasks, plan.max_tasks)
+    cluster = live.outputs["service"]["ClusterName"]
+    assert target["ResourceId"] == f"service/{cluster}/{live.outputs['service']['ServiceName']}"
     actions = scaling.describe_scheduled_actions(ServiceNamespace="ecs")["ScheduledActions"]
     assert {a["Timezone"] for a in actions} == {settings.TRUCK_HOURS.timezone}
     assert {a["ScalableTargetAction"]["MinCapacity"] for a in actions} == {
-        PLAN.min_tasks,
-        PLAN.truck_min_tasks,
+        plan.min_tasks,
+        plan.truck_min_tasks,
     }
 
 
-def test_three_policies_follow_the_load(prod: Deployment) -> None:
-    policies = prod.client("application-autoscaling").describe_scaling_policies(
+def test_three_policies_follow_the_load(live: Deployment) -> None:
+    policies = live.client("application-autoscaling").describe_scaling_policies(
         ServiceNamespace="ecs"
     )["ScalingPolicies"]
     kinds = sorted(p["PolicyType"] for p in policies)
@@ -130,13 +135,13 @@ def test_three_policies_follow_the_load(prod: Deployment) -> None:
         for p in policies
         if p["PolicyType"] == "TargetTrackingScaling"
     }
-    assert values == {PLAN.target_per_min, settings.CPU_TARGET_PERCENT}
+    assert values == {plan_of(live).target_per_min, settings.CPU_TARGET_PERCENT}
 
 
-def test_every_alarm_reaches_the_topic_or_a_policy(prod: Deployment) -> None:
+def test_every_alarm_reaches_the_topic_or_a_policy(live: Deployment) -> None:
     alarms = [
         alarm
-        for page in prod.client("cloudwatch").get_paginator("describe_alarms").paginate()
+        for page in live.client("cloudwatch").get_paginator("describe_alarms").paginate()
         for alarm in page["MetricAlarms"]
         if not alarm["AlarmName"].startswith("TargetTracking")
     ]
@@ -144,12 +149,13 @@ def test_every_alarm_reaches_the_topic_or_a_policy(prod: Deployment) -> None:
     for alarm in alarms:
         (action,) = alarm["AlarmActions"]
         if not alarm["AlarmName"].endswith("-burst"):
-            assert action == prod.outputs["foundation"]["AlertsTopic"]
+            assert action == live.outputs["foundation"]["AlertsTopic"]
             assert "https://github.com/example/digitline/" in alarm["AlarmDescription"]
 
 
-def test_the_dashboard_is_there(prod: Deployment) -> None:
-    body = prod.client("cloudwatch").get_dashboard(DashboardName="digitline-prod")["DashboardBody"]
+def test_the_dashboard_is_there(live: Deployment) -> None:
+    name = f"digitline-{live.environment.name}"
+    body = live.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"]
     titles = [w["properties"]["title"] for w in json.loads(body)["widgets"]]
     for promised in (
         "Traffic",
@@ -164,8 +170,8 @@ def test_the_dashboard_is_there(prod: Deployment) -> None:
         assert any(promised in title for title in titles)
 
 
-def test_every_bucket_is_private_encrypted_and_forgets(prod: Deployment) -> None:
-    s3 = prod.client("s3")
+def test_every_bucket_is_private_encrypted_and_forgets(live: Deployment) -> None:
+    s3 = live.client("s3")
     buckets = [b["Name"] for b in s3.list_buckets()["Buckets"]]
     assert len(buckets) == 5
     for bucket in buckets:
@@ -183,17 +189,17 @@ def test_every_bucket_is_private_encrypted_and_forgets(prod: Deployment) -> None
         assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
 
 
-def test_the_firewall_is_on_the_load_balancer(prod: Deployment) -> None:
-    acl = prod.client("wafv2").get_web_acl_for_resource(ResourceArn=only_load_balancer(prod))[
+def test_the_firewall_is_on_the_load_balancer(live: Deployment) -> None:
+    acl = live.client("wafv2").get_web_acl_for_resource(ResourceArn=only_load_balancer(live))[
         "WebACL"
     ]
     rate = acl["Rules"][0]["Statement"]["RateBasedStatement"]
-    assert rate["Limit"] == PLAN.waf_limit
+    assert rate["Limit"] == plan_of(live).waf_limit
 
 
-def test_github_may_take_the_deployers_role(prod: Deployment) -> None:
-    name = prod.outputs["identity"]["DeployerRole"].split("/")[-1]
-    trust = prod.client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+def test_github_may_take_the_deployers_role(live: Deployment) -> None:
+    name = live.outputs["identity"]["DeployerRole"].split("/")[-1]
+    trust = live.client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     exact = trust["Statement"][0]["Condition"]["StringEquals"]
     subject = exact["token.actions.githubusercontent.com:sub"]
-    assert subject == "repo:example/digitline:environment:prod"
+    assert subject == f"repo:example/digitline:environment:{live.environment.name}"

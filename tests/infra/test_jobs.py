@@ -26,7 +26,7 @@ from infra import settings
 
 ROOT = settings.REPOSITORY_ROOT
 PYTHON = ROOT / ".venv" / "bin" / "python"
-MNIST = ROOT / ".data" / "package" / "data"
+MNIST = ROOT / ".cache" / "mnist"  # where `python -m training crops` leaves it
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date()
 
 pytestmark = pytest.mark.skipif(
@@ -208,7 +208,9 @@ def test_a_retraining_without_labels_says_so(prod: Deployment, tmp_path: Path) -
     assert "nothing to retrain on: 0 labelled captures" in done.stdout
 
 
-@pytest.mark.skipif(not MNIST.exists(), reason="MNIST is not here (make train fetches it)")
+@pytest.mark.skipif(
+    not MNIST.exists(), reason="MNIST is not here: `python -m training crops` fetches it"
+)
 def test_the_scheduled_retraining_joins_the_labels_that_arrived(
     prod: Deployment, shipped: str, tmp_path: Path
 ) -> None:
