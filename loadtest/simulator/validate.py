@@ -1,8 +1,10 @@
 """`python -m loadtest validate`: the simulator against the real service behind nginx.
 
 One and then two worker processes, each on a core of its own, behind nginx; the load steps up with
-Poisson arrivals. Every request carries a bundle of crops, so that the work is the workers' and the
-load generator, which shares a core with a worker, takes a few per cent of it.
+Poisson arrivals. The crops are large, so that the work is the workers' and the load generator,
+which shares a core with a worker, takes a few per cent of it; and each is a batch of its own, so
+that they are read in order of arrival, as the simulator has it (many crops in one request would
+be read a chunk of each request in turn).
 """
 
 import argparse
@@ -12,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 
 from loadtest import crops, machine, openloop, servers, wrk
 from loadtest.errors import LoadtestFailed
-from loadtest.http1 import Request, multipart
+from loadtest.http1 import Request
 from loadtest.runner import drive_requests
 from loadtest.simulator.fit import spread_of
 from loadtest.simulator.policies import Plan
@@ -29,12 +31,15 @@ from loadtest.simulator.service import ServiceTimes
 from loadtest.simulator.simulate import Simulation
 from loadtest.simulator.traffic import Traffic
 
-BUNDLE: Final = 128
+SIDE_PX: Final = 1000  # 4 ms of decoding on the model's thread
+NUM_CROPS: Final = 20
 STEPS: Final = (0.3, 0.5, 0.7, 0.8)
 STEP_S: Final = 20.0
 IDLE_FRAC: Final = 0.05
+IDLE_S: Final = 30.0
 # Nothing is refused, on either side: what is compared is waiting.
-UNLIMITED: Final = {
+PLAIN_QUEUE: Final = {
+    "DIGITS_MAX_BATCH_SIZE": "1",
     "DIGITS_QUEUE_LIMIT": "100000",
     "DIGITS_MAX_QUEUE_WAIT_MS": "60000",
     "DIGITS_REQUEST_DEADLINE_MS": "60000",
@@ -115,9 +120,9 @@ def stack(workers: int) -> Iterator[int]:
         folder = Path(name)
         ports = []
         ours = servers.SERVERS[servers.OURS]
-        unlimited = replace(ours, env=ours.env | UNLIMITED)
+        queueing = replace(ours, env=ours.env | PLAIN_QUEUE)
         for core in range(workers):
-            tree, port = servers.start(unlimited, folder / f"worker-{core}", core=core)
+            tree, port = servers.start(queueing, folder / f"worker-{core}", core=core)
             undo.callback(tree.terminate, grace_s=30)
             servers.wait_until(partial(servers.is_ready, port), tree, timeout_s=60)
             ports.append(port)
@@ -138,15 +143,19 @@ def nginx(folder: Path, ports: list[int]) -> Iterator[int]:
             process.terminate()
 
 
-def bundle() -> Request:
-    """The request: so many labelled crops in one form."""
-    chosen = [crop.png for crop in crops.spread(crops.load(), BUNDLE)]
-    return multipart("/v1/digits", "images", chosen, {"X-Api-Key": servers.API_KEY})
+@cache
+def requests() -> list[Request]:
+    """The load: large crops, one a request."""
+    key = {"X-Api-Key": servers.API_KEY}
+    return [
+        Request("/v1/digit", "image/png", crop.png, key)
+        for crop in crops.workload(SIDE_PX, NUM_CROPS)
+    ]
 
 
 def saturation_rps(port: int) -> float:
-    """As many bundles a second as it takes: median of three."""
-    runs = [wrk.saturate(port, [bundle()], connections=8, duration_s=5).rps for _ in range(3)]
+    """As many crops a second as it takes: median of three."""
+    runs = [wrk.saturate(port, requests(), connections=8, duration_s=5).rps for _ in range(3)]
     return float(np.median(runs))
 
 
@@ -154,20 +163,20 @@ def fit(port: int) -> ServiceTimes:
     """Service times of one worker."""
     busy_ms = 1e3 / saturation_rps(port)
     idle_rps = IDLE_FRAC * 1e3 / busy_ms
-    latency_ms = measure(port, openloop.constant(idle_rps, 60 / idle_rps))
+    latency_ms = measure(port, openloop.constant(idle_rps, IDLE_S))
     unloaded_ms = np.percentile(latency_ms, np.arange(101))
     return ServiceTimes(busy_ms, spread_of(unloaded_ms), tuple(unloaded_ms.tolist()), 1e6)
 
 
 def measure(port: int, arrivals_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Latencies of bundles sent at these times.
+    """Latencies of crops sent at these times.
 
     Raises:
-        LoadtestFailed: not every bundle was answered, so latencies cannot be compared.
+        LoadtestFailed: not every crop was answered, so latencies cannot be compared.
     """
-    sample = drive_requests(port, [bundle()], arrivals_s)
+    sample = drive_requests(port, requests(), arrivals_s)
     if sample.num_failed:
-        raise LoadtestFailed(f"bundles ended in {sample.statuses()}")
+        raise LoadtestFailed(f"crops ended in {sample.statuses()}")
     return sample.latency_ms
 
 
@@ -197,7 +206,7 @@ def compare(port: int, workers: int, times: ServiceTimes, step_s: float) -> list
 
 def text(rows: list[Comparison]) -> str:
     """The comparison as lines."""
-    lines = ["workers  bundles/s    p50 ms  simulated    p99 ms  simulated"]
+    lines = ["workers    crops/s    p50 ms  simulated    p99 ms  simulated"]
     lines += [
         f"{row.workers:7}  {row.rps:9.1f}  {row.p50_ms:8.1f}  {row.simulated_p50_ms:9.1f}"
         f"  {row.p99_ms:8.1f}  {row.simulated_p99_ms:9.1f}"
