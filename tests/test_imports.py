@@ -11,14 +11,14 @@ ROOT = Path(__file__).parents[1]
 
 # Each package may import itself, the standard library and these. Additions to the first list have
 # a reason: pyspng (model.decode) reads a plain PNG in half the time; re2 (serving.postcode) matches
-# callers' patterns in linear time; uvicorn and bentoml (serving) run the workers; PIL (monitoring)
-# writes captured crops as PNG.
+# callers' patterns in linear time; uvicorn, its parser httptools and bentoml (serving) run the
+# workers; PIL (monitoring) writes captured crops as PNG.
 ALLOWED = {
     "model": {"numpy", "PIL", "pyspng", "onnxruntime"},
     "serving": {
         "model", "monitoring.capture", "monitoring.records", "starlette", "pydantic",
         "pydantic_settings", "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy",
-        "re2", "uuid6", "uvicorn", "bentoml",
+        "re2", "uuid6", "uvicorn", "httptools", "bentoml",
     },
     "service.py": {"serving", "model", "monitoring", "bentoml", "numpy"},
     "monitoring": {
