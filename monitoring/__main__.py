@@ -285,7 +285,7 @@ def _undelivered(num_waiting: int) -> int:
 def _bench(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     from monitoring import bench
 
-    for timing in bench.run(options.folder):
+    for timing in (*bench.run(options.folder), *bench.run_together(options.folder)):
         print(timing)
     for side, taken_ms in bench.ship_ms().items():
         print(f"ship, noise crop {side}x{side}: {taken_ms:.2f} ms a record (own process)")

@@ -38,12 +38,13 @@ class RecordError(ValueError):
     """Bytes that are not an encoded record of a version known here."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: that takes 2.5 us more to fill, for every answer
 class CaptureRecord:
     """One answered crop. Times are milliseconds; a stage that did not run took 0.
 
-    `request_id` and `index` together are the key: a request with many crops leaves one record
-    for each, numbered from 0. A blank crop has neither image nor probabilities.
+    Nobody changes one once it is filled. `request_id` and `index` together are the key: a request
+    with many crops leaves one record for each, numbered from 0. A blank crop has neither image nor
+    probabilities.
     """
 
     request_id: str  # at most 255 bytes of UTF-8, as all strings here
@@ -77,14 +78,20 @@ class CaptureRecord:
 
 def to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Turn the model's input, (1, 28, 28) or (28, 28) float32 in [0, 1], into (28, 28) uint8."""
-    scaled: NDArray[np.uint8] = (image.reshape(IMAGE_SIDE_PX, IMAGE_SIDE_PX) * 255.0 + 0.5).astype(
-        np.uint8
-    )
-    return scaled
+    grey: NDArray[np.uint8] = to_uint8_many([image])[0]
+    return grey
+
+
+def to_uint8_many(images: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Turn B of the model's inputs, (1, 28, 28) or (28, 28), into (B, 28, 28) uint8."""
+    flat = np.concatenate([image.reshape(1, -1) for image in images])
+    flat *= 255.0
+    flat += 0.5
+    return flat.astype(np.uint8).reshape(-1, IMAGE_SIDE_PX, IMAGE_SIDE_PX)
 
 
 def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | memoryview]:
-    """Lay a record out as buffers to be written one after the other, without copying pixels.
+    """Lay a record out as buffers to be written one after the other, without copying its crop.
 
     Raises:
         RecordError: a string is longer than 255 bytes, or an array has the wrong shape or dtype.
@@ -92,15 +99,8 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | mem
     image = record.image
     crop = record.crop if with_crop else None
     _check_arrays(record)
-    strings = [
-        text.encode()
-        for text in (
-            record.request_id,
-            record.site,
-            record.model_version,
-            record.rejected_because or "",
-        )
-    ]
+    request_id, site = record.request_id.encode(), record.site.encode()
+    model_version, reason = record.model_version.encode(), (record.rejected_because or "").encode()
     height, width = (0, 0) if crop is None else crop.shape
     try:
         header = _HEADER.pack(
@@ -125,16 +125,19 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | mem
             record.inference_ms,
             record.decision_ms,
             record.total_ms,
-            *map(len, strings),
+            len(request_id),
+            len(site),
+            len(model_version),
+            len(reason),
         )
         probs = _PROBS.pack(*record.probs) if record.probs else b""
     except struct.error as error:
         raise RecordError(
             f"record {record.request_id!r} does not fit its layout: {error}"
         ) from error
-    buffers: list[bytes | memoryview] = [b"".join((header, *strings, probs))]
-    buffers += [np.ascontiguousarray(a).data.cast("B") for a in (image, crop) if a is not None]
-    return buffers
+    pixels = b"" if image is None else image.tobytes()
+    head = b"".join((header, request_id, site, model_version, reason, probs, pixels))
+    return [head] if crop is None else [head, np.ascontiguousarray(crop).data.cast("B")]
 
 
 def decode(data: bytes) -> CaptureRecord:

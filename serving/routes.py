@@ -122,7 +122,7 @@ class Api:
         if not source:
             raise Problem(400, "the body is empty; send a PNG or JPEG file")
         reading = await self.reader.read(source)
-        self._keep(request, [reading])
+        await self._keep(request, [reading])
         content = {
             "request_id": request.id,
             **_reading_fields(reading.decision, top_k),
@@ -134,7 +134,7 @@ class Api:
         """Read many crops; one that cannot be read is an error in its place."""
         top_k = _top_k(request)
         readings = await self.reader.read_many(await _many_sources(request, MAX_CROPS))
-        self._keep(request, readings)
+        await self._keep(request, readings)
         results = [
             {"error": to_dict(problem_of(one), request.id)}
             if isinstance(one, CropError)
@@ -164,7 +164,7 @@ class Api:
         answer = await asyncio.get_running_loop().run_in_executor(
             None, partial(self._decide_code, readings, pattern)
         )
-        self._keep(request, readings)
+        await self._keep(request, readings)
         content = {
             "request_id": request.id,
             **answer,
@@ -289,17 +289,15 @@ class Api:
             if isinstance(one, CropError):
                 raise Problem(problem_of(one).status, f"image {position}: {one}")
         kept = [one for one in readings if isinstance(one, Reading)]
-        self._keep(request, kept)
+        await self._keep(request, kept)
         decisions = [one.decision for one in kept]
         return openinference.answer(call, decisions, self.reader.artifact.version)
 
-    def _keep(self, request: Request, readings: Sequence[Reading | CropError]) -> None:
+    async def _keep(self, request: Request, readings: Sequence[Reading | CropError]) -> None:
         """Capture what is about to be answered, and count it afterwards; no record, no answer."""
         total_ms = (time.perf_counter() - request.started) * 1e3
+        await self.capture.keep(request, readings, total_ms)
         kept = [one for one in readings if isinstance(one, Reading)]
-        for index, reading in enumerate(readings):
-            if isinstance(reading, Reading):
-                self.capture.keep(reading, request, index=index, total_ms=total_ms)
         asyncio.get_running_loop().call_soon(self._count, request, kept, total_ms)
 
     def _count(self, request: Request, readings: Sequence[Reading], total_ms: float) -> None:

@@ -1,9 +1,15 @@
 """No record, no answer: what is answered with 200 is on disk."""
 
+import asyncio
+import threading
+
 import pytest
 from asgi import form
 
+from model.preprocess import preprocess
 from monitoring.capture import Spool, SpoolError, read_segment
+from monitoring.records import RecordError, to_uint8
+from serving.capture import CaptureSink
 
 
 def records_in(folder):
@@ -37,13 +43,105 @@ async def test_a_crop_that_cannot_be_captured_is_503_and_never_200(
 ):
     client = await serve(capture_dir=tmp_path)
 
-    def fail(spool, record):
+    def fail(spool, frames):
         raise SpoolError("no space left on the spool's disk")
 
-    monkeypatch.setattr(Spool, "append", fail)
-    reply = await client.post("/v1/digit", crops[0].png)
-    assert reply.status == 503
-    assert "no space left" in reply.json["detail"]
+    monkeypatch.setattr(Spool, "append_frames", fail)
+    replies = await post_at_once(client, crops[:5])
+    assert [reply.status for reply in replies] == [503] * 5
+    assert all("no space left" in reply.json["detail"] for reply in replies)
+
+
+def post_at_once(client, crops):
+    return asyncio.gather(
+        *(client.post("/v1/digit", crop.png, x_request_id=f"r-{n}") for n, crop in enumerate(crops))
+    )
+
+
+async def test_crops_read_together_are_written_together(serve, crops, tmp_path, monkeypatch):
+    client = await serve(capture_dir=tmp_path)
+    sizes = note_sizes(monkeypatch)
+    replies = await post_at_once(client, crops[:8])
+    assert [reply.status for reply in replies] == [200] * 8
+    assert max(sizes) > 1
+    records = {one.request_id: one for one in records_in(tmp_path)}
+    assert sorted(records) == [f"r-{n}" for n in range(8)]
+    for number, reply in enumerate(replies):
+        assert records[f"r-{number}"].digit == reply.json["digit"]
+        assert (records[f"r-{number}"].crop == crops[number].pixels).all()
+
+
+async def test_a_record_that_does_not_fit_fails_its_own_request_alone(
+    serve, crops, tmp_path, monkeypatch
+):
+    client = await serve(capture_dir=tmp_path)
+    frame = Spool.frame
+
+    def refuse_one(spool, record):
+        if record.request_id == "r-1":
+            raise RecordError("a string is too long")
+        return frame(spool, record)
+
+    monkeypatch.setattr(Spool, "frame", refuse_one)
+    replies = await post_at_once(client, crops[:3])
+    assert [reply.status for reply in replies] == [200, 500, 200]
+    records = {one.request_id: one for one in records_in(tmp_path)}
+    assert sorted(records) == ["r-0", "r-2"]
+    assert (records["r-2"].crop == crops[2].pixels).all()
+    assert (records["r-2"].image == to_uint8(preprocess(crops[2].pixels))).all()
+
+
+def note_sizes(monkeypatch):
+    """How many records each write takes."""
+    sizes = []
+    append_frames = Spool.append_frames
+
+    def noting(spool, frames):
+        sizes.append(len(frames))
+        append_frames(spool, frames)
+
+    monkeypatch.setattr(Spool, "append_frames", noting)
+    return sizes
+
+
+async def test_a_slow_flush_holds_up_nothing_but_what_waits_for_it(
+    serve, crops, tmp_path, monkeypatch
+):
+    client = await serve(capture_dir=tmp_path, capture_fsync="true")
+    sizes = note_sizes(monkeypatch)
+    may_end = threading.Event()
+    append_frames = Spool.append_frames
+
+    def slow(spool, frames):
+        may_end.wait(timeout=10)
+        append_frames(spool, frames)
+
+    monkeypatch.setattr(Spool, "append_frames", slow)
+    first = asyncio.ensure_future(client.post("/v1/digit", crops[0].png))
+    await asyncio.sleep(0.1)
+    others = asyncio.ensure_future(post_at_once(client, crops[1:4]))
+    assert (await client.get("/livez")).status == 200
+    assert not first.done()
+    await asyncio.sleep(0.1)
+    may_end.set()
+    assert (await first).status == 200
+    assert [reply.status for reply in await others] == [200] * 3
+    assert sizes == [1, 3]
+
+
+async def test_a_caller_who_leaves_takes_nobody_s_record_along(serve, crops, tmp_path, monkeypatch):
+    client = await serve(capture_dir=tmp_path)
+    write = CaptureSink._write
+
+    def leave_first(sink, loop, spool):
+        leaving.cancel()
+        write(sink, loop, spool)
+
+    monkeypatch.setattr(CaptureSink, "_write", leave_first)
+    leaving = asyncio.ensure_future(client.post("/v1/digit", crops[0].png, x_request_id="left"))
+    staying = asyncio.ensure_future(client.post("/v1/digit", crops[1].png, x_request_id="stayed"))
+    assert (await staying).status == 200
+    assert "stayed" in [one.request_id for one in records_in(tmp_path)]
 
 
 async def test_a_refused_crop_is_not_captured(serve, crops, tmp_path):
