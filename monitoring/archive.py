@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Sample:
     """Rows of a window, at most the asked number, and how many there are in all."""
 
     rows: pd.DataFrame  # columns asked for, and day, site, sample_key; one row for each key
+    labelled: pd.DataFrame  # the same columns of every row whose label was given, sampled or not
     num_stored: int  # rows in the archive before dedupe
     sample_below: int  # rows with a sample_key below this are a fair sample of all sites together
 
@@ -102,12 +104,14 @@ def read_sample(
     columns: Sequence[str],
     max_rows: int,
     min_rows_per_site: int,
+    labels: pd.DataFrame | None = None,
 ) -> Sample:
     """Read a fair sample of a window in memory bounded by `max_rows`, not by the window.
 
     The choice is by hash of the key, so duplicates fall together, and reading again gives the
     same rows. Each site gives at least `min_rows_per_site` where it has them, so that a small
     site can be judged; rows with a sample_key below `sample_below` leave that surplus out.
+    Labelled rows are few and people worked for them: all of the window's are read beside it.
 
     Raises:
         StoreError, OSError: the archive cannot be read.
@@ -118,15 +122,31 @@ def read_sample(
     rows_by_site = _count_by_site(dataset)
     num_stored = sum(rows_by_site.values())
     below = _bound(max_rows, num_stored)
+    labels = LABEL_SCHEMA.empty_table().to_pandas() if labels is None else labels
+    labelled_keys = pa.array(
+        map(sample_key, labels["request_id"], labels["crop_index"]), type=pa.int64()
+    )
     tables = []
     for site, num_rows in rows_by_site.items():
         site_below = max(below, _bound(min_rows_per_site, num_rows))
-        chosen = (ds.field("site") == site) & (ds.field("sample_key") < site_below)
-        tables.append(dataset.to_table(columns=[*wanted, "day", "site"], filter=chosen))
-    rows = pa.concat_tables(tables) if tables else _open(store, []).to_table()
-    rows = _without_erased(rows, erased_ids(store))
+        key = ds.field("sample_key")
+        chosen = (ds.field("site") == site) & ((key < site_below) | key.isin(labelled_keys))
+        table = dataset.to_table(columns=[*wanted, "day", "site"], filter=chosen)
+        is_sampled = pc.less(table["sample_key"], site_below)
+        tables.append(table.append_column("is_sampled", is_sampled))
+    if not tables:
+        none = _open(store, []).to_table().to_pandas()
+        return Sample(none, none, num_stored, below)
+    rows = _without_erased(pa.concat_tables(tables), erased_ids(store))
     frame = rows.to_pandas().drop_duplicates(KEY).sort_values("sample_key", ignore_index=True)
-    return Sample(frame, num_stored, below)
+    sampled = frame.pop("is_sampled").to_numpy(bool)
+    labelled = frame.merge(labels[KEY], on=KEY)
+    return Sample(frame[sampled].reset_index(drop=True), labelled, num_stored, below)
+
+
+def sample_key(request_id: str, index: int) -> int:
+    """Hash a record's key to [0, 2**32); the same for every copy of a record."""
+    return zlib.crc32(f"{request_id}/{index}".encode())
 
 
 def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]]) -> pd.DataFrame:
@@ -306,10 +326,16 @@ def erase(store: Store, request_id: str) -> int:
         Number of rows removed.
     """
     store.put(f"{ERASED}/{fingerprint(request_id)}", b"", content_type="text/plain")
-    keys = [key for prefix in _where(request_id) for key in store.find(prefix)]
-    return sum(
-        _rewrite_without(store, key, request_id) for key in [*keys, *store.find(f"{LABELS}/")]
-    )
+    likely = [key for prefix in _where(request_id) for key in store.find(prefix)]
+    num_removed = _rewrite_all(store, likely, request_id)
+    if not num_removed:  # a caller may have made the id, by a clock of its own
+        others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
+        num_removed = _rewrite_all(store, others, request_id)
+    return num_removed + _rewrite_all(store, store.find(f"{LABELS}/"), request_id)
+
+
+def _rewrite_all(store: Store, keys: Sequence[str], request_id: str) -> int:
+    return sum(_rewrite_without(store, key, request_id) for key in keys)
 
 
 def picture_name(request_id: str, crop_index: int) -> str:
@@ -326,7 +352,7 @@ def erase_pictures(reports: Store, request_id: str) -> int:
 
 
 def _where(request_id: str) -> list[str]:
-    """The days to search: a uuid7 carries its time, give or take a day for wrong clocks."""
+    """The days to search first: a uuid7 carries its time, give or take a day for wrong clocks."""
     try:
         parsed = uuid.UUID(request_id)
     except ValueError:

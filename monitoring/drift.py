@@ -56,14 +56,20 @@ class Rendered:
     labelled_html: str | None  # accuracy where labels arrived; None when too few did
 
 
-def render(current: pd.DataFrame, reference: Reference) -> Rendered:
-    """Run Evidently on a window with at least `rules.MIN_RECORDS` rows."""
+def render(
+    current: pd.DataFrame, reference: Reference, labelled: pd.DataFrame | None = None
+) -> Rendered:
+    """Run Evidently on a window with at least `rules.MIN_RECORDS` rows.
+
+    `labelled` are all of the window's labelled rows; those of `current` when None.
+    """
+    known = current if labelled is None else labelled
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Evidently's own imports and of empty histograms
-        return _run(current.head(MAX_REPORT_ROWS), reference)
+        return _run(current.head(MAX_REPORT_ROWS), reference, known)
 
 
-def _run(current: pd.DataFrame, reference: Reference) -> Rendered:
+def _run(current: pd.DataFrame, reference: Reference, known: pd.DataFrame) -> Rendered:
     from evidently import DataDefinition, Dataset, Report
 
     threshold = float(current["threshold"].median())
@@ -75,7 +81,7 @@ def _run(current: pd.DataFrame, reference: Reference) -> Rendered:
     ours = current.assign(rejected=(~current["accepted"].astype(bool)).astype(float))
     numeric = [name for name in NUMERIC if ours[name].notna().any() and theirs[name].notna().any()]
     columns = [*numeric, *CATEGORICAL, "rejected", "total_ms", "site"]
-    labelled = ours[ours["label"].notna() & ours["digit"].notna()]
+    labelled = known[known["label"].notna() & known["digit"].notna()]
     definition = DataDefinition(
         numerical_columns=[*numeric, "rejected", "total_ms"],
         categorical_columns=[*CATEGORICAL, "site"],

@@ -320,7 +320,10 @@ def _numbers(summary: Summary) -> str:
     ]
     if summary["accuracy"] is not None:
         accuracy = f"{_percent(summary['accuracy']):.2f} %"
-        shown.append((accuracy, f"right, of {summary['num_labels']:,} labelled accepted reads"))
+        text = f"right, of {summary['num_labels']:,} labelled accepted reads"
+        if summary.get("mean_confidence") is not None:  # older reports did not note it
+            text += f"; mean confidence {_percent(summary['mean_confidence']):.2f} %"
+        shown.append((accuracy, text))
     return (
         '<div class="numbers">'
         + "".join(

@@ -30,6 +30,7 @@ MAX_ROWS: Final = 100_000  # of a window, however many records it has: about 60 
 MIN_ROWS_PER_SITE: Final = 1_000
 NUM_PICTURES: Final = 24
 LOOK_BACK_DAYS: Final = 7
+_SUMMARY: Final = "report.json"
 TO_DO: Final = {
     Severity.CALM: "Nothing.",
     Severity.WATCH: "Look at the report in office hours: did a scanner, pen or source change?",
@@ -55,46 +56,61 @@ def run(
     emit: Callable[[str], None],
     today: date,
 ) -> Assessment:
-    """Make one report and everything that follows from it."""
-    assessment = make(places, window, reference)
-    summaries = rebuild_calendar(places.reports, today=today)
-    if summaries[-1]["last"] <= window.last.isoformat():  # an old day made again is no news
+    """Make one report and everything that follows from it.
+
+    A report is there when its report.json is, which is written after people were told: a run that
+    is killed is made again, and an event that waits in the outbox already is not doubled.
+    """
+    assessment, summary = make(places, window, reference)
+    if _is_newest(places.reports, window):  # an old day made again is no news
         _tell_drift(places, window, assessment)
+    body = json.dumps(summary, indent=1)
+    places.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
+    summaries = rebuild_calendar(places.reports, today=today)
     tell_missing(places, summaries, today=today)
     emit(emf.line(_metrics(assessment)))
     return assessment
 
 
-def make(places: Places, window: Window, reference: Reference) -> Assessment:
-    """Judge a window and write its page; running it again replaces it."""
+def make(places: Places, window: Window, reference: Reference) -> tuple[Assessment, dict[str, Any]]:
+    """Judge a window and write its pages; running it again replaces them.
+
+    Returns:
+        The verdict, and what report.json shall hold.
+    """
+    labels = archive.read_labels(places.captures)
     sample = archive.read_sample(
         places.captures,
         window,
         columns=drift.CAPTURE_COLUMNS,
         max_rows=MAX_ROWS,
         min_rows_per_site=MIN_ROWS_PER_SITE,
+        labels=labels,
     )
-    rows = drift.prepare(sample.rows, archive.read_labels(places.captures))
+    rows, labelled = (drift.prepare(part, labels) for part in (sample.rows, sample.labelled))
     fair = rows[rows["sample_key"] < sample.sample_below]
-    assessment = rules.assess(fair, reference, by_site=rows)
+    assessment = rules.assess(fair, reference, by_site=rows, labelled=labelled)
     folder = str(window)
     _clear(places.reports, folder)
     unusual: list[drift.Unusual] = []
     if assessment.enough:
-        rendered = drift.render(fair, reference)
+        rendered = drift.render(fair, reference, labelled)
         places.reports.put(f"{folder}/evidently.html", rendered.html.encode(), content_type=HTML)
         places.reports.put(f"{folder}/evidently.json", rendered.json.encode(), content_type=JSON)
         if rendered.labelled_html is not None:
-            labelled = rendered.labelled_html.encode()
-            places.reports.put(f"{folder}/labelled.html", labelled, content_type=HTML)
+            quality = rendered.labelled_html.encode()
+            places.reports.put(f"{folder}/labelled.html", quality, content_type=HTML)
         unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
         _put_pictures(places, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
     page = pages.window_page(summary, unusual)
     places.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
-    body = json.dumps(summary, indent=1)
-    places.reports.put(f"{folder}/report.json", body.encode(), content_type=JSON)
-    return assessment
+    return assessment, summary
+
+
+def _is_newest(reports: Store, window: Window) -> bool:
+    folders = [key.split("/")[0] for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
+    return all(folder.split("..")[-1] <= window.last.isoformat() for folder in folders)
 
 
 def _clear(reports: Store, folder: str) -> None:
@@ -155,7 +171,7 @@ def _without_nan(value: Any) -> Any:
 
 def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
     """Write index.html from every report.json there is; returns them, oldest first."""
-    keys = [key for key in reports.find("") if key.endswith("/report.json")]
+    keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
     summaries = sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: one["last"])
     page = pages.calendar_page(summaries, today=today)
     reports.put("index.html", page.encode(), content_type=HTML)
@@ -241,7 +257,7 @@ def _metrics(assessment: Assessment) -> dict[str, float]:
 def has_report(reports: Store, day: date) -> bool:
     """Whether a day has its own report."""
     try:
-        reports.get(f"{day}/report.json")
+        reports.get(f"{day}/{_SUMMARY}")
     except MissingKey:
         return False
     return True

@@ -91,10 +91,14 @@ class Assessment:
     p99_ms: float = float("nan")
     num_labels: int = 0
     accuracy: float = float("nan")  # of labelled accepted reads
+    mean_confidence: float = float("nan")  # of the same; above the accuracy it promises too much
 
 
 def assess(
-    current: pd.DataFrame, reference: Reference, by_site: pd.DataFrame | None = None
+    current: pd.DataFrame,
+    reference: Reference,
+    by_site: pd.DataFrame | None = None,
+    labelled: pd.DataFrame | None = None,
 ) -> Assessment:
     """Judge a window.
 
@@ -103,6 +107,7 @@ def assess(
             site, and label (missing where none arrived).
         reference: the champion's.
         by_site: a sample with more rows of small sites, in random order; `current` when None.
+        labelled: every labelled row of the window; those of `current` when None.
     """
     if len(current) < MIN_RECORDS:
         return Assessment(num_records=len(current), enough=False, severity=Severity.CALM)
@@ -112,8 +117,8 @@ def assess(
     rejected = ~current["accepted"].to_numpy(bool)
     expected = reference.is_rejected(threshold)
     findings += _judge_rejects(rejected, expected)
-    labelled = _labelled_accepted(current)
-    findings += _judge_labels(labelled, reference.accepted_errors(threshold))
+    judged = _labelled_accepted(current if labelled is None else labelled)
+    findings += _judge_labels(judged, reference.accepted_errors(threshold))
     findings += _judge_missing(current, reference.rows)
     p99_ms = float(current["total_ms"].quantile(0.99))
     findings += _judge_latency(p99_ms)
@@ -129,10 +134,9 @@ def assess(
         reject_share=float(rejected.mean()),
         expected_reject_share=float(expected.mean()),
         p99_ms=p99_ms,
-        num_labels=len(labelled),
-        accuracy=float((labelled["digit"] == labelled["label"]).mean())
-        if len(labelled)
-        else float("nan"),
+        num_labels=len(judged),
+        accuracy=float((judged["digit"] == judged["label"]).mean()),
+        mean_confidence=float(judged["confidence"].mean()),
     )
 
 

@@ -12,7 +12,6 @@ import logging
 import random
 import threading
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,7 +157,7 @@ def to_table(found: list[CaptureRecord]) -> pa.Table:
         for name in columns.keys() & _COPIED:
             columns[name].append(getattr(record, name))
         columns["crop_index"].append(record.index)
-        columns["sample_key"].append(sample_key(record.request_id, record.index))
+        columns["sample_key"].append(archive.sample_key(record.request_id, record.index))
         columns["time"].append(_EPOCH + timedelta(microseconds=record.time_us))
         columns["garbage"].append(record.garbage if np.isfinite(record.garbage) else None)
         columns["probs"].append(record.probs or None)
@@ -204,11 +203,6 @@ def _named(
         ]
         for column, name in enumerate(names)
     }
-
-
-def sample_key(request_id: str, index: int) -> int:
-    """Hash a record's key to [0, 2**32); the same for every copy of a record."""
-    return zlib.crc32(f"{request_id}/{index}".encode())
 
 
 def to_png(grey: NDArray[np.uint8]) -> bytes:

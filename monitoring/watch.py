@@ -30,12 +30,19 @@ def watch(
     """Report on each day once it is over, catching up on days missed, until told to stop.
 
     Also merges the day's files, deletes what is past its retention, and delivers waiting alerts.
-    What fails is logged, told as a missing report, and tried again after `RETRY_S`.
+    What fails is logged, told as a missing report, and tried again after `RETRY_S`. A report
+    under way when it is told to stop is finished; days missed after it wait for the next start.
     """
+    is_first = True
     while not stop.is_set():
         today = (now() - timedelta(hours=REPORT_AT_UTC_HOUR)).date()
         try:
+            if is_first:  # it may have been killed between a report and its place there
+                report.rebuild_calendar(places.reports, today=today)
+                is_first = False
             for day in unreported(places, today=today):
+                if stop.is_set():
+                    return
                 archive.compact(places.captures, day)
                 report.run(places, Window(day, day), load(), emit=emit, today=today)
             archive.expire(places.captures, keep_days=keep_days, today=today)

@@ -70,6 +70,27 @@ def test_a_sample_is_bounded_fair_and_the_same_again(store, make_record):
     assert list(again.rows["request_id"]) == list(sample.rows["request_id"])
 
 
+def test_labelled_rows_are_read_whether_sampled_or_not(store, make_record):
+    records = [make_record(n, crop=None) for n in range(600)]
+    fill(store, records)
+    labels = pd.DataFrame(
+        {
+            "request_id": [record.request_id for record in records[:40]] + ["unknown"],
+            "crop_index": 0,
+            "label": 3,
+        }
+    )
+    bounds = {"max_rows": 100, "min_rows_per_site": 0}
+    sample = archive.read_sample(store, DAY, columns=[], labels=labels, **bounds)
+    assert sorted(sample.labelled["request_id"]) == sorted(labels["request_id"][:40])
+    without = archive.read_sample(store, DAY, columns=[], **bounds)
+    assert list(sample.rows["request_id"]) == list(without.rows["request_id"])
+    assert len(without.labelled) == 0
+    archive.erase(store, records[0].request_id)
+    sample = archive.read_sample(store, DAY, columns=[], labels=labels, **bounds)
+    assert len(sample.labelled) == 39
+
+
 @given(num_rows=st.integers(0, 10**9), max_rows=st.integers(1_000, 10**6))
 def test_a_sample_expects_at_most_five_percent_more_than_asked(num_rows, max_rows):
     expected = archive._bound(max_rows, num_rows) / 2**32 * num_rows
@@ -162,6 +183,16 @@ def test_an_erased_request_is_gone_and_does_not_come_back(store, make_record, re
     assert request_id not in set(rows_in(store, window).rows["request_id"])
     archive.compact(store, window.first)
     everything = b"".join(store.get(key) for key in store.find(""))
+    assert request_id.encode() not in everything
+
+
+def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased_all_the_same(store, make_record):
+    request_id = "0193465c-5800-7000-8000-000000000042"  # a uuid7 of 2024; the record is of 2026
+    fill(store, [make_record(1, request_id=request_id), make_record(2)])
+    labels = pd.DataFrame({"request_id": [request_id], "crop_index": [0], "label": [4]})
+    archive.add_labels(store, labels)
+    assert archive.erase(store, request_id) == 2
+    everything = b"".join(store.get(key) for key in store.find("records/"))
     assert request_id.encode() not in everything
 
 

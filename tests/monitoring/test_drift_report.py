@@ -172,6 +172,32 @@ def test_an_old_day_made_again_tells_nobody(places, mail, make_record):
     assert alerts_in(places) == []
 
 
+@pytest.mark.parametrize("cut_off_at", ["alerts/outbox/", "alerts/state.json", "report.json"])
+def test_a_run_cut_off_anywhere_is_made_again_and_tells_once(
+    places, mail, make_record, monkeypatch, cut_off_at
+):
+    records, made = mail
+    rejected = [
+        make_record(n, accepted=False, rejected_because="low_confidence") for n in range(600, 800)
+    ]
+    fill(places.captures, [*records, *rejected])
+    put = type(places.reports).put
+
+    def cut_off(store, key, data, **options):
+        if cut_off_at in key:
+            raise StoreError("the power went")
+        put(store, key, data, **options)
+
+    monkeypatch.setattr(type(places.reports), "put", cut_off)
+    with pytest.raises(StoreError, match="the power went"):
+        run(places, made)
+    monkeypatch.undo()
+    assert not report.has_report(places.reports, DAY)
+    run(places, made)
+    assert report.has_report(places.reports, DAY)
+    assert [event["topic"] for event in alerts_in(places)] == ["drift"]
+
+
 def test_labels_that_arrived_are_judged(places, mail):
     records, made = mail
     fill(places.captures, records)
@@ -188,6 +214,28 @@ def test_labels_that_arrived_are_judged(places, mail):
     assert assessment.accuracy == pytest.approx(0.95)
     assert assessment.severity == Severity.ACT
     assert "labelled.html" in page(places, "2026-11-20/index.html")
+
+
+def test_labels_count_however_little_of_a_large_window_is_sampled(places, mail, monkeypatch):
+    records, made = mail
+    fill(places.captures, records)
+    monkeypatch.setattr(report, "MAX_ROWS", 510)
+    monkeypatch.setattr(report, "MIN_ROWS_PER_SITE", 0)
+    least = sorted(records, key=lambda one: -archive.sample_key(f"{DAY}{one.request_id}", 0))
+    labels = pd.DataFrame(
+        {
+            "request_id": [f"{DAY}{record.request_id}" for record in least[:110]],
+            "crop_index": 0,
+            "label": [(record.digit + 1) % 10 for record in least[:110]],
+        }
+    )
+    archive.add_labels(places.captures, labels)
+    assessment, _ = run(places, made)
+    assert assessment.num_records < 600
+    assert assessment.num_labels == 110
+    assert {finding.rule for finding in assessment.findings} >= {"labels", "confidence"}
+    assert "mean confidence" in page(places, "2026-11-20/index.html")
+    assert "2026-11-20/labelled.html" in places.reports.find("2026-11-20/")
 
 
 def test_nothing_from_outside_reaches_the_pages_as_markup(places, mail, make_record):
@@ -240,14 +288,25 @@ def test_a_missing_report_is_an_alert_and_closing_the_gap_its_end(places, mail):
     assert {event["severity"] for event in alerts_in(places)} == {2, 0}
 
 
+class OneRound(threading.Event):
+    """Told to stop when it waits for the first time."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
 def watch_once(places, load, now) -> None:
-    stop = threading.Event()
+    watch.watch(places, load, OneRound(), emit=lambda _: None, keep_days=10, now=lambda: now)
 
-    def clock() -> datetime:
-        stop.set()  # one round
-        return now
 
-    watch.watch(places, load, stop, emit=lambda _: None, keep_days=10, now=clock)
+def test_a_watch_that_starts_puts_into_the_calendar_what_a_killed_one_left_out(places, mail):
+    records, made = mail
+    fill(places.captures, records)
+    run(places, made)
+    places.reports.delete(["index.html"])
+    watch_once(places, lambda: made, datetime(2026, 11, 21, 2, tzinfo=UTC))
+    assert 'href="2026-11-20/index.html"' in page(places, "index.html")
 
 
 def test_watching_catches_up_on_days_with_mail_and_looks_after_the_archive(places, mail):
