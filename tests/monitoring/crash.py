@@ -2,9 +2,10 @@
 
     python tests/monitoring/crash.py --kills 25
 
-Each round: a writer acknowledges records over a pipe, as the service sends a 200; it or the
-shipper is killed at the named point; both are started again; the archive is read and deduped.
-Only forked children touch Parquet, so that forking stays safe.
+Each round: a writer acknowledges records over a pipe, as the service sends a 200, those written
+together at the same time; it or the shipper is killed at the named point; both are started again;
+the archive is read and deduped. Only forked children touch Parquet, so that forking stays safe. The
+check `capture-kills` of tests/acceptance runs it, too.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ CAPTURE_POINTS = ("pre-append", "mid-write", "post-append", "post-fsync")
 SHIP_POINTS = ("pre-upload", "mid-upload", "post-upload", "pre-delete")
 POINTS = (*CAPTURE_POINTS, *SHIP_POINTS)
 WINDOW = archive.Window(date(2026, 11, 20), date(2026, 11, 20))
-NUM_RECORDS = 40
+NUM_WRITES = 14
+TOGETHER = 3  # records that one write takes
+NUM_RECORDS = NUM_WRITES * TOGETHER
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,11 @@ def write(folder: Path, first: int, pipe: int, *, point: str | None, turn: int) 
     if point in CAPTURE_POINTS:
         arm(point, turn)
     spool = Spool(folder, max_segment_bytes=12_000, fsync=point == "post-fsync")
-    for number in range(first, first + NUM_RECORDS):
-        record = make(number, site=f"site {number % 2}")
-        spool.append(record)
-        os.write(pipe, f"{record.request_id}\n".encode())
+    for start in range(first, first + NUM_RECORDS, TOGETHER):
+        numbers = range(start, start + TOGETHER)
+        records = [make(number, site=f"site {number % 2}") for number in numbers]
+        spool.append_frames([spool.frame(record) for record in records])
+        os.write(pipe, "".join(f"{record.request_id}\n" for record in records).encode())
     spool.close()
 
 
@@ -144,7 +148,7 @@ def read(store: Path, pipe: int) -> None:
 
 
 def run_round(point: str, seed: int) -> Round:
-    turn = random.Random(f"{point}/{seed}").randrange(1, 6 if point in SHIP_POINTS else NUM_RECORDS)
+    turn = random.Random(f"{point}/{seed}").randrange(1, 6 if point in SHIP_POINTS else NUM_WRITES)
     with tempfile.TemporaryDirectory() as scratch:
         spool, store = Path(scratch) / "spool", Path(scratch) / "store"
         told, first = in_child(lambda pipe: write(spool, 0, pipe, point=point, turn=turn))
@@ -162,7 +166,10 @@ def run_round(point: str, seed: int) -> Round:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=25, help="for each point")
-    kills = parser.parse_args().kills
+    parser.add_argument("--json", type=Path, help="the counts, for another program")
+    options = parser.parse_args()
+    kills = options.kills
+    counts = {}
     print("point        kills  acknowledged  stored  deduped  lost  twice  never acknowledged")
     num_failed = 0
     for point in POINTS:
@@ -177,7 +184,16 @@ def main() -> int:
         print(
             f"{point:12} {num_killed:5} {told:13} {stored:7} {kept:8} {lost:5} {twice:6} {extra:19}"
         )
-        num_failed += lost + twice + (kills - num_killed) + (extra > num_killed)
+        counts[point] = {
+            "kills": num_killed,
+            "acknowledged": told,
+            "lost": lost,
+            "twice": twice,
+            "never_acknowledged": extra,
+        }
+        num_failed += lost + twice + (kills - num_killed) + (extra > TOGETHER * num_killed)
+    if options.json:
+        options.json.write_text(json.dumps(counts))
     print("every acknowledged record is archived exactly once" if not num_failed else "FAILED")
     return 1 if num_failed else 0
 

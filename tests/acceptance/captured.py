@@ -1,0 +1,50 @@
+"""Capture through kills and faults: is every answer's record in the archive, exactly once?
+
+The work is done by two scripts of tests/monitoring, each in a process of its own.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.acceptance.harness import OURS, ROOT, Report
+
+KILLS: Final = 25
+QUICK_KILLS: Final = 2
+
+
+def kills(report: Report, kind: str) -> None:
+    """kill -9 of the writer and the shipper at eight named points."""
+    _count(report, kind, "crash.py")
+
+
+def faults(report: Report, kind: str) -> None:
+    """The running service under load: kills, SIGTERM, a full disk that the shipper empties."""
+    _count(report, kind, "service_faults.py")
+
+
+def _count(report: Report, kind: str, script: str) -> None:
+    if kind != OURS:
+        raise NotImplementedError
+    num_kills = QUICK_KILLS if report.is_quick else KILLS
+    with tempfile.TemporaryDirectory(prefix="acceptance-") as folder:
+        out = Path(folder) / "counts.json"
+        command = [sys.executable, str(ROOT / "tests" / "monitoring" / script)]
+        ran = subprocess.run([*command, f"--kills={num_kills}", f"--json={out}"], check=False)
+        counts = json.loads(out.read_text()) if out.exists() else {}
+    for name, found in counts.items():
+        report.fact(name, found)
+    report.expect("the script ends well", ran.returncode == 0)
+    report.expect("every fault was tried", counts)
+    report.expect("nothing that was answered is lost", not _sum(counts, "lost"))
+    report.expect("nothing is read twice", not _sum(counts, "twice"))
+
+
+def _sum(counts: dict[str, dict[str, int]], name: str) -> int:
+    return sum(found[name] for found in counts.values())
+
+
+CHECKS = {"capture-kills": kills, "capture-faults": faults}
