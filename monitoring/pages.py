@@ -66,7 +66,12 @@ justify-content:center;font-size:.85rem;line-height:1.1;text-decoration:none;min
 table{border-collapse:collapse;width:100%}th{text-align:left;color:var(--soft);font-weight:500;
 font-size:.85rem}td,th{padding:6px 10px 6px 0;border-top:1px solid var(--line);vertical-align:top}
 thead th{border-top:0}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto}.day{white-space:nowrap}
+@media(max-width:600px){.stack thead{display:none}.stack,.stack tbody{display:block}
+.stack tr{display:grid;grid-template-columns:auto auto 1fr;gap:4px 12px;align-items:center;
+padding:10px 0;border-top:1px solid var(--line)}.stack td{border:0;padding:0;text-align:left}
+.stack td.text{order:1;grid-column:1/-1}
+.wide{display:none}.stack td[data-name]::before{content:attr(data-name) " ";color:var(--soft)}}
 .bar{height:10px;border-radius:5px;background:var(--thin-bg);position:relative;min-width:90px;
 margin-top:7px}.bar i{position:absolute;inset:0 auto 0 0;border-radius:5px;background:var(--plot)}
 .bar.over i{background:var(--watch)}.bar u{position:absolute;top:-3px;bottom:-3px;width:2px;
@@ -233,16 +238,11 @@ def _trends(days: Sequence[Summary], today: date) -> str:
     ]
     labelled = [one for one in full if one["accuracy"] is not None]
     if len(labelled) > 1:
-        charts.append(
-            _chart(
-                "Accuracy of labelled accepted reads",
-                labelled,
-                [_percent(one["accuracy"]) for one in labelled],
-                "%",
-                None,
-                "",
-            )
-        )
+        right = [_percent(one["accuracy"]) for one in labelled]
+        shortfall = max(100 - min(right), 0.5)
+        name = "Accuracy of labelled accepted reads"
+        lowest = 100 - 2 * shortfall  # from 0, a fall of a point would not be seen
+        charts.append(_chart(name, labelled, right, "%", None, "", span=(lowest, 100.0)))
     return f'<div class="charts">{"".join(charts)}</div>'
 
 
@@ -257,16 +257,19 @@ def _chart(
     unit: str,
     line: Sequence[float] | None,
     line_name: str,
+    *,
+    span: tuple[float, float] | None = None,
 ) -> str:
-    """A line over days, and a dashed one to judge it by."""
-    width, height, left, bottom, top = 320, 130, 8, 20, 8
+    """A line over days, and a dashed one to judge it by; from 0 where no span is given."""
+    width, height, left, right, bottom, top = 320, 130, 40, 8, 20, 12
     first = date.fromisoformat(days[0]["first"])
-    span = max((date.fromisoformat(days[-1]["first"]) - first).days, 1)
-    most = max([*values, *(line or ())]) * 1.1 or 1.0
+    num_days = max((date.fromisoformat(days[-1]["first"]) - first).days, 1)
+    low, high = span or (0.0, max([*values, *(line or ())]) * 1.1 or 1.0)
 
     def place(day: Summary, value: float) -> str:
-        x = left + (date.fromisoformat(day["first"]) - first).days / span * (width - 2 * left)
-        y = top + (1 - value / most) * (height - top - bottom)
+        since = (date.fromisoformat(day["first"]) - first).days
+        x = left + since / num_days * (width - left - right)
+        y = top + (high - value) / (high - low) * (height - top - bottom)
         return f"{x:.1f},{y:.1f}"
 
     points = [place(day, value) for day, value in zip(days, values, strict=True)]
@@ -284,24 +287,35 @@ def _chart(
     return (
         f'<figure><b>{escape(name)}</b> <span class="soft">{values[-1]:,.4g}{unit}{aside}</span>'
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)} by day">'
-        f'<line x1="{left}" y1="{height - bottom}" x2="{width - left}" y2="{height - bottom}" '
-        f'stroke="var(--line)"/>{dashed}<polyline points="{" ".join(points)}" fill="none" '
+        f'<line x1="{left}" y1="{height - bottom}" x2="{width - right}" y2="{height - bottom}" '
+        f'stroke="var(--line)"/>'
+        f'<text x="{left - 6}" y="{top + 4}" text-anchor="end">{_short(high)}</text>'
+        f'<text x="{left - 6}" y="{height - bottom}" text-anchor="end">{_short(low)}</text>'
+        f'{dashed}<polyline points="{" ".join(points)}" fill="none" '
         f'stroke="var(--plot)" stroke-width="2"/>{dots}'
         f'<text x="{left}" y="{height - 5}">{days[0]["first"]}</text>'
-        f'<text x="{width - left}" y="{height - 5}" text-anchor="end">{days[-1]["first"]}</text>'
+        f'<text x="{width - right}" y="{height - 5}" text-anchor="end">{days[-1]["first"]}</text>'
         "</svg></figure>"
     )
 
 
+def _short(value: float) -> str:
+    for size, mark in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{mark}"
+    return f"{value:.3g}"
+
+
 def _report_list(summaries: Sequence[Summary]) -> str:
     rows = [
-        f'<tr><td><a href="{escape(one["window"])}/index.html">{escape(one["window"])}</a></td>'
-        f"<td>{_badge(state_of(one))}</td><td>{escape(_sentence(one))}</td></tr>"
+        f'<tr><td class="day"><a href="{escape(one["window"])}/index.html">'
+        f"{escape(one['window'])}</a></td><td>{_badge(state_of(one))}</td>"
+        f'<td class="text">{escape(_sentence(one))}</td></tr>'
         for one in list(reversed(summaries))[:REPORTS_LISTED]
     ]
     if not rows:
         return '<p class="soft">None yet.</p>'
-    return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+    return f'<table class="stack">{"".join(rows)}</table>'
 
 
 def _numbers(summary: Summary) -> str:
@@ -339,13 +353,14 @@ def _findings(summary: Summary) -> str:
         return "<p>None: every rule is within its limit.</p>"
     rows = "".join(
         f"<tr><td>{_badge(('calm', 'watch', 'act')[one['severity']])}</td>"
-        f"<td>{escape(one['text'][0].upper() + one['text'][1:])}</td>"
-        f'<td class="n">{one["value"]:.3g}</td><td class="n">{one["limit"]:.3g}</td></tr>'
+        f'<td class="text">{escape(one["text"][0].upper() + one["text"][1:])}</td>'
+        f'<td class="n" data-name="value">{one["value"]:.3g}</td>'
+        f'<td class="n" data-name="limit">{one["limit"]:.3g}</td></tr>'
         for one in summary["findings"]
     )
     return (
-        '<div class="scroll"><table><thead><tr><th></th><th>Finding</th><th class="n">Value</th>'
-        f'<th class="n">Limit</th></tr></thead>{rows}</table></div>'
+        '<table class="stack"><thead><tr><th></th><th>Finding</th><th class="n">Value</th>'
+        f'<th class="n">Limit</th></tr></thead>{rows}</table>'
     )
 
 
@@ -383,13 +398,14 @@ def _sites(summary: Summary) -> str:
     )
     rows = "".join(
         f"<tr><td>{escape(one['site'])} {_badge('watch') if one['named'] else ''}</td>"
-        f'<td class="n">{one["num_records"]:,}</td>'
+        f'<td class="n wide">{one["num_records"]:,}</td>'
         f'<td class="n">{_percent(one["reject_share"]):.1f} %</td>'
-        f'<td class="n">{one["distance"]:.2f}</td><td>{escape(one["feature"])}</td></tr>'
+        f'<td class="n">{one["distance"]:.2f}</td>'
+        f"<td>{escape(rules.in_words(one['feature']))}</td></tr>"
         for one in ordered[:SITES_LISTED]
     )
     return (
-        '<div class="scroll"><table><thead><tr><th>Site</th><th class="n">Records</th>'
+        '<div class="scroll"><table><thead><tr><th>Site</th><th class="n wide">Records</th>'
         '<th class="n">Rejected</th><th class="n">Distance</th><th>in</th></tr></thead>'
         f"{rows}</table></div>"
         f'<p class="soft small">Distance from the other sites, in standard deviations; named above '

@@ -38,6 +38,7 @@ SITE_DISTANCE_LIMIT: Final = 0.35
 SITE_REJECT_P: Final = 0.001  # before it is divided by the number of sites
 SITE_REJECT_EXCESS: Final = 0.02
 MOST_NAMED_SITES: Final = 10
+FEW_SITES: Final = 1 / 3  # of the sites: more that stand out may be the clean ones
 MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more see no better
 
 _SMALLEST_STD = 0.001  # as Evidently norms a constant column
@@ -274,14 +275,27 @@ def _judge_latency(p99_ms: float) -> Iterator[Finding]:
 def judge_sites(
     rows: pd.DataFrame, reference: pd.DataFrame
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
-    """Compare each site with all the others; of two that differ, the reference tells which.
+    """Compare each site with all the others.
 
     The site that stands out most is named and taken out of the others' comparison, again and
-    again, so that one dirty lens does not make the clean sites look odd.
+    again, so that one dirty lens does not make the clean sites look odd. Where more than a few
+    stand out it may be the clean ones, among others that changed: then only those are named that
+    are far from the reference, too.
     """
     counts = rows["site"].value_counts()
     judged = sorted(counts[counts >= MIN_SITE_RECORDS].index)
+    summaries, findings = _name_sites(judged, rows, reference, by_reference=len(judged) == 2)
+    num_named = sum(one.named for one in summaries)
+    if num_named > len(judged) * FEW_SITES or num_named == MOST_NAMED_SITES:
+        return _name_sites(judged, rows, reference, by_reference=True)
+    return summaries, findings
+
+
+def _name_sites(
+    judged: list[str], rows: pd.DataFrame, reference: pd.DataFrame, *, by_reference: bool
+) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     pool = list(judged)
+    num_named = 0
     summaries: dict[str, SiteSummary] = {}
     findings: list[Finding] = []
     while pool:
@@ -291,18 +305,18 @@ def judge_sites(
                 site,
                 peers[peers["site"] == site],
                 peers[peers["site"] != site],
-                reference,
+                reference if by_reference else None,
                 num_sites=len(judged),
             )
             for site in pool
         }
         worst = max(pool, key=lambda site: compared[site].strength)
-        named = len(findings) < MOST_NAMED_SITES and compared[worst].strength > 1
-        if not named:
+        if num_named == MOST_NAMED_SITES or compared[worst].strength <= 1:
             summaries |= {site: compared[site].summary for site in pool}
             break
         summaries[worst] = compared[worst].summary
         findings.extend(compared[worst].findings)
+        num_named += 1
         pool.remove(worst)
     return tuple(summaries[site] for site in judged), findings
 
@@ -318,12 +332,12 @@ def _compare_site(
     site: str,
     mine: pd.DataFrame,
     others: pd.DataFrame,
-    reference: pd.DataFrame,
+    reference: pd.DataFrame | None,  # None: the others alone tell
     *,
     num_sites: int,
 ) -> _Comparison:
     distances = measure_distances(mine, others.head(MOST_PEER_ROWS))
-    if others["site"].nunique() == 1:
+    if reference is not None:
         from_reference = measure_distances(mine, reference)
         distances = {
             name: min(distance, from_reference.get(name, 0.0))

@@ -136,6 +136,15 @@ def test_of_two_sites_the_dirty_one_is_named(rows_of, reference):
     assert named(assess(dirty(rows_of(2_000, sites=2), "site 01"), reference)) == {"site 01"}
 
 
+@pytest.mark.parametrize(("num_sites", "num_dirty"), [(4, 2), (10, 4), (10, 6)])
+def test_where_many_sites_changed_no_clean_one_is_named(rows_of, reference, num_sites, num_dirty):
+    rows = rows_of(400 * num_sites, sites=num_sites)
+    sites = {f"site {number:02d}" for number in range(num_dirty)}
+    rows.loc[rows["site"].isin(sites), "sharpness"] -= np.float32(1.5)
+    rows["stroke_width_px"] += 3  # everywhere, which tells nothing of a site
+    assert named(assess(rows, reference)) == sites
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_fifty_clean_sites_are_not_named(rows_of, reference, seed):
     assert named(assess(rows_of(50 * 250, seed, sites=50), reference)) == set()
