@@ -69,10 +69,13 @@ class Service:
         )
 
     def wait_ready(self) -> None:
+        """Until it answers; started again where so many of its workers died that it gave up."""
         give_up_s = time.monotonic() + START_S
         while self.get("/readyz") != 200:
             if time.monotonic() > give_up_s:
                 raise RuntimeError("the service is not ready")
+            if self.process.poll() is not None:
+                self.process = self._start()
             time.sleep(0.05)
 
     def get(self, path: str) -> int:
