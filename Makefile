@@ -12,13 +12,15 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 PACKAGES := model serving monitoring training loadtest service.py
 
-.PHONY: help serve test check train acceptance bench loadtest soak simulate infra-test image-test lock clean
+.PHONY: help serve setup test check train acceptance bench loadtest soak simulate infra-test image-test lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 serve: $(VENV)/.serving  ## serve the shipped champion on PORT (3000)
 	DIGITS_PORT=$(PORT) PYTHONPATH=. exec $(BIN)/python -m serving
+
+setup: $(VENV)/.all  ## install everything into .venv
 
 test: $(VENV)/.all  ## run all tests, with coverage
 	$(RUN) -m pytest --cov --cov-report=term:skip-covered --ignore=tests/infra --ignore=tests/image
