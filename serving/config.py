@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     capture_originals: bool = Field(default=True, description="Capture the crop as sent, too.")
     capture_fsync: bool = Field(
         default=False,
-        description="Flush the disk for each record: for disks that outlive the task.",
+        description="Flush the disk before each answer: for disks that outlive the task.",
     )
     otlp_endpoint: str | None = Field(
         None, description="OpenTelemetry collector (OTLP over HTTP). Unset: no traces."

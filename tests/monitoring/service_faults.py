@@ -93,11 +93,17 @@ class Service:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(number) for number in path.read_text().split()]
 
-    def kill_everything(self) -> None:
+    def kill(self) -> None:
+        """SIGKILL for the supervisor and its workers, where they run."""
+        if self.process.poll() is not None:
+            return
         for pid in [*self.workers(), self.process.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+
+    def kill_everything(self) -> None:
+        self.kill()
         self.process = self._start()
 
     def stop(self) -> int:
@@ -179,6 +185,7 @@ def compare(num_faults: int, clients: Clients, archived: list[str]) -> Counts:
 
 def under_load(spool: Path, store: Path, fault: Callable[[Service], int]) -> Counts:
     service = Service(spool)
+    clients = None
     try:
         service.wait_ready()
         clients = Clients(service.port)
@@ -187,8 +194,9 @@ def under_load(spool: Path, store: Path, fault: Callable[[Service], int]) -> Cou
         if service.process.poll() is None:
             service.stop()
     finally:
-        if service.process.poll() is None:
-            service.process.kill()
+        if clients is not None:
+            clients.stop()
+        service.kill()
     assert not capture.live_segments(spool)
     return compare(num_faults, clients, archived_ids(spool, store))
 
