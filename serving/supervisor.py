@@ -139,8 +139,15 @@ class Supervisor:
                 key.data.is_ready = bool(os.read(key.fd, 1))
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
+                if key.data.is_ready:
+                    self._say_where(key.data)
             else:
                 os.read(key.fd, 4096)  # which signals, _note_signal knows
+
+    def _say_where(self, worker: _Worker) -> None:
+        host, port = self._listener.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        _log("worker serves", pid=worker.process.pid, address=address, level="info")
 
     def _look_at(self, worker: _Worker) -> int | None:
         """Bury a dead worker; the exit code if that was one too many."""
@@ -200,7 +207,7 @@ def _shared_memory() -> str | None:
 
 def _log(event: str, **facts: object) -> None:
     """One JSON line, as the workers write them."""
-    line = {**facts, "event": event, "level": "warning", "timestamp": datetime.now(UTC).isoformat()}
+    line = {"level": "warning", **facts, "event": event, "timestamp": datetime.now(UTC).isoformat()}
     sys.stderr.write(json.dumps(line) + "\n")
     sys.stderr.flush()
 

@@ -6,6 +6,7 @@ message, before the port is opened.
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import json
 import logging
@@ -63,7 +64,8 @@ def main() -> int:
         return REFUSED
     server = uvicorn.Server(config)
     config.callback_notify = _Sweep(server, args.ready).__call__
-    server.run([socket.socket(fileno=args.socket)])
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn hands Ctrl-C on when it has ended
+        server.run([socket.socket(fileno=args.socket)])
     return 0
 
 

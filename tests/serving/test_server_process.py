@@ -4,7 +4,12 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
+import signal
+import socket
 import subprocess
+import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -15,6 +20,7 @@ import pytest
 from model.artifact import load
 
 ROOT = Path(__file__).parents[2]
+START_S = 60
 KSERVE_PYTHON = ROOT / ".venv-kserve" / "bin" / "python"
 KSERVE = "kserve==0.21.0"  # its pins clash with ours, so it lives in a venv of its own
 
@@ -211,3 +217,29 @@ def test_64_callers_at_once_get_their_own_answers(port, crops):
 def test_the_openapi_document_is_served(port):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=30) as response:
         assert json.load(response)["openapi"] == "3.1.0"
+
+
+def test_it_says_where_it_serves_and_ctrl_c_ends_it_without_another_word(tmp_path):
+    log = tmp_path / "log"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving"], cwd=ROOT, stdout=output, stderr=output,
+            env={**os.environ, "DIGITS_PORT": str(free)},
+        )  # fmt: skip
+    try:
+        give_up = time.monotonic() + START_S
+        while process.poll() is None and "address" not in log.read_text():
+            assert time.monotonic() < give_up, log.read_text()
+            time.sleep(0.1)
+        (line,) = (json.loads(line) for line in log.read_text().splitlines())
+        assert line["address"] == f"http://127.0.0.1:{free}"
+        assert ask(free, "GET", "/readyz")[0] == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert len(log.read_text().splitlines()) == 1
+    finally:
+        process.kill()
+        process.wait()
