@@ -90,6 +90,10 @@ def test_a_set_may_not_be_worse_than_the_champion(good, accuracy, champion, p, p
     assert judge(replace(good, sets=sets), Floors()).passed is passed
 
 
-def test_one_crop_of_a_small_set_is_no_reason(good):
-    sets = dict(good.sets) | {"uci": a_set(0.970, 0.971, 1.0, num=1000)}
-    assert judge(replace(good, sets=sets), Floors()).passed
+@pytest.mark.parametrize(
+    ("num_lost", "p", "passed"),
+    [(1, 1.0, True), (4, 0.6, True), (5, 0.5, False), (1, 0.04, False)],
+)
+def test_a_small_set_allows_as_little_as_it_can_tell_apart(good, num_lost, p, passed):
+    sets = dict(good.sets) | {"uci": a_set(0.97 - num_lost / 1797, 0.97, p, num=1797)}
+    assert judge(replace(good, sets=sets), Floors()).passed is passed
