@@ -116,6 +116,9 @@ def to_fp32(model):
         elif node.input[0] in constants:
             weights = dequantise(node, constants)
             model.graph.initializer.append(onnx.numpy_helper.from_array(weights, node.output[0]))
+        elif node.op_type == "QuantizeLinear" and not constants[node.input[2]]:
+            # Nothing below zero fits into it: this was a Relu before it was quantised.
+            kept.append(onnx.helper.make_node("Relu", [node.input[0]], [node.output[0]]))
         else:
             renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
     for node in kept:

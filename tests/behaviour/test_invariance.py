@@ -39,7 +39,14 @@ def test_margin_on_one_side_does_not_change_the_reading(crops, share_right):
 def test_polarity_does_not_change_the_reading(crops, read):
     as_sent = read([crop.pixels for crop in crops])
     reversed_ = read([255 - crop.pixels for crop in crops])
-    assert [one.digit for one in as_sent] == [one.digit for one in reversed_]
+    # Halving a crop of over 128 px rounds: what is a toss-up, and goes to a person, may turn over.
+    changed = [
+        (one, other)
+        for one, other in zip(as_sent, reversed_, strict=True)
+        if one.digit != other.digit
+    ]
+    assert len(changed) <= 1
+    assert not any(one.accepted or other.accepted for one, other in changed)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.5, 2.0, 4.0])
