@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from infra import find
 from infra.templates import Resource, World
 
-WIDTH, HEIGHT = 1524, 980
-_BOX_W, _BOX_H = 210, 76
+WIDTH, HEIGHT = 1422, 990
+_BOX_W, _BOX_H = 228, 76
+_COLUMNS = (24, 292, 560, 890, 1170)  # the wide gap is for labels beside the frames
+_ROWS = (100, 220, 340, 460, 580, 700, 820)
 _COLOURS = {  # as AWS colours its own icons
     "compute": "#c2571a",
     "network": "#6f3fc4",
@@ -42,11 +44,21 @@ class Box:
     name: str
     title: str
     colour: str
-    x: int
-    y: int
+    column: int
+    row: int
     kinds: tuple[str, ...] = ()
     prefix: str | tuple[str, ...] = ""  # of the logical ids
     detail: Callable[[World], str] = lambda world: ""  # noqa: ARG005
+
+    @property
+    def x(self) -> int:
+        """Left edge."""
+        return _COLUMNS[self.column]
+
+    @property
+    def y(self) -> int:
+        """Upper edge."""
+        return _ROWS[self.row]
 
     def resources(self, world: World) -> list[Resource]:
         """What the box stands for."""
@@ -60,12 +72,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """From one box to another; ``route`` gives the corners between, as x,y pairs."""
+    """From one box to another; ``route`` gives the corners between, as x,y pairs.
+
+    ``label_at`` is for labels that a frame or another arrow would cross in their usual place.
+    """
 
     start: str
     end: str
     label: str = ""
     route: tuple[tuple[int, int], ...] = ()
+    label_at: tuple[int, int] | None = None
 
 
 def _service(world: World) -> Resource:
@@ -78,7 +94,7 @@ def _tasks(world: World) -> str:
     task = world.at(_service(world).get("TaskDefinition"))
     assert task is not None
     size = f"{int(task.get('Cpu')) / 1024:g} vCPU, {int(task.get('Memory')) / 1024:g} GiB"
-    return f"{low} to {high} tasks, {size}, ARM64|server + shipper, read-only root"
+    return f"{low} to {high} ARM64 tasks, {size}|server + shipper, read-only root"
 
 
 def _canary(world: World) -> str:
@@ -123,9 +139,10 @@ def _database(world: World) -> str:
 def _schedule(world: World, name: str) -> str:
     schedules = world.all("Scheduler::Schedule")
     found = next(s for s in schedules if str(s.get("Name")).endswith(f"-{name}"))
-    when = found.get("ScheduleExpression").removeprefix("cron(").removesuffix(")")
+    minute, hour, day, *_ = found.get("ScheduleExpression").removeprefix("cron(").split()
+    often = "daily" if day == "*" else f"monthly, on day {day},"
     command = found.get("Description").removeprefix("python -m ").split(" --work")[0]
-    return f"{command}|{when}"
+    return f"{command}|{often} at {int(hour):02}:{int(minute):02}"
 
 
 def _alarms(world: World) -> str:
@@ -138,14 +155,14 @@ def _endpoints(world: World) -> str:
 
 
 BOXES = (
-    Box("scanners", "Scanners", "outside", 24, 100, detail=lambda _: "post offices|API keys"),
-    Box("waf", "Firewall", "security", 24, 220, ("WAFv2::WebACL",), detail=_firewall),
+    Box("scanners", "Scanners", "outside", 0, 0, detail=lambda _: "post offices|API keys"),
+    Box("waf", "Firewall", "security", 0, 1, ("WAFv2::WebACL",), detail=_firewall),
     Box(
         "alb",
         "Load balancer",
         "network",
-        270,
-        220,
+        1,
+        1,
         ("ElasticLoadBalancingV2::LoadBalancer", "ElasticLoadBalancingV2::ListenerRule"),
         detail=_balancer,
     ),
@@ -153,8 +170,8 @@ BOXES = (
         "groups",
         "Target groups blue, green",
         "network",
-        270,
-        340,
+        1,
+        2,
         ("ElasticLoadBalancingV2::TargetGroup",),
         detail=_canary,
     ),
@@ -162,8 +179,8 @@ BOXES = (
         "service",
         "ECS service on Fargate",
         "compute",
-        516,
-        220,
+        2,
+        1,
         ("ECS::Service", "ECS::TaskDefinition"),
         ("Service", "Task"),
         _tasks,
@@ -172,20 +189,18 @@ BOXES = (
         "scaling",
         "Application Auto Scaling",
         "manage",
-        790,
-        100,
+        3,
+        0,
         ("ApplicationAutoScaling::ScalableTarget", "ApplicationAutoScaling::ScalingPolicy"),
         detail=_scaling,
     ),
-    Box(
-        "endpoints", "VPC endpoints", "network", 270, 460, ("EC2::VPCEndpoint",), detail=_endpoints
-    ),
+    Box("endpoints", "VPC endpoints", "network", 1, 3, ("EC2::VPCEndpoint",), detail=_endpoints),
     Box(
         "captures",
         "Captures",
         "storage",
-        790,
-        340,
+        3,
+        2,
         ("S3::Bucket",),
         "Captures",
         lambda world: _bucket(world, "captures"),
@@ -194,8 +209,8 @@ BOXES = (
         "reports",
         "Drift reports",
         "storage",
-        790,
-        820,
+        3,
+        6,
         ("S3::Bucket",),
         "Reports",
         lambda world: _bucket(world, "reports"),
@@ -204,8 +219,8 @@ BOXES = (
         "training",
         "Training data",
         "storage",
-        790,
-        460,
+        3,
+        3,
         ("S3::Bucket",),
         "Training",
         lambda world: _bucket(world, "training"),
@@ -214,8 +229,8 @@ BOXES = (
         "artifacts",
         "MLflow's artifacts",
         "storage",
-        790,
-        580,
+        3,
+        4,
         ("S3::Bucket",),
         "Artifacts",
         lambda world: _bucket(world, "artifacts"),
@@ -224,8 +239,8 @@ BOXES = (
         "keys",
         "API keys",
         "security",
-        790,
-        220,
+        3,
+        1,
         ("SecretsManager::Secret",),
         "ApiKeys",
         lambda _: "Secrets Manager|read at start",
@@ -234,8 +249,8 @@ BOXES = (
         "retrain",
         "Retrain",
         "compute",
-        516,
-        460,
+        2,
+        3,
         ("Scheduler::Schedule", "StepFunctions::StateMachine", "ECS::TaskDefinition"),
         "Retrain",
         lambda world: _schedule(world, "retrain"),
@@ -244,8 +259,8 @@ BOXES = (
         "compact",
         "Compact",
         "compute",
-        516,
-        340,
+        2,
+        2,
         ("Scheduler::Schedule", "StepFunctions::StateMachine", "ECS::TaskDefinition"),
         "Compact",
         lambda world: _schedule(world, "compact"),
@@ -254,8 +269,8 @@ BOXES = (
         "drift",
         "Drift",
         "compute",
-        516,
-        820,
+        2,
+        6,
         ("Scheduler::Schedule", "StepFunctions::StateMachine", "ECS::TaskDefinition"),
         "Drift",
         lambda world: _schedule(world, "drift"),
@@ -264,8 +279,8 @@ BOXES = (
         "mlflow",
         "MLflow",
         "compute",
-        516,
-        580,
+        2,
+        4,
         ("ECS::Service", "ECS::TaskDefinition", "SecretsManager::Secret"),
         "Mlflow",
         lambda _: "registry, private|sign-in, allowed hosts",
@@ -274,8 +289,8 @@ BOXES = (
         "database",
         "MLflow's database",
         "database",
-        516,
-        700,
+        2,
+        5,
         ("RDS::DBInstance",),
         detail=_database,
     ),
@@ -283,20 +298,18 @@ BOXES = (
         "dead",
         "Dead letters",
         "integrate",
-        1040,
-        580,
+        4,
+        3,
         ("SQS::Queue",),
         detail=lambda _: "SQS|starts that were lost",
     ),
-    Box(
-        "github", "GitHub Actions", "outside", 24, 460, detail=lambda _: "build, test, push|no keys"
-    ),
+    Box("github", "GitHub Actions", "outside", 0, 3, detail=lambda _: "build, test, push|no keys"),
     Box(
         "oidc",
         "Deployer role",
         "security",
-        24,
-        580,
+        0,
+        4,
         ("IAM::OIDCProvider", "IAM::Role", "IAM::Policy"),
         ("GitHub", "Deployer"),
         lambda _: "OIDC token of one|repository, environment",
@@ -305,8 +318,8 @@ BOXES = (
         "images",
         "Images",
         "compute",
-        24,
-        700,
+        0,
+        5,
         ("ECR::Repository",),
         detail=lambda world: (
             f"ECR, {len(world.all('ECR::Repository'))} repositories|immutable, scanned"
@@ -316,18 +329,18 @@ BOXES = (
         "release",
         "Release",
         "integrate",
-        24,
-        820,
+        0,
+        6,
         ("StepFunctions::StateMachine", "Events::Rule"),
-        ("Release", "ChampionPushed"),
-        lambda _: "on a pushed champion-*:|tag to SSM, update stack",
+        "Release",
+        lambda _: "on a pushed champion-*: tags|to SSM, update two stacks",
     ),
     Box(
         "watch",
         "CloudWatch",
         "manage",
-        1040,
-        700,
+        4,
+        4,
         ("CloudWatch::Alarm", "CloudWatch::Dashboard"),
         detail=_alarms,
     ),
@@ -335,38 +348,37 @@ BOXES = (
         "topics",
         "Topics",
         "integrate",
-        1040,
-        820,
+        4,
+        5,
         ("SNS::Topic", "SNS::Subscription"),
         detail=lambda _: "alerts and notices|SNS, encrypted",
     ),
-    Box("people", "Operators", "outside", 1290, 820, detail=lambda _: "mail, with a runbook|link"),
+    Box("people", "Operators", "outside", 4, 6, detail=lambda _: "mail, with a runbook|link"),
 )
 ARROWS = (
     Arrow("scanners", "waf", "PNG"),
     Arrow("waf", "alb"),
     Arrow("alb", "groups"),
-    Arrow("groups", "service", "", ((492, 378), (492, 270))),
-    Arrow("scaling", "service", "tasks", ((621, 138),)),
+    Arrow("groups", "service", "", ((533, 378), (533, 270))),
+    Arrow("scaling", "service", "tasks", ((674, 138),)),
     Arrow("keys", "service"),
-    Arrow("service", "captures", "Parquet", ((760, 284), (760, 360))),
+    Arrow("service", "captures", "Parquet", ((850, 284), (850, 360)), (820, 278)),
     Arrow("compact", "captures"),
-    Arrow("training", "retrain", "MNIST"),
+    Arrow("captures", "retrain", "labels", ((850, 400), (850, 480)), (856, 446)),
+    Arrow("training", "retrain", "MNIST", (), (820, 516)),
     Arrow("retrain", "mlflow", "runs"),
     Arrow("mlflow", "artifacts"),
     Arrow("mlflow", "database"),
-    Arrow("captures", "drift", "", ((1018, 378), (1018, 798), (621, 798))),
+    Arrow("captures", "drift", "", ((1136, 378), (1136, 798), (674, 798))),
     Arrow("drift", "reports"),
-    Arrow("drift", "topics", "severity", ((714, 958), (1145, 958))),
+    Arrow("drift", "topics", "severity", ((764, 966), (1152, 966), (1152, 738))),
     Arrow("dead", "watch"),
     Arrow("watch", "topics"),
     Arrow("topics", "people"),
     Arrow("github", "oidc", "token"),
     Arrow("oidc", "images", "push"),
     Arrow("images", "release", "champion-*"),
-    Arrow(
-        "release", "service", "new tag, through the canary", ((246, 858), (246, 176), (700, 176))
-    ),
+    Arrow("release", "service", "new tag, through the canary", ((10, 858), (10, 64), (620, 64))),
 )
 _OURS = frozenset({"scanners", "github", "people"})
 
@@ -387,8 +399,8 @@ def draw(world: World) -> str:
     subnets = len(_service(world).get("NetworkConfiguration.AwsvpcConfiguration.Subnets"))
     parts = [
         _HEAD,
-        _frame(258, 190, 482, 754, f"VPC over {subnets} availability zones", "#6f3fc4"),
-        _frame(502, 202, 230, 716, "isolated: no way to the internet", "#2f7d6b"),
+        _frame(280, 190, 534, 748, f"VPC over {subnets} availability zones", "#6f3fc4"),
+        _frame(546, 202, 256, 716, "isolated: no way to the internet", "#2f7d6b"),
         *(_arrow(arrow, boxes) for arrow in ARROWS),
         *(_box(box, world) for box in BOXES),
         _text(24, 32, "Digitline on AWS", 22, weight=700),
@@ -447,10 +459,10 @@ def _box(box: Box, world: World) -> str:
     parts = [
         f'<g fill="#ffffff" stroke="{colour}" stroke-width="1.5">{_rect(box, _BOX_W)}</g>',
         f'<g fill="{colour}">{_rect(box, 6)}</g>',
-        _text(box.x + 16, box.y + 24, box.title, 14, weight=700),
+        _text(box.x + 16, box.y + 24, box.title, 15, weight=700),
     ]
     parts += [
-        _text(box.x + 16, box.y + 44 + 17 * number, line, 11, "#47505c")
+        _text(box.x + 16, box.y + 45 + 18 * number, line, 13, "#47505c")
         for number, line in enumerate(lines)
     ]
     return "\n".join(parts)
@@ -473,8 +485,8 @@ def _arrow(arrow: Arrow, boxes: dict[str, Box]) -> str:
     )
     if not arrow.label:
         return line
-    x, y = _label_place(points)
-    return line + _text(x, y, arrow.label, 11, "#47505c")
+    x, y = arrow.label_at or _label_place(points)
+    return line + _text(x, y, arrow.label, 13, "#47505c")
 
 
 def _label_place(points: list[tuple[int, int]]) -> tuple[int, int]:

@@ -518,6 +518,28 @@ def containers_can_do_as_little_as_possible(world: World) -> Iterator[str]:
 
 
 @_rule
+def people_can_get_into_what_says_so(world: World) -> Iterator[str]:
+    """ECS Exec: its agent has folders to write to, leave to open its channels, and a way out."""
+    endpoints = [str(e.get("ServiceName")) for e in world.all("EC2::VPCEndpoint")]
+    for service in world.all("ECS::Service"):
+        if not service.get("EnableExecuteCommand"):
+            continue
+        for name, container in find.containers(world, service).items():
+            for folder in settings.EXEC_AGENT_FOLDERS:
+                if container.get("ReadonlyRootFilesystem") and not find.volume_of(
+                    container, folder
+                ):
+                    yield f"{service}: {name} is read-only and has no volume at {folder}"
+        task = world.at(service.get("TaskDefinition"))
+        allowed = find.statements(world, task.get("TaskRoleArn") if task else None)
+        for channel in ("CreateControlChannel", "OpenDataChannel"):
+            if not find.permits(allowed, f"ssmmessages:{channel}", "*"):
+                yield f"{service}: the task may not call ssmmessages:{channel}"
+        if not any(endpoint.endswith(".ssmmessages") for endpoint in endpoints):
+            yield f"{service}: no endpoint for ssmmessages"
+
+
+@_rule
 def tasks_have_a_size_that_fargate_sells(world: World) -> Iterator[str]:
     """CPU and memory go together, and the containers fit."""
     for task in world.all("ECS::TaskDefinition"):
@@ -848,7 +870,7 @@ def mlflow_is_private_and_asks_who_is_there(world: World) -> Iterator[str]:
 
 @_rule
 def promotion_goes_through_the_canary(world: World) -> Iterator[str]:
-    """A pushed champion changes the fact in SSM that the service's own image is named by."""
+    """A pushed champion changes the facts that name the images of service and jobs, and no more."""
     rules = [
         r
         for r in world.all("Events::Rule")
@@ -859,10 +881,16 @@ def promotion_goes_through_the_canary(world: World) -> Iterator[str]:
     for rule in rules:
         machine = world.at(rule.get("Targets")[0]["Arn"])
         text = machine.get("DefinitionString", "") if machine else ""
-        for service, balancer in find.balanced(world):
-            image = find.containers(world, service)[balancer["ContainerName"]]["Image"]
-            fact = re.search(r"\{ssm:([^}]+)\}$", image)
+        for _, container in find.all_containers(world):
+            if container["Name"] == "mlflow":
+                continue
+            fact = re.search(r"\{ssm:([^}]+)\}$", container["Image"])
             if fact is None or f'"Name":"{fact[1]}"' not in text:
-                yield f"{rule}: does not set the tag of {service}"
-        if '"UsePreviousTemplate":true' not in text:
-            yield f"{rule}: changes more than the tag"
+                yield f"{rule}: does not set the tag of {container['Name']}"
+        if text.count('"UsePreviousTemplate":true') != text.count(":updateStack"):
+            yield f"{rule}: changes more than the tags"
+        for stack, template in world.templates.items():
+            tags = [p.get("Default", "") for p in template.get("Parameters", {}).values()]
+            named = any(re.search("(service|jobs)-image-tag", tag) for tag in tags)
+            if named and not re.search(rf'"StackName":"[^"]*-{stack}"', text):
+                yield f"{rule}: does not update the stack {stack}"

@@ -1,9 +1,6 @@
-"""Between releases: the MLflow registry, monthly retraining, daily drift, and promotion.
+"""Between releases: the MLflow registry, monthly retraining, daily drift.
 
-Promotion has one path. CI pushes an image tagged ``champion-...``; the push event writes the tag
-to SSM and updates the service's stack with its own template; ECS then releases it by the canary
-that every release goes through. Nobody edits a task definition by hand, so nothing can drift from
-the template.
+And what makes a promoted champion a release (``release.py``).
 """
 
 from __future__ import annotations
@@ -12,22 +9,19 @@ import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as event_targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_servicediscovery as discovery
 from aws_cdk import aws_sqs as sqs
-from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as sfn_tasks
 from constructs import Construct
 
 from infra import grants, settings, tasks
 from infra.acknowledge import acknowledge
 from infra.foundation import Foundation
 from infra.jobs import Job, ScheduledJob
+from infra.release import Release
 from infra.service import Service
 from infra.settings import Environment
 
@@ -94,7 +88,14 @@ class MlOps(cdk.Stack):
         self.retrain = self._retrain()
         self.compact = self._compact()
         self.drift = self._drift()
-        self.release = self._release(service)
+        self.release = Release(
+            self,
+            "Release",
+            environment=environment,
+            foundation=foundation,
+            service=service,
+            dead_letters=self.dead_letters,
+        )
         cdk.CfnOutput(self, "MlflowUri", value=f"http://{self.host}:{settings.MLFLOW_PORT}")
         cdk.CfnOutput(self, "MlflowAdminSecret", value=self.admin.secret_arn)
         cdk.CfnOutput(self, "MlflowCluster", value=self.cluster.cluster_name)
@@ -208,7 +209,7 @@ class MlOps(cdk.Stack):
             volume="work",
         )
         port = settings.MLFLOW_PORT
-        tasks.container(
+        server = tasks.container(
             task,
             "mlflow",
             image=self._image(self.foundation.mlflow_images, "mlflow-image-tag"),
@@ -238,6 +239,12 @@ class MlOps(cdk.Stack):
             log_group=self.foundation.log_group(self, "MlflowLogs"),
             volume="work",
         )
+        for folder in settings.EXEC_AGENT_FOLDERS:
+            volume = folder.strip("/").replace("/", "-")
+            task.add_volume(name=volume)
+            server.add_mount_points(
+                ecs.MountPoint(source_volume=volume, container_path=folder, read_only=False)
+            )
         grants.objects(
             task.task_role,
             self.foundation.artifacts,
@@ -411,133 +418,3 @@ class MlOps(cdk.Stack):
             group=self.jobs_group,
             dead_letters=self.dead_letters,
         )
-
-    # --- promotion ------------------------------------------------------------------------------
-    def _release(self, service: Service) -> sfn.StateMachine:
-        """A push of ``champion-*`` rolls the service to that image, through the canary."""
-        fact = self.environment_settings.parameter("service-image-tag")
-        stack = self.format_arn(
-            service="cloudformation", resource="stack", resource_name=f"{service.stack_name}/*"
-        )
-        executor = self.format_arn(
-            service="iam",
-            region="",
-            resource="role",
-            resource_name=f"cdk-hnb659fds-cfn-exec-role-{self.account}-{self.region}",
-        )
-        remember = sfn_tasks.CallAwsService(
-            self,
-            "RememberTag",
-            service="ssm",
-            action="putParameter",
-            parameters={
-                "Name": fact,
-                "Value": sfn.JsonPath.string_at("$.detail.image-tag"),
-                "Type": "String",
-                "Overwrite": True,
-            },
-            iam_action="ssm:PutParameter",
-            iam_resources=[
-                self.format_arn(service="ssm", resource="parameter", resource_name=fact[1:])
-            ],
-            result_path=sfn.JsonPath.DISCARD,
-        )
-        update = sfn_tasks.CallAwsService(
-            self,
-            "UpdateService",
-            service="cloudformation",
-            action="updateStack",
-            parameters={
-                "StackName": service.stack_name,
-                "UsePreviousTemplate": True,
-                "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
-                "RoleARN": executor,
-            },
-            iam_resources=[stack],
-            result_path=sfn.JsonPath.DISCARD,
-        )
-        told = sfn_tasks.SnsPublish(
-            self,
-            "NoticeReleasing",
-            topic=self.foundation.notices,
-            subject="Digitline: release started",
-            message=sfn.TaskInput.from_object(
-                {"job": "release", "image": sfn.JsonPath.string_at("$.detail.image-tag")}
-            ),
-            result_path=sfn.JsonPath.DISCARD,
-        )
-        failed = sfn_tasks.SnsPublish(
-            self,
-            "NoticeNotReleased",
-            topic=self.foundation.alerts,
-            subject="Digitline: release could not start",
-            message=sfn.TaskInput.from_object(
-                {"job": "release", "error": sfn.JsonPath.object_at("$.error")}
-            ),
-            result_path=sfn.JsonPath.DISCARD,
-        ).next(sfn.Fail(self, "NotReleased"))
-        for step in (remember, update):
-            step.add_catch(failed, errors=["States.ALL"], result_path="$.error")
-        machine = sfn.StateMachine(
-            self,
-            "Release",
-            state_machine_name=f"{self.stack_name}-release",
-            definition_body=sfn.DefinitionBody.from_chainable(remember.next(update).next(told)),
-            timeout=cdk.Duration.minutes(10),
-            tracing_enabled=True,
-            logs=sfn.LogOptions(
-                destination=self.foundation.log_group(self, "ReleaseLogs"), level=sfn.LogLevel.ALL
-            ),
-        )
-        machine.add_to_role_policy(
-            iam.PolicyStatement(
-                actions=["iam:PassRole"],
-                resources=[executor],
-                conditions={
-                    "StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}
-                },
-            )
-        )
-        # CloudFormation reads the template's SSM facts in the name of whoever updates the stack
-        machine.add_to_role_policy(
-            iam.PolicyStatement(
-                actions=["ssm:GetParameters"],
-                resources=[
-                    self.format_arn(
-                        service="ssm",
-                        resource="parameter",
-                        resource_name=self.environment_settings.parameter("*")[1:],
-                    )
-                ],
-            )
-        )
-        grants.key_use(machine.role, self.foundation.key.key_arn)
-        acknowledge(machine, "W3005", "CDK says aloud that a machine waits for its role's policy")
-        grants.nothing_to_name(machine.role, "X-Ray and log delivery know no resources")
-        account = f"{self.region}:<AWS::AccountId>"
-        name = self.environment_settings.name
-        for arn, reason in (
-            (
-                f"arn:aws:cloudformation:{account}:stack/{service.stack_name}/*",
-                "the service's own stack by its name; its id is not known",
-            ),
-            (f"arn:aws:ssm:{account}:parameter/digitline/{name}/*", "this environment's facts"),
-        ):
-            acknowledge(machine.role, f"AwsSolutions-IAM5[Resource::{arn}]", reason)
-        events.Rule(
-            self,
-            "ChampionPushed",
-            description="An image tagged champion-* was pushed: release it",
-            event_pattern=events.EventPattern(
-                source=["aws.ecr"],
-                detail_type=["ECR Image Action"],
-                detail={
-                    "action-type": ["PUSH"],
-                    "result": ["SUCCESS"],
-                    "repository-name": [self.foundation.service_images.repository_name],
-                    "image-tag": [{"prefix": "champion-"}],
-                },
-            ),
-            targets=[event_targets.SfnStateMachine(machine, dead_letter_queue=self.dead_letters)],
-        )
-        return machine

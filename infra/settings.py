@@ -141,6 +141,10 @@ SCHEDULE_MAX_AGE_H = 2
 # --- MLflow -------------------------------------------------------------------------------------
 MLFLOW_TASK = TaskSize(cpu_units=512, memory_mib=2048)  # 2 workers of ~400 MiB
 MLFLOW_WORKERS = 2
+# The agent of ECS Exec, by which a person reaches MLflow, runs in the container as root and writes
+# here. AWS says that it does not work with a read-only image; people report that it does with these
+# folders as volumes (aws/containers-roadmap issue 1359, amazon-ecs-exec-checker issue 71).
+EXEC_AGENT_FOLDERS = ("/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm")
 DATABASE_CLASS = "t4g.micro"  # some rows a month
 DATABASE_GIB = 20  # the smallest gp3
 DATABASE_BACKUP_DAYS = 7

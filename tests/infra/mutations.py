@@ -488,6 +488,22 @@ def password_in_the_open(t: Templates) -> None:
     t.container("mlflow")["Environment"].append(variable)
 
 
+@seeds("people_can_get_into_what_says_so")
+def exec_agent_with_nowhere_to_write(t: Templates) -> None:
+    del t.container("mlflow")["MountPoints"][-1]
+
+
+@seeds("people_can_get_into_what_says_so")
+def exec_agent_without_permission(t: Templates) -> None:
+    statements = t.policy_of("MlflowTaskTaskRole")
+    statements[:] = [s for s in statements if "ssmmessages" not in json.dumps(s["Action"])]
+
+
+@seeds("people_can_get_into_what_says_so")
+def exec_agent_without_a_way_out(t: Templates) -> None:
+    t.delete("EC2::VPCEndpoint", "VpcExec")
+
+
 @seeds("tasks_have_a_size_that_fargate_sells")
 def one_vcpu_with_one_gigabyte(t: Templates) -> None:
     t.one("ECS::TaskDefinition", "Task")["Memory"] = "1024"
@@ -724,4 +740,14 @@ def promotion_sets_another_fact(t: Templates) -> None:
 
 @seeds("promotion_goes_through_the_canary")
 def pushed_champion_is_ignored(t: Templates) -> None:
-    t.delete("Events::Rule", "ChampionPushed")
+    t.delete("Events::Rule", "ReleasePushed")
+
+
+@seeds("promotion_goes_through_the_canary")
+def jobs_keep_the_old_champion(t: Templates) -> None:
+    t.replace(MACHINE, "Release", "/jobs-image-tag", "/old-image-tag")
+
+
+@seeds("promotion_goes_through_the_canary")
+def jobs_are_not_updated(t: Templates) -> None:
+    t.replace(MACHINE, "Release", "digitline-prod-mlops", "digitline-prod-watch")

@@ -146,7 +146,7 @@ def violating(call: Call, check: Check) -> Call:
         ("SecretsManager::Secret", "Admin", "GenerateSecretString.PasswordLength", 5000, "5000"),
         ("KMS::Key", "Key", "Description", "x" * 8193, "length 8193"),
         ("Budgets::Budget", "Budget", "Budget.TimeUnit", "WEEKLY", "'WEEKLY'"),
-        ("Events::Rule", "Champion", "State", "ON", "'ON'"),
+        ("Events::Rule", "Pushed", "State", "ON", "'ON'"),
         ("Logs::LogGroup", "ServerLogs", "RetentionInDays", 100, "100 is not named"),
         ("IAM::Role", "Deployer", "MaxSessionDuration", 60, "range 60"),
         ("EC2::VPCEndpoint", "EcrApi", "VpcEndpointType", "Private", "'Private'"),

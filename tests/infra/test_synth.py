@@ -63,6 +63,13 @@ def test_the_picture_is_of_these_templates(worlds: dict[str, World]) -> None:
     assert diagram.draw(worlds["prod"]) == PICTURE.read_text(), "run `python -m infra snapshot`"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_text_of_the_picture_fits_its_box(worlds: dict[str, World], name: str) -> None:
+    """Looked at in a browser, 34 letters of 13 px fill a box."""
+    lines = [line for box in diagram.BOXES for line in box.detail(worlds[name]).split("|")]
+    assert [line for line in lines if len(line) > 34] == []
+
+
 def test_the_picture_refuses_what_is_not_deployed(
     synthesised: dict[str, dict[str, Template]],
 ) -> None:
