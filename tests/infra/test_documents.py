@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 from infra import settings
 from infra.__main__ import DOCUMENT, with_bill
 from infra.app import PROD
+from infra.templates import Template
 
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+PYTHON = settings.REPOSITORY_ROOT / ".venv" / "bin" / "python"
 ARCHITECTURE = settings.REPOSITORY_ROOT / "docs" / "architecture.md"
+
+
+def aws_commands() -> list[str]:
+    """Every call of the AWS CLI, also those within others; quoted text stands as Q."""
+    found = []
+    for line in LINES:
+        text = re.sub(r"""'[^']*'|"(?:\\.|[^"\\])*\"""", "Q", line)
+        while inner := re.search(r"\$\(([^()]*)\)", text):
+            found.append(inner[1])
+            text = text.replace(inner[0], "X")
+        found.append(text)
+    commands = [command for text in found for command in re.findall(r"\baws ([^|;#&]+)", text)]
+    own = ("s3 ", "ecr get-login-password")  # the CLI's, in no model
+    return [command for command in commands if not command.startswith(own)]
 
 
 def test_the_bill_in_the_document_is_what_the_command_prints() -> None:
@@ -48,3 +69,72 @@ def test_the_documents_numbers_are_the_settings() -> None:
         f"the last {settings.NUM_IMAGES_KEPT} images are kept",
     ):
         assert promised in text
+
+
+@pytest.mark.parametrize(
+    "command", aws_commands(), ids=lambda command: " ".join(command.split()[:2])
+)
+def test_every_aws_command_is_one_that_the_service_knows(command: str) -> None:
+    service, operation, *_ = command.split()
+    model = botocore.session.get_session().get_service_model(service)
+    names = {xform_name(name, "-"): name for name in model.operation_names}
+    shape = model.operation_model(names[operation]).input_shape
+    members = {xform_name(name, "-"): member for name, member in shape.members.items()}
+    options = dict(re.findall(r" --([a-z-]+)(?:[ =]([^ ]+))?", command))
+    options = {name.removeprefix("no-"): value for name, value in options.items()}
+    assert set(options) - {"query", "output"} <= set(members)
+    assert {xform_name(name, "-") for name in shape.required_members} <= set(options)
+    for name, value in options.items():
+        if name in members and (allowed := getattr(members[name], "enum", None)):
+            assert value in allowed
+
+
+@pytest.mark.parametrize(
+    "command",
+    sorted(
+        {c for line in LINES for c in re.findall(r"\.venv/bin/python -m ([a-z.]+ [a-z]+)", line)}
+    ),
+)
+def test_every_command_of_ours_is_one_that_the_code_knows(command: str) -> None:
+    if not PYTHON.exists():
+        pytest.skip("the commands' own packages are in .venv, which is not here")
+    asked = subprocess.run(
+        [PYTHON, "-m", *command.split(), "--help"],
+        cwd=settings.REPOSITORY_ROOT,
+        env={"PYTHONPATH": "."},
+        capture_output=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+
+
+def test_every_output_that_the_document_asks_for_is_one_of_its_stacks(
+    synthesised: dict[str, dict[str, Template]],
+) -> None:
+    asked = set(re.findall(r"\boutput ([a-z]+) ([A-Z]\w+)", "\n".join(LINES)))
+    assert len(asked) > 5
+    for name in synthesised:
+        outputs = {(s, key) for s, t in synthesised[name].items() for key in t.get("Outputs", {})}
+        assert asked <= outputs
+
+
+def test_what_a_stack_made_is_one_resource_where_the_document_wants_one(
+    synthesised: dict[str, dict[str, Template]],
+) -> None:
+    asked = set(re.findall(r"\$\(made ([a-z]+) ([\w:]+)\)", "\n".join(LINES)))
+    assert asked
+    for stack, kind in asked:
+        types = [body["Type"] for body in synthesised["prod"][stack]["Resources"].values()]
+        assert types.count(f"AWS::{kind}") == 1 or kind == "S3::Bucket"
+
+
+def test_every_function_and_variable_of_the_document_is_defined_before_it_is_used() -> None:
+    text = "\n".join(LINES)
+    for name in ("fact", "build", "manifest", "build_release", "output", "made", "cdk"):
+        used = re.search(rf"(?<![\w/-]){name}[ \n]", text)
+        assert used is not None
+        assert text.index(f"{name}() {{") < used.start()
+    given = {"NEW_PASSWORD", "RUN"}  # by a person, by a mail
+    for used in re.finditer(r"\$\{?([A-Z_]+)", text):
+        before = text[: used.start()]
+        assert used[1] in given or re.search(rf"\b{used[1]}=", before), used[0]
