@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     synth = commands.add_parser("synth", help="write the templates of every environment")
     synth.add_argument("--folder", type=Path, default=Path("cdk.out"))
     synth.set_defaults(command=_synth)
-    commands.add_parser("check", help="run the rules of invariants.py").set_defaults(command=_check)
+    commands.add_parser("check", help="run the rules of invariants/").set_defaults(command=_check)
     commands.add_parser("snapshot", help="renew snapshots, picture and bill").set_defaults(
         command=_snapshot
     )

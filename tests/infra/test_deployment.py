@@ -1,7 +1,7 @@
 """Each environment, created in moto through CloudFormation and read back through AWS's APIs.
 
 What moto does not keep (the canary, zone rebalancing and metric resolution of an ECS service) is
-proved in the templates instead, by ``infra/invariants.py``.
+proved in the templates instead, by ``infra/invariants``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,44 @@
+"""What must hold across the templates and no linter knows.
+
+Each rule is a function over one environment's :class:`World` that yields one sentence for each
+violation; ``check`` runs them all. Each is proved by at least one mutation in
+``tests/infra/mutations``: a fault seeded into the real templates that the rule must report.
+
+Source of the AWS facts: the ECS, ELB, CloudWatch and Application Auto Scaling user guides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.invariants import (  # noqa: F401  # each registers its rules
+    data,
+    jobs,
+    network,
+    permissions,
+    releases,
+    scaling,
+    tasks,
+    traffic,
+    watching,
+)
+from infra.invariants.rule import RULES
+from infra.templates import World
+
+__all__ = ["RULES", "Violation", "check"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold, and where."""
+
+    rule: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.what}"
+
+
+def check(world: World) -> list[Violation]:
+    """Run every rule."""
+    return [Violation(rule.__name__, what) for rule in RULES for what in rule(world)]

@@ -1,0 +1,125 @@
+"""What runs by the clock, MLflow, and promotion."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from infra import aws, find
+from infra.invariants.rule import must_hold
+from infra.templates import Resource, World, dig
+
+
+@must_hold
+def scheduled_jobs_run_and_are_missed_if_they_do_not(world: World) -> Iterator[str]:
+    """Enabled, in the operator's time zone, retried, with dead letters that an alarm watches."""
+    watched = [json.dumps(a.properties) for a in world.all("CloudWatch::Alarm")]
+    for schedule in world.all("Scheduler::Schedule"):
+        target = schedule.get("Target", {})
+        if schedule.get("State", "ENABLED") != "ENABLED":
+            yield f"{schedule}: switched off"
+        if not schedule.get("ScheduleExpressionTimezone"):
+            yield f"{schedule}: no time zone"
+        machine = world.at(target.get("Arn"))
+        if machine is None or machine.type != "AWS::StepFunctions::StateMachine":
+            yield f"{schedule}: starts nothing"
+        if not dig(target, "RetryPolicy.MaximumRetryAttempts"):
+            yield f"{schedule}: not retried"
+        queue = world.at(dig(target, "DeadLetterConfig.Arn"))
+        if queue is None or not any(queue.ref[:-1] in alarm for alarm in watched):
+            yield f"{schedule}: a lost start leaves no trace"
+        if not find.permits(
+            find.statements(world, target.get("RoleArn")),
+            "states:StartExecution",
+            str(target.get("Arn")),
+        ):
+            yield f"{schedule}: its role may not start it"
+    for command in aws.PROMISED_JOBS:
+        if not any(command in s.get("Description", "") for s in world.all("Scheduler::Schedule")):
+            yield f"nothing runs {command!r}"
+
+
+@must_hold
+def jobs_tell_how_they_ended(world: World) -> Iterator[str]:
+    """Each task in a state machine is retried or caught, and each ending is published."""
+    for machine in world.all("StepFunctions::StateMachine"):
+        states = json.loads(machine.get("DefinitionString"))["States"]
+        published = [s for s in states.values() if s.get("Resource", "").endswith("sns:publish")]
+        if not any(world.at(s["Parameters"]["TopicArn"]) for s in published):
+            yield f"{machine}: publishes nothing"
+        for name, state in states.items():
+            if state["Type"] != "Task" or state in published:
+                continue
+            caught = [c for c in state.get("Catch", []) if "States.ALL" in c["ErrorEquals"]]
+            if not caught or states[caught[0]["Next"]] not in published:
+                yield f"{machine}: a failure of {name} is not told"
+            if "ecs:runTask" in state["Resource"]:
+                yield from _run_task_problems(world, machine, state)
+
+
+def _run_task_problems(world: World, machine: Resource, state: dict[str, Any]) -> Iterator[str]:
+    if not state["Resource"].endswith(".sync"):
+        yield f"{machine}: does not wait for its task"
+    if not state.get("Retry") or not state.get("TimeoutSeconds"):
+        yield f"{machine}: no retry or no timeout"
+    task = world.at(state["Parameters"]["TaskDefinition"])
+    if task is None or task.type != "AWS::ECS::TaskDefinition":
+        yield f"{machine}: runs no task definition"
+        return
+    statements = find.statements(world, machine.get("RoleArn"))
+    needs = [("ecs:RunTask", task.ref)]
+    needs += [("iam:PassRole", task.get(r)) for r in ("TaskRoleArn", "ExecutionRoleArn")]
+    for action, resource in needs:
+        if not find.permits(statements, action, resource):
+            yield f"{machine}: may not {action} on {resource}"
+
+
+@must_hold
+def mlflow_is_private_and_asks_who_is_there(world: World) -> Iterator[str]:
+    """Credentials, allowed hosts, one group of clients, and the address the jobs use."""
+    for service in world.all("ECS::Service"):
+        container = find.containers(world, service).get("mlflow")
+        if container is None:
+            continue
+        secrets = {s["Name"] for s in container.get("Secrets", [])}
+        if not {"MLFLOW_ADMIN_USER", "MLFLOW_ADMIN_PASSWORD"} <= secrets:
+            yield f"{service}: no administrator, so no authentication"
+        hosts = find.variables(container).get("MLFLOW_ALLOWED_HOSTS", "*")
+        if "*" in hosts:
+            yield f"{service}: allowed hosts {hosts!r}"
+        if service.get("LoadBalancers"):
+            yield f"{service}: stands behind a load balancer"
+        for task, job in find.all_containers(world):
+            uri = find.variables(job).get("MLFLOW_TRACKING_URI")
+            if uri and uri.removeprefix("http://") not in hosts.split(","):
+                yield f"{task}: {uri} is no allowed host of MLflow ({hosts})"
+
+
+@must_hold
+def promotion_goes_through_the_canary(world: World) -> Iterator[str]:
+    """A pushed champion changes the facts that name the images of service and jobs, and no more."""
+    rules = [
+        r
+        for r in world.all("Events::Rule")
+        if {"prefix": "champion-"} in dig(r.get("EventPattern", {}), "detail.image-tag", [])
+    ]
+    if not rules:
+        yield "nothing happens when a champion is pushed"
+    for rule in rules:
+        machine = world.at(rule.get("Targets")[0]["Arn"])
+        text = machine.get("DefinitionString", "") if machine else ""
+        for _, container in find.all_containers(world):
+            if container["Name"] == "mlflow":
+                continue
+            fact = re.search(r"\{ssm:([^}]+)\}$", container["Image"])
+            if fact is None or f'"Name":"{fact[1]}"' not in text:
+                yield f"{rule}: does not set the tag of {container['Name']}"
+        if text.count('"UsePreviousTemplate":true') != text.count(":updateStack"):
+            yield f"{rule}: changes more than the tags"
+        for stack, template in world.templates.items():
+            tags = [p.get("Default", "") for p in template.get("Parameters", {}).values()]
+            named = any(re.search("(service|jobs)-image-tag", tag) for tag in tags)
+            if named and not re.search(rf'"StackName":"[^"]*-{stack}"', text):
+                yield f"{rule}: does not update the stack {stack}"

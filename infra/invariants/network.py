@@ -1,0 +1,57 @@
+"""Who can reach whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from infra import find
+from infra.invariants.rule import must_hold
+from infra.templates import World
+
+
+@must_hold
+def tasks_have_no_way_to_the_internet(world: World) -> Iterator[str]:
+    """Isolated subnets, no public address, no route out."""
+    open_tables = {
+        r.get("RouteTableId") for r in world.all("EC2::Route") if r.get("DestinationCidrBlock")
+    }
+    exposed = {
+        a.get("SubnetId")
+        for a in world.all("EC2::SubnetRouteTableAssociation")
+        if a.get("RouteTableId") in open_tables
+    }
+    for owner, network in find.task_networks(world):
+        if network.get("AssignPublicIp") != "DISABLED":
+            yield f"{owner}: public address"
+        for subnet in set(network.get("Subnets", [])) & exposed:
+            yield f"{owner}: subnet {subnet} has a route to the internet"
+    if world.all("EC2::NatGateway"):
+        yield "a NAT gateway gives tasks a way out"
+
+
+@must_hold
+def isolated_tasks_have_the_endpoints_they_call(world: World) -> Iterator[str]:
+    """Without one of these a task hangs in PENDING or a call times out."""
+    present = {e.get("ServiceName").split(".", 3)[-1] for e in world.all("EC2::VPCEndpoint")}
+    needed = {"ecr.api", "ecr.dkr", "s3", "logs"}
+    for _, container in find.all_containers(world):
+        if container.get("Secrets"):
+            needed.add("secretsmanager")
+        if "sns:" in find.variables(container).get("DIGITS_ALERTS", ""):
+            needed.add("sns")
+    if any(s.get("EnableExecuteCommand") for s in world.all("ECS::Service")):
+        needed.add("ssmmessages")
+    for missing in sorted(needed - present):
+        yield f"no endpoint for {missing}"
+
+
+@must_hold
+def only_the_load_balancer_is_open_to_the_world(world: World) -> Iterator[str]:
+    """And only on 443."""
+    fronts = {g for alb in find.albs(world) for g in alb.get("SecurityGroups", [])}
+    for group in world.all("EC2::SecurityGroup"):
+        for rule in group.get("SecurityGroupIngress", []):
+            if rule.get("CidrIp") != "0.0.0.0/0" and rule.get("CidrIpv6") != "::/0":
+                continue
+            if f"{group.ref[:-1]}.GroupId}}" not in fronts or rule.get("FromPort") != 443:
+                yield f"{group}: open to the world on {rule.get('FromPort')}"

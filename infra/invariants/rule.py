@@ -1,0 +1,16 @@
+"""What a rule is: a function over one environment's World that yields its violations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from infra.templates import World
+
+Rule = Callable[[World], Iterator[str]]
+RULES: list[Rule] = []  # in the order of the modules, and in each from top to bottom
+
+
+def must_hold(function: Rule) -> Rule:
+    """Register a rule."""
+    RULES.append(function)
+    return function

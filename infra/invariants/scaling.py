@@ -1,0 +1,106 @@
+"""How many tasks there are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+
+from infra import find
+from infra.invariants.rule import must_hold
+from infra.templates import World, dig
+
+
+@must_hold
+def autoscaling_limits_are_in_order(world: World) -> Iterator[str]:
+    """At rest and in every scheduled action; the trucks' minimum is not below the other."""
+    for target in world.all("ApplicationAutoScaling::ScalableTarget"):
+        actions = [a["ScalableTargetAction"] for a in target.get("ScheduledActions", [])]
+        for limits in (target.properties, *actions):
+            low, high = limits.get("MinCapacity", 0), limits.get("MaxCapacity", 0)
+            if not 0 < low <= high:
+                yield f"{target}: minimum {low}, maximum {high}"
+        if not actions:
+            yield f"{target}: no scheduled minimum before the trucks"
+        if any("Timezone" not in a for a in target.get("ScheduledActions", [])):
+            yield f"{target}: a schedule without a time zone moves by an hour twice a year"
+
+
+@must_hold
+def autoscaling_owns_the_number_of_tasks(world: World) -> Iterator[str]:
+    """A desired count in the template would undo scaling at each deployment."""
+    scaled = {t.get("ResourceId") for t in world.all("ApplicationAutoScaling::ScalableTarget")}
+    for service in world.all("ECS::Service"):
+        resource_id = f"service/{service.get('Cluster')}/{service.ref[:-1]}.Name}}"
+        if resource_id in scaled and "DesiredCount" in service.properties:
+            yield f"{service}: sets its desired count"
+    for service, _ in find.balanced(world):
+        if not find.targets_of(world, service):
+            yield f"{service}: nothing scales it"
+
+
+@must_hold
+def scaling_metrics_see_both_target_groups(world: World) -> Iterator[str]:
+    """ALBRequestCountPerTarget names one group, and traffic moves to the other."""
+    both = {g.ref for _, b in find.balanced(world) for g in find.target_groups(world, b)}
+    for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):
+        config = policy.get("TargetTrackingScalingPolicyConfiguration", {})
+        if "ALBRequest" in str(dig(config, "PredefinedMetricSpecification.PredefinedMetricType")):
+            yield f"{policy}: ALBRequestCountPerTarget goes blind at a release"
+        queries = dig(config, "CustomizedMetricSpecification.Metrics", [])
+        metrics = [m for m in map(find.stat_of, queries) if m]
+        seen = {g for g in both if g[:-1] in json.dumps(metrics)}
+        if any(m["MetricName"].startswith("RequestCount") for m in metrics) and seen != both:
+            yield f"{policy}: sees {sorted(seen)} of {sorted(both)}"
+
+
+@must_hold
+def high_resolution_scaling_has_high_resolution_metrics(world: World) -> Iterator[str]:
+    """The 20-second policy type needs the service to publish every 20 seconds."""
+    for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):
+        kind = policy.get(
+            "TargetTrackingScalingPolicyConfiguration.PredefinedMetricSpecification"
+            ".PredefinedMetricType",
+            "",
+        )
+        if not kind.endswith("HighResolution"):
+            continue
+        for service, _ in find.balanced(world):
+            configs = service.get("Monitoring.MetricConfigurations", [])
+            if not any(c.get("ResolutionSeconds") == 20 for c in configs):
+                yield f"{policy}: {service} publishes no 20-second metrics"
+
+
+@must_hold
+def every_policy_has_a_target_and_a_pulse(world: World) -> Iterator[str]:
+    """Tracking policies have a value above 0; step policies an alarm and steps without gaps."""
+    triggered = {
+        a for alarm in world.all("CloudWatch::Alarm") for a in alarm.get("AlarmActions", [])
+    }
+    for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):
+        if world.at(policy.get("ScalingTargetId")) is None:
+            yield f"{policy}: scales nothing"
+        value = policy.get("TargetTrackingScalingPolicyConfiguration.TargetValue", 1)
+        if value <= 0:
+            yield f"{policy}: target {value}"
+        steps = policy.get("StepScalingPolicyConfiguration.StepAdjustments")
+        if steps is None:
+            continue
+        if policy.ref not in triggered:
+            yield f"{policy}: no alarm triggers it"
+        bounds = [
+            (s.get("MetricIntervalLowerBound"), s.get("MetricIntervalUpperBound")) for s in steps
+        ]
+        if bounds[0][0] != 0 or bounds[-1][1] is not None:
+            yield f"{policy}: steps start at {bounds[0][0]} and end at {bounds[-1][1]}"
+        if any(upper != lower for (_, upper), (lower, _) in itertools.pairwise(bounds)):
+            yield f"{policy}: gap or overlap between steps {bounds}"
+
+
+@must_hold
+def a_second_truck_finds_the_tasks_of_the_first(world: World) -> Iterator[str]:
+    """Scale out at once, give back slowly."""
+    for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):
+        config = policy.get("TargetTrackingScalingPolicyConfiguration")
+        if config and not config.get("ScaleOutCooldown", 300) < config.get("ScaleInCooldown", 300):
+            yield f"{policy}: scale-in cooldown is not above scale-out's"

@@ -1,0 +1,120 @@
+"""What a task is and may touch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from infra import aws, find, settings
+from infra.invariants.rule import must_hold
+from infra.templates import World, dig
+
+
+@must_hold
+def containers_can_do_as_little_as_possible(world: World) -> Iterator[str]:
+    """Not root, read-only root, no capability, logs kept, no secret in the open."""
+    for task, container in find.all_containers(world):
+        name = f"{task} {container['Name']}"
+        if container.get("User", "0").split(":")[0] in ("0", "root"):
+            yield f"{name}: runs as root"
+        if container.get("ReadonlyRootFilesystem") is not True:
+            yield f"{name}: can write to its own image"
+        if "ALL" not in dig(container, "LinuxParameters.Capabilities.Drop", []):
+            yield f"{name}: keeps Linux capabilities"
+        if world.at(dig(container, "LogConfiguration.Options.awslogs-group")) is None:
+            yield f"{name}: its log goes nowhere"
+        for variable in find.variables(container):
+            if re.search(r"PASSWORD|SECRET|TOKEN|API_KEYS", variable):
+                yield f"{name}: {variable} stands in the open"
+
+
+@must_hold
+def people_can_get_into_what_says_so(world: World) -> Iterator[str]:
+    """ECS Exec: its agent has folders to write to, leave to open its channels, and a way out."""
+    endpoints = [str(e.get("ServiceName")) for e in world.all("EC2::VPCEndpoint")]
+    for service in world.all("ECS::Service"):
+        if not service.get("EnableExecuteCommand"):
+            continue
+        for name, container in find.containers(world, service).items():
+            for folder in settings.EXEC_AGENT_FOLDERS:
+                if container.get("ReadonlyRootFilesystem") and not find.volume_of(
+                    container, folder
+                ):
+                    yield f"{service}: {name} is read-only and has no volume at {folder}"
+        task = world.at(service.get("TaskDefinition"))
+        allowed = find.statements(world, task.get("TaskRoleArn") if task else None)
+        for channel in ("CreateControlChannel", "OpenDataChannel"):
+            if not find.permits(allowed, f"ssmmessages:{channel}", "*"):
+                yield f"{service}: the task may not call ssmmessages:{channel}"
+        if not any(endpoint.endswith(".ssmmessages") for endpoint in endpoints):
+            yield f"{service}: no endpoint for ssmmessages"
+
+
+@must_hold
+def tasks_have_a_size_that_fargate_sells(world: World) -> Iterator[str]:
+    """CPU and memory go together, and the containers fit."""
+    for task in world.all("ECS::TaskDefinition"):
+        cpu, memory = int(task.get("Cpu", 0)), int(task.get("Memory", 0))
+        if memory not in aws.FARGATE_MEMORY_MIB.get(cpu, range(0)):
+            yield f"{task}: {cpu} CPU units with {memory} MiB"
+        if sum(c.get("Memory", 0) for c in task.get("ContainerDefinitions")) > memory:
+            yield f"{task}: its containers need more than {memory} MiB"
+        if task.get("RuntimePlatform.CpuArchitecture") != "ARM64":
+            yield f"{task}: not on Graviton"
+        if task.get("NetworkMode") != "awsvpc" or "FARGATE" not in task.get(
+            "RequiresCompatibilities", []
+        ):
+            yield f"{task}: not a Fargate task"
+
+
+@must_hold
+def execution_roles_can_start_their_tasks(world: World) -> Iterator[str]:
+    """Pull each image, read each secret, write each log: else the task stays PENDING."""
+    for task, container in find.all_containers(world):
+        statements = find.statements(world, task.get("ExecutionRoleArn"))
+        group = dig(container, "LogConfiguration.Options.awslogs-group")
+        repository = re.search(r"/(\{[^}]+\}):", container["Image"])
+        needs = [
+            ("ecr:GetAuthorizationToken", "*"),
+            ("ecr:BatchGetImage", f"{repository[1][:-1]}.Arn}}" if repository else "?"),
+            ("logs:PutLogEvents", f"{str(group)[:-1]}.Arn}}"),
+        ]
+        needs += [
+            ("secretsmanager:GetSecretValue", re.sub(r":\w+::$", "", secret["ValueFrom"]))
+            for secret in container.get("Secrets", [])
+        ]
+        for action, resource in needs:
+            if not find.permits(statements, action, resource):
+                yield f"{task} {container['Name']}: may not {action} on {resource}"
+
+
+@must_hold
+def tasks_may_reach_the_objects_they_are_told_about(world: World) -> Iterator[str]:
+    """Every s3:// in a task's variables lies below a prefix its role is allowed."""
+    for task, container in find.all_containers(world):
+        statements = find.statements(world, task.get("TaskRoleArn"))
+        for name, value in find.variables(container).items():
+            if not value.startswith("s3://"):
+                continue
+            arn = f"arn:aws:s3:::{value.removeprefix('s3://')}/*"
+            if not any(find.permits(statements, f"s3:{a}Object", arn) for a in ("Get", "Put")):
+                yield f"{task}: {name} is {value}, which its role may not touch"
+
+
+@must_hold
+def the_shipper_empties_the_spool_that_the_server_fills(world: World) -> Iterator[str]:
+    """Same folder, one shared volume; and it outlives the server when the task stops."""
+    for service, balancer in find.balanced(world):
+        containers = find.containers(world, service)
+        server, shipper = containers[balancer["ContainerName"]], containers.get("shipper", {})
+        folders = [find.variables(c).get("DIGITS_CAPTURE_DIR") for c in (server, shipper)]
+        if folders[0] is None or folders[0] != folders[1]:
+            yield f"{service}: server writes to {folders[0]}, shipper reads {folders[1]}"
+            continue
+        volumes = [find.volume_of(c, folders[0]) for c in (server, shipper)]
+        if volumes[0] is None or volumes[0] != volumes[1]:
+            yield f"{service}: {folders[0]} is on volumes {volumes}"
+        if {"ContainerName": "shipper", "Condition": "START"} not in server.get("DependsOn", []):
+            yield f"{service}: the shipper may be stopped before the server has drained"
+        if not dig(shipper, "RestartPolicy.Enabled") and not shipper.get("Essential", True):
+            yield f"{service}: a dead shipper stays dead"

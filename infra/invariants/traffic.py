@@ -1,0 +1,158 @@
+"""One request's way in, and the time it may take: ports, TLS, firewall, timeouts, health."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+
+from infra import aws, find, settings
+from infra.invariants.rule import must_hold
+from infra.templates import World, dig
+
+
+@must_hold
+def ports_agree_from_listener_to_container(world: World) -> Iterator[str]:
+    """Load balancer -> group rules -> target group -> service -> container: one port."""
+    for service, balancer in find.balanced(world):
+        port = balancer["ContainerPort"]
+        container = find.containers(world, service).get(balancer["ContainerName"])
+        ports = [m["ContainerPort"] for m in (container or {}).get("PortMappings", [])]
+        if port not in ports:
+            yield f"{service}: sends to port {port}, its container listens on {ports}"
+        for group in find.target_groups(world, balancer):
+            if group.get("Port") != port:
+                yield f"{group}: port {group.get('Port')}, the container's is {port}"
+        if find.variables(container or {}).get("DIGITS_PORT") != str(port):
+            yield f"{service}: the server is told another port than {port}"
+
+
+@must_hold
+def security_groups_let_the_load_balancer_reach_the_tasks(world: World) -> Iterator[str]:
+    """Both ends must allow it: egress of the balancer's group, ingress of the tasks'."""
+    for service, balancer in find.balanced(world):
+        tasks = service.get("NetworkConfiguration.AwsvpcConfiguration.SecurityGroups", [])
+        fronts = [g for alb in find.albs(world) for g in alb.get("SecurityGroups", [])]
+        for front, task in itertools.product(fronts, tasks):
+            port = balancer["ContainerPort"]
+            if not find.allows(world, "Ingress", task, front, port):
+                yield f"{service}: no ingress from the load balancer on port {port}"
+            if not find.allows(world, "Egress", front, task, port):
+                yield f"{service}: the load balancer has no egress to port {port}"
+
+
+@must_hold
+def listeners_speak_tls_1_2_or_newer_only(world: World) -> Iterator[str]:
+    """No plain HTTP, no old policy."""
+    for listener in world.all("ElasticLoadBalancingV2::Listener"):
+        if listener.get("Protocol") != "HTTPS" or not listener.get("Certificates"):
+            yield f"{listener}: protocol {listener.get('Protocol')}"
+        elif not re.search(r"TLS13-1-[23]", listener.get("SslPolicy", "")):
+            yield f"{listener}: policy {listener.get('SslPolicy')} allows TLS below 1.2"
+
+
+@must_hold
+def the_firewall_stands_before_the_load_balancer(world: World) -> Iterator[str]:
+    """Associated, blocking by rate, above the planned peak, and never reading image bodies."""
+    protected = {a.get("ResourceArn") for a in world.all("WAFv2::WebACLAssociation")}
+    for alb in find.albs(world):
+        if alb.ref not in protected:
+            yield f"{alb}: no firewall"
+    for acl in world.all("WAFv2::WebACL"):
+        rates = [r for r in acl.get("Rules", []) if dig(r, "Statement.RateBasedStatement")]
+        if not any("Block" in rule.get("Action", {}) for rule in rates):
+            yield f"{acl}: no rate rule that blocks"
+        for rule in acl.get("Rules", []):
+            group = dig(rule, "Statement.ManagedRuleGroupStatement", {})
+            counted = {o["Name"] for o in group.get("RuleActionOverrides", [])}
+            body_rules = {"SizeRestrictions_BODY", "CrossSiteScripting_BODY"}
+            if group.get("Name") == "AWSManagedRulesCommonRuleSet" and body_rules - counted:
+                yield f"{acl}: blocks crops by {sorted(body_rules - counted)}"
+
+
+@must_hold
+def the_rate_rule_lets_the_planned_peak_through(world: World) -> Iterator[str]:
+    """All scanners may sit behind one address: the limit is above peak * window."""
+    outputs = world.templates["service"].get("Outputs", {})
+    peak = float(outputs.get("PeakRps", {}).get("Value", "inf"))
+    for acl in world.all("WAFv2::WebACL"):
+        for rule in acl.get("Rules", []):
+            rate = dig(rule, "Statement.RateBasedStatement")
+            if rate and rate["Limit"] <= peak * rate["EvaluationWindowSec"]:
+                yield f"{acl}: {rate['Limit']} per {rate['EvaluationWindowSec']} s < {peak} req/s"
+
+
+@must_hold
+def timeouts_nest(world: World) -> Iterator[str]:
+    """Keep-alive > idle; stop > deadline + drain; deregistration >= drain."""
+    idle_s = max(
+        int(find.attribute(a, "idle_timeout.timeout_seconds", "60")) for a in find.albs(world)
+    )
+    for service, balancer in find.balanced(world):
+        container = find.containers(world, service).get(balancer["ContainerName"], {})
+        if idle_s >= settings.KEEP_ALIVE_S:
+            yield f"{service}: keep-alive {settings.KEEP_ALIVE_S} s <= the ALB's idle {idle_s} s"
+        variables = find.variables(container)
+        drain_s = float(variables.get("DIGITS_DRAIN_S", "inf"))
+        deadline_s = float(variables.get("DIGITS_REQUEST_DEADLINE_MS", "inf")) / 1000
+        stop_s = container.get("StopTimeout", 30)
+        if stop_s <= deadline_s + drain_s:
+            yield f"{service}: stop {stop_s} s <= deadline {deadline_s} + drain {drain_s} s"
+        for group in find.target_groups(world, balancer):
+            delay_s = int(find.attribute(group, "deregistration_delay.timeout_seconds", "300"))
+            if not drain_s <= delay_s <= stop_s:
+                yield f"{group}: deregistration {delay_s} s is not in {drain_s}..{stop_s} s"
+
+
+@must_hold
+def stop_timeouts_are_within_fargates_limit(world: World) -> Iterator[str]:
+    """CloudFormation accepts more and ECS refuses it at deployment."""
+    for task, container in find.all_containers(world):
+        if container.get("StopTimeout", 30) > aws.MAX_STOP_TIMEOUT_S:
+            yield f"{task}: stop timeout {container['StopTimeout']} s, Fargate allows 120"
+
+
+@must_hold
+def health_checks_time_out_before_the_next_begins(world: World) -> Iterator[str]:
+    """Of target groups and of containers."""
+    for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
+        timeout, interval = (group.get(f"HealthCheck{x}Seconds") for x in ("Timeout", "Interval"))
+        if timeout >= interval:
+            yield f"{group}: timeout {timeout} s, interval {interval} s"
+    for task, container in find.all_containers(world):
+        health = container.get("HealthCheck")
+        if health and health.get("Timeout", 5) >= health.get("Interval", 30):
+            yield f"{task}: container timeout {health['Timeout']} s >= interval"
+
+
+@must_hold
+def readiness_is_the_deep_check(world: World) -> Iterator[str]:
+    """A task that cannot read the golden crop gets no traffic."""
+    for service, balancer in find.balanced(world):
+        for group in find.target_groups(world, balancer):
+            if group.get("HealthCheckPath") != settings.HEALTH_PATH:
+                yield f"{group}: checks {group.get('HealthCheckPath')} for {service}"
+
+
+@must_hold
+def load_balancer_attributes_exist(world: World) -> Iterator[str]:
+    """A misspelt key is accepted by every linter and refused at deployment."""
+    for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
+        for attribute in group.get("TargetGroupAttributes", []):
+            if attribute["Key"] not in aws.TARGET_GROUP_ATTRIBUTES:
+                yield f"{group}: unknown attribute {attribute['Key']}"
+        slow = find.attribute(group, "slow_start.duration_seconds", "0")
+        if slow != "0" and "least_outstanding" in find.attribute(group, aws.ALGORITHM, ""):
+            yield f"{group}: slow start does not work with least_outstanding_requests"
+    for alb in find.albs(world):
+        for attribute in alb.get("LoadBalancerAttributes", []):
+            if attribute["Key"] not in aws.LOAD_BALANCER_ATTRIBUTES:
+                yield f"{alb}: unknown attribute {attribute['Key']}"
+
+
+@must_hold
+def bursts_go_to_the_least_busy_task(world: World) -> Iterator[str]:
+    """Round robin queues crops behind a busy task."""
+    for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
+        if find.attribute(group, aws.ALGORITHM, "round_robin") != "least_outstanding_requests":
+            yield f"{group}: not least_outstanding_requests"
