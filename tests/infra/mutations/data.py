@@ -1,0 +1,75 @@
+"""Where data lies: private, encrypted, forgotten in time."""
+
+from __future__ import annotations
+
+from mutations.seed import (
+    Templates,
+    seeds,
+)
+
+
+@seeds("buckets_are_private_encrypted_and_forget")
+def public_bucket(t: Templates) -> None:
+    block = t.one("S3::Bucket", "Captures")["PublicAccessBlockConfiguration"]
+    block["BlockPublicPolicy"] = False
+
+
+@seeds("buckets_are_private_encrypted_and_forget")
+def bucket_without_kms(t: Templates) -> None:
+    t.replace("S3::Bucket", "Reports", "aws:kms", "AES256")
+
+
+@seeds("buckets_are_private_encrypted_and_forget")
+def bucket_that_accepts_plain_http(t: Templates) -> None:
+    t.delete("S3::BucketPolicy", "Training")
+
+
+@seeds("buckets_are_private_encrypted_and_forget")
+def bucket_that_never_forgets(t: Templates) -> None:
+    del t.one("S3::Bucket", "Artifacts")["LifecycleConfiguration"]
+
+
+@seeds("buckets_are_private_encrypted_and_forget")
+def unlogged_bucket(t: Templates) -> None:
+    del t.one("S3::Bucket", "Captures")["LoggingConfiguration"]
+
+
+@seeds("captures_are_forgotten_in_time")
+def handwriting_kept_for_years(t: Templates) -> None:
+    rule = t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][0]
+    rule["ExpirationInDays"] = 900
+
+
+@seeds("captures_are_forgotten_in_time")
+def marks_of_erasure_expire(t: Templates) -> None:
+    del t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][0]["Prefix"]
+
+
+@seeds("the_database_is_private_encrypted_and_backed_up")
+def public_database(t: Templates) -> None:
+    t.one("RDS::DBInstance")["PubliclyAccessible"] = True
+
+
+@seeds("the_database_is_private_encrypted_and_backed_up")
+def database_without_tls(t: Templates) -> None:
+    t.one("RDS::DBParameterGroup")["Parameters"]["rds.force_ssl"] = "0"
+
+
+@seeds("the_database_is_private_encrypted_and_backed_up")
+def database_without_backups(t: Templates) -> None:
+    t.one("RDS::DBInstance")["BackupRetentionPeriod"] = 0
+
+
+@seeds("images_cannot_be_replaced")
+def movable_tags(t: Templates) -> None:
+    t.one("ECR::Repository", "Service")["ImageTagMutability"] = "MUTABLE"
+
+
+@seeds("images_cannot_be_replaced")
+def image_named_latest(t: Templates) -> None:
+    t.container("server")["Image"] = "digits:latest"
+
+
+@seeds("logs_are_encrypted_and_forgotten")
+def log_kept_for_ever(t: Templates) -> None:
+    del t.one("Logs::LogGroup", "ServerLogs")["RetentionInDays"]

@@ -1,0 +1,87 @@
+"""What runs by the clock, MLflow, and promotion."""
+
+from __future__ import annotations
+
+from mutations.seed import (
+    ALARM,
+    MACHINE,
+    Templates,
+    deletes,
+    replaces,
+    seeds,
+    set_variable,
+)
+
+
+@seeds("scheduled_jobs_run_and_are_missed_if_they_do_not")
+def schedule_switched_off(t: Templates) -> None:
+    t.one("Scheduler::Schedule", "Drift")["State"] = "DISABLED"
+
+
+@seeds("scheduled_jobs_run_and_are_missed_if_they_do_not")
+def schedule_without_dead_letters(t: Templates) -> None:
+    del t.one("Scheduler::Schedule", "Retrain")["Target"]["DeadLetterConfig"]
+
+
+deletes(
+    "scheduled_jobs_run_and_are_missed_if_they_do_not",
+    {
+        "nobody_watches_the_dead_letters": (ALARM, "Alarmdeadletters"),
+        "no_monthly_retraining": ("Scheduler::Schedule", "Retrain"),
+    },
+)
+
+
+replaces(
+    "jobs_tell_how_they_ended",
+    {
+        "failure_that_nobody_hears": (
+            MACHINE,
+            "DriftMachine",
+            '\\"Next\\":\\"NoticeFailed\\"',
+            '\\"Next\\":\\"Failure\\"',
+        ),
+        "task_that_is_not_awaited": (MACHINE, "DriftMachine", "runTask.sync", "runTask"),
+    },
+)
+
+
+@seeds("jobs_tell_how_they_ended")
+def machine_that_may_not_pass_the_role(t: Templates) -> None:
+    statements = t.policy_of("RetrainMachineRole")
+    statements[:] = [s for s in statements if s["Action"] != "iam:PassRole"]
+
+
+@seeds("mlflow_is_private_and_asks_who_is_there")
+def mlflow_answers_any_host(t: Templates) -> None:
+    set_variable(t.container("mlflow"), "MLFLOW_ALLOWED_HOSTS", "*")
+
+
+@seeds("mlflow_is_private_and_asks_who_is_there")
+def mlflow_without_an_administrator(t: Templates) -> None:
+    del t.container("mlflow")["Secrets"][2:]
+
+
+@seeds("mlflow_is_private_and_asks_who_is_there")
+def jobs_call_mlflow_by_another_name(t: Templates) -> None:
+    set_variable(t.container("retrain"), "MLFLOW_TRACKING_URI", "http://mlflow.internal:5000")
+
+
+replaces(
+    "promotion_goes_through_the_canary",
+    {
+        "promotion_sets_another_fact": (MACHINE, "Release", "/service-image-tag", "/image-tag"),
+        "jobs_keep_the_old_champion": (MACHINE, "Release", "/jobs-image-tag", "/old-image-tag"),
+        "jobs_are_not_updated": (
+            MACHINE,
+            "Release",
+            "digitline-prod-mlops",
+            "digitline-prod-watch",
+        ),
+    },
+)
+
+
+@seeds("promotion_goes_through_the_canary")
+def pushed_champion_is_ignored(t: Templates) -> None:
+    t.delete("Events::Rule", "ReleasePushed")

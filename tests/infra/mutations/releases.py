@@ -1,0 +1,70 @@
+"""How a new version comes in: canary, rollback, zones."""
+
+from __future__ import annotations
+
+from mutations.seed import (
+    ALARM,
+    SERVICE,
+    TARGET,
+    Templates,
+    seeds,
+)
+
+
+@seeds("releases_roll_back_by_themselves")
+def alarms_do_not_roll_back(t: Templates) -> None:
+    t.one(SERVICE, "Service")["DeploymentConfiguration"]["Alarms"]["Rollback"] = False
+
+
+@seeds("releases_roll_back_by_themselves")
+def rolling_without_a_circuit_breaker(t: Templates) -> None:
+    del t.one(SERVICE, "Mlflow")["DeploymentConfiguration"]["DeploymentCircuitBreaker"]
+
+
+@seeds("traffic_shifts_between_two_target_groups")
+def no_second_target_group(t: Templates) -> None:
+    balancer = t.one(SERVICE, "Service")["LoadBalancers"][0]
+    balancer["AdvancedConfiguration"]["AlternateTargetGroupArn"] = balancer["TargetGroupArn"]
+
+
+@seeds("traffic_shifts_between_two_target_groups")
+def rolling_service(t: Templates) -> None:
+    t.one(SERVICE, "Service")["DeploymentConfiguration"]["Strategy"] = "ROLLING"
+
+
+@seeds("traffic_shifts_between_two_target_groups")
+def no_bake_time(t: Templates) -> None:
+    del t.one(SERVICE, "Service")["DeploymentConfiguration"]["BakeTimeInMinutes"]
+
+
+@seeds("traffic_shifts_between_two_target_groups")
+def traffic_starts_on_the_empty_group(t: Templates) -> None:
+    action = t.one("ElasticLoadBalancingV2::ListenerRule")["Actions"][0]
+    for group, weight in zip(action["ForwardConfig"]["TargetGroups"], (0, 100), strict=True):
+        group["Weight"] = weight
+
+
+@seeds("traffic_shifts_between_two_target_groups")
+def nobody_may_shift_traffic(t: Templates) -> None:
+    t.delete("IAM::Role", "TrafficRole")
+
+
+@seeds("rollback_alarms_can_ring_within_the_canary")
+def alarm_slower_than_the_canary(t: Templates) -> None:
+    t.one(ALARM, "Alarmp99").update(EvaluationPeriods=10, DatapointsToAlarm=10)
+
+
+@seeds("a_lost_zone_is_survived")
+def one_zone_only(t: Templates) -> None:
+    network = t.one(SERVICE, "Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    del network["Subnets"][1:]
+
+
+@seeds("a_lost_zone_is_survived")
+def no_zone_rebalancing(t: Templates) -> None:
+    t.one(SERVICE, "Service")["AvailabilityZoneRebalancing"] = "DISABLED"
+
+
+@seeds("a_lost_zone_is_survived")
+def two_tasks_for_three_zones(t: Templates) -> None:
+    t.one(TARGET)["MinCapacity"] = 2

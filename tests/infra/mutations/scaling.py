@@ -1,0 +1,65 @@
+"""How many tasks there are."""
+
+from __future__ import annotations
+
+from mutations.seed import (
+    ALARM,
+    POLICY,
+    SERVICE,
+    TARGET,
+    Templates,
+    seeds,
+)
+
+
+@seeds("autoscaling_limits_are_in_order")
+def scheduled_minimum_above_maximum(t: Templates) -> None:
+    t.one(TARGET)["ScheduledActions"][0]["ScalableTargetAction"]["MinCapacity"] = 99
+
+
+@seeds("autoscaling_limits_are_in_order")
+def schedule_without_a_time_zone(t: Templates) -> None:
+    del t.one(TARGET)["ScheduledActions"][0]["Timezone"]
+
+
+@seeds("autoscaling_owns_the_number_of_tasks")
+def desired_count_in_the_template(t: Templates) -> None:
+    t.one(SERVICE, "Service")["DesiredCount"] = 3
+
+
+@seeds("autoscaling_owns_the_number_of_tasks")
+def nothing_scales_the_service(t: Templates) -> None:
+    t.one(TARGET)["ResourceId"] = "service/another/one"
+
+
+@seeds("scaling_metrics_see_both_target_groups")
+def scaling_counts_one_target_group_twice(t: Templates) -> None:
+    config = t.one(POLICY, "Requests")["TargetTrackingScalingPolicyConfiguration"]
+    metrics = config["CustomizedMetricSpecification"]["Metrics"]
+    metrics[1]["MetricStat"] = metrics[0]["MetricStat"]
+
+
+@seeds("high_resolution_scaling_has_high_resolution_metrics")
+def one_minute_metrics_for_a_20_second_policy(t: Templates) -> None:
+    t.one(SERVICE, "Service")["Monitoring"]["MetricConfigurations"][0]["ResolutionSeconds"] = 60
+
+
+@seeds("every_policy_has_a_target_and_a_pulse")
+def nobody_triggers_the_step_policy(t: Templates) -> None:
+    t.one(ALARM, "BurstAlarm")["AlarmActions"] = []
+
+
+@seeds("every_policy_has_a_target_and_a_pulse")
+def gap_between_steps(t: Templates) -> None:
+    steps = t.one(POLICY, "Burst")["StepScalingPolicyConfiguration"]["StepAdjustments"]
+    steps[1]["MetricIntervalLowerBound"] += 1000
+
+
+@seeds("every_policy_has_a_target_and_a_pulse")
+def target_of_nothing(t: Templates) -> None:
+    t.one(POLICY, "Requests")["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] = 0
+
+
+@seeds("a_second_truck_finds_the_tasks_of_the_first")
+def tasks_given_back_at_once(t: Templates) -> None:
+    t.one(POLICY, "Cpu")["TargetTrackingScalingPolicyConfiguration"]["ScaleInCooldown"] = 10

@@ -1,0 +1,114 @@
+"""What a mutation is: an edit of a copy of production's templates that a rule must report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from infra.templates import Template
+
+Change = Callable[["Templates"], None]
+MUTATIONS: list[Mutation] = []
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A fault, and the name of the rule that must see it."""
+
+    rule: str
+    change: Change
+
+    @property
+    def name(self) -> str:
+        return self.change.__name__
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def seeds(rule: str) -> Callable[[Change], Change]:
+    def register(change: Change) -> Change:
+        MUTATIONS.append(Mutation(rule, change))
+        return change
+
+    return register
+
+
+class Templates:
+    """Finds what a mutation wants to break."""
+
+    def __init__(self, templates: dict[str, Template]) -> None:
+        self.stacks = templates
+
+    def all(self, kind: str, name: str = "") -> list[dict[str, Any]]:
+        """Bodies of the resources of a type whose logical id starts with ``name``."""
+        return [
+            body
+            for template in self.stacks.values()
+            for logical_id, body in template["Resources"].items()
+            if body["Type"] == f"AWS::{kind}" and logical_id.startswith(name)
+        ]
+
+    def one(self, kind: str, name: str = "") -> dict[str, Any]:
+        """Properties of the first of them."""
+        return self.all(kind, name)[0]["Properties"]
+
+    def container(self, name: str) -> dict[str, Any]:
+        tasks = self.all("ECS::TaskDefinition")
+        containers = [c for t in tasks for c in t["Properties"]["ContainerDefinitions"]]
+        return next(c for c in containers if c["Name"] == name)
+
+    def delete(self, kind: str, name: str = "") -> None:
+        for template in self.stacks.values():
+            for logical_id, body in list(template["Resources"].items()):
+                if body["Type"] == f"AWS::{kind}" and logical_id.startswith(name):
+                    del template["Resources"][logical_id]
+
+    def replace(self, kind: str, name: str, old: str, new: str) -> None:
+        """Replace text anywhere in the resource's JSON; it must be there."""
+        body = self.all(kind, name)[0]
+        text = json.dumps(body)
+        assert old in text, f"{old} is not in {kind} {name}"
+        body.update(json.loads(text.replace(old, new)))
+
+    def policy_of(self, name: str) -> list[dict[str, Any]]:
+        """The statements of the policy of a role."""
+        return self.one("IAM::Policy", name)["PolicyDocument"]["Statement"]
+
+
+def attribute(attributes: list[dict[str, str]], key: str) -> dict[str, str]:
+    return next(a for a in attributes if a["Key"] == key)
+
+
+def set_variable(container: dict[str, Any], name: str, value: str) -> None:
+    next(v for v in container["Environment"] if v["Name"] == name)["Value"] = value
+
+
+def replaces(rule: str, faults: dict[str, tuple[str, str, str, str]]) -> None:
+    """Faults that are another text: name -> type, logical id's beginning, old text, new text."""
+    for name, (kind, part, old, new) in faults.items():
+
+        def change(t: Templates, what: tuple[str, str, str, str] = (kind, part, old, new)) -> None:
+            t.replace(*what)
+
+        change.__name__ = name
+        MUTATIONS.append(Mutation(rule, change))
+
+
+def deletes(rule: str, faults: dict[str, tuple[str, ...]]) -> None:
+    """Faults that are an absence: name -> type, and a logical id's beginning if not all go."""
+    for name, what in faults.items():
+
+        def change(t: Templates, what: tuple[str, ...] = what) -> None:
+            t.delete(*what)
+
+        change.__name__ = name
+        MUTATIONS.append(Mutation(rule, change))
+
+
+SERVICE, TARGET = "ECS::Service", "ApplicationAutoScaling::ScalableTarget"
+POLICY, DASHBOARD = "ApplicationAutoScaling::ScalingPolicy", "CloudWatch::Dashboard"
+GROUP, ALB = "ElasticLoadBalancingV2::TargetGroup", "ElasticLoadBalancingV2::LoadBalancer"
+ALARM, MACHINE = "CloudWatch::Alarm", "StepFunctions::StateMachine"

@@ -1,0 +1,112 @@
+"""What is measured, and who is told: metrics, alarms, dashboard, topics."""
+
+from __future__ import annotations
+
+from mutations.seed import (
+    ALARM,
+    DASHBOARD,
+    POLICY,
+    Templates,
+    deletes,
+    replaces,
+    seeds,
+)
+
+replaces(
+    "metrics_exist",
+    {
+        "metric_name_misspelt": (ALARM, "Alarmp99", "TargetResponseTime", "TargetResponseTimes"),
+        "metric_with_wrong_dimensions": (ALARM, "Alarmshed", '"Name": "Service"', '"Name": "Site"'),
+        "dashboard_metric_misspelt": (DASHBOARD, "", "DriftSeverity", "DriftSevereness"),
+        "scaling_metric_of_another_namespace": (
+            POLICY,
+            "Requests",
+            "ECS/ContainerInsights",
+            "AWS/ECS",
+        ),
+    },
+)
+
+
+replaces(
+    "our_metrics_are_the_ones_that_our_code_writes",
+    {
+        "alarm_on_another_service": (
+            ALARM,
+            "Alarmdrift",
+            '"Value": "digits"',
+            '"Value": "digitline"',
+        ),
+        "rollback_alarm_in_another_namespace": (
+            ALARM,
+            "Alarmrejects",
+            '"Namespace": "Digitline"',
+            '"Namespace": "Digits"',
+        ),
+        "dashboard_of_another_service": (
+            DASHBOARD,
+            "",
+            '\\"Service\\",\\"digits\\"',
+            '\\"Service\\",\\"dig\\"',
+        ),
+    },
+)
+
+
+@seeds("container_insights_are_on_where_they_are_read")
+def container_insights_off(t: Templates) -> None:
+    t.replace("ECS::Cluster", "", "enabled", "disabled")
+
+
+@seeds("alarms_reach_a_person_with_a_runbook")
+def alarm_that_rings_for_nobody(t: Templates) -> None:
+    t.one(ALARM, "Alarmerrors")["AlarmActions"] = []
+
+
+@seeds("alarms_reach_a_person_with_a_runbook")
+def runbook_link_to_nowhere(t: Templates) -> None:
+    t.replace(ALARM, "Alarmretrain", "#alarm-retrain", "#alarm-retrian")
+
+
+@seeds("alarm_arithmetic_is_possible")
+def more_datapoints_than_periods(t: Templates) -> None:
+    t.one(ALARM, "Alarmp99")["DatapointsToAlarm"] = 4
+
+
+@seeds("alarm_arithmetic_is_possible")
+def expression_of_an_undefined_metric(t: Templates) -> None:
+    t.one(ALARM, "Alarmerrors")["Metrics"][0]["Expression"] = "FILL(targets, 0) / n"
+
+
+@seeds("alarm_arithmetic_is_possible")
+def alarm_that_looks_back_too_far(t: Templates) -> None:
+    t.one(ALARM, "Alarmdriftsilent")["EvaluationPeriods"] = 30
+
+
+@seeds("silence_of_a_job_is_an_alarm")
+def silence_is_fine(t: Templates) -> None:
+    t.one(ALARM, "Alarmdriftsilent")["TreatMissingData"] = "notBreaching"
+
+
+deletes(
+    "the_promised_alarms_are_there",
+    {
+        "stuck_deployments_go_unnoticed": (ALARM, "Alarmstuckdeployment"),
+        "no_budget": ("Budgets::Budget",),
+    },
+)
+
+
+@seeds("the_dashboard_shows_what_was_promised")
+def dashboard_without_cost(t: Templates) -> None:
+    t.replace(DASHBOARD, "", "EstimatedCharges", "DesiredTaskCount")
+
+
+@seeds("topics_can_be_written_by_those_who_must")
+def key_refuses_cloudwatch(t: Templates) -> None:
+    t.replace("KMS::Key", "", "cloudwatch.amazonaws.com", "cloudtrail.amazonaws.com")
+
+
+@seeds("topics_can_be_written_by_those_who_must")
+def nobody_subscribed(t: Templates) -> None:
+    t.delete("SNS::Subscription", "Alerts")
