@@ -160,7 +160,7 @@ NUM_IMAGES_KEPT = 50  # one a deployment: a year of roll-back at one a week
 # --- alarms -------------------------------------------------------------------------------------
 ALARM_ERROR_FRAC = 10 * ERROR_FRAC  # burns a month's budget in three days: worth waking someone
 ALARM_SHED_FRAC = 0.01
-ALARM_REJECT_FRAC = 0.25  # champion 3 rejects 5 % of clean and 13 % of rendered scans: twice that
+ALARM_REJECT_FRAC = 0.25  # champion 4 rejects 3 % of clean and 11 % of rendered scans: twice that
 ALARM_MIN_REQUESTS = 100  # a minute with fewer says nothing about shares
 ALARM_BACKLOG_BYTES = 2 * 2**30  # of 20 GiB a task has: a day at 100 RPS of 28x28 crops is ~7
 DRIFT_SILENCE_H = 30  # a daily report, late by six hours
