@@ -34,6 +34,7 @@ from serving.health import Health
 from serving.in_flight import Exchange, InFlight
 from serving.keys import ANONYMOUS, KeyRing, KeysError
 from serving.messages import JSON, Answer, Request
+from serving.openinference import check_json
 from serving.problems import Problem, bento_problem, problem_of, to_answer
 from serving.routes import Route
 from serving.telemetry import Telemetry
@@ -146,6 +147,7 @@ class Edge:
         kind, body = await self._receive_body(route, headers, receive)
         self._in_flight.begin_answer(exchange)
         if route.handler is None:
+            check_json(body)
             return await self._ask_bento(scope, kind, _replay(body, receive))
         return await route.handler(
             Request(

@@ -73,7 +73,7 @@ def parse(request: Request) -> InferCall:
         Problem: 400 it cannot be parsed; 422 the tensor is not one that is read here.
     """
     head, tail = _split(request)
-    _check_marks(head)
+    check_json(head)
     try:
         call = InferRequest.model_validate(orjson.loads(head))
     except ValidationError as error:
@@ -105,12 +105,15 @@ def _split(request: Request) -> tuple[bytes, bytes]:
     return request.body[: int(length)], request.body[int(length) :]
 
 
-def _check_marks(head: bytes) -> None:
+def check_json(text: bytes) -> None:
     """Refuse JSON that takes far longer to parse than images of its size do.
 
     The parser holds the interpreter's lock: 8 MB of empty lists would stop everything for a second.
+
+    Raises:
+        Problem: 422, it has more parts than as many images as are read at once.
     """
-    codes = np.frombuffer(head, dtype=np.uint8)
+    codes = np.frombuffer(text, dtype=np.uint8)
     num_values = np.count_nonzero(codes == ord(","))
     num_others = sum(np.count_nonzero(codes == mark) for mark in b'[{"')
     if num_values > _MAX_VALUES or num_others > _MAX_OTHERS:

@@ -129,6 +129,13 @@ async def test_what_bentoml_refuses_is_a_problem_in_its_words(client, said, told
     assert ("retry-after" in reply.headers) is (told == 503)
 
 
+async def test_json_that_parses_for_ever_does_not_reach_bentoml(client, bento):
+    body = b'{"images":[' + b",".join([b"[]"] * 100_000) + b"]}"
+    reply = await client.post("/classify", body, "application/json")
+    assert (reply.status, "brackets and quotes" in reply.json["detail"]) == (422, True)
+    assert bento.calls == []
+
+
 async def test_bentomls_answers_carry_our_headers(client):
     reply = await client.get("/schema.json", x_request_id="mine")
     assert (reply.status, reply.body) == (200, b'"from bento"')
