@@ -171,7 +171,7 @@ def _responses(answer: str, problems: tuple[int, ...]) -> dict[str, Any]:
             "description": TITLES[status][1],
             "content": {"application/problem+json": {"schema": _ref("ProblemAnswer")}},
         }
-        for status in problems
+        for status in sorted(problems)
     }
     return {"200": ok, **refusals}
 
@@ -240,10 +240,21 @@ def _link(response: dict[str, Any]) -> str:
     return ""
 
 
+def _kind(one: dict[str, Any]) -> str:
+    """A member's type in words: "integer or null", "list of Candidate"."""
+    if "anyOf" in one:
+        return " or ".join(_kind(option) for option in one["anyOf"])
+    if one.get("type") == "array":
+        return f"list of {_kind(one['items'])}"
+    if "enum" in one:
+        return " or ".join(map(json.dumps, one["enum"]))
+    return str(one.get("type") or one.get("$ref", "").rpartition("/")[2] or "anything")
+
+
 def _properties(shape: dict[str, Any]) -> str:
     rows = []
     for name, one in shape.get("properties", {}).items():
-        kind = one.get("type") or one.get("$ref", "").rpartition("/")[2] or "one of several"
+        kind = _kind(one)
         meaning = html.escape(str(one.get("description", "")))
         examples = ", ".join(
             html.escape(json.dumps(example)) for example in one.get("examples", [])

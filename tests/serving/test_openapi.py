@@ -87,6 +87,16 @@ async def test_the_page_names_every_path_and_loads_nothing_from_elsewhere(client
     assert "<script" not in page
 
 
+async def test_the_page_tells_types_in_words_and_statuses_in_order(client, spec):
+    page = (await client.get("/docs")).body.decode()
+    assert "<td>integer or null<td>" in page
+    assert "<td>list of Candidate<td>" in page
+    assert "one of several" not in page
+    assert list(spec["paths"]["/v1/digit"]["post"]["responses"]) == sorted(
+        spec["paths"]["/v1/digit"]["post"]["responses"]
+    )
+
+
 async def test_the_document_and_the_page_are_made_once(client):
     for path in ("/openapi.json", "/docs"):
         assert (await client.get(path)).body is (await client.get(path)).body
