@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 import yaml
 
 from serving.config import Settings
@@ -113,6 +114,13 @@ def test_settings_in_the_file_are_settings_of_the_service():
     known = {f"DIGITS_{name.upper()}" for name in Settings.model_fields}
     used = COMPOSE["services"]["service"]["environment"]
     assert {name for name in used if name.startswith("DIGITS_")} <= known
+
+
+def test_mlflows_database_is_reached_by_a_driver_that_is_installed():
+    """The name alone, postgresql://, has meant another driver since SQLAlchemy 2.1."""
+    (command,) = (part for part in COMPOSE["services"]["mlflow"]["command"] if "://" in part)
+    scheme = re.search(r'"([a-z0-9+]+)://mlflow', command)[1]
+    sqlalchemy.create_engine(f"{scheme}://nobody@nowhere/nothing").dispose()
 
 
 def test_the_service_is_given_time_to_drain():

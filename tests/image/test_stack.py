@@ -97,7 +97,7 @@ def test_prometheus_scrapes_the_service():
     assert float(series[0]["value"][1]) >= 200
 
 
-def test_mlflow_keeps_a_run_in_postgresql():
+def test_mlflow_keeps_an_experiment_in_postgresql():
     eventually(lambda: ask(f"{MLFLOW}/health")[0] == 200)
     name = f"stack-{time.time_ns()}"
     body = json.dumps({"name": name}).encode()
