@@ -108,6 +108,8 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
         steps.run_evaluate(data, work, options.champion, extras=dict(options.extra))
     elif step == "gate":
         return steps.run_gate(work, gate.Floors()).passed
+    elif step == "fetch":
+        steps.run_fetch(work, options.run)
     else:
         steps.run_promote(data, work, options.champion, why=options.why)
     return True
@@ -135,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "promote": "make the candidate the champion",
         "run": "all of these",
         "retrain": "the same with the labelled captures that arrived, telling people the outcome",
+        "fetch": "get a candidate that passed the gate in another run or place",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text)
@@ -155,6 +158,8 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="NAME=PATH",
                 help="own labelled crops: a folder with sub-folders 0-9, or .npz images/labels",
             )
+        if name == "fetch":
+            command.add_argument("run", help="the run's id in MLflow (MLFLOW_TRACKING_URI)")
         if name in ("promote", "run", "retrain"):
             command.add_argument("--why", default="passed the gate", help="for the promotion log")
         if name in ("run", "retrain"):

@@ -56,6 +56,7 @@ NUM_REFERENCE = 5000  # validation crops of the drift reference
 RENDER_SEED, RENDER_VALIDATION_SEED = 11, 12
 NUM_RENDERED_VALIDATION = 7000
 GOLDEN_DIGIT, GOLDEN_MIN_CONFIDENCE = 7, 0.9
+KEPT = Path("promotable")  # folder among a run's files
 
 
 class StepError(RuntimeError):
@@ -319,7 +320,28 @@ def run_gate(work: Workspace, floors: gate.Floors) -> gate.Verdict:
     with tracking.run(run_id=load_fit(work).run_id):
         tracking.log_tags({"gate": "passed" if verdict.passed else "failed"})
         tracking.log_file(work.verdict, folder="evaluation")
+        for path in _promotable(work) if verdict.passed else ():
+            tracking.log_file(path, folder=str(KEPT / path.parent.relative_to(work.folder)))
     return verdict
+
+
+def _promotable(work: Workspace) -> list[Path]:
+    """All that `promote` reads: kept with the run, so that it can be promoted somewhere else."""
+    files = [work.fit, work.int8, work.evaluation, work.report, work.predictions, work.verdict]
+    return files + sorted(work.pictures.glob("*.png"))
+
+
+def run_fetch(work: Workspace, run_id: str) -> None:
+    """Fill the workspace with a candidate that passed the gate in an earlier run, or elsewhere.
+
+    Raises:
+        StepError: the run kept no candidate.
+    """
+    tracking.connect()
+    work.folder.mkdir(parents=True, exist_ok=True)
+    if not tracking.fetch_files(run_id, KEPT, work.folder):
+        raise StepError(f"run {run_id} kept no candidate: did it pass the gate?")
+    logger.info("%s is in %s: read report.html, then `promote`", run_id, work.folder)
 
 
 def run_promote(data: DataConfig, work: Workspace, champion: Path, *, why: str) -> str:

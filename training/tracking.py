@@ -7,6 +7,8 @@ MLFLOW_TRACKING_URI. Knows nothing about how the numbers were made.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -87,6 +89,23 @@ def log_metrics(metrics: Mapping[str, float], *, step: int | None = None) -> Non
 def log_file(path: Path, *, folder: str | None = None) -> None:
     """Keep a file with the run."""
     mlflow.log_artifact(str(path), artifact_path=folder)
+
+
+def fetch_files(run_id: str, source: Path, folder: Path) -> bool:
+    """Download a folder of a run's files into a folder of ours; False if there is none."""
+    try:
+        if not mlflow.artifacts.list_artifacts(run_id=run_id, artifact_path=str(source)):
+            return False
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # no such run
+            return False
+        raise
+    with tempfile.TemporaryDirectory() as name:
+        place = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=str(source), dst_path=name
+        )
+        shutil.copytree(place, folder, dirs_exist_ok=True)
+    return True
 
 
 def register(path: Path, *, model: str, image: np.ndarray, tags: Mapping[str, str]) -> Registered:

@@ -125,6 +125,29 @@ def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(
     assert artifact.load(Path("champion")).version == "2"
 
 
+def test_a_candidate_that_passed_elsewhere_is_fetched_and_promoted(tiny_world, capsys):
+    assert run("run", *fit_arguments("--until", "gate")) == 0
+    run_id = json.loads(Path("work/fit.json").read_text())["run_id"]
+    Path("work").rename("elsewhere")
+    assert run("fetch", run_id) == 0
+    fetched = {path.relative_to("work") for path in Path("work").rglob("*") if path.is_file()}
+    assert Path("report.html") in fetched
+    for name in fetched:
+        assert (Path("work") / name).read_bytes() == (Path("elsewhere") / name).read_bytes()
+    assert run("promote") == 0
+    assert artifact.load(Path("champion")).version == "1"
+    check_registry(version="1")
+
+
+def test_a_candidate_that_the_gate_refused_is_not_there_to_fetch(tiny_world, monkeypatch, capsys):
+    monkeypatch.setattr(gate, "Floors", lambda: HARD_FLOORS)
+    assert run("run", *fit_arguments("--until", "gate")) == command_line.EXIT_GATE
+    run_id = json.loads(Path("work/fit.json").read_text())["run_id"]
+    for unknown in (run_id, "0" * 32):
+        assert run("fetch", unknown) == command_line.EXIT_ERROR
+        assert "kept no candidate" in capsys.readouterr().err
+
+
 def check_registry(version):
     from training import tracking
 
