@@ -61,15 +61,18 @@ def test_a_segment_is_finished_when_it_reaches_its_size(tmp_path, make_record):
     assert all(path.stat().st_size <= 10_000 for path in sealed)
 
 
-def test_many_records_at_once_fill_segments_and_no_write_is_too_long(tmp_path, make_record):
-    spool = Spool(tmp_path, max_segment_bytes=900_000)
+@pytest.mark.parametrize("max_segment_bytes", [300_000, 2_000_000])
+def test_many_records_at_once_fill_segments_and_no_write_is_too_long(
+    tmp_path, make_record, max_segment_bytes
+):
+    spool = Spool(tmp_path, max_segment_bytes=max_segment_bytes)
     records = [make_record(n) for n in range(1_500)]
     spool.append_frames([spool.frame(record) for record in records])
     spool.close()
     assert captured_ids(tmp_path) == ids(records)
     sealed = capture.sealed_segments(tmp_path)
     assert len(sealed) > 1
-    assert all(path.stat().st_size <= 900_000 for path in sealed)
+    assert all(path.stat().st_size <= max_segment_bytes for path in sealed)
     assert spool.stats().num_appended == 1_500
     assert spool.stats().num_bytes == sum(path.stat().st_size for path in sealed)
 

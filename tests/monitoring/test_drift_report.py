@@ -61,6 +61,7 @@ def fill(store, records, day=DAY) -> None:
         rows = ship.to_table(group).to_pandas()
         rows["time"] += timedelta(microseconds=moved)
         rows["request_id"] = str(day) + rows["request_id"]
+        rows["sample_key"] = [archive.sample_key(one, 0) for one in rows["request_id"]]
         table = ship.pa.Table.from_pandas(rows, ship.SCHEMA, preserve_index=False)
         key = f"{archive.partition(str(day), site)}/{on}.parquet"
         store.put(key, archive.encode(table), content_type=archive.PARQUET)
