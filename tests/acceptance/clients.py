@@ -91,7 +91,7 @@ def slow_readers(report: Report, kind: str) -> None:
         report.fact("connections_held", most)
         report.fact("all_closed_after_s", seconds)
         report.fact("answer_then", service.read(one_crop())[0])
-        report.expect("held connections are closed", seconds < 60 and most == len(clients))
+        report.expect("held connections are closed", seconds < 60 and most >= len(clients))
         report.expect("others are answered", service.read(one_crop())[0] == 200)
 
 
