@@ -9,7 +9,6 @@ them as a report does, each in a process of its own.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -59,7 +58,7 @@ def column(field: pa.Field, num_rows: int, number: int, rng: np.random.Generator
 
 
 def read(folder: str, num_days: int) -> str:
-    before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before_mb = peak_mb()
     start_s = time.perf_counter()
     sample = archive.read_sample(
         open_store(folder),
@@ -68,11 +67,16 @@ def read(folder: str, num_days: int) -> str:
         max_rows=report.MAX_ROWS,
         min_rows_per_site=report.MIN_ROWS_PER_SITE,
     )
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (
         f"{num_days} days: {sample.num_stored:,} stored, {len(sample.rows):,} read in "
-        f"{time.perf_counter() - start_s:.1f} s, memory {before_mb:.0f} -> {peak_mb:.0f} MB"
+        f"{time.perf_counter() - start_s:.1f} s, memory {before_mb:.0f} -> {peak_mb():.0f} MB"
     )
+
+
+def peak_mb() -> float:
+    """Of this program alone: getrusage would tell the peak of the one that started it, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if "VmHWM" in line)) / 1024
 
 
 def main() -> None:
