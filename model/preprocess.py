@@ -116,7 +116,7 @@ def _frame_or_error(crop: NDArray[np.uint8]) -> Framed | BlankCrop:
     try:
         return _frame_loose(crop)
     except BlankCrop as error:
-        return error
+        return error.with_traceback(None)  # which holds the frames that hold the outcomes
 
 
 def _frame_loose(crop: NDArray[np.uint8]) -> Framed:

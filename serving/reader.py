@@ -107,7 +107,11 @@ class Reader:
         """
         outcome = (await self._batcher.submit((source,)))[0]
         if isinstance(outcome, Exception):
-            raise outcome
+            try:
+                raise outcome
+            finally:
+                # Its traceback holds this frame, and the body: no cycle may keep both.
+                del outcome
         return outcome
 
     async def read_many(self, sources: Sequence[Source]) -> list[Reading | CropError]:
@@ -198,7 +202,9 @@ def _decode(source: Source) -> _Prepared | CropError:
     try:
         crop = decode(source)
     except CropError as error:
-        return error
+        # As a value it must not hold the frames that raised it: they hold the batch, and it.
+        error.__cause__ = error.__context__ = None
+        return error.with_traceback(None)
     return _Prepared(crop, None, None, (time.perf_counter() - started) * 1e3, 0.0)
 
 
