@@ -139,7 +139,7 @@ SCHEDULE_RETRIES = 3  # of an invocation that never reached Step Functions; then
 SCHEDULE_MAX_AGE_H = 2
 
 # --- MLflow -------------------------------------------------------------------------------------
-MLFLOW_TASK = TaskSize(cpu_units=512, memory_mib=2048)  # 2 workers of ~400 MiB
+MLFLOW_TASK = TaskSize(cpu_units=512, memory_mib=2048)  # holds 687 MiB: deploy/image.sh mlflow
 MLFLOW_WORKERS = 2
 # The agent of ECS Exec, by which a person reaches MLflow, runs in the container as root and writes
 # here. AWS says that it does not work with a read-only image; people report that it does with these
