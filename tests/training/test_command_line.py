@@ -64,9 +64,9 @@ def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
     monkeypatch.setattr(render, "CHUNK", 50)
     for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
         monkeypatch.setattr(suites, name, 5)
-    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.9)
-    monkeypatch.setattr(confidence, "ERROR_TARGETS", (0.9, 0.99))
-    monkeypatch.setattr(promote, "DEFAULT_ERROR_TARGET", 0.9)
+    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.98)
+    monkeypatch.setattr(confidence, "ERROR_TARGETS", (0.98, 0.99))
+    monkeypatch.setattr(promote, "DEFAULT_ERROR_TARGET", 0.98)
     monkeypatch.setattr(gate, "Floors", lambda: EASY_FLOORS)
     monkeypatch.setattr(steps, "GOLDEN_MIN_CONFIDENCE", 0.0)
     monkeypatch.setattr(steps, "GOLDEN_DIGIT", 7)
