@@ -239,14 +239,17 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         """Hand out the outcomes and start the next batch. Runs on the event loop."""
         num_items, self._num_running = self._num_running, 0
-        self._dispatch(loop)
         start = 0
         for job in jobs:
             end = start + len(job.items)
             if not job.answer.done():  # else its caller has gone
                 job.answer.set_result(outcomes[start:end])
             start = end
-        # After the answers: nobody who waits for one waits for our counting.
+        # After the answers have been written: a batch that starts earlier takes the interpreter's
+        # lock from them, and nobody who waits for an answer waits for our counting.
+        if self._queue:
+            self._is_dispatch_due = True
+            loop.call_soon(self._dispatch, loop)
         loop.call_soon(self._learn, jobs, num_items, started, run_s)
 
     def _learn(
