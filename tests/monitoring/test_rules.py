@@ -57,7 +57,7 @@ def test_inverted_crops_are_noticed(rows_of, reference):
 
 @pytest.mark.parametrize(
     ("share", "severity"),
-    [(0.052, Severity.CALM), (0.064, Severity.WATCH), (0.12, Severity.ACT)],
+    [(0.08, Severity.CALM), (0.095, Severity.WATCH), (0.12, Severity.ACT)],
 )
 def test_severity_comes_from_the_reject_share(rows_of, reference, share, severity):
     rows = rows_of(4_000, rejected=0)
