@@ -256,6 +256,7 @@ class Batcher(Generic[Item, Result]):
         self, jobs: list[_Job[Item, Result]], num_items: int, started: float, run_s: float
     ) -> None:
         """Take a finished batch into the estimate, and tell of it."""
-        self._times.update(num_items, run_s)
+        if run_s < _STUCK_S:  # a hang tells nothing of the next batch, which it would have refused
+            self._times.update(num_items, run_s)
         waits = [started - job.queued_at for job in jobs]
         self._on_batch(BatchStats(num_items, waits, run_s))

@@ -281,6 +281,23 @@ async def test_each_batch_is_reported_with_a_wait_per_caller(make_batcher):
     assert min(reports[0].queue_waits_s) >= 0.0
 
 
+async def test_a_hang_is_not_taken_for_the_time_of_the_next_batch(make_batcher, model, monkeypatch):
+    monkeypatch.setattr("serving.batcher._STUCK_S", 0.1)
+    batcher = make_batcher()
+    for _ in range(3):
+        await batcher.submit([1])
+    model.gate.clear()
+    hung = submit(batcher, 2)
+    await asyncio.sleep(0.3)
+    model.gate.set()
+    await hung
+    await asyncio.sleep(0)
+    waiting = submit(batcher, 3)
+    await queued(batcher, 1)
+    assert batcher.predicted_wait_s() < 0.02
+    await waiting
+
+
 async def test_closing_ends_the_thread(model):
     before = set(threading.enumerate())
     batcher = Batcher(
