@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import httptools
-import uuid6
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.problems import Problem, to_answer
+from serving.request_id import new_request_id
 
 REST_DEADLINE_S: Final = 10.0  # for a header, or the rest of a message that is answered already
 ANSWER_DEADLINE_S: Final = 30.0  # for a client that does not read
@@ -119,7 +119,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answer by ourselves, since there is no request that the edge could answer."""
         if self.transport.is_closing():
             return
-        request_id = str(uuid6.uuid7())
+        request_id = new_request_id()
         problem = Problem(status, detail, closes_connection=True)
         answer = to_answer(problem, request_id, is_open_inference=False)
         lines = [

@@ -18,7 +18,7 @@ ALLOWED = {
     "serving": {
         "model", "monitoring.capture", "monitoring.records", "starlette", "pydantic",
         "pydantic_settings", "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy",
-        "re2", "uuid6", "uvicorn", "httptools", "bentoml",
+        "re2", "uvicorn", "httptools", "bentoml",
     },
     "service.py": {"serving", "model", "monitoring", "bentoml", "numpy"},
     "monitoring": {

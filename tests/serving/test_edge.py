@@ -196,3 +196,22 @@ async def test_a_service_without_keys_refuses_whoever_reaches_it_from_elsewhere(
     reply = await client.post("/v1/digit", crops[0].png)
     assert reply.status == 401
     assert "localhost only" in reply.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "second", "status"),
+    [
+        ("127.0.0.1", "192.0.2.8", 200),  # a proxy of ours: its clients are told apart
+        ("127.0.0.1", "192.0.2.7", 429),
+        ("203.0.113.5", "192.0.2.8", 429),  # anybody may claim to be a proxy
+    ],
+)
+async def test_rates_without_keys_are_counted_by_the_address_behind_our_proxy(
+    serve, crops, peer, second, status
+):
+    client = await serve(rate_limit_rps=0.001, auth="off")
+    client.peer = (peer, 40_000)
+    first = await client.post("/v1/digit", crops[0].png, x_forwarded_for="192.0.2.7")
+    assert first.status == 200
+    reply = await client.post("/v1/digit", crops[0].png, x_forwarded_for=second)
+    assert reply.status == status
