@@ -9,6 +9,7 @@ a round.
 import asyncio
 import contextlib
 import fcntl
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -234,10 +235,14 @@ def interleave(
     measure: Callable[[Contender], dict[str, float]],
     say: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
-    """Measure every contender once a round; the median of each figure, and all its values."""
+    """Measure every contender once a round; the median of each figure, and all its values.
+
+    Each round has an order of its own, the same in every run. In a fixed order whoever comes after
+    the heaviest server pays for it in every round: after Ray our p99 was 3.8 ms, elsewhere 2.4.
+    """
     rows: dict[str, list[dict[str, float]]] = {one.server.name: [] for one in contenders}
     for number in range(rounds):
-        for contender in contenders:
+        for contender in random.Random(number).sample(contenders, len(contenders)):  # noqa: S311
             with contender.turn():
                 rows[contender.server.name].append(measure(contender))
             figures = rows[contender.server.name][-1]
