@@ -29,8 +29,8 @@ def build_edge(bento: AsgiApp) -> Edge:
     artifact = champion.load()
     policy = artifact.policy(settings.error_target)
     telemetry = Telemetry(settings, artifact.version, artifact.sha256)
-    reader = Reader(artifact, policy, settings, telemetry.on_batch)
     capture = CaptureSink(settings, artifact, policy)
+    reader = Reader(artifact, policy, settings, telemetry.on_batch, capture.keep)
     health = Health(reader, capture, champion.CHAMPION / "model.onnx")
     tracer = Tracer(settings)
     api = Api(
@@ -38,7 +38,6 @@ def build_edge(bento: AsgiApp) -> Edge:
         settings=settings,
         telemetry=telemetry,
         tracer=tracer,
-        capture=capture,
         health=health,
         postcodes=load_postcodes(settings.postcodes) if settings.postcodes else None,
     )

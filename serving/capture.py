@@ -1,34 +1,22 @@
 """Readings -> capture records, before their answer is sent. Knows the spool only by its methods.
 
-Requests whose crops were read in one batch come here in the same tick of the event loop, and are
-written together.
+What was read in one batch is written in one go, on the batcher's thread: on the event loop it took
+turns with the next batch for the interpreter, at 25 us a crop.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.artifact import Artifact
 from model.decision import Policy
-from model.errors import CropError
-from monitoring.capture import Frame, Spool
+from monitoring.capture import Frame, Spool, SpoolError
 from monitoring.records import CaptureRecord, RecordError, to_uint8_many
 from serving.config import Settings
 from serving.messages import Request
-from serving.reader import Reading
-
-
-class _Waiting(NamedTuple):
-    """A request whose answer waits for its records."""
-
-    request: Request
-    readings: Sequence[tuple[int, Reading]]  # with the crop's place in the request
-    total_ms: float
-    on_disk: asyncio.Future[None]
+from serving.reader import Asked, Reading
 
 
 class CaptureSink:
@@ -46,9 +34,6 @@ class CaptureSink:
     def __init__(self, settings: Settings, artifact: Artifact, policy: Policy) -> None:
         self._version = artifact.version
         self._threshold = policy.threshold
-        self._fsync = settings.capture_fsync
-        self._waiting: list[_Waiting] = []
-        self._is_write_due = False
         self._spool: Spool | None = None
         if settings.capture_dir is not None:
             self._spool = Spool(
@@ -58,28 +43,40 @@ class CaptureSink:
                 fsync=settings.capture_fsync,
             )
 
-    async def keep(
-        self, request: Request, readings: Sequence[Reading | CropError], total_ms: float
-    ) -> None:
-        """Put a request's readings on disk; a crop that could not be read leaves no record.
+    def keep(
+        self, asked: Sequence[Asked], outcomes: Sequence[Reading | Exception]
+    ) -> dict[int, Exception]:
+        """Put a batch's readings on disk; what could not be read leaves no record.
 
-        Raises:
-            SpoolError: they are not on disk; the request must not be answered with 200.
+        Returns:
+            Place in the batch -> why it is not on disk: that one must not be answered with 200.
         """
         spool = self._spool
-        if spool is None or not spool.wants(request.id):
-            return
-        read = [(index, one) for index, one in enumerate(readings) if isinstance(one, Reading)]
-        if not read:
-            return
-        loop = asyncio.get_running_loop()
-        on_disk: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(_Waiting(request, read, total_ms, on_disk))
-        if not self._is_write_due:
-            # Not at once: others that were read in the same batch join this write.
-            self._is_write_due = True
-            loop.call_soon(self._write, loop, spool)
-        await on_disk
+        if spool is None:
+            return {}
+        read = [
+            (place, one.request, one.crop_index, outcome)
+            for place, (one, outcome) in enumerate(zip(asked, outcomes, strict=True))
+            if isinstance(outcome, Reading) and one.request and spool.wants(one.request.id)
+        ]
+        images = [reading.image for *_, reading in read if reading.image is not None]
+        # All at once: numpy lets other threads run during each step of each, and a change of
+        # threads costs more than the step.
+        grey = iter(to_uint8_many(images) if images else ())
+        frames: dict[int, Frame] = {}
+        failures: dict[int, Exception] = {}
+        for place, request, index, reading in read:
+            image = None if reading.image is None else next(grey)
+            try:
+                frames[place] = spool.frame(self._record(request, index, reading, image))
+            except RecordError as error:
+                failures[place] = _without_frames(error)
+        if frames:
+            try:
+                spool.append_frames(list(frames.values()))
+            except SpoolError as error:
+                failures |= dict.fromkeys(frames, _without_frames(error))
+        return failures
 
     def writable(self) -> bool:
         """Whether the next record could be written."""
@@ -90,70 +87,10 @@ class CaptureSink:
         if self._spool is not None:
             self._spool.close()
 
-    def _write(self, loop: asyncio.AbstractEventLoop, spool: Spool) -> None:
-        """Write what waits. Runs on the event loop, never while a write is running."""
-        waiting, self._waiting = self._waiting, []
-        failure: Exception | None = None
-        try:
-            frames = self._frames(spool, waiting)
-            if self._fsync:  # takes milliseconds, which would stop everything else
-                written = loop.run_in_executor(None, spool.append_frames, frames)
-                written.add_done_callback(
-                    lambda done: self._tell(loop, spool, waiting, done.exception())
-                )
-                return
-            spool.append_frames(frames)
-        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the callers
-            failure = error
-        self._tell(loop, spool, waiting, failure)
-
-    def _tell(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        spool: Spool,
-        waiting: Sequence[_Waiting],
-        failure: BaseException | None,
-    ) -> None:
-        """Let the handlers go on, and write what has come meanwhile."""
-        for one in waiting:
-            if one.on_disk.done():  # its caller has gone
-                continue
-            if failure is None:
-                one.on_disk.set_result(None)
-            else:
-                one.on_disk.set_exception(failure)
-        self._is_write_due = bool(self._waiting)
-        if self._is_write_due:
-            self._write(loop, spool)
-
-    def _frames(self, spool: Spool, waiting: Sequence[_Waiting]) -> list[Frame]:
-        """What to write; a request whose record does not fit its layout fails alone."""
-        images = [
-            reading.image
-            for one in waiting
-            for _, reading in one.readings
-            if reading.image is not None
-        ]
-        # All at once: numpy lets other threads run during each step of each, and a change of
-        # threads costs more than the step.
-        grey = iter(to_uint8_many(images) if images else ())
-        frames: list[Frame] = []
-        for one in waiting:
-            records = [
-                self._record(one, index, reading, None if reading.image is None else next(grey))
-                for index, reading in one.readings
-            ]
-            try:
-                frames += [spool.frame(record) for record in records]
-            except RecordError as error:
-                if not one.on_disk.done():
-                    one.on_disk.set_exception(error)
-        return frames
-
     def _record(
-        self, waiting: _Waiting, index: int, reading: Reading, image: NDArray[np.uint8] | None
+        self, request: Request, index: int, reading: Reading, image: NDArray[np.uint8] | None
     ) -> CaptureRecord:
-        request, total_ms = waiting.request, waiting.total_ms
+        total_ms = (time.perf_counter() - request.started) * 1e3
         decision, framed = reading.decision, reading.framed
         worked_ms = (
             request.guard_ms
@@ -191,3 +128,9 @@ class CaptureSink:
             decision_ms=reading.decision_ms,
             total_ms=total_ms,
         )
+
+
+def _without_frames(error: Exception) -> Exception:
+    """An error as a value must not hold the frames that raised it: they hold the batch, and it."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -20,6 +20,7 @@ from model.errors import BlankCrop, CropError, ModelError
 from model.preprocess import Framed, frame_many
 from serving.batcher import Batcher, BatchStats
 from serving.config import Settings
+from serving.messages import Request
 
 CHUNK: Final = 32  # crops of a bulk request between two looks at other requests
 
@@ -42,6 +43,17 @@ class Reading(NamedTuple):
     decision_ms: float
 
 
+class Asked(NamedTuple):
+    """One crop to be read, and for whom."""
+
+    source: Source
+    request: Request | None  # None: our own health check, of which no record is kept
+    crop_index: int  # in the request
+
+
+Keep = Callable[[Sequence[Asked], Sequence["Reading | Exception"]], dict[int, Exception]]
+
+
 class _Prepared(NamedTuple):  # as Reading: a frozen dataclass takes twice as long
     crop: NDArray[np.uint8] | None
     framed: Framed | None
@@ -58,6 +70,8 @@ class Reader:
         policy: how scores become decisions.
         settings: batch size, queue limit and longest wait are used.
         on_batch: told of each finished batch, on the event loop.
+        keep: puts what a batch has read on disk, before anybody is answered; tells which places
+            of the batch must not be answered, and why.
 
     Raises:
         ModelError: the model does not run, or reads the golden crop wrongly.
@@ -69,13 +83,15 @@ class Reader:
         policy: Policy,
         settings: Settings,
         on_batch: Callable[[BatchStats], None],
+        keep: Keep,
     ) -> None:
         self.artifact = artifact
         self.policy = policy
         self._classifier = Classifier(artifact.onnx_bytes)
         self._classifier.warm_up()
-        self._batcher = Batcher[Source, Reading](
-            self._read_batch,
+        self._keep = keep
+        self._batcher = Batcher[Asked, Reading](
+            self._read_and_keep,
             max_batch_size=settings.max_batch_size,
             queue_limit=settings.queue_limit,
             max_wait_s=settings.max_queue_wait_ms / 1e3,
@@ -97,15 +113,16 @@ class Reader:
         """Let the running batch end and stop the thread."""
         self._batcher.close()
 
-    async def read(self, source: Source) -> Reading:
-        """Read one crop.
+    async def read(self, source: Source, request: Request | None = None) -> Reading:
+        """Read one crop, for a request or for ourselves.
 
         Raises:
             CropError: it cannot be read.
             Overloaded: the answer would come too late.
             ModelError: the model failed on it.
+            SpoolError, RecordError: it is not on disk.
         """
-        outcome = (await self._batcher.submit((source,)))[0]
+        outcome = (await self._batcher.submit((Asked(source, request, 0),)))[0]
         if isinstance(outcome, Exception):
             try:
                 raise outcome
@@ -114,17 +131,21 @@ class Reader:
                 del outcome
         return outcome
 
-    async def read_many(self, sources: Sequence[Source]) -> list[Reading | CropError]:
+    async def read_many(
+        self, sources: Sequence[Source], request: Request | None = None
+    ) -> list[Reading | CropError]:
         """Read many crops in order. One that cannot be read is an error in its place.
 
         Raises:
             Overloaded: the answer would come too late.
             ModelError: the model failed on one of them.
+            SpoolError, RecordError: one of them is not on disk.
         """
         readings: list[Reading | CropError] = []
         # A chunk at a time, so that single crops that come meanwhile wait for one chunk only.
-        for start in range(0, len(sources), self._chunk):
-            for outcome in await self._batcher.submit(sources[start : start + self._chunk]):
+        asked = [Asked(source, request, index) for index, source in enumerate(sources)]
+        for start in range(0, len(asked), self._chunk):
+            for outcome in await self._batcher.submit(asked[start : start + self._chunk]):
                 if isinstance(outcome, Exception) and not isinstance(outcome, CropError):
                     raise outcome
                 readings.append(outcome)
@@ -148,6 +169,13 @@ class Reader:
                 f"the golden crop reads {decision.digit} at {decision.confidence:.3f}; "
                 f"{golden.digit} at >= {golden.min_confidence} is expected"
             )
+
+    def _read_and_keep(self, asked: Sequence[Asked]) -> list[Reading | Exception]:
+        """Read a batch; what is read and cannot be kept is an error in its place."""
+        outcomes = self._read_batch([one.source for one in asked])
+        for place, failure in self._keep(asked, outcomes).items():
+            outcomes[place] = failure
+        return outcomes
 
     def _read_batch(self, sources: Sequence[Source]) -> list[Reading | Exception]:
         """Prepare each source by itself, then infer all that can be read together."""

@@ -18,7 +18,6 @@ from model.decision import Decision
 from model.decode import MAX_AREA_PX, MAX_SIDE_PX, MIN_SIDE_PX, check_size
 from model.errors import CropError
 from serving import openapi, openinference
-from serving.capture import CaptureSink
 from serving.config import Settings
 from serving.health import Health
 from serving.keys import Scope
@@ -74,7 +73,6 @@ class Api:
     settings: Settings
     telemetry: Telemetry
     tracer: Tracer
-    capture: CaptureSink
     health: Health
     postcodes: Postcodes | None
 
@@ -121,8 +119,8 @@ class Api:
             source = (await _form_files(request, "image", max_files=1))[0]
         if not source:
             raise Problem(400, "the body is empty; send a PNG or JPEG file")
-        reading = await self.reader.read(source)
-        await self._keep(request, [reading])
+        reading = await self.reader.read(source, request)
+        self._count_soon(request, [reading])
         content = {
             "request_id": request.id,
             **_reading_fields(reading.decision, top_k),
@@ -133,8 +131,9 @@ class Api:
     async def digits(self, request: Request) -> Answer:
         """Read many crops; one that cannot be read is an error in its place."""
         top_k = _top_k(request)
-        readings = await self.reader.read_many(await _many_sources(request, MAX_CROPS))
-        await self._keep(request, readings)
+        sources = await _many_sources(request, MAX_CROPS)
+        readings = await self.reader.read_many(sources, request)
+        self._count_soon(request, readings)
         results = [
             {"error": to_dict(problem_of(one), request.id)}
             if isinstance(one, CropError)
@@ -157,14 +156,14 @@ class Api:
                 422, f"{len(sources)} crops were sent; a postcode has {MIN_DIGITS} to {MAX_DIGITS}"
             )
         readings = []
-        for position, one in enumerate(await self.reader.read_many(sources)):
+        for position, one in enumerate(await self.reader.read_many(sources, request)):
             if isinstance(one, CropError):
                 raise Problem(problem_of(one).status, f"crop {position}: {one}")
             readings.append(one)
         answer = await asyncio.get_running_loop().run_in_executor(
             None, partial(self._decide_code, readings, pattern)
         )
-        await self._keep(request, readings)
+        self._count_soon(request, readings)
         content = {
             "request_id": request.id,
             **answer,
@@ -284,24 +283,23 @@ class Api:
             call = await asyncio.get_running_loop().run_in_executor(
                 None, openinference.parse, request
             )
-        readings = await self.reader.read_many(call.sources)
+        readings = await self.reader.read_many(call.sources, request)
         for position, one in enumerate(readings):
             if isinstance(one, CropError):
                 raise Problem(problem_of(one).status, f"image {position}: {one}")
         kept = [one for one in readings if isinstance(one, Reading)]
-        await self._keep(request, kept)
+        self._count_soon(request, kept)
         decisions = [one.decision for one in kept]
         return openinference.answer(call, decisions, self.reader.artifact.version)
 
-    async def _keep(self, request: Request, readings: Sequence[Reading | CropError]) -> None:
-        """Capture what is about to be answered, and count it afterwards; no record, no answer."""
+    def _count_soon(self, request: Request, readings: Sequence[Reading | CropError]) -> None:
+        """Count what is about to be answered, once it has been."""
         total_ms = (time.perf_counter() - request.started) * 1e3
-        await self.capture.keep(request, readings, total_ms)
         kept = [one for one in readings if isinstance(one, Reading)]
         asyncio.get_running_loop().call_soon(self._count, request, kept, total_ms)
 
     def _count(self, request: Request, readings: Sequence[Reading], total_ms: float) -> None:
-        """Count and trace what was answered; called once its answer has been written."""
+        """Count and trace what was answered."""
         self.telemetry.on_readings(readings, request.site, request.guard_ms)
         if readings and self.tracer.wants():
             self.tracer.record(

@@ -1,6 +1,7 @@
 """No record, no answer: what is answered with 200 is on disk."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -9,7 +10,6 @@ from asgi import form
 from model.preprocess import preprocess
 from monitoring.capture import Spool, SpoolError, read_segment
 from monitoring.records import RecordError, to_uint8
-from serving.capture import CaptureSink
 
 
 def records_in(folder):
@@ -131,17 +131,41 @@ async def test_a_slow_flush_holds_up_nothing_but_what_waits_for_it(
 
 async def test_a_caller_who_leaves_takes_nobody_s_record_along(serve, crops, tmp_path, monkeypatch):
     client = await serve(capture_dir=tmp_path)
-    write = CaptureSink._write
+    loop = asyncio.get_running_loop()
+    has_left = threading.Event()
+    append_frames = Spool.append_frames
 
-    def leave_first(sink, loop, spool):
-        leaving.cancel()
-        write(sink, loop, spool)
+    def leave_first(spool, frames):
+        loop.call_soon_threadsafe(lambda: (leaving.cancel(), has_left.set()))
+        has_left.wait(timeout=10)
+        append_frames(spool, frames)
 
-    monkeypatch.setattr(CaptureSink, "_write", leave_first)
+    monkeypatch.setattr(Spool, "append_frames", leave_first)
     leaving = asyncio.ensure_future(client.post("/v1/digit", crops[0].png, x_request_id="left"))
     staying = asyncio.ensure_future(client.post("/v1/digit", crops[1].png, x_request_id="stayed"))
     assert (await staying).status == 200
+    assert leaving.cancelled()
     assert "stayed" in [one.request_id for one in records_in(tmp_path)]
+
+
+async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
+    serve, crops, tmp_path, monkeypatch
+):
+    client = await serve(capture_dir=tmp_path)
+
+    def fail(segment, buffers, num_bytes, *, fsync):
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr("monitoring.capture._Segment.write", fail)
+    await client.post("/v1/digit", crops[0].png)  # whatever the first of a kind leaves
+    gc.collect()
+    gc.disable()
+    try:
+        for crop in crops[1:6]:
+            assert (await client.post("/v1/digit", crop.png)).status == 503
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 async def test_a_refused_crop_is_not_captured(serve, crops, tmp_path):

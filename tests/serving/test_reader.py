@@ -11,7 +11,8 @@ from serving.reader import Reader
 
 def make_reader(folder, **settings):
     artifact = load(folder)
-    return Reader(artifact, artifact.policy(), Settings(**settings), lambda stats: None)
+    policy, limits = artifact.policy(), Settings(**settings)
+    return Reader(artifact, policy, limits, lambda stats: None, lambda *batch: {})
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 async def reading(tiny_champion, crops):
     artifact = load(tiny_champion)
-    reader = Reader(artifact, artifact.policy(), Settings(), lambda stats: None)
+    reader = Reader(artifact, artifact.policy(), Settings(), lambda stats: None, lambda *batch: {})
     yield await reader.read(crops[0].png)
     reader.close()
 
