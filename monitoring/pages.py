@@ -393,11 +393,17 @@ def _answer(one: Unusual) -> str:
 def _sites(summary: Summary) -> str:
     if not summary["sites"]:
         return f'<p class="soft">No site has {rules.MIN_SITE_RECORDS} records.</p>'
+    badges = ("", _badge("watch"), _badge("act"))  # by severity
+    worst = {one["site"]: 0 for one in summary["sites"]}
+    for finding in summary["findings"]:
+        if finding["site"] in worst:
+            worst[finding["site"]] = max(worst[finding["site"]], finding["severity"])
     ordered = sorted(
-        summary["sites"], key=lambda one: (not one["named"], -one["reject_share"], -one["distance"])
+        summary["sites"],
+        key=lambda one: (-worst[one["site"]], -one["reject_share"], -one["distance"]),
     )
     rows = "".join(
-        f"<tr><td>{escape(one['site'])} {_badge('watch') if one['named'] else ''}</td>"
+        f"<tr><td>{escape(one['site'])} {badges[worst[one['site']]]}</td>"
         f'<td class="n wide">{one["num_records"]:,}</td>'
         f'<td class="n">{_percent(one["reject_share"]):.1f} %</td>'
         f'<td class="n">{one["distance"]:.2f}</td>'

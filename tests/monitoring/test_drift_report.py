@@ -119,6 +119,20 @@ def test_a_day_of_rejects_is_told_with_its_link_and_what_to_do(places, mail, mak
     assert "25.0% of crops are rejected" in event["details"][0]
 
 
+def test_a_site_has_the_badge_of_its_worst_finding(places, mail, make_record):
+    records, made = mail
+    dirty = [
+        make_record(n, site="south", accepted=False, rejected_because="low_confidence")
+        for n in range(600, 850)
+    ]
+    fill(places.captures, [*records, *dirty])
+    assessment, _ = run(places, made)
+    assert {one.severity for one in assessment.findings if one.site == "south"} >= {Severity.ACT}
+    sites = page(places, "2026-11-20/index.html").partition("<h2>Sites</h2>")[2]
+    badge = sites.partition("<td>south ")[2].partition("</td>")[0]
+    assert 'class="badge act"' in badge
+
+
 def test_too_little_mail_is_a_page_and_no_alert(places, mail):
     records, made = mail
     fill(places.captures, records[:499])
