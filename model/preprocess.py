@@ -36,6 +36,7 @@ PAPER_SPREAD_FRAC: Final = 0.15  # of the way to the pen: still paper, with its 
 OTSU_SAMPLE_PX: Final = 64 * 64
 CENTRE_SLACK_PX: Final = 0.52  # MNIST rounds the centre of mass to whole pixels
 
+_EMPTY_ROWS: Final = (bytes(SIDE_PX), bytes([WHITE]) * SIDE_PX)  # ink bright, ink dark
 _LEVELS: Final = np.arange(256, dtype=np.float64)
 _MOMENTS: Final = np.stack([np.ones(SIDE_PX), np.arange(SIDE_PX)]).astype(np.float32)
 # (784, 3): a flat crop times this is its mass, its row moment and its column moment.
@@ -83,7 +84,7 @@ def frame(crop: NDArray[np.uint8]) -> Framed:
     Raises:
         BlankCrop: nothing stands out from the paper.
     """
-    if crop.shape == (SIDE_PX, SIDE_PX):
+    if crop.shape == (SIDE_PX, SIDE_PX) and _has_empty_edge(crop):
         already = _in_mnist_frame(crop[np.newaxis])[0]
         if already is not None:
             return already
@@ -99,7 +100,11 @@ def frame_many(crops: Sequence[NDArray[np.uint8]]) -> list[Framed | BlankCrop]:
     Returns:
         One outcome a crop, in order; a blank crop's error in its place.
     """
-    square = [row for row, crop in enumerate(crops) if crop.shape == (SIDE_PX, SIDE_PX)]
+    square = [
+        row
+        for row, crop in enumerate(crops)
+        if crop.shape == (SIDE_PX, SIDE_PX) and _has_empty_edge(crop)
+    ]
     outcomes: list[Framed | BlankCrop | None] = [None] * len(crops)
     if square:
         for row, already in zip(
@@ -144,6 +149,16 @@ def _frame_loose(crop: NDArray[np.uint8]) -> Framed:
         aspect=(right - left) / (bottom - top),
         edges_touched=(top == 0) + (bottom == height) + (left == 0) + (right == width),
     )
+
+
+def _has_empty_edge(crop: NDArray[np.uint8]) -> bool:
+    """Whether the first or the last row of a (28, 28) crop is all paper, as MNIST draws it.
+
+    One of the two is where a digit is in 20 px. Scanned paper has neither, and is spared the look
+    below: a third of its framing.
+    """
+    empty = _EMPTY_ROWS[int(crop[0, 0] == WHITE)]
+    return empty in (crop[0].tobytes(), crop[-1].tobytes())
 
 
 def _in_mnist_frame(crops: NDArray[np.uint8]) -> list[Framed | None]:

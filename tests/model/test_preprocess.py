@@ -171,6 +171,16 @@ def test_a_crop_in_mnists_frame_passes_through_in_either_polarity(images):
     assert_array_equal(dark_on_light.image, light_on_dark.image)
 
 
+@pytest.mark.parametrize("background", [0, 255])
+@pytest.mark.parametrize(("thin", "heavy"), [((0, 20), (10, 20)), ((8, 28), (8, 20))])
+def test_a_lopsided_digit_may_reach_an_edge_and_be_in_mnists_frame(thin, heavy, background):
+    crop = np.zeros((28, 28), dtype=np.uint8)
+    crop[slice(*thin), 14] = 255  # 20 px to the edge, and centred by its mass all the same
+    crop[slice(*heavy), 5:24] = 255
+    for turned in (crop, crop.T):
+        assert frame(turned ^ np.uint8(background)).passed_through
+
+
 def test_a_crop_in_any_memory_layout_is_framed_alike(images):
     crop = np.rint(images[0][0] * 255).astype(np.uint8)
     wide = np.zeros((28, 56), dtype=np.uint8)
