@@ -35,7 +35,7 @@ class RenderConfig:
     plain_frac: float = 0.12  # of the digits: MNIST through preprocessing, nothing else done
     glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
     continental_frac: float = 0.25  # of the 1s and 7s: upstroke, bar
-    felt_frac: float = 0.12  # of the written digits: a thick pen
+    felt_frac: float = 0.06  # of the written digits: a thick pen
     severity: tuple[float, float] = (1.0, 4.0)
     scanner: Scanner = field(default_factory=lambda: Scanner(coarse_prob=0.3))
     num_processes: int = 2
