@@ -25,7 +25,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from monitoring import records
 from monitoring.records import CaptureRecord
@@ -36,18 +35,11 @@ _OPEN, _SEALED = ".open", ".seg"
 _PROBE_BYTES = 65_536  # a disk that cannot take this cannot take a few more crops
 _SAMPLE_SCALE = 2**32
 _SUM_BYTES = 4_096  # of a checksum at a time: with more, zlib would change threads meanwhile
-_MOST_FRAMES = 300  # in one write: the kernel takes 1,024 buffers, and a frame has up to three
+_MOST_FRAMES = 1_000  # in one write: the kernel takes 1,024 buffers
 
 
 class SpoolError(OSError):
     """The record is not on disk: answer 503, never 200."""
-
-
-class Frame(NamedTuple):
-    """A record as it lies in a segment."""
-
-    buffers: tuple[bytes | memoryview, ...]  # to be written one after the other
-    num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +129,19 @@ class Spool:
             return
         self.append_frames([self.frame(record)])
 
-    def frame(self, record: CaptureRecord) -> Frame:
+    def frame(self, record: CaptureRecord) -> bytes:
         """Lay a record out for `append_frames`. It must be in the sample.
 
         Raises:
             RecordError: it is malformed.
         """
         payload = records.encode(record, with_crop=self._keep_originals)
-        checksum, length = 0, 0
-        for part in payload:
-            for start in range(0, len(part), _SUM_BYTES):
-                checksum = zlib.crc32(part[start : start + _SUM_BYTES], checksum)
-            length += len(part)
-        return Frame((_FRAME.pack(MAGIC, length, checksum), *payload), _FRAME.size + length)
+        checksum = 0
+        for start in range(0, len(payload), _SUM_BYTES):
+            checksum = zlib.crc32(payload[start : start + _SUM_BYTES], checksum)
+        return _FRAME.pack(MAGIC, len(payload), checksum) + payload
 
-    def append_frames(self, frames: Sequence[Frame]) -> None:
+    def append_frames(self, frames: Sequence[bytes]) -> None:
         """Put records on disk together, in one write where one is enough.
 
         A write costs two switches of threads beside its work, and with `fsync` a flush of the
@@ -162,9 +152,9 @@ class Spool:
         """
         with self._lock:
             for group in self._groups(frames):
-                num_bytes = sum(frame.num_bytes for frame in group)
+                num_bytes = sum(map(len, group))
                 try:
-                    self._write([part for frame in group for part in frame.buffers], num_bytes)
+                    self._write(group, num_bytes)
                 except OSError as error:
                     self._num_failed += len(group)
                     self._failing = True
@@ -173,16 +163,16 @@ class Spool:
                 self._num_appended += len(group)
                 self._num_bytes += num_bytes
 
-    def _groups(self, frames: Sequence[Frame]) -> Iterator[Sequence[Frame]]:
+    def _groups(self, frames: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         """As many at once as one write and one segment take."""
         start, num_bytes = 0, 0
         for number, frame in enumerate(frames):
-            num_bytes += frame.num_bytes
+            num_bytes += len(frame)
             if number > start and (
                 num_bytes > self._max_segment_bytes or number - start == _MOST_FRAMES
             ):
                 yield frames[start:number]
-                start, num_bytes = number, frame.num_bytes
+                start, num_bytes = number, len(frame)
         yield frames[start:]
 
     def writable(self) -> bool:
@@ -226,7 +216,7 @@ class Spool:
         if self._sealer is not threading.current_thread():
             self._sealer.join(timeout=2)
 
-    def _write(self, buffers: list[bytes | memoryview], num_bytes: int) -> None:
+    def _write(self, frames: Sequence[bytes], num_bytes: int) -> None:
         if self._closed.is_set():
             raise OSError(f"the spool {self._folder} is closed")
         segment = self._segment
@@ -236,7 +226,7 @@ class Spool:
             if self._fsync:
                 sync_folder(self._folder)
         try:
-            segment.write(buffers, num_bytes, fsync=self._fsync)
+            segment.write(frames, num_bytes, fsync=self._fsync)
         except OSError:
             segment.take_back()
             with contextlib.suppress(OSError):  # else whoever recovers the folder finishes it
@@ -290,8 +280,8 @@ class _Segment:
                 return cls(path, descriptor)
             os.close(descriptor)  # taken for a dead process's file before it was locked
 
-    def write(self, buffers: list[bytes | memoryview], num_bytes: int, *, fsync: bool) -> None:
-        written = os.writev(self._descriptor, buffers)
+    def write(self, frames: Sequence[bytes], num_bytes: int, *, fsync: bool) -> None:
+        written = os.writev(self._descriptor, frames)
         if written != num_bytes:
             raise OSError(f"{written} of {num_bytes} bytes written to {self.path.name}")
         if fsync:

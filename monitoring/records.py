@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-RECORD_VERSION = 1  # layout of an encoded record; a reader refuses what it does not know
+RECORD_VERSION = 2  # layout of an encoded record; a reader refuses what it does not know
+_READABLE = (1, RECORD_VERSION)  # version 1 had no files
 NUM_CLASSES = 10
 IMAGE_SIDE_PX = 28
 
 _NO_DIGIT = 255
 _MOST_PARTS = 65_535
 _ACCEPTED, _INVERTED, _PASSED_THROUGH = 1, 2, 4
-_HAS_IMAGE, _HAS_PROBS, _HAS_CROP = 8, 16, 32
+_HAS_IMAGE, _HAS_PROBS, _HAS_CROP, _HAS_FILE = 8, 16, 32, 64
 
 # version, flags, digit, parts kept, parts dropped, edges touched, index, time, crop height and
 # width, aspect, confidence, threshold, garbage, seven stage times, the lengths of four strings
@@ -60,7 +61,9 @@ class CaptureRecord:
     garbage: float  # raw score, higher is less like a digit; -inf when the model has none
     probs: Sequence[float]  # one for each digit; empty when blank
     image: NDArray[np.uint8] | None  # (28, 28), what the model saw times 255
-    crop: NDArray[np.uint8] | None  # (H, W) grey, as sent; None when originals are not kept
+    # As sent: (H, W) grey pixels, or of a large crop its PNG file without metadata, less to write;
+    # None when originals are not kept.
+    crop: bytes | NDArray[np.uint8] | None
     inverted: bool  # light ink on dark paper
     passed_through: bool  # already framed as MNIST does, and left alone
     num_parts: int  # separate pieces of ink kept
@@ -90,8 +93,8 @@ def to_uint8_many(images: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
     return flat.astype(np.uint8).reshape(-1, IMAGE_SIDE_PX, IMAGE_SIDE_PX)
 
 
-def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | memoryview]:
-    """Lay a record out as buffers to be written one after the other, without copying its crop.
+def encode(record: CaptureRecord, *, with_crop: bool = True) -> bytes:
+    """Lay a record out.
 
     Raises:
         RecordError: a string is longer than 255 bytes, or an array has the wrong shape or dtype.
@@ -101,11 +104,11 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | mem
     _check_arrays(record)
     request_id, site = record.request_id.encode(), record.site.encode()
     model_version, reason = record.model_version.encode(), (record.rejected_because or "").encode()
-    height, width = (0, 0) if crop is None else crop.shape
+    height, width = _size(crop)
     try:
         header = _HEADER.pack(
             RECORD_VERSION,
-            _pack_flags(record, has_crop=crop is not None),
+            _pack_flags(record, crop),
             _NO_DIGIT if record.digit is None else record.digit,
             min(record.num_parts, _MOST_PARTS),
             min(record.num_dropped, _MOST_PARTS),
@@ -136,8 +139,8 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> list[bytes | mem
             f"record {record.request_id!r} does not fit its layout: {error}"
         ) from error
     pixels = b"" if image is None else image.tobytes()
-    head = b"".join((header, request_id, site, model_version, reason, probs, pixels))
-    return [head] if crop is None else [head, np.ascontiguousarray(crop).data.cast("B")]
+    sent = crop.tobytes() if isinstance(crop, np.ndarray) else crop or b""
+    return b"".join((header, request_id, site, model_version, reason, probs, pixels, sent))
 
 
 def decode(data: bytes) -> CaptureRecord:
@@ -146,9 +149,9 @@ def decode(data: bytes) -> CaptureRecord:
     Raises:
         RecordError: the bytes are short, long, or of another version.
     """
-    if len(data) < _HEADER.size or data[0] != RECORD_VERSION:
+    if len(data) < _HEADER.size or data[0] not in _READABLE:
         raise RecordError(
-            f"{len(data)} bytes starting {data[:1]!r}: not a version {RECORD_VERSION} record"
+            f"{len(data)} bytes starting {data[:1]!r}: not a record of version {_READABLE}"
         )
     (_, flags, digit, num_parts, num_dropped, edges_touched, index, time_us, *rest) = (
         _HEADER.unpack_from(data)
@@ -158,7 +161,10 @@ def decode(data: bytes) -> CaptureRecord:
     request_id, site, model_version, reason = (reader.text(length) for length in rest[13:])
     probs = reader.probs() if flags & _HAS_PROBS else ()
     image = reader.pixels(IMAGE_SIDE_PX, IMAGE_SIDE_PX) if flags & _HAS_IMAGE else None
-    crop = reader.pixels(height, width) if flags & _HAS_CROP else None
+    crop: bytes | NDArray[np.uint8] | None = None
+    if flags & _HAS_CROP:
+        file_bytes = height << 16 | width
+        crop = reader.take(file_bytes) if flags & _HAS_FILE else reader.pixels(height, width)
     if reader.position != len(data):
         raise RecordError(
             f"record of {len(data)} bytes, but its header describes {reader.position}"
@@ -194,22 +200,31 @@ def decode(data: bytes) -> CaptureRecord:
     )
 
 
+def _size(crop: bytes | NDArray[np.uint8] | None) -> tuple[int, int]:
+    """Height and width of pixels; the upper and lower half of a file's length."""
+    if isinstance(crop, np.ndarray):
+        height, width = crop.shape
+        return height, width
+    return divmod(0 if crop is None else len(crop), 1 << 16)
+
+
 def _check_arrays(record: CaptureRecord) -> None:
     image, crop = record.image, record.crop
     if image is not None and (image.shape != (28, 28) or image.dtype != np.uint8):
         raise RecordError(f"image is {image.dtype} {image.shape}; it must be uint8 (28, 28)")
-    if crop is not None and (crop.ndim != 2 or crop.dtype != np.uint8):
+    if isinstance(crop, np.ndarray) and (crop.ndim != 2 or crop.dtype != np.uint8):
         raise RecordError(f"crop is {crop.dtype} {crop.shape}; it must be uint8 (H, W)")
 
 
-def _pack_flags(record: CaptureRecord, *, has_crop: bool) -> int:
+def _pack_flags(record: CaptureRecord, crop: bytes | NDArray[np.uint8] | None) -> int:
     return (
         (_ACCEPTED if record.accepted else 0)
         | (_INVERTED if record.inverted else 0)
         | (_PASSED_THROUGH if record.passed_through else 0)
         | (_HAS_IMAGE if record.image is not None else 0)
         | (_HAS_PROBS if record.probs else 0)
-        | (_HAS_CROP if has_crop else 0)
+        | (0 if crop is None else _HAS_CROP)
+        | (_HAS_FILE if isinstance(crop, bytes) else 0)
     )
 
 
@@ -221,15 +236,15 @@ class _Reader:
         self.position = position
 
     def text(self, length: int) -> str:
-        return self._take(length).decode()
+        return self.take(length).decode()
 
     def probs(self) -> tuple[float, ...]:
-        return _PROBS.unpack(self._take(_PROBS.size))
+        return _PROBS.unpack(self.take(_PROBS.size))
 
     def pixels(self, height: int, width: int) -> NDArray[np.uint8]:
-        return np.frombuffer(self._take(height * width), dtype=np.uint8).reshape(height, width)
+        return np.frombuffer(self.take(height * width), dtype=np.uint8).reshape(height, width)
 
-    def _take(self, length: int) -> bytes:
+    def take(self, length: int) -> bytes:
         end = self.position + length
         if end > len(self._data):
             raise RecordError(f"record ends at byte {len(self._data)}, before byte {end}")

@@ -23,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.decode import decode
 from monitoring import archive, capture, emf, features
 from monitoring.records import CaptureRecord, RecordError
 from monitoring.schema import SCHEMA
@@ -153,7 +154,8 @@ def day_of(time_us: int) -> str:
 def to_table(found: list[CaptureRecord]) -> pa.Table:
     """Turn records into rows of `SCHEMA`, with their image features."""
     columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    for record in found:
+    crops = [_pixels(record) for record in found]
+    for record, crop in zip(found, crops, strict=True):
         for name in columns.keys() & _COPIED:
             columns[name].append(getattr(record, name))
         columns["crop_index"].append(record.index)
@@ -162,31 +164,38 @@ def to_table(found: list[CaptureRecord]) -> pa.Table:
         columns["garbage"].append(record.garbage if np.isfinite(record.garbage) else None)
         columns["probs"].append(record.probs or None)
         columns["image_png"].append(None if record.image is None else to_png(record.image))
-        columns["crop_png"].append(None if record.crop is None else to_png(record.crop))
-    columns |= _feature_columns(found)
+        columns["crop_png"].append(None if crop is None else to_png(crop))
+    columns |= _feature_columns(found, crops)
     return pa.table(
         [pa.array(columns[field.name], type=field.type) for field in SCHEMA], schema=SCHEMA
     )
 
 
+def _pixels(record: CaptureRecord) -> NDArray[np.uint8] | None:
+    """The crop as sent, as (H, W) grey; the service has read the file before it kept it."""
+    return decode(record.crop) if isinstance(record.crop, bytes) else record.crop
+
+
 _COPIED = {field.name for field in SCHEMA} & set(CaptureRecord.__slots__) - {"probs", "garbage"}
 
 
-def _feature_columns(found: list[CaptureRecord]) -> dict[str, list[object]]:
+def _feature_columns(
+    found: list[CaptureRecord], crops: list[NDArray[np.uint8] | None]
+) -> dict[str, list[object]]:
     """Features, null where there was nothing to compute them from."""
     blank = np.zeros((28, 28), np.uint8)
     images = np.stack([blank if record.image is None else record.image for record in found])
     no_probs = (1.0,) + (0.0,) * 9
     probs = np.array([record.probs or no_probs for record in found], np.float32)
     no_crop = np.full(len(features.CROP_FEATURES), np.nan, np.float32)
-    crops = [no_crop if r.crop is None else features.crop_features(r.crop) for r in found]
+    seen = [no_crop if crop is None else features.crop_features(crop) for crop in crops]
     return {
         **_named(
             features.IMAGE_FEATURES,
             features.image_features(images),
             [record.image is not None for record in found],
         ),
-        **_named(features.CROP_FEATURES, np.stack(crops), [r.crop is not None for r in found]),
+        **_named(features.CROP_FEATURES, np.stack(seen), [crop is not None for crop in crops]),
         **_named(
             features.SCORE_FEATURES, features.score_features(probs), [bool(r.probs) for r in found]
         ),

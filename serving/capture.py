@@ -6,17 +6,22 @@ turns with the next batch for the interpreter, at 25 us a crop.
 
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.artifact import Artifact
 from model.decision import Policy
-from monitoring.capture import Frame, Spool, SpoolError
+from monitoring.capture import Spool, SpoolError
 from monitoring.records import CaptureRecord, RecordError, to_uint8_many
 from serving.config import Settings
-from serving.messages import Request
-from serving.reader import Asked, Reading
+from serving.reader import Asked, Reading, Source
+
+WORTH_BYTES: Final = 4_096  # fewer are written sooner than a file is looked through
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+PICTURE_CHUNKS: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+NOTE_CHUNKS: Final = (b"tEXt", b"zTXt", b"iTXt", b"eXIf")
 
 
 class CaptureSink:
@@ -55,20 +60,20 @@ class CaptureSink:
         if spool is None:
             return {}
         read = [
-            (place, one.request, one.crop_index, outcome)
+            (place, one, outcome)
             for place, (one, outcome) in enumerate(zip(asked, outcomes, strict=True))
             if isinstance(outcome, Reading) and one.request and spool.wants(one.request.id)
         ]
-        images = [reading.image for *_, reading in read if reading.image is not None]
+        images = [reading.image for _, _, reading in read if reading.image is not None]
         # All at once: numpy lets other threads run during each step of each, and a change of
         # threads costs more than the step.
         grey = iter(to_uint8_many(images) if images else ())
-        frames: dict[int, Frame] = {}
+        frames: dict[int, bytes] = {}
         failures: dict[int, Exception] = {}
-        for place, request, index, reading in read:
+        for place, one, reading in read:
             image = None if reading.image is None else next(grey)
             try:
-                frames[place] = spool.frame(self._record(request, index, reading, image))
+                frames[place] = spool.frame(self._record(one, reading, image))
             except RecordError as error:
                 failures[place] = _without_frames(error)
         if frames:
@@ -88,8 +93,10 @@ class CaptureSink:
             self._spool.close()
 
     def _record(
-        self, request: Request, index: int, reading: Reading, image: NDArray[np.uint8] | None
+        self, asked: Asked, reading: Reading, image: NDArray[np.uint8] | None
     ) -> CaptureRecord:
+        request = asked.request
+        assert request is not None
         total_ms = (time.perf_counter() - request.started) * 1e3
         decision, framed = reading.decision, reading.framed
         worked_ms = (
@@ -101,7 +108,7 @@ class CaptureSink:
         )
         return CaptureRecord(
             request_id=request.id,
-            index=index,
+            index=asked.crop_index,
             time_us=time.time_ns() // 1000,
             site=request.site,
             model_version=self._version,
@@ -113,7 +120,7 @@ class CaptureSink:
             garbage=reading.garbage,
             probs=decision.probs,
             image=image,
-            crop=reading.crop,
+            crop=_to_keep(asked.source, reading.crop),
             inverted=framed is not None and framed.inverted,
             passed_through=framed is not None and framed.passed_through,
             num_parts=0 if framed is None else framed.num_parts,
@@ -128,6 +135,39 @@ class CaptureSink:
             decision_ms=reading.decision_ms,
             total_ms=total_ms,
         )
+
+
+def _to_keep(source: Source, crop: NDArray[np.uint8] | None) -> bytes | NDArray[np.uint8] | None:
+    """The pixels, or the PNG file they came in where that is much less to write."""
+    if crop is not None and isinstance(source, bytes) and crop.size - len(source) > WORTH_BYTES:
+        return bare_png(source) or crop
+    return crop
+
+
+def bare_png(file: bytes) -> bytes | None:
+    """A PNG without what is no picture: profiles, times, whatever follows its end.
+
+    Returns:
+        None for a file with notes (text, EXIF), one of which may turn the picture, and for what is
+        no whole PNG, a JPEG for example.
+
+    Source:
+        W3C, "Portable Network Graphics (PNG) Specification", 5.3: length, type, data, checksum.
+    """
+    if not file.startswith(PNG_SIGNATURE):
+        return None
+    kept, start = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    while start < len(file):
+        end = start + 12 + int.from_bytes(file[start : start + 4])
+        kind = file[start + 4 : start + 8]
+        if kind in PICTURE_CHUNKS:
+            kept.append(file[start:end])
+        elif kind in NOTE_CHUNKS:
+            return None
+        if kind == b"IEND":
+            return b"".join(kept)
+        start = end
+    return None
 
 
 def _without_frames(error: Exception) -> Exception:

@@ -14,6 +14,7 @@ import pytest
 from made_records import NOON
 from numpy.testing import assert_array_equal
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from monitoring import archive, capture, ship
 from monitoring.archive import Window
@@ -61,6 +62,27 @@ def test_records_become_rows_with_their_values(spool_folder, store, make_record)
     assert_array_equal(np.asarray(Image.open(io.BytesIO(row["image_png"]))), record.image)
     assert row["height_px"] == 40
     assert capture.sealed_segments(spool_folder) == []
+
+
+def test_a_file_as_sent_is_archived_as_its_pixels_without_its_metadata(
+    spool_folder, store, make_record
+):
+    record = make_record(4)
+    pixels = record.crop
+    file, notes = io.BytesIO(), PngInfo()
+    notes.add_text("Author", "A. Postmaster")
+    Image.fromarray(pixels).save(file, "PNG", pnginfo=notes)
+    fill(spool_folder, [make_record(4, crop=file.getvalue()), make_record(5, crop=pixels)])
+    ship.ship_once(spool_folder, store)
+    rows = pq.read_table(io.BytesIO(store.get(store.find("records/")[0]))).to_pylist()
+    kept = {row["request_id"]: row for row in rows}
+    as_file, as_pixels = kept[record.request_id], kept[make_record(5).request_id]
+    assert b"Postmaster" in file.getvalue()
+    assert b"Postmaster" not in as_file["crop_png"]
+    assert as_file["crop_png"] == as_pixels["crop_png"]
+    assert_array_equal(np.asarray(Image.open(io.BytesIO(as_file["crop_png"]))), pixels)
+    for column in ("height_px", "contrast", "paper_grey"):
+        assert as_file[column] == as_pixels[column], column
 
 
 def test_a_blank_crop_s_row_has_no_digit_and_no_features(spool_folder, store, make_record):

@@ -2,14 +2,21 @@
 
 import asyncio
 import gc
+import io
 import threading
 
+import numpy as np
 import pytest
 from asgi import form
+from numpy.testing import assert_array_equal
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from model.decode import decode
 from model.preprocess import preprocess
 from monitoring.capture import Spool, SpoolError, read_segment
 from monitoring.records import RecordError, to_uint8
+from serving.capture import bare_png
 
 
 def records_in(folder):
@@ -28,7 +35,84 @@ async def test_what_is_answered_is_on_disk_before_its_answer(serve, crops, tmp_p
     assert record.confidence == pytest.approx(reply.json["confidence"])
     assert record.model_version == "tiny-1"
     assert record.site == "local"
-    assert (record.crop == crops[0].pixels).all()
+    assert_array_equal(pixels_of(record), crops[0].pixels)
+
+
+async def test_a_large_png_is_kept_as_its_file_without_what_is_no_picture(serve, tmp_path, large):
+    client = await serve(capture_dir=tmp_path)
+    sent = io.BytesIO()
+    Image.fromarray(large).save(sent, "PNG", icc_profile=b"Postmaster's colours", dpi=(200, 200))
+    file = sent.getvalue() + b"behind the end: Postmaster"
+    assert (await client.post("/v1/digit", file)).status == 200
+    (record,) = records_in(tmp_path)
+    assert isinstance(record.crop, bytes)
+    assert b"iCCP" in file
+    for gone in (b"iCCP", b"pHYs", b"Postmaster"):
+        assert gone not in record.crop
+    assert_array_equal(pixels_of(record), large)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+async def test_a_png_with_notes_is_kept_as_pixels_the_way_up_it_was_read(
+    serve, tmp_path, large, orientation
+):
+    client = await serve(capture_dir=tmp_path)
+    notes, exif, sent = PngInfo(), Image.Exif(), io.BytesIO()
+    notes.add_text("Author", "A. Postmaster")
+    exif[0x0112] = orientation
+    Image.fromarray(large).save(sent, "PNG", pnginfo=notes, exif=exif)
+    assert (await client.post("/v1/digit", sent.getvalue())).status == 200
+    (record,) = records_in(tmp_path)
+    assert_array_equal(record.crop, decode(sent.getvalue()))
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "LA", "RGB"])
+async def test_a_file_that_is_kept_shows_what_the_model_read(serve, tmp_path, large, mode):
+    client = await serve(capture_dir=tmp_path)
+    sent = io.BytesIO()
+    Image.fromarray(large).convert(mode).save(sent, "PNG")
+    assert (await client.post("/v1/digit", sent.getvalue())).status == 200
+    (record,) = records_in(tmp_path)
+    assert_array_equal(pixels_of(record), decode(sent.getvalue()))
+
+
+async def test_a_large_jpeg_is_kept_as_pixels(serve, tmp_path, large):
+    client = await serve(capture_dir=tmp_path)
+    sent = io.BytesIO()
+    Image.fromarray(large).save(sent, "JPEG")
+    assert (await client.post("/v1/digit", sent.getvalue(), "image/jpeg")).status == 200
+    (record,) = records_in(tmp_path)
+    assert_array_equal(record.crop, decode(sent.getvalue()))
+
+
+def test_what_is_cut_off_is_no_png(large):
+    whole = io.BytesIO()
+    Image.fromarray(large).save(whole, "PNG")
+    assert bare_png(whole.getvalue()) == whole.getvalue()
+    for end in range(len(whole.getvalue()) - 4):
+        assert bare_png(whole.getvalue()[:end]) is None
+
+
+@pytest.fixture
+def large(crops):
+    """A crop that is more to write as pixels than as a file."""
+    return np.asarray(Image.fromarray(crops[0].pixels).resize((150, 150)))
+
+
+def pixels_of(record):
+    return decode(record.crop) if isinstance(record.crop, bytes) else record.crop
+
+
+async def test_pixels_that_came_packed_are_kept_as_pixels(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path)
+    packed = np.stack([crops[0].pixels[:20, :20], crops[1].pixels[:20, :20]])
+    body = io.BytesIO()
+    np.save(body, packed)
+    await client.post("/v1/digits", body.getvalue(), "application/x-npy")
+    records = records_in(tmp_path)
+    assert [one.index for one in records] == [0, 1]
+    for one, crop in zip(records, packed, strict=True):
+        assert (one.crop == crop).all()
 
 
 async def test_each_crop_of_a_bulk_request_is_a_record(serve, crops, tmp_path):
@@ -68,7 +152,7 @@ async def test_crops_read_together_are_written_together(serve, crops, tmp_path, 
     assert sorted(records) == [f"r-{n}" for n in range(8)]
     for number, reply in enumerate(replies):
         assert records[f"r-{number}"].digit == reply.json["digit"]
-        assert (records[f"r-{number}"].crop == crops[number].pixels).all()
+        assert_array_equal(pixels_of(records[f"r-{number}"]), crops[number].pixels)
 
 
 async def test_a_record_that_does_not_fit_fails_its_own_request_alone(
@@ -87,7 +171,7 @@ async def test_a_record_that_does_not_fit_fails_its_own_request_alone(
     assert [reply.status for reply in replies] == [200, 500, 200]
     records = {one.request_id: one for one in records_in(tmp_path)}
     assert sorted(records) == ["r-0", "r-2"]
-    assert (records["r-2"].crop == crops[2].pixels).all()
+    assert_array_equal(pixels_of(records["r-2"]), crops[2].pixels)
     assert (records["r-2"].image == to_uint8(preprocess(crops[2].pixels))).all()
 
 
