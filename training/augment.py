@@ -124,24 +124,6 @@ def _change_stroke(moved: torch.Tensor, bounds: Geometry, rng: np.random.Generat
     return out
 
 
-def felt_tip(canvases: Crop, frac: float, rng: np.random.Generator) -> Crop:
-    """Write a share of the digits with a thick pen: a stroke of about 6 px becomes 8 to 10 px wide.
-
-    Args:
-        canvases: (N, CANVAS_PX, CANVAS_PX) float32, ink bright; not changed.
-        frac: share of the digits.
-        rng: source of randomness.
-    """
-    chosen = np.flatnonzero(rng.random(len(canvases)) < frac)
-    thin = torch.from_numpy(canvases[chosen])[:, None]
-    thick = functional.max_pool2d(thin, 3, 1, 1)
-    thicker = functional.max_pool2d(thick, 3, 1, 1)
-    part = torch.from_numpy(rng.random((len(chosen), 1, 1, 1), dtype=np.float32))
-    written = canvases.copy()
-    written[chosen] = torch.lerp(thick, thicker, part)[:, 0].numpy()
-    return written
-
-
 def _break_strokes(moved: torch.Tensor, bounds: Geometry, rng: np.random.Generator) -> torch.Tensor:
     """Let ink run dry in blobs of about a stroke's width."""
     chosen = np.flatnonzero(rng.random(len(moved)) < bounds.broken_prob)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from model.errors import BlankCrop
 from model.preprocess import frame
 from training import continental, garbage
-from training.augment import Crop, Scanner, felt_tip, geometry, scan, warp
+from training.augment import Crop, Scanner, geometry, scan, warp
 from training.datasets import LabelledImages
 from training.garbage import Material
 
@@ -35,7 +35,6 @@ class RenderConfig:
     plain_frac: float = 0.12  # of the digits: MNIST through preprocessing, nothing else done
     glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
     continental_frac: float = 0.25  # of the 1s and 7s: upstroke, bar
-    felt_frac: float = 0.06  # of the written digits: a thick pen
     severity: tuple[float, float] = (1.0, 4.0)
     scanner: Scanner = field(default_factory=lambda: Scanner(coarse_prob=0.3))
     num_processes: int = 2
@@ -153,8 +152,6 @@ def _digit_crops(
         if source is sources.digits:
             images = continental.add_strokes(images, truth, config.continental_frac, rng)
         canvases = warp(images, geometry(severity), rng)
-        if source is sources.digits:
-            canvases = felt_tip(canvases, config.felt_frac, rng)
         crops += _scan_all(canvases, scanner, rng)
         labels.append(truth)
     return crops, np.concatenate(labels)

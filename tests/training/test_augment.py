@@ -9,7 +9,6 @@ from training.augment import (
     Scanner,
     corrupt,
     extent,
-    felt_tip,
     geometry,
     scan,
     warp,
@@ -35,25 +34,6 @@ def test_a_warped_digit_keeps_ink_and_range(digits, severity):
     assert canvases.min() >= 0
     assert canvases.max() <= 1
     assert (canvases.max((1, 2)) > 0.5).all()
-
-
-def test_a_felt_tip_thickens_the_chosen_digits_by_two_to_four_pixels(digits):
-    canvases = warp(digits.images, geometry(0), rng())
-    before = canvases.copy()
-    written = felt_tip(canvases, 0.5, rng())
-    np.testing.assert_array_equal(canvases, before)
-    thickened = np.array([not np.array_equal(*pair) for pair in zip(written, before, strict=True)])
-    assert 0.2 < thickened.mean() < 0.8
-    for thin, thick in zip(before[thickened], written[thickened], strict=True):
-        assert (thick >= thin).all()
-        heights = [np.flatnonzero(one.max(1) > 0.5) for one in (thin, thick)]
-        grown = np.ptp(heights[1]) - np.ptp(heights[0])
-        assert 2 <= grown <= 4
-
-
-def test_no_felt_tip_changes_nothing(digits):
-    canvases = warp(digits.images, geometry(0), rng())
-    np.testing.assert_array_equal(felt_tip(canvases, 0.0, rng()), canvases)
 
 
 def test_the_same_generator_gives_the_same_crops(digits):
@@ -137,16 +117,3 @@ def test_the_pool_depends_on_its_seed_and_not_on_the_processes(digits):
     np.testing.assert_array_equal(one.images, other.images)
     different = render.render_pool(sources, SMALL, seed=2)
     assert not np.array_equal(one.images, different.images)
-
-
-def test_a_share_of_the_written_pool_has_a_thick_pen(digits):
-    sources = render.Sources(digits, None, None)
-    masses = [
-        render.render_pool(
-            sources,
-            render.RenderConfig(num_crops=render.CHUNK, felt_frac=frac, num_processes=1),
-            seed=1,
-        ).images.mean()
-        for frac in (0.0, 1.0)
-    ]
-    assert masses[1] > 1.1 * masses[0]
