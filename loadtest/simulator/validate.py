@@ -48,7 +48,7 @@ SATURATION_TOLERANCE: Final = 0.10
 LATENCY_TOLERANCE: Final = 0.25
 _NGINX: Final = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
-worker_rlimit_nofile 40000;
+worker_rlimit_nofile 18000;
 events {{ worker_connections 16384; }}
 http {{
   access_log off;
