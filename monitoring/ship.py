@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.decode import decode
+from model.errors import CropError
 from monitoring import archive, capture, emf, features
 from monitoring.records import CaptureRecord, RecordError
 from monitoring.schema import SCHEMA
@@ -154,8 +155,10 @@ def day_of(time_us: int) -> str:
 def to_table(found: list[CaptureRecord]) -> pa.Table:
     """Turn records into rows of `SCHEMA`, with their image features."""
     columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    crops = [_pixels(record) for record in found]
-    for record, crop in zip(found, crops, strict=True):
+    seen: list[NDArray[np.float32] | None] = []
+    for record in found:
+        crop = _pixels(record)  # one at a time: a segment of files is far more as pixels
+        seen.append(None if crop is None else features.crop_features(crop))
         for name in columns.keys() & _COPIED:
             columns[name].append(getattr(record, name))
         columns["crop_index"].append(record.index)
@@ -165,22 +168,31 @@ def to_table(found: list[CaptureRecord]) -> pa.Table:
         columns["probs"].append(record.probs or None)
         columns["image_png"].append(None if record.image is None else to_png(record.image))
         columns["crop_png"].append(None if crop is None else to_png(crop))
-    columns |= _feature_columns(found, crops)
+    columns |= _feature_columns(found, seen)
     return pa.table(
         [pa.array(columns[field.name], type=field.type) for field in SCHEMA], schema=SCHEMA
     )
 
 
 def _pixels(record: CaptureRecord) -> NDArray[np.uint8] | None:
-    """The crop as sent, as (H, W) grey; the service has read the file before it kept it."""
-    return decode(record.crop) if isinstance(record.crop, bytes) else record.crop
+    """The crop as sent, as (H, W) grey; None where its file cannot be read.
+
+    The service has read it before it kept it, so that is a fault, which must not stop the others.
+    """
+    if not isinstance(record.crop, bytes):
+        return record.crop
+    try:
+        return decode(record.crop)
+    except CropError as error:
+        log.error("the crop of %s is lost: %s", record.request_id, error)  # noqa: TRY400
+        return None
 
 
 _COPIED = {field.name for field in SCHEMA} & set(CaptureRecord.__slots__) - {"probs", "garbage"}
 
 
 def _feature_columns(
-    found: list[CaptureRecord], crops: list[NDArray[np.uint8] | None]
+    found: list[CaptureRecord], of_crops: list[NDArray[np.float32] | None]
 ) -> dict[str, list[object]]:
     """Features, null where there was nothing to compute them from."""
     blank = np.zeros((28, 28), np.uint8)
@@ -188,14 +200,14 @@ def _feature_columns(
     no_probs = (1.0,) + (0.0,) * 9
     probs = np.array([record.probs or no_probs for record in found], np.float32)
     no_crop = np.full(len(features.CROP_FEATURES), np.nan, np.float32)
-    seen = [no_crop if crop is None else features.crop_features(crop) for crop in crops]
+    filled = [no_crop if one is None else one for one in of_crops]
     return {
         **_named(
             features.IMAGE_FEATURES,
             features.image_features(images),
             [record.image is not None for record in found],
         ),
-        **_named(features.CROP_FEATURES, np.stack(seen), [crop is not None for crop in crops]),
+        **_named(features.CROP_FEATURES, np.stack(filled), [one is not None for one in of_crops]),
         **_named(
             features.SCORE_FEATURES, features.score_features(probs), [bool(r.probs) for r in found]
         ),

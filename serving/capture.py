@@ -19,9 +19,11 @@ from serving.config import Settings
 from serving.reader import Asked, Reading, Source
 
 WORTH_BYTES: Final = 4_096  # fewer are written sooner than a file is looked through
-PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-PICTURE_CHUNKS: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-NOTE_CHUNKS: Final = (b"tEXt", b"zTXt", b"iTXt", b"eXIf")
+PNG_START: Final = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # and a header of 13 bytes
+IHDR_BYTES: Final = 17  # its data and checksum
+PNG_END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+# Nothing that a decoder takes for part of the picture, and nothing that turns it.
+HARMLESS_CHUNKS: Final = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"pHYs", b"tIME", b"sBIT", b"bKGD")
 
 
 class CaptureSink:
@@ -145,27 +147,30 @@ def _to_keep(source: Source, crop: NDArray[np.uint8] | None) -> bytes | NDArray[
 
 
 def bare_png(file: bytes) -> bytes | None:
-    """A PNG without what is no picture: profiles, times, whatever follows its end.
+    """A plain PNG without profiles, times and whatever follows its end.
 
     Returns:
-        None for a file with notes (text, EXIF), one of which may turn the picture, and for what is
-        no whole PNG, a JPEG for example.
+        None for any other file: with a palette, transparency or frames, with notes (text, EXIF) of
+        which one may turn the picture, with chunks unknown here, cut off, or no PNG at all.
 
     Source:
         W3C, "Portable Network Graphics (PNG) Specification", 5.3: length, type, data, checksum.
     """
-    if not file.startswith(PNG_SIGNATURE):
+    if not file.startswith(PNG_START):
         return None
-    kept, start = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    kept, start = [PNG_START], len(PNG_START)
+    start += IHDR_BYTES
+    kept.append(file[len(PNG_START) : start])
     while start < len(file):
         end = start + 12 + int.from_bytes(file[start : start + 4])
         kind = file[start + 4 : start + 8]
-        if kind in PICTURE_CHUNKS:
+        if kind == b"IDAT":
             kept.append(file[start:end])
-        elif kind in NOTE_CHUNKS:
-            return None
-        if kind == b"IEND":
+        elif kind == b"IEND":
+            kept.append(PNG_END)
             return b"".join(kept)
+        elif kind not in HARMLESS_CHUNKS:
+            return None
         start = end
     return None
 

@@ -147,7 +147,10 @@ class Reader:
         for start in range(0, len(asked), self._chunk):
             for outcome in await self._batcher.submit(asked[start : start + self._chunk]):
                 if isinstance(outcome, Exception) and not isinstance(outcome, CropError):
-                    raise outcome
+                    try:
+                        raise outcome
+                    finally:
+                        del outcome  # as in `read`
                 readings.append(outcome)
         return readings
 

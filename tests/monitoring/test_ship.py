@@ -85,6 +85,19 @@ def test_a_file_as_sent_is_archived_as_its_pixels_without_its_metadata(
         assert as_file[column] == as_pixels[column], column
 
 
+def test_a_file_that_cannot_be_read_stops_no_other(spool_folder, store, make_record, caplog):
+    bad = make_record(4, crop=b"\x89PNG and no more")
+    fill(spool_folder, [make_record(3), bad, make_record(5)])
+    assert ship.ship_once(spool_folder, store).num_records == 3
+    rows = pq.read_table(io.BytesIO(store.get(store.find("records/")[0]))).to_pylist()
+    lost = {row["request_id"]: row for row in rows}[bad.request_id]
+    assert lost["crop_png"] is None
+    assert lost["contrast"] is None
+    assert lost["image_png"] is not None
+    assert bad.request_id in caplog.text
+    assert capture.sealed_segments(spool_folder) == []
+
+
 def test_a_blank_crop_s_row_has_no_digit_and_no_features(spool_folder, store, make_record):
     blank = make_record(
         1, digit=None, probs=(), image=None, accepted=False, rejected_because="blank", crop=None

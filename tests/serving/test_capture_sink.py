@@ -4,6 +4,7 @@ import asyncio
 import gc
 import io
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ async def test_a_png_with_notes_is_kept_as_pixels_the_way_up_it_was_read(
     assert_array_equal(record.crop, decode(sent.getvalue()))
 
 
-@pytest.mark.parametrize("mode", ["P", "1", "LA", "RGB"])
+@pytest.mark.parametrize("mode", ["P", "1", "L", "LA", "RGB", "RGBA"])
 async def test_a_file_that_is_kept_shows_what_the_model_read(serve, tmp_path, large, mode):
     client = await serve(capture_dir=tmp_path)
     sent = io.BytesIO()
@@ -74,6 +75,53 @@ async def test_a_file_that_is_kept_shows_what_the_model_read(serve, tmp_path, la
     assert (await client.post("/v1/digit", sent.getvalue())).status == 200
     (record,) = records_in(tmp_path)
     assert_array_equal(pixels_of(record), decode(sent.getvalue()))
+
+
+def chunk(kind, data=b""):
+    checksum = zlib.crc32(kind + data).to_bytes(4)
+    return len(data).to_bytes(4) + kind + data + checksum
+
+
+def chunks_of(file):
+    start, found = 8, []
+    while start < len(file):
+        length = int.from_bytes(file[start : start + 4])
+        found.append((file[start + 4 : start + 8], file[start + 8 : start + 8 + length]))
+        start += 12 + length
+    return found
+
+
+FRAME = bytes(4) + (150).to_bytes(4) * 2 + bytes(8) + b"\0\1\0\1\0\0"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda header, data: [("IHDR", header), ("IDAT", data[:99]), ("DDAT", data[99:])],
+        lambda header, data: [("IHDR", header), ("fcTL", FRAME), ("IDAT", data)],
+        lambda header, data: [("IHDR", header), ("IDAT", data), ("tRNS", b"\0\xff")],
+        lambda header, data: [("IHDR", header), ("tRNS", b"\0\xff"), ("IDAT", data)],
+        lambda header, data: [("IHDR", header), ("PLTE", b"Postmaster!!"), ("IDAT", data)],
+        lambda header, data: [("IHDR", header), ("ruSt", b"Postmaster"), ("IDAT", data)],
+        lambda header, data: [("IHDR", header), ("IDAT", data), ("IHDR", header)],
+        lambda header, data: [("IHDR", header + b"more"), ("IDAT", data)],
+    ],
+    ids=["DDAT", "frame", "tRNS after", "tRNS", "palette", "unknown", "two headers", "long header"],
+)
+def test_a_png_with_anything_else_in_it_is_not_kept_as_a_file(large, changed):
+    plain = io.BytesIO()
+    Image.fromarray(large).save(plain, "PNG")
+    parts = dict(chunks_of(plain.getvalue()))
+    made = changed(parts[b"IHDR"], parts[b"IDAT"])
+    body = b"".join(chunk(kind.encode(), data) for kind, data in made)
+    assert bare_png(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND")) is None
+
+
+def test_what_an_end_carries_is_cut_off(large):
+    plain = io.BytesIO()
+    Image.fromarray(large).save(plain, "PNG")
+    whole = plain.getvalue()
+    assert bare_png(whole[:-12] + chunk(b"IEND", b"Postmaster")) == whole
 
 
 async def test_a_large_jpeg_is_kept_as_pixels(serve, tmp_path, large):
@@ -241,12 +289,16 @@ async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
         raise OSError("no space left on the device")
 
     monkeypatch.setattr("monitoring.capture._Segment.write", fail)
+    kind, body = form(crops[0].png, crops[0].png)
     await client.post("/v1/digit", crops[0].png)  # whatever the first of a kind leaves
+    await client.post("/v1/digits", body, kind)
     gc.collect()
     gc.disable()
     try:
         for crop in crops[1:6]:
             assert (await client.post("/v1/digit", crop.png)).status == 503
+            kind, body = form(crop.png, crop.png)
+            assert (await client.post("/v1/digits", body, kind)).status == 503
         assert gc.collect() == 0
     finally:
         gc.enable()
