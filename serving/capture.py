@@ -158,9 +158,8 @@ def bare_png(file: bytes) -> bytes | None:
     """
     if not file.startswith(PNG_START):
         return None
-    kept, start = [PNG_START], len(PNG_START)
-    start += IHDR_BYTES
-    kept.append(file[len(PNG_START) : start])
+    start = len(PNG_START) + IHDR_BYTES
+    kept = [file[:start]]
     while start < len(file):
         end = start + 12 + int.from_bytes(file[start : start + 4])
         kind = file[start + 4 : start + 8]
