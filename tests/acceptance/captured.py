@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.acceptance.harness import OURS, ROOT, Report
+from tests.acceptance.harness import ROOT, Report, only_ours
 
 KILLS: Final = 25
 QUICK_KILLS: Final = 2
@@ -27,8 +27,7 @@ def faults(report: Report, kind: str) -> None:
 
 
 def _count(report: Report, kind: str, script: str) -> None:
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     num_kills = QUICK_KILLS if report.is_quick else KILLS
     with tempfile.TemporaryDirectory(prefix="acceptance-") as folder:
         out = Path(folder) / "counts.json"

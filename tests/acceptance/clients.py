@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 
-from tests.acceptance.harness import OURS, Load, Report, Service, one_crop, pinned
+from tests.acceptance.harness import Load, Report, Service, one_crop, only_ours, pinned
 from tests.acceptance.stopping import nginx
 
 RPS, DURATION_S = 100, 22.0
@@ -25,8 +25,7 @@ def slow_clients(report: Report, kind: str) -> None:
 
 def slow_clients_nginx(report: Report, kind: str) -> None:
     """The same with nginx in front, as docs/operations.md recommends it."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     with Service(core=0) as service, nginx([service.port]) as port, pinned(1):
         _measure(report, service, port)
 
@@ -70,8 +69,7 @@ def _measure(report: Report, service: Service, port: int) -> None:
 
 def slow_readers(report: Report, kind: str) -> None:
     """Twenty clients ask a thousand times for a large answer and never take one."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     wire = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * NUM_UNREAD
     with Service() as service:
         service.read(one_crop())

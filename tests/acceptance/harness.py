@@ -25,6 +25,20 @@ OURS, STOCK, STOCK_BATCH = "digitline", "bentoml", "bentoml-batchable"
 START_WITHIN_S = 60.0
 
 
+class DoesNotApply(Exception):
+    """What is checked is a promise of ours that the server under test never made."""
+
+
+def only_ours(kind: str) -> None:
+    """Leave a check that says nothing of other services.
+
+    Raises:
+        DoesNotApply: this is not ours.
+    """
+    if kind != OURS:
+        raise DoesNotApply
+
+
 @dataclass
 class Report:
     """What one check counted, and what it wanted otherwise."""

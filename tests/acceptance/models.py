@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from loadtest.http1 import Connection
-from tests.acceptance.harness import OURS, STOCK, STOCK_BATCH, Load, Report, Service, one_crop
+from tests.acceptance.harness import STOCK, STOCK_BATCH, Load, Report, Service, one_crop, only_ours
 
 BURSTS, BURST = 100, 32
 HANG_S = 9.0
@@ -119,8 +119,7 @@ def _lift_after(service: Service, seconds: float) -> None:
 
 def hung_for_ever(report: Report, kind: str) -> None:
     """A call that never returns: the worker gives itself up and is replaced."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     with Service(faults=True) as service:
         service.harm(hang_s=3600)
         before = service.worker_pids()

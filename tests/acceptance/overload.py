@@ -16,7 +16,7 @@ import numpy as np
 from loadtest import openloop
 from loadtest.openloop import Sample
 from serving.keys import new_key
-from tests.acceptance.harness import OURS, Load, Report, Service, pinned
+from tests.acceptance.harness import Load, Report, Service, only_ours, pinned
 from tests.acceptance.stopping import nginx
 
 COST_MS = 5.0  # a model that is this slow bounds the service, not the generator beside it
@@ -83,8 +83,7 @@ async def _one_refusal(service: Service, load: Load, capacity: float) -> tuple[i
 
 def saturation(report: Report, kind: str) -> None:
     """The real model: wrk with a thousand callers against what 32 callers get out of it."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     with Service(core=0) as service, pinned(1):
         load = Load(service)
         capacity = _wrk(service.port, load, 32)
@@ -137,8 +136,7 @@ def _wrk(port: int, load: Load, callers: int) -> tuple[float, float, float]:
 
 def one_key_floods(report: Report, kind: str) -> None:
     """One key sends fifteen times its rate; another key's calm scanner sits beside it."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     loud_key, loud = new_key("loud", ["predict"], None)
     calm_key, calm = new_key("calm", ["predict"], None)
     env = {

@@ -14,19 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving.edge import HEALTH_EVERY_S
-from tests.acceptance.harness import OURS, ROOT, Load, Report, Service, crops, one_crop
+from tests.acceptance.harness import ROOT, Load, Report, Service, crops, one_crop, only_ours
 
 RED_WITHIN_S = 10.0
 
 
-def _only_ours(kind: str) -> None:
-    if kind != OURS:
-        raise NotImplementedError
-
-
 def disk_full(report: Report, kind: str) -> None:
     """Something else fills the capture disk, and makes room again."""
-    _only_ours(kind)
+    only_ours(kind)
     with _small_disk() as disk, Service(env={"DIGITS_CAPTURE_DIR": str(disk / "spool")}) as service:
         load = Load(service)
         ballast = disk / "ballast"
@@ -38,7 +33,7 @@ def disk_full(report: Report, kind: str) -> None:
 
 def disk_read_only(report: Report, kind: str) -> None:
     """The capture disk becomes read-only, and writable again."""
-    _only_ours(kind)
+    only_ours(kind)
     with Service() as service:
         load = Load(service)
     with _small_disk() as disk, Service(env={"DIGITS_CAPTURE_DIR": str(disk / "spool")}) as service:
@@ -83,7 +78,7 @@ def _expect_green(report: Report, service: Service) -> None:
 
 def clock_backwards(report: Report, kind: str) -> None:
     """The wall clock jumps back an hour, twice."""
-    _only_ours(kind)
+    only_ours(kind)
     with tempfile.TemporaryDirectory(prefix="acceptance-") as folder:
         env = {"ACCEPTANCE_CLOCK": "1", "DIGITS_CAPTURE_DIR": folder, "DIGITS_EMF": "on"}
         with Service(env=env, faults=True) as service:
@@ -106,7 +101,7 @@ def clock_backwards(report: Report, kind: str) -> None:
 
 def champion_changed(report: Report, kind: str) -> None:
     """The model file changes on disk; then its worker is killed, and may not start again."""
-    _only_ours(kind)
+    only_ours(kind)
     with tempfile.TemporaryDirectory(prefix="acceptance-") as name:
         copy = Path(name)
         for one in ("model", "serving", "monitoring"):
@@ -132,7 +127,7 @@ def champion_changed(report: Report, kind: str) -> None:
 
 def no_files(report: Report, kind: str) -> None:
     """So many connections that no file descriptor is left; then none at all for the worker."""
-    _only_ours(kind)
+    only_ours(kind)
     with Service(prefix=["prlimit", "--nofile=256:256"]) as service:
         load = Load(service)
         flood = [_connect(service.port) for _ in range(1000)]

@@ -6,15 +6,14 @@ import json
 import secrets
 
 from serving.keys import new_key
-from tests.acceptance.harness import OURS, Report, Service, crops
+from tests.acceptance.harness import Report, Service, crops, only_ours
 
 MARK = "IMAGE-BYTES-THAT-MUST-NOT-BE-LOGGED"
 
 
 def logs(report: Report, kind: str) -> None:
     """Good, bad and unauthorised requests at the most talkative log level; then the log is read."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     key, entry = new_key("site-1", ["predict"], None)
     _, old = new_key("site-2", ["predict"], "2020-01-01T00:00:00Z")
     wrong = secrets.token_urlsafe(32)

@@ -9,15 +9,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.acceptance.harness import OURS, ROOT, Report, free_port
+from tests.acceptance.harness import ROOT, Report, free_port, only_ours
 
 _COPIED = ("model", "serving", "monitoring", "service.py")
 
 
 def refuses_to_start(report: Report, kind: str) -> None:
     """Each unfit setting, file and champion."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     with tempfile.TemporaryDirectory(prefix="acceptance-") as name:
         folder = Path(name)
         (folder / "keys.json").write_text('{"keys": [{"site": "x"}]}')

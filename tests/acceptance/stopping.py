@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.acceptance.harness import (
-    OURS,
     ROOT,
     STOCK,
     Load,
@@ -23,6 +22,7 @@ from tests.acceptance.harness import (
     during,
     free_port,
     one_crop,
+    only_ours,
 )
 
 DRAIN_S = 3.0
@@ -98,8 +98,7 @@ def drain_while_hung(report: Report, kind: str) -> None:
 
 def behind_nginx(report: Report, kind: str) -> None:
     """Two instances behind nginx as docs/operations.md recommends it; each is restarted in turn."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     env = {"DIGITS_DRAIN_S": "4"}  # longer than nginx avoids an instance that has come back
     exits: list[int | None] = []
     with contextlib.ExitStack() as stack:

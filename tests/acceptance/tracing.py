@@ -6,7 +6,7 @@ import time
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.acceptance.harness import OURS, Report, Service, one_crop
+from tests.acceptance.harness import Report, Service, one_crop, only_ours
 
 STAGES = ["guard", "decode", "preprocess", "inference", "decision"]
 NUM = 20
@@ -14,8 +14,7 @@ NUM = 20
 
 def traces(report: Report, kind: str) -> None:
     """A collector that is there, and one that is not."""
-    if kind != OURS:
-        raise NotImplementedError
+    only_ours(kind)
     received: list[bytes] = []
 
     class Collector(http.server.BaseHTTPRequestHandler):
