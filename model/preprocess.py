@@ -84,7 +84,7 @@ def frame(crop: NDArray[np.uint8]) -> Framed:
     Raises:
         BlankCrop: nothing stands out from the paper.
     """
-    if crop.shape == (SIDE_PX, SIDE_PX) and _has_empty_edge(crop):
+    if _may_be_in_mnist_frame(crop):
         already = _in_mnist_frame(crop[np.newaxis])[0]
         if already is not None:
             return already
@@ -100,15 +100,11 @@ def frame_many(crops: Sequence[NDArray[np.uint8]]) -> list[Framed | BlankCrop]:
     Returns:
         One outcome a crop, in order; a blank crop's error in its place.
     """
-    square = [
-        row
-        for row, crop in enumerate(crops)
-        if crop.shape == (SIDE_PX, SIDE_PX) and _has_empty_edge(crop)
-    ]
+    likely = [row for row, crop in enumerate(crops) if _may_be_in_mnist_frame(crop)]
     outcomes: list[Framed | BlankCrop | None] = [None] * len(crops)
-    if square:
+    if likely:
         for row, already in zip(
-            square, _in_mnist_frame(np.stack([crops[row] for row in square])), strict=True
+            likely, _in_mnist_frame(np.stack([crops[row] for row in likely])), strict=True
         ):
             outcomes[row] = already
     return [
@@ -151,12 +147,14 @@ def _frame_loose(crop: NDArray[np.uint8]) -> Framed:
     )
 
 
-def _has_empty_edge(crop: NDArray[np.uint8]) -> bool:
-    """Whether the first or the last row of a (28, 28) crop is all paper, as MNIST draws it.
+def _may_be_in_mnist_frame(crop: NDArray[np.uint8]) -> bool:
+    """Whether the crop is 28x28 and its first or last row all paper, as MNIST draws it.
 
     One of the two is where a digit is in 20 px. Scanned paper has neither, and is spared the look
     below: a third of its framing.
     """
+    if crop.shape != (SIDE_PX, SIDE_PX):
+        return False
     empty = _EMPTY_ROWS[int(crop[0, 0] == WHITE)]
     return empty in (crop[0].tobytes(), crop[-1].tobytes())
 

@@ -17,7 +17,7 @@ from model.decode import decode
 from model.preprocess import preprocess
 from monitoring.capture import Spool, SpoolError, read_segment
 from monitoring.records import RecordError, to_uint8
-from serving.capture import bare_png
+from serving.bare_png import bare_png
 
 
 def records_in(folder):
