@@ -116,6 +116,7 @@ class Batcher(Generic[Item, Result]):
         self._num_running = 0
         self._running_since = 0.0
         self._is_dispatch_due = False
+        self._was_one_job = False
         self._times = BatchTimeModel()
         self._batches: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # A daemon, not an executor: a model call that hangs must not keep the process from ending.
@@ -157,9 +158,11 @@ class Batcher(Generic[Item, Result]):
         self._queue.append(job)
         self._num_queued += len(items)
         if not self._num_running and not self._is_dispatch_due:
-            # Not at once: others whose bytes came in the same tick join this batch.
-            self._is_dispatch_due = True
-            loop.call_soon(self._dispatch, loop)
+            if self._was_one_job:  # so is this one, most likely: it is spared a turn of the loop
+                self._dispatch(loop)
+            else:  # others whose bytes came in the same tick join this batch
+                self._is_dispatch_due = True
+                loop.call_soon(self._dispatch, loop)
         return await job.answer
 
     def close(self) -> None:
@@ -188,6 +191,7 @@ class Batcher(Generic[Item, Result]):
         if not jobs:
             return
         self._num_running = sum(len(job.items) for job in jobs)
+        self._was_one_job = len(jobs) == 1
         self._running_since = time.perf_counter()
         self._batches.put(partial(self._run_jobs, loop, jobs))
 

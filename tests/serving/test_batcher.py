@@ -65,8 +65,9 @@ def submit(batcher, *items):
 
 
 async def queued(batcher, num_items):
-    while batcher.num_queued != num_items:  # noqa: ASYNC110  the callers above run meanwhile
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        while batcher.num_queued != num_items:  # noqa: ASYNC110  the callers above run meanwhile
+            await asyncio.sleep(0)
 
 
 async def test_an_idle_model_takes_one_item_without_waiting_for_company(make_batcher, model):
@@ -79,6 +80,24 @@ async def test_items_of_one_tick_share_a_batch(make_batcher, model):
     answers = await asyncio.gather(*(batcher.submit([number]) for number in range(4)))
     assert answers == [[0], [2], [4], [6]]
     assert model.batches == [[0, 1, 2, 3]]
+
+
+async def test_after_a_lone_item_the_next_goes_in_the_same_turn(make_batcher, model):
+    batcher = make_batcher()
+    await batcher.submit([1])
+    answers = [submit(batcher, number) for number in (2, 3, 4)]
+    await asyncio.sleep(0)  # the one turn in which all three are submitted
+    assert batcher.num_queued == 2
+    assert await asyncio.gather(*answers) == [[4], [6], [8]]
+    assert model.batches == [[1], [2], [3, 4]]
+
+
+async def test_after_company_items_of_one_tick_share_a_batch_again(make_batcher, model):
+    batcher = make_batcher()
+    await batcher.submit([1])
+    await asyncio.gather(*(batcher.submit([number]) for number in (2, 3, 4)))
+    await asyncio.gather(*(batcher.submit([number]) for number in (5, 6)))
+    assert model.batches == [[1], [2], [3, 4], [5, 6]]
 
 
 async def test_what_waits_while_the_model_is_busy_goes_together_when_it_is_free(
@@ -293,7 +312,7 @@ async def test_a_hang_is_not_taken_for_the_time_of_the_next_batch(make_batcher, 
     await hung
     await asyncio.sleep(0)
     waiting = submit(batcher, 3)
-    await queued(batcher, 1)
+    await asyncio.sleep(0)
     assert batcher.predicted_wait_s() < 0.02
     await waiting
 
