@@ -136,8 +136,8 @@ class Spool:
             RecordError: it is malformed.
         """
         payload = records.encode(record, with_crop=self._keep_originals)
-        checksum = 0
-        for start in range(0, len(payload), _SUM_BYTES):
+        checksum = zlib.crc32(payload[:_SUM_BYTES])
+        for start in range(_SUM_BYTES, len(payload), _SUM_BYTES):
             checksum = zlib.crc32(payload[start : start + _SUM_BYTES], checksum)
         return _FRAME.pack(MAGIC, len(payload), checksum) + payload
 

@@ -19,15 +19,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-RECORD_VERSION = 2  # layout of an encoded record; a reader refuses what it does not know
-_READABLE = (1, RECORD_VERSION)  # version 1 had no files
+RECORD_VERSION = 3  # layout of an encoded record; a reader refuses what it does not know
+_READABLE = (1, 2, RECORD_VERSION)  # version 1 had no files, and both wrote every crop out
 NUM_CLASSES = 10
 IMAGE_SIDE_PX = 28
 
 _NO_DIGIT = 255
 _MOST_PARTS = 65_535
 _ACCEPTED, _INVERTED, _PASSED_THROUGH = 1, 2, 4
-_HAS_IMAGE, _HAS_PROBS, _HAS_CROP, _HAS_FILE = 8, 16, 32, 64
+_HAS_IMAGE, _HAS_PROBS, _HAS_CROP, _HAS_FILE, _CROP_IS_IMAGE = 8, 16, 32, 64, 128
+_UINT8 = np.dtype(np.uint8)
+_NEGATIVE = bytes(range(255, -1, -1))  # grey level -> that of dark for light
 
 # version, flags, digit, parts kept, parts dropped, edges touched, index, time, crop height and
 # width, aspect, confidence, threshold, garbage, seven stage times, the lengths of four strings
@@ -81,16 +83,16 @@ class CaptureRecord:
 
 def to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Turn the model's input, (1, 28, 28) or (28, 28) float32 in [0, 1], into (28, 28) uint8."""
-    grey: NDArray[np.uint8] = to_uint8_many([image])[0]
+    grey: NDArray[np.uint8] = to_uint8_many([image.reshape(1, *image.shape[-2:])])[0]
     return grey
 
 
 def to_uint8_many(images: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """Turn B of the model's inputs, (1, 28, 28) or (28, 28), into (B, 28, 28) uint8."""
-    flat = np.concatenate([image.reshape(1, -1) for image in images])
-    flat *= 255.0
-    flat += 0.5
-    return flat.astype(np.uint8).reshape(-1, IMAGE_SIDE_PX, IMAGE_SIDE_PX)
+    """Turn B of the model's inputs, (1, 28, 28), into (B, 28, 28) uint8."""
+    scaled = np.concatenate(images)
+    scaled *= 255.0
+    scaled += 0.5
+    return scaled.astype(np.uint8)
 
 
 def encode(record: CaptureRecord, *, with_crop: bool = True) -> bytes:
@@ -99,16 +101,22 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> bytes:
     Raises:
         RecordError: a string is longer than 255 bytes, or an array has the wrong shape or dtype.
     """
-    image = record.image
-    crop = record.crop if with_crop else None
-    _check_arrays(record)
     request_id, site = record.request_id.encode(), record.site.encode()
     model_version, reason = record.model_version.encode(), (record.rejected_because or "").encode()
-    height, width = _size(crop)
+    probs = record.probs
+    image, flags = _image_bytes(record.image)
+    crop, height, width, crop_flags = b"", 0, 0, 0
+    if with_crop and record.crop is not None:
+        crop, height, width, crop_flags = _crop_bytes(record, image)
     try:
         header = _HEADER.pack(
             RECORD_VERSION,
-            _pack_flags(record, crop),
+            record.accepted
+            | record.inverted << 1
+            | record.passed_through << 2
+            | (_HAS_PROBS if probs else 0)
+            | flags
+            | crop_flags,
             _NO_DIGIT if record.digit is None else record.digit,
             min(record.num_parts, _MOST_PARTS),
             min(record.num_dropped, _MOST_PARTS),
@@ -133,14 +141,12 @@ def encode(record: CaptureRecord, *, with_crop: bool = True) -> bytes:
             len(model_version),
             len(reason),
         )
-        probs = _PROBS.pack(*record.probs) if record.probs else b""
+        packed_probs = _PROBS.pack(*probs) if probs else b""
     except struct.error as error:
         raise RecordError(
             f"record {record.request_id!r} does not fit its layout: {error}"
         ) from error
-    pixels = b"" if image is None else image.tobytes()
-    sent = crop.tobytes() if isinstance(crop, np.ndarray) else crop or b""
-    return b"".join((header, request_id, site, model_version, reason, probs, pixels, sent))
+    return b"".join((header, request_id, site, model_version, reason, packed_probs, image, crop))
 
 
 def decode(data: bytes) -> CaptureRecord:
@@ -165,6 +171,8 @@ def decode(data: bytes) -> CaptureRecord:
     if flags & _HAS_CROP:
         file_bytes = height << 16 | width
         crop = reader.take(file_bytes) if flags & _HAS_FILE else reader.pixels(height, width)
+    elif flags & _CROP_IS_IMAGE and image is not None:
+        crop = ~image if flags & _INVERTED else image
     if reader.position != len(data):
         raise RecordError(
             f"record of {len(data)} bytes, but its header describes {reader.position}"
@@ -200,32 +208,33 @@ def decode(data: bytes) -> CaptureRecord:
     )
 
 
-def _size(crop: bytes | NDArray[np.uint8] | None) -> tuple[int, int]:
-    """Height and width of pixels; the upper and lower half of a file's length."""
-    if isinstance(crop, np.ndarray):
-        height, width = crop.shape
-        return height, width
-    return divmod(0 if crop is None else len(crop), 1 << 16)
-
-
-def _check_arrays(record: CaptureRecord) -> None:
-    image, crop = record.image, record.crop
-    if image is not None and (image.shape != (28, 28) or image.dtype != np.uint8):
+def _image_bytes(image: NDArray[np.uint8] | None) -> tuple[bytes, int]:
+    """The image as it is laid out, and its flag."""
+    if image is None:
+        return b"", 0
+    if image.shape != (IMAGE_SIDE_PX, IMAGE_SIDE_PX) or image.dtype != _UINT8:
         raise RecordError(f"image is {image.dtype} {image.shape}; it must be uint8 (28, 28)")
-    if isinstance(crop, np.ndarray) and (crop.ndim != 2 or crop.dtype != np.uint8):
+    return image.tobytes(), _HAS_IMAGE
+
+
+def _crop_bytes(record: CaptureRecord, image: bytes) -> tuple[bytes, int, int, int]:
+    """The crop as it is laid out, two numbers that tell its size, and its flags.
+
+    A crop that was framed already is its image, perhaps light for dark: it is not written twice.
+    """
+    crop = record.crop
+    if isinstance(crop, bytes):
+        return crop, *divmod(len(crop), 1 << 16), _HAS_CROP | _HAS_FILE
+    assert crop is not None
+    if crop.ndim != 2 or crop.dtype != _UINT8:
         raise RecordError(f"crop is {crop.dtype} {crop.shape}; it must be uint8 (H, W)")
-
-
-def _pack_flags(record: CaptureRecord, crop: bytes | NDArray[np.uint8] | None) -> int:
-    return (
-        (_ACCEPTED if record.accepted else 0)
-        | (_INVERTED if record.inverted else 0)
-        | (_PASSED_THROUGH if record.passed_through else 0)
-        | (_HAS_IMAGE if record.image is not None else 0)
-        | (_HAS_PROBS if record.probs else 0)
-        | (0 if crop is None else _HAS_CROP)
-        | (_HAS_FILE if isinstance(crop, bytes) else 0)
-    )
+    height, width = crop.shape
+    pixels = crop.tobytes()
+    if record.passed_through and len(pixels) == len(image):
+        as_seen = pixels.translate(_NEGATIVE) if record.inverted else pixels
+        if as_seen == image:
+            return b"", 0, 0, _CROP_IS_IMAGE
+    return pixels, height, width, _HAS_CROP
 
 
 class _Reader:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.artifact import Artifact
 from model.decision import Policy
+from model.preprocess import Framed
 from monitoring.capture import Spool, SpoolError
 from monitoring.records import CaptureRecord, RecordError, to_uint8_many
 from serving.bare_png import bare_png
@@ -66,12 +67,13 @@ class CaptureSink:
         # All at once: numpy lets other threads run during each step of each, and a change of
         # threads costs more than the step.
         grey = iter(to_uint8_many(images) if images else ())
+        now_s, now_us = time.perf_counter(), time.time_ns() // 1000
         frames: dict[int, bytes] = {}
         failures: dict[int, Exception] = {}
         for place, one, reading in read:
             image = None if reading.image is None else next(grey)
             try:
-                frames[place] = spool.frame(self._record(one, reading, image))
+                frames[place] = spool.frame(self._record(one, reading, image, now_s, now_us))
             except RecordError as error:
                 failures[place] = _without_frames(error)
         if frames:
@@ -91,12 +93,16 @@ class CaptureSink:
             self._spool.close()
 
     def _record(
-        self, asked: Asked, reading: Reading, image: NDArray[np.uint8] | None
+        self,
+        asked: Asked,
+        reading: Reading,
+        image: NDArray[np.uint8] | None,
+        now_s: float,  # of time.perf_counter(), as a request's start
+        now_us: int,
     ) -> CaptureRecord:
-        request = asked.request
+        request, decision = asked.request, reading.decision
         assert request is not None
-        total_ms = (time.perf_counter() - request.started) * 1e3
-        decision, framed = reading.decision, reading.framed
+        total_ms = (now_s - request.started) * 1e3
         worked_ms = (
             request.guard_ms
             + reading.decode_ms
@@ -104,35 +110,45 @@ class CaptureSink:
             + reading.inference_ms
             + reading.decision_ms
         )
+        # By position: to match so many names takes longer than everything else here.
         return CaptureRecord(
-            request_id=request.id,
-            index=asked.crop_index,
-            time_us=time.time_ns() // 1000,
-            site=request.site,
-            model_version=self._version,
-            digit=decision.digit,
-            confidence=decision.confidence,
-            accepted=decision.rejected_because is None,
-            rejected_because=decision.rejected_because,
-            threshold=self._threshold,
-            garbage=reading.garbage,
-            probs=decision.probs,
-            image=image,
-            crop=_to_keep(asked.source, reading.crop),
-            inverted=framed is not None and framed.inverted,
-            passed_through=framed is not None and framed.passed_through,
-            num_parts=0 if framed is None else framed.num_parts,
-            num_dropped=0 if framed is None else framed.num_dropped,
-            aspect=0.0 if framed is None else framed.aspect,
-            edges_touched=0 if framed is None else framed.edges_touched,
-            guard_ms=request.guard_ms,
-            decode_ms=reading.decode_ms,
-            preprocess_ms=reading.preprocess_ms,
-            queue_ms=max(total_ms - worked_ms, 0.0),
-            inference_ms=reading.inference_ms,
-            decision_ms=reading.decision_ms,
-            total_ms=total_ms,
+            request.id,
+            asked.crop_index,
+            now_us,
+            request.site,
+            self._version,
+            decision.digit,
+            decision.confidence,
+            decision.rejected_because is None,
+            decision.rejected_because,
+            self._threshold,
+            reading.garbage,
+            decision.probs,
+            image,
+            _to_keep(asked.source, reading.crop),
+            *_framing(reading.framed),
+            request.guard_ms,
+            reading.decode_ms,
+            reading.preprocess_ms,
+            max(total_ms - worked_ms, 0.0),
+            reading.inference_ms,
+            reading.decision_ms,
+            total_ms,
         )
+
+
+def _framing(framed: Framed | None) -> tuple[bool, bool, int, int, float, int]:
+    """What preprocessing found, in the order of a record's fields."""
+    if framed is None:
+        return False, False, 0, 0, 0.0, 0
+    return (
+        framed.inverted,
+        framed.passed_through,
+        framed.num_parts,
+        framed.num_dropped,
+        framed.aspect,
+        framed.edges_touched,
+    )
 
 
 def _to_keep(source: Source, crop: NDArray[np.uint8] | None) -> bytes | NDArray[np.uint8] | None:

@@ -5,6 +5,8 @@ import gc
 import io
 import threading
 import zlib
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +15,16 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from model.decision import Decision, Policy
 from model.decode import decode
-from model.preprocess import preprocess
+from model.preprocess import Framed, preprocess
 from monitoring.capture import Spool, SpoolError, read_segment
 from monitoring.records import RecordError, to_uint8
 from serving.bare_png import bare_png
+from serving.capture import CaptureSink
+from serving.config import Settings
+from serving.messages import Request
+from serving.reader import Asked, Reading
 
 
 def records_in(folder):
@@ -302,6 +309,57 @@ async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_each_field_of_a_record_is_its_own(tmp_path, monkeypatch):
+    """A record is filled by position, where two numbers are easily swapped."""
+    monkeypatch.setattr("serving.capture.time.perf_counter", lambda: 100.25)
+    monkeypatch.setattr("serving.capture.time.time_ns", lambda: 1_000_000_007_000)
+    image = np.full((1, 28, 28), 0.2, np.float32)
+    crop = np.full((30, 40), 5, np.uint8)
+    decision = Decision(7, 0.8125, "low_confidence", [0.0625] * 9 + [0.4375], list(range(10)))
+    framed = Framed(image, True, False, 2, 3, 0.75, 1)
+    reading = Reading(crop, framed, image, decision, -1.5, 2.0, 3.0, 4.0, 5.0)
+    request = Request("r-1", "berlin-1", "image/png", {}, b"", b"", started=100.0, guard_ms=1.0)
+    sink = CaptureSink(
+        Settings(capture_dir=tmp_path),
+        SimpleNamespace(version="9"),
+        Policy(temperature=1.0, threshold=0.875, garbage_threshold=0.0),
+    )
+    assert sink.keep([Asked(crop, request, 6)], [reading]) == {}
+    sink.close()
+    (record,) = records_in(tmp_path)
+    assert_array_equal(record.image, np.full((28, 28), 51))
+    assert_array_equal(record.crop, crop)
+    assert {
+        name: value for name, value in asdict(record).items() if name not in ("image", "crop")
+    } == {
+        "request_id": "r-1",
+        "index": 6,
+        "time_us": 1_000_000_007,
+        "site": "berlin-1",
+        "model_version": "9",
+        "digit": 7,
+        "confidence": 0.8125,
+        "accepted": False,
+        "rejected_because": "low_confidence",
+        "threshold": 0.875,
+        "garbage": -1.5,
+        "probs": (0.0625,) * 9 + (0.4375,),
+        "inverted": True,
+        "passed_through": False,
+        "num_parts": 2,
+        "num_dropped": 3,
+        "aspect": 0.75,
+        "edges_touched": 1,
+        "guard_ms": 1.0,
+        "decode_ms": 2.0,
+        "preprocess_ms": 3.0,
+        "queue_ms": 250.0 - 15.0,
+        "inference_ms": 4.0,
+        "decision_ms": 5.0,
+        "total_ms": 250.0,
+    }
 
 
 async def test_a_refused_crop_is_not_captured(serve, crops, tmp_path):
