@@ -12,7 +12,7 @@ Source:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ OTSU_SAMPLE_PX: Final = 64 * 64
 CENTRE_SLACK_PX: Final = 0.52  # MNIST rounds the centre of mass to whole pixels
 
 _EMPTY_ROWS: Final = (bytes(SIDE_PX), bytes([WHITE]) * SIDE_PX)  # ink bright, ink dark
+_SET: Final = b"\x01"  # True, as numpy keeps it
 _LEVELS: Final = np.arange(256, dtype=np.float64)
 _MOMENTS: Final = np.stack([np.ones(SIDE_PX), np.arange(SIDE_PX)]).astype(np.float32)
 # (784, 3): a flat crop times this is its mass, its row moment and its column moment.
@@ -47,8 +48,7 @@ _MASS_AND_MOMENTS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Framed:
+class Framed(NamedTuple):  # a frozen dataclass takes three times as long to make
     """What the model will see of a crop, and what was noticed on the way."""
 
     image: NDArray[np.float32]  # (1, 28, 28) in [0, 1], ink bright
@@ -238,8 +238,7 @@ def _reduce(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(crop).reduce(factor))
 
 
-@dataclass(frozen=True, slots=True)
-class _Tone:
+class _Tone(NamedTuple):
     """What is paper and what is ink in one crop."""
 
     is_ink: NDArray[np.bool_]  # (H, W)
@@ -268,9 +267,11 @@ def _find_tone(grey: NDArray[np.uint8]) -> _Tone:
     inverted = _border_frac(is_light) + (1.0 - dark_frac) < 1.0
     paper, pen = (dark, light) if inverted else (light, dark)
     start = paper + PAPER_SPREAD_FRAC * (pen - paper)
-    ramp = (_LEVELS - start) * (1.0 / (pen - start))
-    table = np.minimum(np.maximum(ramp, 0.0), 1.0).astype(np.float32)
-    return _Tone(is_light if inverted else ~is_light, inverted, table)
+    ramp = _LEVELS - start
+    ramp *= 1.0 / (pen - start)
+    np.maximum(ramp, 0.0, out=ramp)
+    np.minimum(ramp, 1.0, out=ramp)
+    return _Tone(is_light if inverted else ~is_light, inverted, ramp.astype(np.float32))
 
 
 def _otsu(grey: NDArray[np.uint8]) -> tuple[int, float, float, float]:
@@ -306,9 +307,15 @@ def _border_frac(mask: NDArray[np.bool_]) -> float:
 
 def _bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Top, bottom, left, right (half open) of what is set in a (H, W) mask."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    # As bytes: to search 28 of them takes a tenth of what numpy's flatnonzero takes.
+    rows = np.logical_or.reduce(mask, axis=1).tobytes()
+    columns = np.logical_or.reduce(mask, axis=0).tobytes()
+    return (
+        rows.index(_SET),
+        rows.rindex(_SET) + 1,
+        columns.index(_SET),
+        columns.rindex(_SET) + 1,
+    )
 
 
 def _to_box(ink: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -478,5 +485,9 @@ def _centre(box: NDArray[np.float32]) -> NDArray[np.float32]:
     top = min(max(top, 0), SIDE_PX - height)
     left = min(max(left, 0), SIDE_PX - width)
     image = np.zeros((1, SIDE_PX, SIDE_PX), dtype=np.float32)
-    image[0, top : top + height, left : left + width] = box * (np.float32(1.0) / box.max())
+    np.multiply(
+        box,
+        np.float32(1.0) / np.maximum.reduce(box, axis=None),
+        out=image[0, top : top + height, left : left + width],
+    )
     return image
