@@ -4,7 +4,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from loadtest import crops, mix, openloop, record, servers
 from loadtest.errors import LoadtestFailed
-from loadtest.http1 import Answer, Request
+from loadtest.http1 import Answer
 from loadtest.shapes import Shape
 from loadtest.slo import NO_ANSWER, Log
 
@@ -67,14 +66,6 @@ def arrivals_of(shape: Shape) -> NDArray[np.float64]:
         owed -= whole
         times += [begins_s + step_s * index / whole for index in range(whole)]
     return np.array(times)
-
-
-def drive_requests(
-    port: int, requests: Sequence[Request], arrivals_s: NDArray[np.float64]
-) -> openloop.Sample:
-    """Send requests, round and round, at these times."""
-    wires = [request.wire(f"127.0.0.1:{port}") for request in requests]
-    return openloop.run("127.0.0.1", port, wires, arrivals_s, timeout_s=60.0)
 
 
 def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tuple[Log, float]:
