@@ -230,7 +230,7 @@ def _crop_bytes(record: CaptureRecord, image: bytes) -> tuple[bytes, int, int, i
         raise RecordError(f"crop is {crop.dtype} {crop.shape}; it must be uint8 (H, W)")
     height, width = crop.shape
     pixels = crop.tobytes()
-    if record.passed_through and len(pixels) == len(image):
+    if record.passed_through and image and height == width == IMAGE_SIDE_PX:
         as_seen = pixels.translate(_NEGATIVE) if record.inverted else pixels
         if as_seen == image:
             return b"", 0, 0, _CROP_IS_IMAGE

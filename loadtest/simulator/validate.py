@@ -79,7 +79,8 @@ class Stack:
     port: int  # of nginx before all of them
     first_port: int  # of nginx before the first alone
     workers: list[Tree]
-    idle_frac: float  # processor time that the workers spend without requests, of one core's
+    idle_frac: float  # of one core: what the workers spend without requests
+    all_idle_frac: float  # the same for all_s
 
     def workers_s(self) -> float:
         """Processor time of the workers."""
@@ -90,7 +91,7 @@ class Stack:
 
         Where no core is left for nginx and the load generator, theirs is taken from the workers.
         """
-        has_core_left = len(os.sched_getaffinity(0)) > len(self.workers)
+        has_core_left = (os.cpu_count() or 1) > len(self.workers)
         return self.workers_s() if has_core_left else machine_s()
 
 
@@ -132,7 +133,7 @@ def main(arguments: list[str]) -> int:
         rows += compare(two, predicted_rps / 2, times, chosen.step_s)
     report: dict[str, Any] = facts | {
         "saturation_rps": {"1 worker": one_rps, "2 workers": two_rps},
-        "simulated_saturation_rps": {"2 workers": predicted_rps},
+        "twice_one_worker_rps": predicted_rps,
         "steps": [asdict(row) for row in rows],
     }
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
@@ -140,8 +141,8 @@ def main(arguments: list[str]) -> int:
     print(text(rows))
     off = two_rps / predicted_rps - 1
     print(
-        f"saturation with 2 workers: {two_rps:.1f} requests/s, simulated {predicted_rps:.1f} "
-        f"({off:+.1%})"
+        f"saturation with 2 workers: {two_rps:.1f} requests/s, twice one worker's "
+        f"{predicted_rps:.1f} ({off:+.1%})"
     )
     worst = max(
         max(abs(row.p50_ms / row.simulated_p50_ms - 1), abs(row.p99_ms / row.simulated_p99_ms - 1))
@@ -165,10 +166,14 @@ def stack(workers: int) -> Iterator[Stack]:
             servers.wait_until(partial(servers.is_ready, port), tree, timeout_s=60)
             ports.append(port)
             trees.append(tree)
-        started = Stack(*undo.enter_context(nginx(folder, ports)), trees, 0.0)
-        before_s = started.workers_s()
+        started = Stack(*undo.enter_context(nginx(folder, ports)), trees, 0.0, 0.0)
+        workers_s, all_s = started.workers_s(), started.all_s()
         time.sleep(NOTHING_S)
-        yield replace(started, idle_frac=(started.workers_s() - before_s) / NOTHING_S)
+        yield replace(
+            started,
+            idle_frac=(started.workers_s() - workers_s) / NOTHING_S,
+            all_idle_frac=(started.all_s() - all_s) / NOTHING_S,
+        )
 
 
 def _nicely(command: Callable[[servers.Place], list[str]]) -> Callable[[servers.Place], list[str]]:
@@ -222,10 +227,9 @@ def saturation_rps(port: int) -> float:
 
 
 def saturations(two: Stack) -> tuple[float, float]:
-    """Crops a second of two workers, simulated and measured: medians of three.
+    """Crops a second: twice one worker's, which is the simulator's, and both's; medians of three.
 
-    The simulator doubles what one takes. One and both are measured in turn, so that the machine is
-    as fast for the one as for the other.
+    One and both are measured in turn, so that the machine is as fast for the one as for the other.
     """
     pairs = [(2 * _saturate(two.first_port), _saturate(two.port)) for _ in range(3)]
     simulated, measured = np.median(pairs, axis=0).tolist()
@@ -256,10 +260,13 @@ def measure(stack: Stack, arrivals_s: NDArray[np.float64]) -> Measured:
     )
     if sample.num_failed:
         raise LoadtestFailed(f"crops ended in {sample.statuses()}")
-    idle_s = stack.idle_frac * (time.perf_counter() - begun)
+    lasted_s = time.perf_counter() - begun
     worker_ms, busy_ms = (
-        1e3 * (spent_s - idle_s) / len(arrivals_s)
-        for spent_s in (stack.workers_s() - workers_s, stack.all_s() - all_s)
+        1e3 * (spent_s - idle_frac * lasted_s) / len(arrivals_s)
+        for spent_s, idle_frac in (
+            (stack.workers_s() - workers_s, stack.idle_frac),
+            (stack.all_s() - all_s, stack.all_idle_frac),
+        )
     )
     return Measured(sample.latency_ms, worker_ms, busy_ms)
 

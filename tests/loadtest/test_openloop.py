@@ -47,6 +47,17 @@ async def test_every_request_is_sent_once_and_answered():
     assert (sample.latency_ms > 0).all()
 
 
+async def test_a_generator_that_shares_its_core_sleeps_instead_of_turning_in_a_loop(monkeypatch):
+    async def refuse(when: float) -> None:
+        raise AssertionError("it turned in a loop")
+
+    monkeypatch.setattr("loadtest.openloop._sleep_until", refuse)
+    async with serving(answering(OK)) as port:
+        sample = await drive("127.0.0.1", port, [WIRE], constant(200, 0.2), shares_core=True)
+    assert sample.statuses() == {"200": 40}
+    assert sample.late_ms >= 0
+
+
 async def test_a_stall_is_charged_to_the_requests_that_had_to_wait():
     """One connection and 50 ms an answer: the tenth request waits for nine others."""
     async with serving(answering(OK, delay_s=0.05)) as port:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import math
 import subprocess
 import sys
+import zlib
 from dataclasses import fields
 
 import numpy as np
@@ -67,10 +69,38 @@ def test_a_crop_that_differs_from_its_image_by_one_level_is_written_out(make_rec
     assert_same(records.decode(records.encode(record)), record)
 
 
+def test_a_crop_of_another_shape_with_the_bytes_of_its_image_is_written_out(make_record):
+    image = np.arange(784, dtype=np.uint8).reshape(28, 28)
+    record = make_record(
+        image=image, crop=image.reshape(14, 56), passed_through=True, inverted=False
+    )
+    assert_same(records.decode(records.encode(record)), record)
+
+
 def test_originals_can_be_left_out(make_record):
     kept = records.decode(records.encode(make_record(), with_crop=False))
     assert kept.crop is None
     assert kept.image is not None
+
+
+# Written by version 2: a crop in MNIST's frame, dark on light, beside its image.
+VERSION_2 = (
+    "eNpjsmdkZAACMGEQz9idwMYgA4QMDA12DAwO9kAGCB8A8kG0AxABcQMQLwDiA0C8wpGZg5GhSNcoKbUo"
+    "JzNP19CEAQzAem0J4AEDJ4BgVG5Ujlg5eoD/AwjMgWBUblSOWDl6AABhIRyx"
+    ""
+)
+
+
+def test_a_record_that_version_2_wrote_is_read():
+    record = records.decode(zlib.decompress(base64.b64decode(VERSION_2)))
+    image = np.zeros((28, 28), np.uint8)
+    image[4:24, 12:16] = 200
+    assert_array_equal(record.image, image)
+    assert_array_equal(record.crop, 255 - image)
+    assert (record.request_id, record.index, record.site, record.digit) == ("r-2", 1, "berlin-1", 1)
+    assert (record.confidence, record.threshold, record.garbage) == (0.75, 0.5, -2.0)
+    assert (record.accepted, record.inverted, record.passed_through) == (True, True, True)
+    assert (record.guard_ms, record.queue_ms, record.total_ms) == (1.0, 4.0, 21.0)
 
 
 @pytest.mark.parametrize("version", [1, 2])

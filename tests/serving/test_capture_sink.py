@@ -311,6 +311,22 @@ async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
         gc.enable()
 
 
+@pytest.mark.parametrize("is_negative", [False, True])
+async def test_a_crop_in_mnist_s_frame_is_on_disk_once(serve, crops, tmp_path, is_negative):
+    client = await serve(capture_dir=tmp_path)
+    pixels = to_uint8(preprocess(crops[0].pixels))
+    if is_negative:
+        pixels = 255 - pixels
+    sent = io.BytesIO()
+    Image.fromarray(pixels).save(sent, "PNG")
+    assert (await client.post("/v1/digit", sent.getvalue())).status == 200
+    (record,) = records_in(tmp_path)
+    assert record.passed_through
+    assert_array_equal(record.crop, pixels)
+    assert_array_equal(record.image, to_uint8(preprocess(pixels)))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * pixels.size
+
+
 def test_each_field_of_a_record_is_its_own(tmp_path, monkeypatch):
     """A record is filled by position, where two numbers are easily swapped."""
     monkeypatch.setattr("serving.capture.time.perf_counter", lambda: 100.25)
