@@ -25,6 +25,7 @@ Result = TypeVar("Result")
 
 _FORGET: Final = 0.9  # weight of the past in the batch time estimate: about ten batches
 _FIRST_GUESS_S: Final = 0.001  # a batch, before any was measured
+_ALIKE: Final = 0.01  # variance of batch sizes below which they tell nothing of an item's part
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may take it away for a while
 
 
@@ -37,10 +38,16 @@ class Overloaded(Exception):
 
 
 class BatchTimeModel:
-    """Learns seconds = fixed + per_item * n from measured batches, forgetting old ones."""
+    """Learns seconds = fixed + per_item * n from measured batches, forgetting old ones.
+
+    While all batches are alike, what one more item costs is not seen. It stays as it was last
+    measured: after an hour of single crops a burst would look ten times as long as it is, and be
+    refused by an idle machine.
+    """
 
     def __init__(self) -> None:
         self._weight = self._n = self._s = self._nn = self._ns = 0.0
+        self._per_item = math.inf  # as last measured
 
     def update(self, num_items: int, seconds: float) -> None:
         """Learn from one batch."""
@@ -49,6 +56,11 @@ class BatchTimeModel:
         self._s = _FORGET * self._s + seconds
         self._nn = _FORGET * self._nn + num_items * num_items
         self._ns = _FORGET * self._ns + num_items * seconds
+        mean_n = self._n / self._weight
+        variance = self._nn / self._weight - mean_n * mean_n
+        if variance > _ALIKE:
+            covariance = (self._ns - mean_n * self._s) / self._weight
+            self._per_item = max(covariance / variance, 0.0)
 
     def predict(self, num_items: int, batch_size: int) -> float:
         """Seconds that `num_items` take in batches of at most `batch_size`."""
@@ -56,13 +68,9 @@ class BatchTimeModel:
         if self._weight == 0.0:
             return _FIRST_GUESS_S * num_batches
         mean_n, mean_s = self._n / self._weight, self._s / self._weight
-        variance = self._nn / self._weight - mean_n * mean_n
-        # All batches alike: no slope to see. Charge the mean per item, which errs on the safe
-        # side, since larger batches are cheaper per item.
-        per_item = mean_s / mean_n
-        if variance > 1e-9:
-            slope = (self._ns / self._weight - mean_n * mean_s) / variance
-            per_item = min(max(slope, 0.0), per_item)
+        # Never measured: charge the mean per item, which errs on the safe side, since larger
+        # batches are cheaper per item.
+        per_item = min(self._per_item, mean_s / mean_n)
         fixed = mean_s - per_item * mean_n
         return fixed * num_batches + per_item * num_items
 
@@ -164,6 +172,10 @@ class Batcher(Generic[Item, Result]):
                 self._is_dispatch_due = True
                 loop.call_soon(self._dispatch, loop)
         return await job.answer
+
+    def learn(self, num_items: int, seconds: float) -> None:
+        """Take a batch that was run elsewhere into the estimate."""
+        self._times.update(num_items, seconds)
 
     def close(self) -> None:
         """Let the running batch end and stop the thread."""

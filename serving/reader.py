@@ -22,6 +22,7 @@ from serving.batcher import Batcher, BatchStats
 from serving.config import Settings
 from serving.messages import Request
 
+_TIMED_BATCHES: Final = 3
 CHUNK: Final = 32  # crops of a bulk request between two looks at other requests
 
 # What can be read: a PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image that
@@ -99,6 +100,7 @@ class Reader:
         )
         self._chunk = min(CHUNK, settings.max_batch_size)
         self._check_golden(self._read_batch([artifact.golden.png])[0])
+        self._show_batch_times()
 
     @property
     def num_queued(self) -> int:
@@ -162,6 +164,13 @@ class Reader:
             Overloaded: there is no room for it now.
         """
         self._check_golden(await self.read(self.artifact.golden.png))
+
+    def _show_batch_times(self) -> None:
+        """Let the batcher see what company costs, before the first burst comes."""
+        for size in (1, self._chunk) * _TIMED_BATCHES:
+            started = time.perf_counter()
+            self._read_batch([self.artifact.golden.png] * size)
+            self._batcher.learn(size, time.perf_counter() - started)
 
     def _check_golden(self, outcome: Reading | Exception) -> None:
         if isinstance(outcome, Exception):

@@ -328,6 +328,27 @@ async def test_closing_ends_the_thread(model):
     assert not thread.is_alive()
 
 
+def test_what_company_costs_is_remembered_while_everybody_comes_alone():
+    times = BatchTimeModel()
+    for size in (1, 32) * 3:
+        times.update(size, 0.0005 + 0.00003 * size)
+    for _ in range(10_000):
+        times.update(1, 0.001)  # alone after a pause: cold caches
+    assert times.predict(256, 128) < 0.02
+    times.update(128, 0.128)  # the machine has become slow
+    assert times.predict(256, 128) > 0.2
+
+
+async def test_a_burst_after_an_hour_of_single_items_is_not_refused(make_batcher):
+    batcher = make_batcher(max_batch_size=128, queue_limit=1024, max_wait_s=0.2)
+    for size in (1, 32) * 3:
+        batcher.learn(size, 0.0005 + 0.00003 * size)
+    for _ in range(10_000):
+        batcher.learn(1, 0.001)
+    answers = await asyncio.gather(*(batcher.submit([number]) for number in range(256)))
+    assert answers == [[2 * number] for number in range(256)]
+
+
 def test_the_time_model_learns_a_fixed_and_a_per_item_part():
     times = BatchTimeModel()
     for size in (1, 8, 32, 4, 16, 2) * 5:

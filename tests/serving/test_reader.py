@@ -4,9 +4,9 @@ from champions import make_model, write_champion
 
 from model.artifact import load
 from model.errors import CropError, ModelError, UnreadableCrop
-from serving.batcher import Overloaded
+from serving.batcher import Batcher, Overloaded
 from serving.config import Settings
-from serving.reader import Reader
+from serving.reader import CHUNK, Reader
 
 
 def make_reader(folder, **settings):
@@ -20,6 +20,14 @@ def reader(tiny_champion):
     made = make_reader(tiny_champion)
     yield made
     made.close()
+
+
+def test_a_reader_knows_what_company_costs_before_anybody_comes(tiny_champion, monkeypatch):
+    learned = []
+    monkeypatch.setattr(Batcher, "learn", lambda batcher, *batch: learned.append(batch))
+    make_reader(tiny_champion).close()
+    assert {size for size, _ in learned} == {1, CHUNK}
+    assert all(seconds > 0 for _, seconds in learned)
 
 
 async def test_a_file_an_array_and_an_image_read_alike(reader, crops, images):
