@@ -103,9 +103,9 @@ def frame_many(crops: Sequence[NDArray[np.uint8]]) -> list[Framed | BlankCrop]:
     likely = [row for row, crop in enumerate(crops) if _may_be_in_mnist_frame(crop)]
     outcomes: list[Framed | BlankCrop | None] = [None] * len(crops)
     if likely:
-        for row, already in zip(
-            likely, _in_mnist_frame(np.stack([crops[row] for row in likely])), strict=True
-        ):
+        together = np.concatenate([crops[row] for row in likely])
+        looks = _in_mnist_frame(together.reshape(-1, SIDE_PX, SIDE_PX))
+        for row, already in zip(likely, looks, strict=True):
             outcomes[row] = already
     return [
         _frame_or_error(crop) if outcome is None else outcome

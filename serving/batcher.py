@@ -9,7 +9,6 @@ All methods are called on the event loop; only the function runs elsewhere, on o
 """
 
 import asyncio
-import contextlib
 import math
 import threading
 import time
@@ -18,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -84,8 +83,7 @@ class _Job(Generic[Item, Result]):
     queued_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class BatchStats:
+class BatchStats(NamedTuple):
     """What telemetry hears of one finished batch."""
 
     num_items: int
@@ -232,9 +230,10 @@ class Batcher(Generic[Item, Result]):
         started = time.perf_counter()
         outcomes = self._outcomes([item for job in jobs for item in job.items])
         run_s = time.perf_counter() - started
-        # A loop that has closed at shutdown has nobody waiting on it any more.
-        with contextlib.suppress(RuntimeError):
+        try:  # noqa: SIM105  contextlib.suppress is a class in Python, run for each lone crop
             loop.call_soon_threadsafe(self._finish, loop, jobs, outcomes, started, run_s)
+        except RuntimeError:
+            pass  # the loop has closed at shutdown: nobody waits on it any more
 
     def _outcomes(self, items: Sequence[Item]) -> list[Result | Exception]:
         """Run items together, or each by itself where together fails."""

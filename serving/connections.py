@@ -7,13 +7,14 @@ none.
 
 import resource
 import sys
-from asyncio import BaseTransport
+from asyncio import BaseTransport, Event
 from collections.abc import Iterable
 from typing import Any, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.cycle import Cycle, split_target
 from serving.problems import Problem, to_answer
 from serving.request_id import new_request_id
 
@@ -25,8 +26,13 @@ _REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection, with limits on what is no request that is being answered."""
+    """uvicorn's HTTP/1.1 connection, with limits on what is no request that is being answered.
 
+    Each is found by the sweep: a timer a request would cost more than looking at all connections
+    once a second.
+    """
+
+    idle_since: float | None = None  # loop time; None: not between two requests
     waiting_since: float | None = None  # loop time; None: answering, or idle between requests
     unread_since: float | None = None  # loop time; None while the client takes its answer
     _waiting_after: object = None  # the exchange before what is waited for
@@ -42,6 +48,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; refuse a header, or a trailer, that grows too large."""
+        self.idle_since = None
         self._num_loose_bytes += len(data)
         self._data = data
         super().data_received(data)
@@ -52,18 +59,77 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request's first byte has come."""
         self._num_loose_bytes = 0
-        super().on_message_begin()
+        self.url, self.headers = b"", []
+        self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         """Its header is whole."""
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > MAX_HEADER_BYTES:
+        if self._is_header_too_large():
             self._refuse_header()
         elif self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._is_upgrade = True
         else:
-            super().on_headers_complete()
+            self._begin()
             self.headers = []  # trailers go here, not among what was checked
+
+    def _is_header_too_large(self) -> bool:
+        if self._num_loose_bytes + len(self._data) <= MAX_HEADER_BYTES:  # with all else that came
+            return False
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        return size > MAX_HEADER_BYTES
+
+    def _begin(self) -> None:
+        """Have the request answered, after those that came before it on this connection."""
+        http_version = self.parser.get_http_version()
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=self._scope(http_version),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=http_version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _scope(self, http_version: str) -> Any:
+        """The request's header, as ASGI has it."""
+        path, raw_path, query_string = split_target(self.url)
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": http_version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "method": self.parser.get_method().decode("ascii"),
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query_string,
+        }
+
+    def on_response_complete(self) -> None:
+        """The answer has been written."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.idle_since = self.loop.time()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Decline the upgrade that the parser has stopped at, by going on in HTTP/1.1.
@@ -88,12 +154,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self.data_received(b"\r\n".join([start, *fields, b"", rest]))
 
     def is_overdue(self, now: float) -> bool:
-        """Whether the client has owed us bytes, or not taken an answer, for too long."""
+        """Whether the client has owed us bytes, asked nothing or taken no answer for too long."""
         if self.transport.get_write_buffer_size() == 0:
             self.unread_since = None
         elif self.unread_since is None:
             self.unread_since = now
-        if self._is_answering() or self.timeout_keep_alive_task is not None:
+        if self._is_answering() or self.idle_since is not None:
             self.waiting_since = None
         elif self.waiting_since is None or self._waiting_after is not self.cycle:
             self.waiting_since, self._waiting_after = now, self.cycle
@@ -102,6 +168,7 @@ class LimitedProtocol(HttpToolsProtocol):
             for since, deadline_s in (
                 (self.waiting_since, REST_DEADLINE_S),
                 (self.unread_since, ANSWER_DEADLINE_S),
+                (self.idle_since, self.timeout_keep_alive),
             )
         )
 

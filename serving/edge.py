@@ -44,7 +44,7 @@ Receive = Callable[[], Any]
 Send = Callable[[MutableMapping[str, Any]], Any]
 AsgiApp = Callable[[Scope, Receive, Send], Any]
 
-TICK_S: Final = 0.05
+TICK_S: Final = 0.1
 RELOAD_EVERY_S: Final = 2.0
 HEALTH_EVERY_S: Final = 2.0
 HUNG_EXIT_S: Final = 30.0  # a batch this long will not end: the supervisor starts a fresh worker
@@ -107,10 +107,11 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self._in_flight.enter(receive)
-        request_id = request_id_of(scope["headers"])
+        headers = dict(scope["headers"])
+        request_id = request_id_of(headers)
         labels = _Labels()
         try:
-            answer = await self._handle(scope, receive, exchange, request_id, labels)
+            answer = await self._handle(scope, headers, receive, exchange, request_id, labels)
         except Disconnected:
             answer = None
         except asyncio.CancelledError:
@@ -134,13 +135,13 @@ class Edge:
     async def _handle(
         self,
         scope: Scope,
+        headers: dict[bytes, bytes],
         receive: Receive,
         exchange: Exchange,
         request_id: str,
         labels: "_Labels",
     ) -> Answer:
         """Check, receive and answer."""
-        headers = dict(scope["headers"])
         if self._guard.keys is None and b"x-forwarded-for" in headers:
             # Only who shows no key is counted by address: no other request pays for the look.
             await self._look_behind_proxy(scope, receive, None)

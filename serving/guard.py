@@ -3,10 +3,9 @@
 import ipaddress
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from serving.config import Settings
 from serving.keys import ANONYMOUS, Key, KeyRing, Scope
@@ -17,8 +16,7 @@ MAX_ARRIVING_BYTES: Final = 128_000_000  # sixteen of the largest bulk bodies
 _MAX_CLIENTS: Final = 10_000  # rate buckets kept; the idlest go first
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """Who is asking: the site whose key was shown, and what its rate is counted under."""
 
     site: str
@@ -143,22 +141,26 @@ def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> st
     Raises:
         Problem: 415, it is none of those that the path reads, or compressed.
     """
-    declared = headers.get(b"content-type", b"").decode("latin-1")
-    kind = declared.partition(";")[0].strip().lower()
+    kind = _kind(headers.get(b"content-type", b""))
     if kind not in allowed:
         raise Problem(
             415,
             f"content-type is {kind[:60]!r}; this path reads {', '.join(filter(None, allowed))}",
             closes_connection=True,
         )
-    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
-    if encoding.lower() != "identity":
+    encoding = headers.get(b"content-encoding", b"identity")
+    if encoding.lower() != b"identity":
         raise Problem(
             415,
-            f"content-encoding is {encoding[:60]!r}; send the body uncompressed",
+            f"content-encoding is {encoding[:60].decode('latin-1')!r}; send the body uncompressed",
             closes_connection=True,
         )
     return kind
+
+
+@lru_cache(maxsize=64)
+def _kind(declared: bytes) -> str:
+    return declared.decode("latin-1").partition(";")[0].strip().lower()
 
 
 def check_length(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:

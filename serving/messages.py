@@ -1,8 +1,7 @@
 """What handlers take and give: one request with its body, one answer. Knows no sockets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -10,8 +9,7 @@ JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):  # a frozen dataclass takes three times as long to make
     """One request that the guard has let in."""
 
     id: str
@@ -24,8 +22,7 @@ class Request:
     guard_ms: float  # arrival until the body was complete
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One answer, complete."""
 
     body: bytes

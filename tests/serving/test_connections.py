@@ -8,9 +8,11 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from serving.connections import MAX_HEADER_BYTES, REST_DEADLINE_S, LimitedProtocol
+from serving.cycle import split_target
 from serving.schemas import ProblemAnswer
 
 PATIENCE_S = 20
+KEEP_ALIVE_S = 60
 GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = b"POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -21,17 +23,21 @@ class App:
     def __init__(self):
         self.seen = []
         self.bodies = []
+        self.headers = [(b"content-length", b"2")]
+        self.is_whole = True
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
 
     async def __call__(self, scope, receive, send):
         body, more = b"", scope["path"] == "/read"
         while more:
             message = await receive()
             body, more = body + message["body"], message["more_body"]
+        await self.may_answer.wait()
         self.bodies.append(body)
         self.seen.append(dict(scope["headers"]))
-        headers = [(b"content-length", b"2")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ok"})
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+        await send({"type": "http.response.body", "body": b"ok", "more_body": not self.is_whole})
 
 
 class Connection:
@@ -69,7 +75,9 @@ def app():
 
 @pytest.fixture
 async def connection(app):
-    config = uvicorn.Config(app, http=LimitedProtocol, ws="none", log_config=None)
+    config = uvicorn.Config(
+        app, http=LimitedProtocol, ws="none", log_config=None, timeout_keep_alive=KEEP_ALIVE_S
+    )
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
@@ -105,6 +113,24 @@ async def test_an_idle_connection_is_not_overdue(connection):
     await connection.send(GET + b"\r\n")
     await connection.until(b"ok")
     assert not connection.is_overdue_in_the_end()
+
+
+async def test_an_idle_connection_is_closed_in_the_end(connection):
+    await connection.send(GET + b"\r\n")
+    await connection.until(b"ok")
+    now = connection.server_end.loop.time()
+    assert not connection.server_end.is_overdue(now + KEEP_ALIVE_S - 1)
+    assert connection.server_end.is_overdue(now + KEEP_ALIVE_S + 1)
+
+
+async def test_a_connection_is_idle_only_since_its_last_answer(connection):
+    await connection.send(GET + b"\r\n")
+    await connection.until(b"ok")
+    idle_since = connection.server_end.idle_since
+    await asyncio.sleep(0.05)
+    await connection.send(GET + b"\r\n")
+    await connection.until(b"ok")
+    assert connection.server_end.idle_since >= idle_since + 0.05
 
 
 async def test_a_request_that_is_being_answered_is_not_overdue(connection):
@@ -196,3 +222,76 @@ async def test_what_never_becomes_a_request_is_refused_as_a_problem(
     problem = ProblemAnswer.model_validate(json.loads(body))
     assert (problem.status, detail in problem.detail) == (status, True)
     assert f"x-request-id: {problem.request_id}" in lines
+
+
+async def test_an_answer_has_its_header_those_of_the_server_and_its_body(connection, app):
+    connection.server_end.server_state.default_headers = [(b"date", b"today")]
+    app.headers.append((b"x-model-version", b"7"))
+    await connection.send(GET + b"\r\n")
+    assert await connection.until(b"ok") == (
+        b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\nx-model-version: 7\r\n\r\nok"
+    )
+
+
+async def test_an_answer_to_head_has_no_body(connection):
+    head = GET.replace(b"GET", b"HEAD") + b"\r\n"
+    await connection.send(head, GET + b"\r\n")
+    first = await connection.until(b"\r\n\r\n")
+    assert b"content-length: 2" in first
+    assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "headers"),
+    [
+        (GET.replace(b"1.1", b"1.0") + b"\r\n", []),
+        (GET + b"connection: close\r\n\r\n", []),
+        (GET + b"\r\n", [(b"connection", b"close")]),
+    ],
+    ids=["HTTP/1.0", "client", "application"],
+)
+async def test_a_connection_that_is_not_kept_is_closed_after_saying_so(
+    connection, app, sent, headers
+):
+    app.headers += headers
+    await connection.send(sent)
+    whole = await connection.all()
+    assert whole.count(b"connection: close\r\n") == 1
+    assert whole.endswith(b"ok")
+
+
+async def test_a_header_with_a_line_break_is_never_sent(connection, app):
+    app.headers.append((b"x-request-id", b"1\r\nset-cookie: a=b"))
+    await connection.send(GET + b"\r\n")
+    assert await connection.all() == b""
+
+
+async def test_half_an_answer_is_never_sent(connection, app):
+    app.is_whole = False
+    await connection.send(GET + b"\r\n")
+    assert await connection.all() == b""
+
+
+async def test_pipelined_requests_are_answered_in_order(connection, app):
+    first = CHUNKED + b"1\r\na\r\n0\r\n\r\n"
+    second = CHUNKED + b"1\r\nb\r\n0\r\n\r\n"
+    await connection.send(first + second + GET + b"\r\n")
+    for _ in range(3):
+        await connection.until(b"ok")
+    assert app.bodies == [b"a", b"b", b""]
+
+
+async def test_no_more_is_read_while_a_pipelined_request_waits(connection, app):
+    app.may_answer.clear()
+    await connection.send((GET + b"\r\n") * 2)
+    assert connection.server_end.flow.read_paused
+    app.may_answer.set()
+    for _ in range(2):
+        await connection.until(b"ok")
+    assert not connection.server_end.flow.read_paused
+
+
+async def test_a_target_is_split_and_unquoted(connection):
+    assert split_target(b"/v1/d%69git?top_k=3") == ("/v1/digit", b"/v1/d%69git", b"top_k=3")
+    await connection.send(b"GET nowhere HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert (await connection.all()).startswith(b"HTTP/1.1 400 ")

@@ -50,9 +50,9 @@ def test_ids_of_one_moment_differ(monkeypatch):
 
 
 def test_a_fit_id_of_the_caller_is_kept():
-    assert request_id_of([(b"host", b"x"), (b"x-request-id", b"scan-7_A.b")]) == "scan-7_A.b"
+    assert request_id_of({b"host": b"x", b"x-request-id": b"scan-7_A.b"}) == "scan-7_A.b"
 
 
 @pytest.mark.parametrize("unfit", [b"", b"a b", b"a\nb", b"\xff", b"x" * 65])
 def test_an_unfit_id_is_replaced(unfit):
-    assert uuid.UUID(request_id_of([(b"x-request-id", unfit)])).version == 7
+    assert uuid.UUID(request_id_of({b"x-request-id": unfit})).version == 7
