@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,20 @@ from serving.config import Settings
 
 MAX_WAIT_MS: Final = float(Settings.model_fields["max_queue_wait_ms"].default)
 SERVICE_FILE: Final = Path(__file__).parents[1] / "service_times.json"
+
+
+class Times(Protocol):
+    """What the simulator asks of one core of the service: measured or drawn, it does not know."""
+
+    @property
+    def max_wait_ms(self) -> float:
+        """A request that would wait longer is refused."""
+
+    def draw_s(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Seconds of work for so many requests."""
+
+    def draw_unloaded_ms(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Latencies of so many requests that wait for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

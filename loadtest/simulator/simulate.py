@@ -22,7 +22,7 @@ from loadtest.simulator.policies import (
     TargetTracking,
 )
 from loadtest.simulator.queueing import SHED, Servers
-from loadtest.simulator.service import ServiceTimes
+from loadtest.simulator.service import Times
 from loadtest.simulator.traffic import Traffic
 
 WEEK_MIN: Final = 7 * 24 * 60
@@ -103,7 +103,7 @@ class Simulation:
 
     plan: Plan
     traffic: Traffic
-    service: ServiceTimes
+    service: Times
     rng: np.random.Generator
     start_minute: int = 0
     servers: Servers = field(default_factory=Servers)

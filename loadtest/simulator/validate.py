@@ -6,18 +6,20 @@ which shares a core with a worker, takes a few per cent of it; and each is a bat
 that they are read in order of arrival, as the simulator has it (many crops in one request would
 be read a chunk of each request in turn).
 
-The simulator is told what the workers' processors spent on a request in each step, not before it:
-a shared machine's speed changes within minutes, and of two cores one runs nginx and the load
-generator, too. What is compared is what it makes of that: who waits for how long.
+The simulator is given the very same arrivals and, as a recorded trace, the work of each request as
+the service captured it: how long decoding, framing, inference and decision took. A shared machine's
+speed changes within seconds, and of two cores one runs nginx and the load generator, too. What is
+compared is what the simulator makes of that: who waits for how long.
 """
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import subprocess
 import tempfile
-import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -31,26 +33,25 @@ from loadtest import crops, machine, openloop, servers, wrk
 from loadtest.errors import LoadtestFailed
 from loadtest.http1 import Request
 from loadtest.process import TICKS_PER_S, Tree
-from loadtest.simulator.fit import spread_of
 from loadtest.simulator.policies import Plan
-from loadtest.simulator.service import ServiceTimes
 from loadtest.simulator.simulate import Simulation
 from loadtest.simulator.traffic import Traffic
+from monitoring.capture import live_segments, read_segment, sealed_segments
 
 SIDE_PX: Final = 1000  # 4 ms of decoding on the model's thread
 NUM_CROPS: Final = 20
 STEPS: Final = (0.3, 0.5, 0.7, 0.8)
-STEP_S: Final = 50.0
+STEP_S: Final = 25.0
 NUM_PIECES: Final = 5  # of a step; the median counts, so that one pause of the machine does not
-IDLE_FRAC: Final = 0.05
-IDLE_S: Final = 30.0
-NOTHING_S: Final = 10.0
+STEADY_FRAC: Final = 0.6  # at equal distances, so nothing waits; with less to do caches get cold
+STEADY_S: Final = 15.0
 # Nothing is refused, on either side: what is compared is waiting.
 PLAIN_QUEUE: Final = {
     "DIGITS_MAX_BATCH_SIZE": "1",
     "DIGITS_QUEUE_LIMIT": "100000",
     "DIGITS_MAX_QUEUE_WAIT_MS": "60000",
     "DIGITS_REQUEST_DEADLINE_MS": "60000",
+    "DIGITS_CAPTURE_ORIGINALS": "false",
 }
 SATURATION_TOLERANCE: Final = 0.10
 LATENCY_TOLERANCE: Final = 0.25
@@ -79,29 +80,57 @@ class Stack:
     port: int  # of nginx before all of them
     first_port: int  # of nginx before the first alone
     workers: list[Tree]
-    idle_frac: float  # of one core: what the workers spend without requests
-    all_idle_frac: float  # the same for all_s
+    spools: list[Path]  # what each has captured
 
-    def workers_s(self) -> float:
-        """Processor time of the workers."""
-        return sum(worker.cpu_s() for worker in self.workers)
-
-    def all_s(self) -> float:
+    def cpu_s(self) -> float:
         """Processor time of whatever runs on the workers' cores.
 
         Where no core is left for nginx and the load generator, theirs is taken from the workers.
         """
-        has_core_left = (os.cpu_count() or 1) > len(self.workers)
-        return self.workers_s() if has_core_left else machine_s()
+        if (os.cpu_count() or 1) > len(self.workers):
+            return sum(worker.cpu_s() for worker in self.workers)
+        return machine_s()
+
+    def work_ms(self, run: str) -> dict[str, float]:
+        """Request id -> how long the model's thread worked on it, of the ids that begin so."""
+        return {
+            record.request_id: record.decode_ms
+            + record.preprocess_ms
+            + record.inference_ms
+            + record.decision_ms
+            for spool in self.spools
+            for segment in [*sealed_segments(spool), *live_segments(spool)]
+            for record in read_segment(segment)
+            if record.request_id.startswith(run)
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What requests took."""
+    """What requests took, in their order."""
 
     latency_ms: NDArray[np.float64]
-    worker_ms: float  # processor time of the workers for a request
-    busy_ms: float  # and of whatever else runs on their cores
+    work_ms: NDArray[np.float64]
+    cpu_ms: float  # for a request, of all that runs on the workers' cores
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Service times that were measured of these very requests; the simulator draws none."""
+
+    work_ms: NDArray[np.float64]
+    cpu_ms: float  # mean; beside the work the worker parses and answers, nginx may run there
+    rest_ms: float  # of latency: both ways through nginx, HTTP, a change of threads
+    max_wait_ms: float = 1e6  # nothing is refused
+
+    def draw_s(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:  # noqa: ARG002
+        """Seconds that each request keeps a worker busy."""
+        beside_ms = max(self.cpu_ms - float(self.work_ms.mean()), 0.0)
+        return (self.work_ms[:number] + beside_ms) / 1e3
+
+    def draw_unloaded_ms(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:  # noqa: ARG002
+        """Latency of each request, had it not waited."""
+        return self.work_ms[:number] + self.rest_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +139,7 @@ class Comparison:
 
     workers: int
     rps: float
-    busy_ms: float
+    work_ms: float
     p50_ms: float
     simulated_p50_ms: float
     p99_ms: float
@@ -126,14 +155,15 @@ def main(arguments: list[str]) -> int:
     facts = machine.provenance(["python -m loadtest validate", *arguments])
     with stack(1) as one:
         one_rps = saturation_rps(one.port)
-        times = fit(one, one_rps)
-        rows = compare(one, one_rps, times, chosen.step_s)
+        rest_ms = rest_of(one, one_rps)
+        rows = compare(one, rest_ms, chosen.step_s)
     with stack(2) as two:
         predicted_rps, two_rps = saturations(two)
-        rows += compare(two, predicted_rps / 2, times, chosen.step_s)
+        rows += compare(two, rest_ms, chosen.step_s)
     report: dict[str, Any] = facts | {
         "saturation_rps": {"1 worker": one_rps, "2 workers": two_rps},
         "twice_one_worker_rps": predicted_rps,
+        "rest_ms": rest_ms,
         "steps": [asdict(row) for row in rows],
     }
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
@@ -157,23 +187,19 @@ def stack(workers: int) -> Iterator[Stack]:
     """The service in so many processes, each on its core, behind nginx."""
     with tempfile.TemporaryDirectory(prefix="validate-") as name, contextlib.ExitStack() as undo:
         folder = Path(name)
-        ports, trees = [], []
+        ports, trees, spools = [], [], []
         ours = servers.SERVERS[servers.OURS]
         queueing = replace(ours, env=ours.env | PLAIN_QUEUE, command=_nicely(ours.command))
         for core in range(workers):
-            tree, port = servers.start(queueing, folder / f"worker-{core}", core=core)
+            spool = folder / f"spool-{core}"
+            capturing = replace(queueing, env=queueing.env | {"DIGITS_CAPTURE_DIR": str(spool)})
+            tree, port = servers.start(capturing, folder / f"worker-{core}", core=core)
             undo.callback(tree.terminate, grace_s=30)
             servers.wait_until(partial(servers.is_ready, port), tree, timeout_s=60)
             ports.append(port)
             trees.append(tree)
-        started = Stack(*undo.enter_context(nginx(folder, ports)), trees, 0.0, 0.0)
-        workers_s, all_s = started.workers_s(), started.all_s()
-        time.sleep(NOTHING_S)
-        yield replace(
-            started,
-            idle_frac=(started.workers_s() - workers_s) / NOTHING_S,
-            all_idle_frac=(started.all_s() - all_s) / NOTHING_S,
-        )
+            spools.append(spool)
+        yield Stack(*undo.enter_context(nginx(folder, ports)), trees, spools)
 
 
 def _nicely(command: Callable[[servers.Place], list[str]]) -> Callable[[servers.Place], list[str]]:
@@ -240,11 +266,10 @@ def _saturate(port: int) -> float:
     return wrk.saturate(port, requests(), connections=8, duration_s=5).rps
 
 
-def fit(one: Stack, one_rps: float) -> ServiceTimes:
-    """Service times of one worker that has nothing else to do."""
-    idle = measure(one, openloop.constant(IDLE_FRAC * one_rps, IDLE_S))
-    unloaded_ms = np.percentile(idle.latency_ms, np.arange(101))
-    return ServiceTimes(idle.worker_ms, spread_of(unloaded_ms), tuple(unloaded_ms.tolist()), 1e6)
+def rest_of(one: Stack, one_rps: float) -> float:
+    """Milliseconds that a request takes beside the work on it, where none has to wait."""
+    steady = measure(one, openloop.constant(STEADY_FRAC * one_rps, STEADY_S))
+    return float(np.median(steady.latency_ms - steady.work_ms))
 
 
 def measure(stack: Stack, arrivals_s: NDArray[np.float64]) -> Measured:
@@ -253,58 +278,49 @@ def measure(stack: Stack, arrivals_s: NDArray[np.float64]) -> Measured:
     Raises:
         LoadtestFailed: not every crop was answered, so latencies cannot be compared.
     """
-    workers_s, all_s, begun = stack.workers_s(), stack.all_s(), time.perf_counter()
-    wires = [request.wire(f"127.0.0.1:{stack.port}") for request in requests()]
+    run = uuid.uuid4().hex
+    ids = [f"{run}-{number}" for number in range(len(arrivals_s))]
+    wires = [
+        replace(request, headers={**request.headers, "X-Request-Id": one}).wire("127.0.0.1")
+        for one, request in zip(ids, itertools.cycle(requests()), strict=False)
+    ]
+    cpu_s = stack.cpu_s()
     sample = openloop.run(
         "127.0.0.1", stack.port, wires, arrivals_s, timeout_s=60.0, shares_core=True
     )
+    cpu_s = stack.cpu_s() - cpu_s
     if sample.num_failed:
         raise LoadtestFailed(f"crops ended in {sample.statuses()}")
-    lasted_s = time.perf_counter() - begun
-    worker_ms, busy_ms = (
-        1e3 * (spent_s - idle_frac * lasted_s) / len(arrivals_s)
-        for spent_s, idle_frac in (
-            (stack.workers_s() - workers_s, stack.idle_frac),
-            (stack.all_s() - all_s, stack.all_idle_frac),
-        )
+    work_ms = stack.work_ms(run)
+    return Measured(
+        sample.latency_ms, np.array([work_ms[one] for one in ids]), 1e3 * cpu_s / len(ids)
     )
-    return Measured(sample.latency_ms, worker_ms, busy_ms)
 
 
-def scaled(times: ServiceTimes, real: Measured) -> ServiceTimes:
-    """The same requests on a machine that is faster or slower now."""
-    factor = real.worker_ms / times.busy_ms
-    unloaded_ms = tuple(factor * one for one in times.unloaded_ms)
-    return replace(times, busy_ms=real.busy_ms, unloaded_ms=unloaded_ms)
-
-
-def compare(stack: Stack, one_rps: float, times: ServiceTimes, step_s: float) -> list[Comparison]:
-    """Step the load up; the simulation gets the very same arrivals."""
+def compare(stack: Stack, rest_ms: float, step_s: float) -> list[Comparison]:
+    """Step the load up, each step a share of what the stack takes right before it."""
     rows = []
     for number, share in enumerate(STEPS):
-        rps = share * len(stack.workers) * one_rps
+        rps = share * _saturate(stack.port)
         rng = np.random.default_rng(number)
+        count = int(rps * step_s / NUM_PIECES)
         pieces = [
-            _piece(
-                stack, np.cumsum(rng.exponential(1 / rps, int(rps * step_s / NUM_PIECES))), times
-            )
+            _piece(stack, np.cumsum(rng.exponential(1 / rps, count)), rest_ms)
             for _ in range(NUM_PIECES)
         ]
-        busy_ms, *percentiles_ms = np.median(pieces, axis=0).tolist()
-        rows.append(Comparison(len(stack.workers), rps, busy_ms, *percentiles_ms))
+        rows.append(Comparison(len(stack.workers), rps, *np.median(pieces, axis=0).tolist()))
     return rows
 
 
-def _piece(stack: Stack, arrivals_s: NDArray[np.float64], times: ServiceTimes) -> tuple[float, ...]:
+def _piece(stack: Stack, arrivals_s: NDArray[np.float64], rest_ms: float) -> tuple[float, ...]:
     """Work for a request; p50 measured and simulated, p99 measured and simulated; in ms."""
     workers = len(stack.workers)
     real = measure(stack, arrivals_s)
     load = Traffic("step", arrivals_s, float(np.ceil(arrivals_s[-1])))
-    outcome = Simulation(
-        Plan(workers, workers), load, scaled(times, real), np.random.default_rng(0)
-    ).run()
+    recorded = Recorded(real.work_ms, real.cpu_ms, rest_ms)
+    outcome = Simulation(Plan(workers, workers), load, recorded, np.random.default_rng(0)).run()
     return (
-        real.busy_ms,
+        float(real.work_ms.mean()),
         float(np.percentile(real.latency_ms, 50)),
         outcome.percentile_ms(50),
         float(np.percentile(real.latency_ms, 99)),
@@ -316,7 +332,7 @@ def text(rows: list[Comparison]) -> str:
     """The comparison as lines."""
     lines = ["workers    crops/s   work ms    p50 ms  simulated    p99 ms  simulated"]
     lines += [
-        f"{row.workers:7}  {row.rps:9.1f}  {row.busy_ms:8.2f}"
+        f"{row.workers:7}  {row.rps:9.1f}  {row.work_ms:8.2f}"
         f"  {row.p50_ms:8.1f}  {row.simulated_p50_ms:9.1f}"
         f"  {row.p99_ms:8.1f}  {row.simulated_p99_ms:9.1f}"
         for row in rows

@@ -9,7 +9,8 @@ from loadtest.simulator.policies import Plan
 from loadtest.simulator.queueing import SHED, Servers, erlang_c, mmc_wait_s
 from loadtest.simulator.service import ServiceTimes
 from loadtest.simulator.simulate import Simulation
-from loadtest.simulator.traffic import constant_rates, poisson
+from loadtest.simulator.traffic import Traffic, constant_rates, poisson
+from loadtest.simulator.validate import Recorded
 
 NOTHING = tuple([0.0] * 101)
 
@@ -112,3 +113,13 @@ def test_latency_without_load_is_the_measured_one():
     outcome = Simulation(Plan(3, 3), traffic, ServiceTimes(0.1, 0.2, unloaded), rng).run()
     assert outcome.percentile_ms(50) == pytest.approx(2.0, rel=0.02)
     assert outcome.percentile_ms(99) == pytest.approx(2.98, rel=0.02)
+
+
+@pytest.mark.parametrize(("cpu_ms", "beside_ms"), [(15.0, 5.0), (9.0, 0.0)])
+def test_recorded_requests_take_their_own_work_and_wait_for_that_of_others(cpu_ms, beside_ms):
+    """Worked out by hand: the second waits for the first, the third comes when all is done."""
+    traffic = Traffic("trace", np.array([0.0, 0.004, 0.5]), 1.0)
+    recorded = Recorded(np.array([8.0, 12.0, 10.0]), cpu_ms, rest_ms=2.0)
+    outcome = Simulation(Plan(1, 1), traffic, recorded, np.random.default_rng(0)).run()
+    assert outcome.wait_s * 1e3 == pytest.approx([0.0, 8.0 + beside_ms - 4.0, 0.0])
+    assert outcome.latency_ms == pytest.approx([10.0, 14.0 + 4.0 + beside_ms, 12.0])
