@@ -38,6 +38,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _waiting_after: object = None  # the exchange before what is waited for
     _num_loose_bytes = 0  # received since the last request began or body bytes came
     _data = b""  # being parsed
+    _began_in_data = False  # the request whose header is being parsed, in what is being parsed
     _is_upgrade = False  # the header asks for another protocol
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -50,7 +51,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Parse what came; refuse a header, or a trailer, that grows too large."""
         self.idle_since = None
         self._num_loose_bytes += len(data)
-        self._data = data
+        self._data, self._began_in_data = data, False
         super().data_received(data)
         self._data = b""  # thousands of idle connections would keep their last body
         if self._num_loose_bytes > MAX_HEADER_BYTES:
@@ -58,7 +59,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request's first byte has come."""
-        self._num_loose_bytes = 0
+        self._num_loose_bytes, self._began_in_data = 0, True
         self.url, self.headers = b"", []
         self.expect_100_continue = False
 
@@ -73,7 +74,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.headers = []  # trailers go here, not among what was checked
 
     def _is_header_too_large(self) -> bool:
-        if self._num_loose_bytes + len(self._data) <= MAX_HEADER_BYTES:  # with all else that came
+        if self._began_in_data and len(self._data) <= MAX_HEADER_BYTES:
             return False
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         return size > MAX_HEADER_BYTES
@@ -128,7 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        else:
+        elif not self.cycle.more_body:  # else it was refused, and owes its body
             self.idle_since = self.loop.time()
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -208,8 +209,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        if not self.transport.is_closing() and not self._is_upgrade:
-            super().on_message_complete()
+        if self.transport.is_closing() or self._is_upgrade:
+            return
+        super().on_message_complete()
+        if self.cycle.response_complete:  # before the body was whole
+            self.cycle.more_body = False
+            self.idle_since = self.loop.time()
 
 
 def close_slow(connections: Iterable[Any], now: float) -> int:

@@ -17,7 +17,10 @@ _CLOSE: Final = b"connection: close\r\n"
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer, which the application sends in two messages: start and body."""
+    """One request and its answer, which the application sends in two messages: start and body.
+
+    That its header gives the body's length is left to the application, which is serving.edge.
+    """
 
     _start: MutableMapping[str, Any]
 
@@ -25,7 +28,7 @@ class Cycle(RequestResponseCycle):
         """Keep the start of the answer; write the whole of it when its body comes.
 
         Raises:
-            RuntimeError: the answer is not one start with a length and one body.
+            RuntimeError: not one start and one body, or a line break within a header.
         """
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
@@ -33,6 +36,7 @@ class Cycle(RequestResponseCycle):
             return
         if not self.response_started and message["type"] == "http.response.start":
             self.response_started = True
+            self.waiting_for_100_continue = False
             self._start = message
         elif self.response_started and not self.response_complete and not message.get("more_body"):
             self._answer(self._start["status"], self._start["headers"], message["body"])
@@ -46,7 +50,7 @@ class Cycle(RequestResponseCycle):
         elif not self.keep_alive:
             lines.append(_CLOSE)
         head = b"".join([STATUS_LINE[status], *lines, b"\r\n"])
-        if head.count(b"\n") != len(lines) + 2:
+        if not head.count(b"\r") == head.count(b"\n") == len(lines) + 2:
             raise RuntimeError("an answer's header holds a line break, and would be two")
         self.transport.write(head if self.scope["method"] == "HEAD" else head + body)
         self.response_complete = True
@@ -66,5 +70,6 @@ def split_target(target: bytes) -> tuple[str, bytes, bytes]:
         httptools.HttpParserInvalidURLError: it is not one.
     """
     url = httptools.parse_url(target)
-    path = url.path.decode("ascii")
-    return urllib.parse.unquote(path) if "%" in path else path, url.path, url.query or b""
+    raw_path = url.path or b"/"  # of http://host
+    path = raw_path.decode("ascii")
+    return urllib.parse.unquote(path) if "%" in path else path, raw_path, url.query or b""

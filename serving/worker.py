@@ -106,6 +106,7 @@ class _Sweep:
             os.write(self._ready_pipe, b"1")
             os.close(self._ready_pipe)
             self._ready_pipe = None
+        self._server.last_notified = 0.0  # uvicorn's, of the wall clock, which may be put back
         now = asyncio.get_running_loop().time()
         close_slow(list(self._server.server_state.connections), now)
 

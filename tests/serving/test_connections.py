@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 
 import pytest
 import uvicorn
@@ -10,6 +11,7 @@ from uvicorn.server import ServerState
 from serving.connections import MAX_HEADER_BYTES, REST_DEADLINE_S, LimitedProtocol
 from serving.cycle import split_target
 from serving.schemas import ProblemAnswer
+from serving.worker import _Sweep
 
 PATIENCE_S = 20
 KEEP_ALIVE_S = 60
@@ -21,14 +23,17 @@ class App:
     """Answers 200; of /read it reads the body first. Notes the headers that it can see then."""
 
     def __init__(self):
+        self.num_entered = 0
         self.seen = []
         self.bodies = []
         self.headers = [(b"content-length", b"2")]
         self.is_whole = True
+        self.reads_on = False
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
     async def __call__(self, scope, receive, send):
+        self.num_entered += 1
         body, more = b"", scope["path"] == "/read"
         while more:
             message = await receive()
@@ -37,7 +42,10 @@ class App:
         self.bodies.append(body)
         self.seen.append(dict(scope["headers"]))
         await send({"type": "http.response.start", "status": 200, "headers": self.headers})
-        await send({"type": "http.response.body", "body": b"ok", "more_body": not self.is_whole})
+        whole = {"type": "http.response.body", "body": b"ok", "more_body": not self.is_whole}
+        await send(whole)
+        if self.reads_on:
+            await receive()
 
 
 class Connection:
@@ -98,11 +106,21 @@ async def connection(app):
         [GET],
         [GET + b"\r\n", b"\r\n"],
         [GET + b"\r\n", GET],
+        [GET + b"content-length: 9\r\n\r\n"],
         [GET + b"content-length: 9\r\n\r\n", b"x"],
         [GET + b"transfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"],
         [GET + b"transfer-encoding: chunked\r\n\r\n", b"0\r\n", b"x-trailer: "],
     ],
-    ids=["nothing", "header", "blank line", "next header", "body", "chunks", "trailer"],
+    ids=[
+        "nothing",
+        "header",
+        "blank line",
+        "next header",
+        "whole body",
+        "body",
+        "chunks",
+        "trailer",
+    ],
 )
 async def test_a_client_that_owes_the_rest_of_something_becomes_overdue(connection, owed):
     await connection.send(*owed)
@@ -113,6 +131,15 @@ async def test_an_idle_connection_is_not_overdue(connection):
     await connection.send(GET + b"\r\n")
     await connection.until(b"ok")
     assert not connection.is_overdue_in_the_end()
+
+
+async def test_a_body_that_comes_after_its_answer_leaves_the_connection_idle(connection):
+    await connection.send(GET + b"content-length: 9\r\n\r\n")
+    await connection.until(b"ok")
+    await connection.send(b"123456789")
+    assert not connection.is_overdue_in_the_end()
+    await connection.send(GET + b"\r\n")
+    await connection.until(b"ok")
 
 
 async def test_an_idle_connection_is_closed_in_the_end(connection):
@@ -202,10 +229,11 @@ async def test_a_large_body_is_no_header(connection):
     [
         ([GET + b"x: " + b"y" * MAX_HEADER_BYTES], 431, f"more than {MAX_HEADER_BYTES} bytes"),
         ([GET, b"x: ", *[b"y" * 1000] * 17], 431, f"more than {MAX_HEADER_BYTES} bytes"),
+        ([GET + b"x: " + b"y" * MAX_HEADER_BYTES, b"\r\n\r\n"], 431, "send fewer"),
         ([b"GET / HTTP/9.9\r\n\r\n"], 400, "HTTP/1.1"),
         ([b"\x16\x03\x01\x02\x00\x01\x00\x01"], 400, "HTTP/1.1"),
     ],
-    ids=["header", "header in parts", "version", "TLS"],
+    ids=["header", "header in parts", "header and its end", "version", "TLS"],
 )
 async def test_what_never_becomes_a_request_is_refused_as_a_problem(
     connection, sent, status, detail
@@ -238,6 +266,22 @@ async def test_an_answer_to_head_has_no_body(connection):
     await connection.send(head, GET + b"\r\n")
     first = await connection.until(b"\r\n\r\n")
     assert b"content-length: 2" in first
+    assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("reads_on", [False, True])
+async def test_who_waits_to_be_told_to_go_on_is_told_before_the_answer_only(
+    connection, app, reads_on
+):
+    app.reads_on = reads_on
+    expecting = b"host: x\r\ncontent-length: 1\r\nexpect: 100-continue\r\n\r\n"
+    await connection.send(b"POST /read HTTP/1.1\r\n" + expecting)
+    assert await connection.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await connection.send(b"x")
+    assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
+    await connection.send(b"POST /other HTTP/1.1\r\n" + expecting)
+    assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
+    await connection.send(b"x" + GET + b"\r\n")
     assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
 
 
@@ -285,6 +329,7 @@ async def test_no_more_is_read_while_a_pipelined_request_waits(connection, app):
     app.may_answer.clear()
     await connection.send((GET + b"\r\n") * 2)
     assert connection.server_end.flow.read_paused
+    assert app.num_entered == 1
     app.may_answer.set()
     for _ in range(2):
         await connection.until(b"ok")
@@ -293,5 +338,17 @@ async def test_no_more_is_read_while_a_pipelined_request_waits(connection, app):
 
 async def test_a_target_is_split_and_unquoted(connection):
     assert split_target(b"/v1/d%69git?top_k=3") == ("/v1/digit", b"/v1/d%69git", b"top_k=3")
-    await connection.send(b"GET nowhere HTTP/1.1\r\nhost: x\r\n\r\n")
-    assert (await connection.all()).startswith(b"HTTP/1.1 400 ")
+    assert split_target(b"http://host") == ("/", b"/", b"")
+    await connection.send(b"GET http://host HTTP/1.1\r\nhost: host\r\n\r\n")
+    assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_sweep_does_not_wait_for_a_clock_that_was_put_back():
+    """uvicorn calls it a second of the wall clock after `last_notified`."""
+    server = uvicorn.Server(uvicorn.Config(App()))
+    server.last_notified = 2e9
+    ready, told = os.pipe()
+    await _Sweep(server, told)()
+    assert os.read(ready, 1) == b"1"
+    assert server.last_notified == 0
+    os.close(ready)
