@@ -34,7 +34,7 @@ def test_a_soak_keeps_figures_and_a_picture(tmp_path):
 
 
 def test_the_validation_compares_in_one_row_per_step():
-    row = validate.Comparison(2, 40.0, 7.0, 8.0, 8.5, 20.0, 19.0)
+    row = validate.Comparison(2, 40.0, 7.0, 7.5, 8.0, 8.5, 15.0, 20.0, 19.0, 0.94, 1.05)
     assert len(validate.text([row, row]).splitlines()) == 3
 
 
