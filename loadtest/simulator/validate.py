@@ -37,6 +37,7 @@ from loadtest.simulator.policies import Plan
 from loadtest.simulator.simulate import Simulation
 from loadtest.simulator.traffic import Traffic
 from monitoring.capture import live_segments, read_segment, sealed_segments
+from monitoring.records import CaptureRecord
 
 SIDE_PX: Final = 1000  # 4 ms of decoding on the model's thread
 NUM_CROPS: Final = 20
@@ -99,10 +100,18 @@ class Stack:
             + record.inference_ms
             + record.decision_ms
             for spool in self.spools
-            for segment in [*sealed_segments(spool), *live_segments(spool)]
-            for record in read_segment(segment)
+            for record in captured(spool)
             if record.request_id.startswith(run)
         }
+
+
+def captured(spool: Path) -> Iterator[CaptureRecord]:
+    """Every record of a spool that is being written; one may come twice."""
+    for segment in live_segments(spool):
+        with contextlib.suppress(FileNotFoundError):  # finished meanwhile, and so among the next
+            yield from read_segment(segment)
+    for segment in sealed_segments(spool):
+        yield from read_segment(segment)
 
 
 @dataclass(frozen=True, slots=True)
