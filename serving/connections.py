@@ -28,8 +28,8 @@ _REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 connection, with limits on what is no request that is being answered.
 
-    Each is found by the sweep: a timer a request would cost more than looking at all connections
-    once a second.
+    What takes too long is found by the sweep: a timer for each request would cost more than a look
+    at all connections once a second.
     """
 
     idle_since: float | None = None  # loop time; None: not between two requests
@@ -38,7 +38,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _waiting_after: object = None  # the exchange before what is waited for
     _num_loose_bytes = 0  # received since the last request began or body bytes came
     _data = b""  # being parsed
-    _began_in_data = False  # the request whose header is being parsed, in what is being parsed
+    _is_header_new = False  # all that has come of the header being parsed is in `_data`
     _is_upgrade = False  # the header asks for another protocol
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -51,7 +51,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Parse what came; refuse a header, or a trailer, that grows too large."""
         self.idle_since = None
         self._num_loose_bytes += len(data)
-        self._data, self._began_in_data = data, False
+        self._data, self._is_header_new = data, False
         super().data_received(data)
         self._data = b""  # thousands of idle connections would keep their last body
         if self._num_loose_bytes > MAX_HEADER_BYTES:
@@ -59,7 +59,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request's first byte has come."""
-        self._num_loose_bytes, self._began_in_data = 0, True
+        self._num_loose_bytes, self._is_header_new = 0, True
         self.url, self.headers = b"", []
         self.expect_100_continue = False
 
@@ -74,7 +74,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.headers = []  # trailers go here, not among what was checked
 
     def _is_header_too_large(self) -> bool:
-        if self._began_in_data and len(self._data) <= MAX_HEADER_BYTES:
+        if self._is_header_new and len(self._data) <= MAX_HEADER_BYTES:
             return False
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         return size > MAX_HEADER_BYTES
