@@ -3,11 +3,14 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import random
 import sys
 import time
 import traceback
+from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TextIO, cast
 
@@ -20,7 +23,7 @@ from serving.config import Settings
 from serving.reader import Reading
 
 METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
-STAGE_SAMPLE_EVERY: Final = 8  # stage timings are observed for every 8th crop: five histograms
+STAGE_SAMPLE_EVERY: Final = 8  # crops between two looks at the stages: five histograms
 _LATENCY_BUCKETS: Final = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 )  # fmt: skip
@@ -55,7 +58,7 @@ class Telemetry:
         )
         self._stage = self._histogram(
             "stage_duration_seconds",
-            f"Time in one stage, of every {STAGE_SAMPLE_EVERY}th crop.",
+            f"Time in one stage, of every {STAGE_SAMPLE_EVERY}th crop, once a request at most.",
             _STAGE_BUCKETS,
             ("stage",),
         )
@@ -63,8 +66,11 @@ class Telemetry:
         self._queue_wait = self._histogram(
             "queue_wait_seconds", "Waiting for the model.", _STAGE_BUCKETS
         )
-        self._confidence = self._histogram(
-            "confidence", "Top probability of crops with ink.", _CONFIDENCE_BUCKETS
+        self._confidence = BundleHistogram(
+            "digits_confidence",
+            "Top probability of crops with ink.",
+            registry=self.registry,
+            buckets=_CONFIDENCE_BUCKETS,
         )
         self.in_flight = self._gauge("in_flight", "Requests being answered.", "livesum")
         self._gauge("workers", "Worker processes that serve.", "livesum").set(1)
@@ -111,26 +117,22 @@ class Telemetry:
 
     def on_readings(self, readings: Sequence[Reading], site: str, guard_ms: float) -> None:
         """Crops of one request have been decided."""
-        outcomes: dict[str, int] = {}
-        digits: dict[int, int] = {}
-        for reading in readings:
-            decision = reading.decision
-            outcome = decision.rejected_because or "accepted"
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
-            if decision.digit is None:
-                continue
-            digits[decision.digit] = digits.get(decision.digit, 0) + 1
-            self._confidence.observe(decision.confidence)
-            self._num_readings += 1
-            if self._num_readings % STAGE_SAMPLE_EVERY == 0:
-                for stage, milliseconds in stages(reading, guard_ms):
-                    self._child(self._stage, stage).observe(milliseconds / 1e3)
-        for digit, number in digits.items():
-            self._child(self._digits, str(digit)).inc(number)
+        outcomes = Counts(one.decision.rejected_because or "accepted" for one in readings)
         for name, number in outcomes.items():
             self._child(self._decisions, name, site).inc(number)
             if self._emf is not None:
                 self._emf.add("Accepted" if name == "accepted" else "Rejected", number)
+        with_ink = [one for one in readings if one.decision.digit is not None]
+        if not with_ink:
+            return
+        for digit, number in Counts(one.decision.digit for one in with_ink).items():
+            self._child(self._digits, str(digit)).inc(number)
+        self._confidence.observe_all([one.decision.confidence for one in with_ink])
+        before = self._num_readings // STAGE_SAMPLE_EVERY
+        self._num_readings += len(with_ink)
+        if self._num_readings // STAGE_SAMPLE_EVERY > before:
+            for stage, milliseconds in stages(with_ink[-1], guard_ms):
+                self._child(self._stage, stage).observe(milliseconds / 1e3)
 
     def on_batch(self, stats: BatchStats) -> None:
         """One batch has been read."""
@@ -161,6 +163,22 @@ def stages(reading: Reading, guard_ms: float) -> tuple[tuple[str, float], ...]:
         ("inference", reading.inference_ms),
         ("decision", reading.decision_ms),
     )
+
+
+class BundleHistogram(Histogram):
+    """A histogram that takes many values at once, for the price of the buckets that they are in.
+
+    One by one, each value of a bundle of crops takes two locks and two writes to shared memory:
+    4 us of the 50 that a crop takes.
+    """
+
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """Observe each amount."""
+        self._sum.inc(math.fsum(amounts))
+        # The first bucket whose upper bound is not below the amount, as in `observe`.
+        places = Counts(bisect_left(self._upper_bounds, amount) for amount in amounts)
+        for place, number in places.items():
+            self._buckets[place].inc(number)
 
 
 class EmfWriter:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry, Histogram
 
 from model.artifact import load
+from model.decision import BLANK
 from serving.config import Settings
 from serving.reader import Reader
-from serving.telemetry import EmfWriter, Telemetry, Tracer
+from serving.telemetry import BundleHistogram, EmfWriter, Telemetry, Tracer
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,6 +63,45 @@ async def test_a_reading_is_counted_by_outcome_and_digit(reading):
     assert f'digits_digit_total{{digit="{reading.decision.digit}"}} 16.0' in text
     for stage in ("guard", "decode", "preprocess", "inference", "decision"):
         assert f'digits_stage_duration_seconds_count{{stage="{stage}"}} 2.0' in text
+
+
+async def test_a_bundle_shows_its_stages_once(reading):
+    telemetry = Telemetry(Settings(), "3", "ab" * 32)
+    telemetry.on_readings([reading] * 256, "leeds", guard_ms=0.1)
+    telemetry.on_readings([reading] * 7, "leeds", guard_ms=0.1)
+    assert 'digits_stage_duration_seconds_count{stage="inference"} 1.0' in (
+        telemetry.exposition().decode()
+    )
+
+
+async def test_a_blank_crop_is_counted_but_has_no_confidence(reading):
+    telemetry = Telemetry(Settings(), "3", "ab" * 32)
+    telemetry.on_readings([reading._replace(decision=BLANK), reading], "leeds", guard_ms=0.1)
+    telemetry.on_readings([reading._replace(decision=BLANK)], "leeds", guard_ms=0.1)
+    text = telemetry.exposition().decode()
+    assert 'digits_decisions_total{outcome="blank",site="leeds"} 2.0' in text
+    assert "digits_confidence_count 1.0" in text
+
+
+def test_many_values_at_once_are_the_same_as_one_by_one():
+    bounds = (0.5, 0.9, 1.0)
+    amounts = [0.1, 0.5, 0.50001, 0.9, 1.0, 1.0, 7.0]
+    together, singly = CollectorRegistry(), CollectorRegistry()
+    BundleHistogram("h", "help", registry=together, buckets=bounds).observe_all(amounts)
+    one_by_one = Histogram("h", "help", registry=singly, buckets=bounds)
+    for amount in amounts:
+        one_by_one.observe(amount)
+
+    def values(registry):
+        samples = [one for metric in registry.collect() for one in metric.samples]
+        return {
+            (one.name, *one.labels.values()): pytest.approx(one.value)
+            for one in samples
+            if not one.name.endswith("_created")
+        }
+
+    assert values(together) == values(singly)
+    assert values(together)[("h_count",)] == 7
 
 
 def test_the_model_is_named_in_the_metrics():
