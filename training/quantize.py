@@ -25,6 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from model.classifier import Classifier
 from model.decision import softmax
+from training.depth import blocks_to_channels
 
 NUM_QUANT_CALIBRATION = 500  # more changed nothing in the notes' measurements
 BATCH_SIZES = (1, 8, 32)
@@ -74,6 +75,7 @@ def quantize(source: Path, images: NDArray[np.float32], path: Path) -> None:
     del model.opset_import[:]
     model.opset_import.extend(own)
     del model.metadata_props[:]
+    blocks_to_channels(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
 

@@ -1,0 +1,69 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from tiny import TinyNetwork, draw_digits
+from torch import nn
+
+from model.classifier import Classifier
+from training import quantize
+from training.depth import blocks_to_channels
+from training.export import export
+
+
+@pytest.fixture(scope="module")
+def images():
+    return draw_digits(200, seed=4).images[:, None] / np.float32(255)
+
+
+def quantised(stem, images, folder, monkeypatch):
+    """The int8 model as it was before its first convolution is rewritten."""
+    torch.manual_seed(3)
+    network = TinyNetwork()
+    network.body = nn.Sequential(stem, nn.ReLU(), nn.MaxPool2d(28 // 7 // stem.stride[0]))
+    export(network.eval(), images, folder / "fp32.onnx")
+    with monkeypatch.context() as without:
+        without.setattr(quantize, "blocks_to_channels", lambda model: False)
+        quantize.quantize(folder / "fp32.onnx", images, folder / "int8.onnx")
+    return onnx.load(folder / "int8.onnx")
+
+
+def outputs(model, images):
+    scores = Classifier(model.SerializeToString())(images)
+    return scores.logits.tobytes(), scores.garbage.tobytes()
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        nn.Conv2d(1, 16, 4, 2, 1),
+        nn.Conv2d(1, 16, 2, 2, 0),
+        nn.Conv2d(1, 16, (4, 2), 2, (1, 0)),
+        nn.Conv2d(1, 16, 6, 2, 2),
+    ],
+)
+def test_the_rewritten_model_gives_the_same_to_the_last_bit(stem, images, tmp_path, monkeypatch):
+    model = quantised(stem, images, tmp_path, monkeypatch)
+    expected = outputs(model, images)
+    assert blocks_to_channels(model)
+    assert "SpaceToDepth" in {node.op_type for node in model.graph.node}
+    onnx.checker.check_model(model, full_check=True)
+    assert outputs(model, images) == expected
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [nn.Conv2d(1, 16, 3, 1, 1), nn.Conv2d(1, 16, 3, 2, 1), nn.Conv2d(1, 16, 4, 2, 3, dilation=2)],
+)
+def test_another_convolution_is_left_alone(stem, images, tmp_path, monkeypatch):
+    model = quantised(stem, images, tmp_path, monkeypatch)
+    before = model.SerializeToString()
+    assert not blocks_to_channels(model)
+    assert model.SerializeToString() == before
+
+
+def test_what_is_quantised_has_been_rewritten(images, tmp_path):
+    export(TinyNetwork().eval(), images, tmp_path / "fp32.onnx")
+    quantize.quantize(tmp_path / "fp32.onnx", images, tmp_path / "int8.onnx")
+    model = onnx.load(tmp_path / "int8.onnx")
+    assert "SpaceToDepth" in {node.op_type for node in model.graph.node}
