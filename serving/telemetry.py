@@ -78,7 +78,7 @@ class Telemetry:
         info = self._gauge("model_info", "The model served.", "livemax", ("version", "sha256"))
         info.labels(version, sha256[:12]).set(1)
         self._children: dict[tuple[Any, ...], Any] = {}
-        self._num_readings = 0
+        self._num_readings = self._num_in_flight = 0
         self._emf = EmfWriter() if settings.emf else None
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
@@ -141,7 +141,9 @@ class Telemetry:
 
     def tick(self, num_in_flight: int, now: float) -> None:
         """Called a few times a second, for what is sampled rather than counted."""
-        self.in_flight.set(num_in_flight)
+        if num_in_flight != self._num_in_flight:  # a gauge is shared memory, behind a lock
+            self._num_in_flight = num_in_flight
+            self.in_flight.set(num_in_flight)
         if self._emf is not None:
             self._emf.flush_if_due(num_in_flight, now)
 

@@ -3,15 +3,17 @@
 import asyncio
 import json
 import os
+import signal
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from serving import worker
 from serving.connections import MAX_HEADER_BYTES, REST_DEADLINE_S, LimitedProtocol
 from serving.cycle import split_target
 from serving.schemas import ProblemAnswer
-from serving.worker import _Sweep
+from serving.worker import _Server
 
 PATIENCE_S = 20
 KEEP_ALIVE_S = 60
@@ -343,12 +345,41 @@ async def test_a_target_is_split_and_unquoted(connection):
     assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_the_sweep_does_not_wait_for_a_clock_that_was_put_back():
-    """uvicorn calls it a second of the wall clock after `last_notified`."""
-    server = uvicorn.Server(uvicorn.Config(App()))
-    server.last_notified = 2e9
+@pytest.fixture
+def worker_server():
+    """A worker's server without a socket, and the pipe by which it says that it serves."""
     ready, told = os.pipe()
-    await _Sweep(server, told)()
-    assert os.read(ready, 1) == b"1"
-    assert server.last_notified == 0
+    yield _Server(uvicorn.Config(App()), told), ready
     os.close(ready)
+
+
+async def test_a_server_says_that_it_serves_and_exits_when_told_to(worker_server, monkeypatch):
+    monkeypatch.setattr(worker, "_SWEEP_S", 1000.0)
+    server, ready = worker_server
+    serving = asyncio.create_task(server.main_loop())
+    assert await asyncio.to_thread(os.read, ready, 1) == b"1"
+    server.handle_exit(signal.SIGTERM, None)
+    async with asyncio.timeout(20):
+        await serving
+    assert dict(server.server_state.default_headers)[b"date"]
+
+
+async def test_a_server_looks_for_slow_connections_again_and_again(worker_server, monkeypatch):
+    looks = asyncio.Semaphore(0)
+    monkeypatch.setattr(worker, "_SWEEP_S", 0.01)
+    monkeypatch.setattr(worker, "close_slow", lambda connections, now: looks.release())
+    server, _ = worker_server
+    serving = asyncio.create_task(server.main_loop())
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            await looks.acquire()
+    server.handle_exit(signal.SIGINT, None)
+    await serving
+
+
+async def test_a_server_told_to_exit_while_it_starts_does_not_serve(worker_server):
+    server, ready = worker_server
+    server.handle_exit(signal.SIGTERM, None)
+    assert server.should_exit
+    os.close(server._ready_pipe)
+    assert os.read(ready, 1) == b""
