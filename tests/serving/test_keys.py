@@ -34,6 +34,24 @@ def test_a_key_is_found_by_itself_and_not_by_its_hash():
     assert ring.find(b"") is None
 
 
+def test_a_key_is_found_again_and_still_no_other():
+    ring = parse(entry(), entry(site="leeds", sha256=hashlib.sha256(b"key 1").hexdigest()))
+    for _ in range(3):
+        assert ring.find(b"key 0").site == "berlin-1"
+        assert ring.find(b"key 1").site == "leeds"
+        assert ring.find(b"key 2") is None
+        assert ring.find(b"key 0 ") is None
+
+
+def test_a_ring_keeps_no_key_and_nothing_of_what_is_no_key():
+    ring = parse(entry())
+    for number in range(50):
+        ring.find(b"guess %d" % number)
+    ring.find(b"key 0")
+    assert len(ring._seen) == 1
+    assert b"key 0" not in repr(vars(ring)).encode()
+
+
 def test_a_new_key_is_found_by_its_entry():
     key, made = new_key("leeds", ["predict", "label"], "2027-06-01T00:00:00Z")
     found = parse(made).find(key.encode())
