@@ -367,7 +367,9 @@ class Edge:
     def _reload_keys(self) -> None:
         """Take over changed keys; a broken file leaves the old ones in force, and says so."""
         try:
-            self._guard.keys = self._load_keys()
+            keys = self._load_keys()
+            if keys != self._guard.keys:  # a ring remembers the keys that it has seen
+                self._guard.keys = keys
         except KeysError as error:
             log.warning("keys not reloaded; the old ones stay in force", detail=str(error))
 

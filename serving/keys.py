@@ -67,6 +67,10 @@ class KeyRing:
         self._secret = secrets.token_bytes(_SECRET_BYTES)
         self._seen: dict[bytes, Key] = {}  # those of ours only: it grows no further
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the entries are the same."""
+        return isinstance(other, KeyRing) and self._by_hash == other._by_hash
+
     def find(self, presented: bytes) -> Key | None:
         """The entry of a presented key, live or not.
 

@@ -177,7 +177,8 @@ class BundleHistogram(Histogram):
     def observe_all(self, amounts: Sequence[float]) -> None:
         """Observe each amount."""
         self._sum.inc(math.fsum(amounts))
-        # The first bucket whose upper bound is not below the amount, as in `observe`.
+        # The first bucket whose upper bound is not below the amount, as in `observe`; no amount
+        # is NaN, which the classifier refuses.
         places = Counts(bisect_left(self._upper_bounds, amount) for amount in amounts)
         for place, number in places.items():
             self._buckets[place].inc(number)

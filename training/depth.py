@@ -30,17 +30,24 @@ def blocks_to_channels(model: onnx.ModelProto) -> bool:
     """
     graph = model.graph
     made_by = {name: node for node in graph.node for name in node.output}
+    quantise = next(node for node in graph.node if node.input[0] == "image")
     first = next(node for node in graph.node if node.op_type == "Conv")
-    quantise = made_by[made_by[first.input[0]].input[0]]
+    if (
+        quantise.op_type != "QuantizeLinear"
+        or made_by[first.input[0]].input[0] != quantise.output[0]
+    ):
+        return False
     weights_name = made_by[first.input[1]].input[0]
     weights = next(one for one in graph.initializer if one.name == weights_name)
     sizes = {one.name: helper.get_attribute_value(one) for one in first.attribute}
     top, left, bottom, right = sizes["pads"]
+    rows, columns = (size.dim_value for size in graph.input[0].type.tensor_type.shape.dim[2:])
     _, num_channels, height, width = weights.dims
+    in_blocks = (height, width, rows + top + bottom, columns + left + right)
     if (
         num_channels != 1
         or (sizes["strides"], sizes["dilations"]) != ([BLOCK_PX, BLOCK_PX], [1, 1])
-        or (height % BLOCK_PX, width % BLOCK_PX) != (0, 0)
+        or any(length % BLOCK_PX for length in in_blocks)
     ):
         return False
     turned = _blocks_of(numpy_helper.to_array(weights))

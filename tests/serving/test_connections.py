@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 
 import pytest
 import uvicorn
@@ -377,9 +378,13 @@ async def test_a_server_looks_for_slow_connections_again_and_again(worker_server
     await serving
 
 
-async def test_a_server_told_to_exit_while_it_starts_does_not_serve(worker_server):
+async def test_a_server_told_to_exit_while_it_starts_does_not_say_that_it_serves(worker_server):
     server, ready = worker_server
+    server.config.lifespan = "off"
     server.handle_exit(signal.SIGTERM, None)
-    assert server.should_exit
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        async with asyncio.timeout(20):
+            await server._serve([listener])
     os.close(server._ready_pipe)
     assert os.read(ready, 1) == b""

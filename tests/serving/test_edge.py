@@ -37,6 +37,24 @@ async def test_a_changed_key_file_is_taken_over_without_a_restart(serve, crops, 
     assert await status(client, crops, "old") == 401
 
 
+async def test_a_key_file_that_did_not_change_leaves_what_is_remembered(serve, crops, keys_file):
+    client = await serve(auth="on", api_keys_file=keys_file("old"))
+    ring = client.app._guard.keys
+    client.app._reload_keys()
+    assert client.app._guard.keys is ring
+
+
+async def test_a_key_that_was_seen_expires_when_its_entry_says_so(serve, crops, keys_file):
+    client = await serve(auth="on", api_keys_file=keys_file("old"))
+    assert await status(client, crops, "old") == 200
+    path = keys_file("old")
+    content = json.loads(path.read_text())
+    content["keys"][0]["expires"] = "2020-01-01T00:00:00Z"
+    path.write_text(json.dumps(content))
+    client.app._reload_keys()
+    assert await status(client, crops, "old") == 401
+
+
 async def test_keys_that_are_given_count_on_localhost_too(serve, crops, keys_file):
     client = await serve(api_keys_file=keys_file("good"))
     assert await status(client, crops, "good") == 200

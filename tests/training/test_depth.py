@@ -51,15 +51,33 @@ def test_the_rewritten_model_gives_the_same_to_the_last_bit(stem, images, tmp_pa
     assert outputs(model, images) == expected
 
 
+class Shifted(nn.Conv2d):
+    def forward(self, image):
+        return super().forward(image - 0.5)
+
+
 @pytest.mark.parametrize(
     "stem",
-    [nn.Conv2d(1, 16, 3, 1, 1), nn.Conv2d(1, 16, 3, 2, 1), nn.Conv2d(1, 16, 4, 2, 3, dilation=2)],
+    [
+        Shifted(1, 16, 4, 2, 1),
+        nn.Conv2d(1, 16, 3, 1, 1),
+        nn.Conv2d(1, 16, 3, 2, 1),
+        nn.Conv2d(1, 16, 4, 2, 3, dilation=2),
+    ],
 )
 def test_another_convolution_is_left_alone(stem, images, tmp_path, monkeypatch):
     model = quantised(stem, images, tmp_path, monkeypatch)
     before = model.SerializeToString()
     assert not blocks_to_channels(model)
     assert model.SerializeToString() == before
+
+
+def test_a_side_that_is_not_of_whole_blocks_is_left_alone(images, tmp_path, monkeypatch):
+    model = quantised(nn.Conv2d(1, 16, 4, 2, 1), images, tmp_path, monkeypatch)
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    (pads,) = (one for one in convolution.attribute if one.name == "pads")
+    pads.ints[:] = [1, 0, 0, 1]
+    assert not blocks_to_channels(model)
 
 
 def test_what_is_quantised_has_been_rewritten(images, tmp_path):
