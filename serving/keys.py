@@ -71,6 +71,8 @@ class KeyRing:
         """Whether the entries are the same."""
         return isinstance(other, KeyRing) and self._by_hash == other._by_hash
 
+    __hash__ = None  # type: ignore[assignment]  # it remembers keys, so it changes
+
     def find(self, presented: bytes) -> Key | None:
         """The entry of a presented key, live or not.
 
