@@ -26,7 +26,6 @@ SCOPES: Final = get_args(Scope)
 MAX_LIVE_KEYS: Final = 2
 ANONYMOUS: Final = "local"  # the site of requests that need no key
 _KEY_BYTES: Final = 32
-_SECRET_BYTES: Final = 32
 
 
 class KeysError(ValueError):
@@ -64,7 +63,7 @@ class KeyRing:
                 raise KeysError(
                     f"site {site!r} has {num_live} live keys; at most {MAX_LIVE_KEYS} are allowed"
                 )
-        self._secret = secrets.token_bytes(_SECRET_BYTES)
+        self._secret = secrets.token_bytes(_KEY_BYTES)
         self._seen: dict[bytes, Key] = {}  # those of ours only: it grows no further
 
     def __eq__(self, other: object) -> bool:
@@ -79,7 +78,7 @@ class KeyRing:
         A key that was found before is known again by a hash under a secret of this ring's: Python
         has BLAKE2 built in, where SHA-256 is OpenSSL's, 26 us more for a lone request.
         """
-        mark = hashlib.blake2b(presented, key=self._secret, digest_size=_SECRET_BYTES).digest()
+        mark = hashlib.blake2b(presented, key=self._secret).digest()
         key = self._seen.get(mark)
         if key is None:
             key = self._by_sha256(presented)

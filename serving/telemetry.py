@@ -66,11 +66,8 @@ class Telemetry:
         self._queue_wait = self._histogram(
             "queue_wait_seconds", "Waiting for the model.", _STAGE_BUCKETS
         )
-        self._confidence = BundleHistogram(
-            "digits_confidence",
-            "Top probability of crops with ink.",
-            registry=self.registry,
-            buckets=_CONFIDENCE_BUCKETS,
+        self._confidence = self._histogram(
+            "confidence", "Top probability of crops with ink.", _CONFIDENCE_BUCKETS
         )
         self.in_flight = self._gauge("in_flight", "Requests being answered.", "livesum")
         self._gauge("workers", "Worker processes that serve.", "livesum").set(1)
@@ -89,8 +86,10 @@ class Telemetry:
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()
-    ) -> Histogram:
-        return Histogram(f"digits_{name}", text, labels, registry=self.registry, buckets=buckets)
+    ) -> "BundleHistogram":
+        return BundleHistogram(
+            f"digits_{name}", text, labels, registry=self.registry, buckets=buckets
+        )
 
     def _child(self, metric: Any, *labels: str) -> Any:
         # prometheus_client's own look-up locks and builds strings: 1 us a call.

@@ -95,8 +95,8 @@ def _json_lines() -> logging.Handler:
 class _Server(uvicorn.Server):
     """uvicorn's, looking once a second whether there is anything to do.
 
-    uvicorn looks ten times, and finds nothing: of 100 requests a second two would meet a look, and
-    wait for it.
+    uvicorn looks ten times, and finds nothing: of requests that take 2 ms each fiftieth would meet
+    a look, and wait for it.
     """
 
     def __init__(self, config: uvicorn.Config, ready_pipe: int) -> None:

@@ -25,7 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from model.classifier import Classifier
 from model.decision import softmax
-from training.depth import blocks_to_channels
+from training.space_to_depth import blocks_to_channels
 
 NUM_QUANT_CALIBRATION = 500  # more changed nothing in the notes' measurements
 BATCH_SIZES = (1, 8, 32)

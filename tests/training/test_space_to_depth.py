@@ -7,8 +7,8 @@ from torch import nn
 
 from model.classifier import Classifier
 from training import quantize
-from training.depth import blocks_to_channels
 from training.export import export
+from training.space_to_depth import blocks_to_channels
 
 
 @pytest.fixture(scope="module")
