@@ -19,8 +19,9 @@ RUN python -m venv --without-pip venv \
       venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so*
 COPY service.py ./
 COPY serving serving
+COPY contract contract
 COPY model model
-COPY monitoring/__init__.py monitoring/records.py monitoring/capture.py monitoring/
+COPY capture/__init__.py capture/record.py capture/spool.py capture/
 # The image is proved to start before it exists: the build fails where the service would.
 ENV PATH=/srv/digitline/venv/bin:$PATH PYTHONPATH=/srv/digitline BENTOML_DO_NOT_TRACK=True \
     PYTHONPYCACHEPREFIX=/srv/digitline/bytecode BENTOML_HOME=/srv/build-home

@@ -15,7 +15,7 @@ from pathlib import Path
 from infra import settings
 
 SERVING = settings.REPOSITORY_ROOT / "serving" / "telemetry.py"
-MONITORING = settings.REPOSITORY_ROOT / "monitoring" / "emf.py"
+MONITORING = settings.REPOSITORY_ROOT / "contract" / "emf.py"
 # words of the embedded metric format itself, and its units
 _GRAMMAR = {"CloudWatchMetrics", "Count", "Dimensions", "Metrics", "Name", "Namespace", "Unit"}
 _GRAMMAR |= {"Service", "Timestamp"}

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from capture import spool_bench as appends
 from loadtest import crops, wrk
 from loadtest.bench import BenchConfig, Contender
 from loadtest.crops import LabelledCrop
@@ -20,7 +21,6 @@ from loadtest.process import Tree, pinned_to
 from loadtest.servers import SERVER_CORE, Server, is_ready, start, wait_until
 from model.decode import decode
 from model.preprocess import Framed, frame_many, preprocess
-from monitoring import bench as appends
 
 PACKED: Final = (64, 256, 1024)
 NUM_FILES: Final = 64

@@ -1,5 +1,1 @@
-"""What was answered is kept, and what changes is noticed: capture, drift, alerts.
-
-`records` and `capture` run inside the serving process and import nothing heavy.
-Everything else runs in its own process: ``python -m monitoring --help``.
-"""
+"""What changes is noticed: drift reports and alerts. ``python -m monitoring --help``."""

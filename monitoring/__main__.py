@@ -107,8 +107,8 @@ def _today() -> date:
 
 
 def _ship(options: argparse.Namespace, settings: Settings) -> int:
-    from monitoring import ship
-    from monitoring.store import open_store
+    from capture import ship
+    from capture.store import open_store
 
     store = open_store(options.store)
     options.spool.mkdir(parents=True, exist_ok=True)
@@ -137,10 +137,11 @@ def _emit(settings: Settings) -> Callable[[str], None]:
 
 
 def _erase(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
-    from monitoring import archive, capture
-    from monitoring.store import open_store
+    from capture import archive
+    from capture import spool as spools
+    from capture.store import open_store
 
-    in_spool = capture.erase(options.spool, options.request_id)
+    in_spool = spools.erase(options.spool, options.request_id)
     in_archive = archive.erase(open_store(options.store), options.request_id)
     pictures = archive.erase_pictures(open_store(options.reports), options.request_id)
     print(f"removed {in_spool} records from the spool, {in_archive} rows, {pictures} pictures")
@@ -150,8 +151,8 @@ def _erase(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG
 def _label(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     import pandas as pd
 
-    from monitoring import archive
-    from monitoring.store import open_store
+    from capture import archive
+    from capture.store import open_store
 
     key = archive.add_labels(open_store(options.store), pd.read_csv(options.csv))
     print(f"kept as {key}")
@@ -159,8 +160,8 @@ def _label(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG
 
 
 def _compact(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
-    from monitoring import archive
-    from monitoring.store import open_store
+    from capture import archive
+    from capture.store import open_store
 
     window = archive.parse_window(options.day, today=_today())
     store = open_store(options.store)
@@ -169,8 +170,8 @@ def _compact(options: argparse.Namespace, settings: Settings) -> int:  # noqa: A
 
 
 def _expire(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
-    from monitoring import archive
-    from monitoring.store import open_store
+    from capture import archive
+    from capture.store import open_store
 
     num_files = archive.expire(
         open_store(options.store), keep_days=options.keep_days, today=_today()
@@ -182,8 +183,8 @@ def _expire(options: argparse.Namespace, settings: Settings) -> int:  # noqa: AR
 def _labelled(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     import numpy as np
 
-    from monitoring import labelled
-    from monitoring.store import open_store
+    from capture import labelled
+    from capture.store import open_store
 
     found = labelled.read(open_store(options.store))
     np.savez(options.out, images=found.images, labels=found.labels, bucket=found.bucket)
@@ -194,8 +195,8 @@ def _labelled(options: argparse.Namespace, settings: Settings) -> int:  # noqa: 
 def _tell(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     import json
 
+    from capture.store import open_store
     from monitoring import alerts
-    from monitoring.store import open_store
 
     said = json.loads(options.event.read_text())
     event = alerts.Event(**(said | {name: tuple(said[name]) for name in ("details", "sites")}))
@@ -205,7 +206,8 @@ def _tell(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG0
 
 
 def _reference(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
-    from monitoring import records, reference
+    from capture import record as records
+    from capture import reference
 
     made = reference.build(records.read_predictions(options.source))
     options.out.write_bytes(reference.to_parquet(made))
@@ -214,9 +216,9 @@ def _reference(options: argparse.Namespace, settings: Settings) -> int:  # noqa:
 
 
 def _places(options: argparse.Namespace, settings: Settings) -> Places:
+    from capture.store import open_store
     from monitoring import alerts
     from monitoring.report import Places
-    from monitoring.store import open_store
 
     for sink in options.alerts:
         alerts.open_sink(sink)  # a wrong one is refused now, not when it is needed
@@ -229,7 +231,8 @@ def _places(options: argparse.Namespace, settings: Settings) -> Places:
 
 
 def _report(options: argparse.Namespace, settings: Settings) -> int:
-    from monitoring import alerts, archive, reference, report
+    from capture import archive, reference
+    from monitoring import alerts, report
 
     places = _places(options, settings)
     window = archive.parse_window(options.current, today=_today())
@@ -249,7 +252,8 @@ def _report(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _watch(options: argparse.Namespace, settings: Settings) -> int:
-    from monitoring import reference, watch
+    from capture import reference
+    from monitoring import watch
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -283,11 +287,11 @@ def _undelivered(num_waiting: int) -> int:
 
 
 def _bench(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
-    from monitoring import bench
+    from capture import spool_bench
 
-    for timing in (*bench.run(options.folder), *bench.run_together(options.folder)):
+    for timing in (*spool_bench.run(options.folder), *spool_bench.run_together(options.folder)):
         print(timing)
-    for side, taken_ms in bench.ship_ms().items():
+    for side, taken_ms in spool_bench.ship_ms().items():
         print(f"ship, noise crop {side}x{side}: {taken_ms:.2f} ms a record (own process)")
     return 0
 

@@ -26,8 +26,8 @@ from urllib.parse import parse_qs, urlsplit
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from capture.store import MissingKey, Store
 from monitoring.rules import Severity
-from monitoring.store import MissingKey, Store
 
 log = logging.getLogger(__name__)
 

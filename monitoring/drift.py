@@ -13,8 +13,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from monitoring import features, rules
-from monitoring.reference import CATEGORICAL, DARK_INK, LIGHT_INK, NUMERIC, Reference
+from capture import features
+from capture.reference import CATEGORICAL, DARK_INK, LIGHT_INK, NUMERIC, Reference
+from monitoring import rules
 
 CAPTURE_COLUMNS: Final = (
     *NUMERIC,

@@ -13,7 +13,8 @@ from datetime import date, timedelta
 from html import escape
 from typing import Any, Final
 
-from monitoring import archive, rules
+from capture import archive
+from monitoring import rules
 from monitoring.drift import Unusual
 
 Summary = dict[str, Any]  # what report.json holds

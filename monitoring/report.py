@@ -16,11 +16,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from monitoring import alerts, archive, drift, emf, pages, rules
-from monitoring.archive import Window
-from monitoring.reference import Reference
+from capture import archive
+from capture.archive import Window
+from capture.reference import Reference
+from capture.store import MissingKey, Store
+from contract import emf
+from monitoring import alerts, drift, pages, rules
 from monitoring.rules import Assessment, Severity
-from monitoring.store import MissingKey, Store
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from monitoring.reference import CATEGORICAL, NUMERIC, Reference
+from capture.reference import CATEGORICAL, NUMERIC, Reference
 
 MIN_RECORDS: Final = 500  # below it every rule is noise
 DISTANCE_LIMIT: Final = 0.2  # Wasserstein distance over the reference's standard deviation
@@ -27,7 +27,7 @@ POLARITY_LIMIT: Final = 0.1  # Jensen-Shannon distance, in nats' root
 REJECT_WATCH_P: Final = 0.01
 REJECT_ACT_P: Final = 0.001
 # Of reads, above the reference's share. New writers' digits are refused two points more often than
-# validation digits, whose writers training has seen (tests/monitoring/power.py, clean windows).
+# validation digits, whose writers training has seen (monitoring/studies/power.py, clean windows).
 REJECT_WATCH_EXCESS: Final = 0.04
 REJECT_ACT_EXCESS: Final = 0.06
 MIN_LABELS: Final = 100

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from monitoring import alerts, archive, report
-from monitoring.archive import Window
-from monitoring.reference import Reference
+from capture import archive
+from capture.archive import Window
+from capture.reference import Reference
+from monitoring import alerts, report
 from monitoring.report import Places
 
 log = logging.getLogger(__name__)

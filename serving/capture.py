@@ -11,11 +11,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.record import CaptureRecord, RecordError, to_uint8_many
+from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
 from model.decision import Policy
 from model.preprocess import Framed
-from monitoring.capture import Spool, SpoolError
-from monitoring.records import CaptureRecord, RecordError, to_uint8_many
 from serving.bare_png import bare_png
 from serving.config import Settings
 from serving.reader import Asked, Reading, Source

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import orjson
 
+from capture.spool import SpoolError
 from model.errors import CropError, ModelError, UnsupportedFormat
-from monitoring.capture import SpoolError
 from serving.batcher import Overloaded
 from serving.messages import Answer
 

@@ -20,8 +20,8 @@ from typing import Final
 
 import uvicorn
 
+from capture.spool import SpoolError
 from model.errors import ModelError
-from monitoring.capture import SpoolError
 from serving.config import ConfigError
 from serving.connections import LimitedProtocol, close_slow, raise_file_limit
 from serving.keys import KeysError

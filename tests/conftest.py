@@ -20,6 +20,7 @@ from PIL import Image
 
 from model.preprocess import preprocess
 
+pytest_plugins = ["stores"]
 ROOT = Path(__file__).parents[1]
 CROPS = ROOT / "tests" / "data" / "crops"
 START_S = 60

@@ -50,7 +50,8 @@ def test_a_make_target_that_is_mentioned_exists(target):
 
 
 @pytest.mark.parametrize(
-    "module", mentions(r"python -m ((?:model|serving|monitoring|training|infra|loadtest)[a-z_.]*)")
+    "module",
+    mentions(r"python -m ((?:model|serving|capture|monitoring|training|infra|loadtest)[a-z_.]*)"),
 )
 def test_a_module_that_is_mentioned_can_be_run(module):
     path = ROOT / module.replace(".", "/")
@@ -91,8 +92,8 @@ def test_a_setting_that_is_mentioned_exists(name):
     of_the_service = {PREFIX + field.upper() for field in Settings.model_fields}
     of_the_jobs = {
         quoted
-        for package in ("monitoring", "training")
-        for path in (ROOT / package).glob("*.py")
+        for package in ("capture", "monitoring", "training")
+        for path in (ROOT / package).rglob("*.py")
         for quoted in re.findall(r'"(DIGITS_[A-Z_]+[A-Z])"', path.read_text())
     }
     assert name in of_the_service | of_the_jobs

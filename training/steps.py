@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from capture.record import Predictions, write_predictions
 from model import artifact
 from model.classifier import Classifier
 from model.decision import softmax
-from monitoring.records import Predictions, write_predictions
 from training import (
     card,
     confidence,
@@ -386,7 +386,7 @@ def run_promote(data: DataConfig, work: Workspace, champion: Path, *, why: str) 
 
 def _drift_reference(work: Workspace, version: str) -> bytes:
     """Let monitoring make its reference in its own process: the two meet only in files."""
-    from monitoring.records import read_predictions
+    from capture.record import read_predictions
 
     with tempfile.TemporaryDirectory() as name:
         source, made = Path(name) / "predictions.npz", Path(name) / "reference.parquet"

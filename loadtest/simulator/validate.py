@@ -29,6 +29,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.record import CaptureRecord
+from capture.spool import live_segments, read_segment, sealed_segments
 from loadtest import crops, machine, openloop, servers, wrk
 from loadtest.errors import LoadtestFailed
 from loadtest.http1 import Request
@@ -36,8 +38,6 @@ from loadtest.process import TICKS_PER_S, Tree
 from loadtest.simulator.policies import Plan
 from loadtest.simulator.simulate import Simulation
 from loadtest.simulator.traffic import Traffic
-from monitoring.capture import live_segments, read_segment, sealed_segments
-from monitoring.records import CaptureRecord
 
 SIDE_PX: Final = 1000  # 4 ms of decoding on the model's thread
 NUM_CROPS: Final = 20

@@ -1,6 +1,6 @@
 """Capture through kills and faults: is every answer's record in the archive, exactly once?
 
-The work is done by two scripts of tests/monitoring, each in a process of its own.
+The work is done by two programs beside this one, each in a process of its own.
 """
 
 import json
@@ -18,12 +18,12 @@ QUICK_KILLS: Final = 2
 
 def kills(report: Report, kind: str) -> None:
     """kill -9 of the writer and the shipper at eight named points."""
-    _count(report, kind, "crash.py")
+    _count(report, kind, "capture_kills")
 
 
 def faults(report: Report, kind: str) -> None:
     """The running service under load: kills, SIGTERM, a full disk that the shipper empties."""
-    _count(report, kind, "service_faults.py")
+    _count(report, kind, "capture_faults")
 
 
 def _count(report: Report, kind: str, script: str) -> None:
@@ -31,8 +31,10 @@ def _count(report: Report, kind: str, script: str) -> None:
     num_kills = QUICK_KILLS if report.is_quick else KILLS
     with tempfile.TemporaryDirectory(prefix="acceptance-") as folder:
         out = Path(folder) / "counts.json"
-        command = [sys.executable, str(ROOT / "tests" / "monitoring" / script)]
-        ran = subprocess.run([*command, f"--kills={num_kills}", f"--json={out}"], check=False)
+        command = [sys.executable, "-m", f"tests.acceptance.{script}"]
+        ran = subprocess.run(
+            [*command, f"--kills={num_kills}", f"--json={out}"], cwd=ROOT, check=False
+        )
         counts = json.loads(out.read_text()) if out.exists() else {}
     for name, found in counts.items():
         report.fact(name, found)

@@ -104,7 +104,7 @@ def champion_changed(report: Report, kind: str) -> None:
     only_ours(kind)
     with tempfile.TemporaryDirectory(prefix="acceptance-") as name:
         copy = Path(name)
-        for one in ("model", "serving", "monitoring"):
+        for one in ("contract", "model", "serving", "capture"):
             shutil.copytree(ROOT / one, copy / one, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "service.py", copy)
         with Service(folder=copy) as service:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.acceptance.harness import ROOT, Report, free_port, only_ours
 
-_COPIED = ("model", "serving", "monitoring", "service.py")
+_COPIED = ("contract", "model", "serving", "capture", "service.py")
 
 
 def refuses_to_start(report: Report, kind: str) -> None:

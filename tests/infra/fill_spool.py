@@ -9,13 +9,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from capture.record import CaptureRecord, to_uint8
+from capture.spool import Spool
 from model import artifact
 from model.classifier import Classifier
 from model.decision import decide
 from model.decode import decode
 from model.preprocess import frame
-from monitoring.capture import Spool
-from monitoring.records import CaptureRecord, to_uint8
 
 CROPS = Path(__file__).resolve().parent.parent / "data" / "crops"
 

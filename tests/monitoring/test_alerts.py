@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import boto3
 import pytest
 
+from capture.store import open_store
 from monitoring import alerts
 from monitoring.alerts import Event, SinkError, flush, open_sink, tell
 from monitoring.rules import Severity
-from monitoring.store import open_store
 
 
 def event(severity: Severity = Severity.ACT, day: str = "2026-11-20", sites=("Fano",)) -> Event:

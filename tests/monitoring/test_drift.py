@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring import archive, drift, rules, ship
-from monitoring.records import Predictions
-from monitoring.reference import NUMERIC, build, load, to_parquet
+from capture import archive, ship
+from capture.record import Predictions
+from capture.reference import NUMERIC, build, load, to_parquet
+from monitoring import drift, rules
 
 NO_LABELS = archive.LABEL_SCHEMA.empty_table().to_pandas()
 

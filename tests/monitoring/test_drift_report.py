@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 from made_records import NOON
 
-from monitoring import archive, report, ship, watch
+from capture import archive, ship
+from capture.archive import Window
+from capture.record import Predictions
+from capture.reference import build, to_parquet
+from capture.store import StoreError, open_store
+from monitoring import report, watch
 from monitoring.__main__ import main
-from monitoring.archive import Window
-from monitoring.records import Predictions
-from monitoring.reference import build, to_parquet
 from monitoring.report import Places, missing_days
 from monitoring.rules import Severity
-from monitoring.store import StoreError, open_store
 
 DAY = date(2026, 11, 20)
 WINDOW = Window(DAY, DAY)

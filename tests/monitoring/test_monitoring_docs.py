@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from monitoring import emf, rules
+from capture.parquet_schema import SCHEMA, describe
+from contract import emf
+from monitoring import rules
 from monitoring.__main__ import _parser
-from monitoring.schema import SCHEMA, describe
 from monitoring.settings import from_environment
 
 PLAN = (Path(__file__).resolve().parents[2] / "docs/monitoring.md").read_text()

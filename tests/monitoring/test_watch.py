@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monitoring import archive, reference, ship
-from monitoring.records import Predictions
-from monitoring.store import open_store
+from capture import archive, reference, ship
+from capture.record import Predictions
+from capture.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_DAYS = 5

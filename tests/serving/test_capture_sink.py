@@ -15,11 +15,11 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from capture.record import RecordError, to_uint8
+from capture.spool import Spool, SpoolError, read_segment
 from model.decision import Decision, Policy
 from model.decode import decode
 from model.preprocess import Framed, preprocess
-from monitoring.capture import Spool, SpoolError, read_segment
-from monitoring.records import RecordError, to_uint8
 from serving.bare_png import bare_png
 from serving.capture import CaptureSink
 from serving.config import Settings
@@ -295,7 +295,7 @@ async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
     def fail(segment, buffers, num_bytes, *, fsync):
         raise OSError("no space left on the device")
 
-    monkeypatch.setattr("monitoring.capture._Segment.write", fail)
+    monkeypatch.setattr("capture.spool._Segment.write", fail)
     kind, body = form(crops[0].png, crops[0].png)
     await client.post("/v1/digit", crops[0].png)  # whatever the first of a kind leaves
     await client.post("/v1/digits", body, kind)

@@ -94,7 +94,7 @@ def test_variables_of_the_jobs_beside_the_service_are_let_through(monkeypatch):
 def test_the_variables_of_the_jobs_are_those_that_the_jobs_read():
     text = "".join(
         path.read_text()
-        for folder in ("monitoring", "training")
+        for folder in ("capture", "monitoring", "training")
         for path in (ROOT / folder).rglob("*.py")
     )
     read = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text))

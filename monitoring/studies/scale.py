@@ -1,6 +1,6 @@
 """How much memory and time a report's reading takes, from days to a month of made-up rows.
 
-    python tests/monitoring/scale.py --rows 20000
+    python -m monitoring.studies.scale --rows 20000
 
 Makes 30 days of ten sites with that many rows each, pictures included, and reads 3, 10 and 30 of
 them as a report does, each in a process of its own.
@@ -16,14 +16,13 @@ import time
 from datetime import date, timedelta
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 import numpy as np
 import pyarrow as pa
 
-from monitoring import archive, drift, report
-from monitoring.schema import SCHEMA
-from monitoring.store import open_store
+from capture import archive
+from capture.parquet_schema import SCHEMA
+from capture.store import open_store
+from monitoring import drift, report
 
 FIRST = date(2026, 10, 1)
 NUM_DAYS, NUM_SITES = 30, 10

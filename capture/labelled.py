@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monitoring import archive
-from monitoring.archive import KEY, Window
-from monitoring.store import Store
+from capture import archive
+from capture.archive import KEY, Window
+from capture.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from monitoring import records
-from monitoring.records import CaptureRecord, Predictions, RecordError
+from capture import record as records
+from capture.record import CaptureRecord, Predictions, RecordError
 
 
 def assert_same(first: CaptureRecord, second: CaptureRecord) -> None:
@@ -169,7 +169,7 @@ def test_predictions_come_back_as_they_were_saved(tmp_path):
 
 def test_serving_can_import_capture_without_anything_heavy():
     code = (
-        "import sys, monitoring.capture, monitoring.records;"
+        "import sys, capture.spool, capture.record;"
         "heavy = {'pandas', 'pyarrow', 'boto3', 'evidently', 'scipy', 'duckdb', 'PIL'};"
         "sys.exit(', '.join(heavy & {name.split('.')[0] for name in sys.modules}) or 0)"
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitoring.store import MissingKey, StoreError, open_store
+from capture.store import MissingKey, StoreError, open_store
 
 
 def test_what_is_put_is_got(store):

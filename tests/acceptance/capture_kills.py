@@ -1,6 +1,6 @@
 """kill -9 at eight named points: is every acknowledged record in the archive exactly once?
 
-    python tests/monitoring/crash.py --kills 25
+    python -m tests.acceptance.capture_kills --kills 25
 
 Each round: a writer acknowledges records over a pipe, as the service sends a 200, those written
 together at the same time; it or the shipper is killed at the named point; both are started again;
@@ -22,15 +22,13 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from capture import archive, ship
+from capture import spool as spools
+from capture.spool import Spool
+from capture.store import Folder, open_store
+from tests.made_records import make
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
-
-from made_records import make  # noqa: E402
-
-from monitoring import archive, capture, ship  # noqa: E402
-from monitoring.capture import Spool  # noqa: E402
-from monitoring.store import Folder, open_store  # noqa: E402
-
 CAPTURE_POINTS = ("pre-append", "mid-write", "post-append", "post-fsync")
 SHIP_POINTS = ("pre-upload", "mid-upload", "post-upload", "pre-delete")
 POINTS = (*CAPTURE_POINTS, *SHIP_POINTS)
@@ -90,10 +88,10 @@ def arm(point: str, turn: int) -> None:
         die()
 
     patches = {
-        "pre-append": (capture.os, "writev", before),
-        "mid-write": (capture.os, "writev", half_written),
-        "post-append": (capture.os, "writev", after),
-        "post-fsync": (capture.os, "fdatasync", after),
+        "pre-append": (spools.os, "writev", before),
+        "mid-write": (spools.os, "writev", half_written),
+        "post-append": (spools.os, "writev", after),
+        "post-fsync": (spools.os, "fdatasync", after),
         "pre-upload": (Folder, "put", before),
         "mid-upload": (Folder, "put", half_uploaded),
         "post-upload": (Folder, "put", after_upload),
@@ -134,7 +132,7 @@ def write(folder: Path, first: int, pipe: int, *, point: str | None, turn: int) 
 
 
 def move(spool: Path, store: Path, *, point: str | None, turn: int) -> None:
-    capture.recover(spool)
+    spools.recover(spool)
     if point in SHIP_POINTS:
         arm(point, turn)
     ship.ship_once(spool, open_store(str(store)))
@@ -159,7 +157,7 @@ def run_round(point: str, seed: int) -> Round:
         in_child(lambda _: move(spool, store, point=None, turn=0))
         told, _ = in_child(lambda pipe: read(store, pipe))
         num_stored, archived = json.loads(told)
-        assert not capture.sealed_segments(spool), "something was not shipped"
+        assert not spools.sealed_segments(spool), "something was not shipped"
     return Round(acknowledged, archived, num_stored, was_killed=signal.SIGKILL in (first, second))
 
 

@@ -9,9 +9,12 @@ import pytest
 
 @pytest.mark.slow
 def test_kill_9_at_eight_points_loses_nothing_that_was_acknowledged():
-    crash = Path(__file__).with_name("crash.py")
     ran = subprocess.run(
-        [sys.executable, crash, "--kills", "2"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.acceptance.capture_kills", "--kills", "2"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "every acknowledged record is archived exactly once" in ran.stdout

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from made_records import make
 
-from monitoring import archive, labelled, ship
-from monitoring.capture import Spool
-from monitoring.store import open_store
+from capture import archive, labelled, ship
+from capture.spool import Spool
+from capture.store import open_store
 
 
 def archived(tmp_path, labels):

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 import model
+from capture import features
+from capture.record import Predictions
 from model.errors import BlankCrop
 from model.preprocess import frame
-from monitoring import features
-from monitoring.records import Predictions
 
 MAX_ROWS: Final = 5_000
 CHAMPION: Final = Path(model.__file__).parent / "champion" / "reference.parquet"

@@ -1,6 +1,6 @@
 """Three weeks of made mail, for looking at the pages: ten sites, a dirty lens, then a new scanner.
 
-    python tests/monitoring/demo.py FOLDER
+    python -m monitoring.studies.demo FOLDER
 
 Writes FOLDER/captures, FOLDER/reference.parquet and FOLDER/reports.
 """
@@ -12,16 +12,15 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).parent)]
+import numpy as np
+import pandas as pd
 
-import mail  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-
-from monitoring import alerts, archive, reference, report, ship  # noqa: E402
-from monitoring.archive import Window  # noqa: E402
-from monitoring.capture import Spool  # noqa: E402
-from monitoring.store import open_store  # noqa: E402
+from capture import archive, reference, ship
+from capture.archive import Window
+from capture.spool import Spool
+from capture.store import open_store
+from monitoring import alerts, report
+from monitoring.studies import simulated_mail
 
 SITES = ("Aachen", "Bergen", "Coimbra", "Dijon", "Espoo", "Fano", "Galway", "Hull", "Izola", "Jena")
 PER_SITE = 250
@@ -33,8 +32,8 @@ QUIET = {3, 10}  # Sundays: hardly any mail
 def main() -> None:
     logging.basicConfig(level=logging.INFO)
     folder = Path(sys.argv[1])
-    reader = mail.Reader()
-    made = reference.build(reader.predict(*mail.reference_mail()))
+    reader = simulated_mail.Reader()
+    made = reference.build(reader.predict(*simulated_mail.reference_mail()))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "reference.parquet").write_bytes(reference.to_parquet(made))
     places = report.Places(
@@ -43,7 +42,7 @@ def main() -> None:
         reports_url="reports",
         sinks=("log:", f"file:{folder / 'alerts.jsonl'}"),
     )
-    crops, labels = mail.ordinary_mail(10_000, seed=2)
+    crops, labels = simulated_mail.ordinary_mail(10_000, seed=2)
     today = datetime.now(UTC).date()
     for back in range(DAYS, 0, -1):
         day, number = today - timedelta(back), DAYS - back
@@ -67,9 +66,9 @@ def write_day(places, reader, crops, labels, day: date, number: int, folder: Pat
         chosen = rng.permutation(len(crops))[:num]
         sent = [crops[n] for n in chosen]
         if site == "Fano" and number in (12, 13, 14):
-            sent = mail.spoil(sent, "blur", 4, number)
+            sent = simulated_mail.spoil(sent, "blur", 4, number)
         if site in SITES[:5] and number >= 18:
-            sent = mail.spoil(sent, "fade", 3, number)
+            sent = simulated_mail.spoil(sent, "fade", 3, number)
         for place, record in enumerate(reader.read(sent, site=site, day=day, seed=seed)):
             spool.append(record)
             if place < 20:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from monitoring.records import CaptureRecord
-from monitoring.reference import DARK_INK, LIGHT_INK, NUMERIC
+from capture.record import CaptureRecord
+from capture.reference import DARK_INK, LIGHT_INK, NUMERIC
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

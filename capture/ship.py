@@ -23,12 +23,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from capture import archive, features
+from capture import spool as spools
+from capture.parquet_schema import SCHEMA
+from capture.record import CaptureRecord, RecordError
+from capture.store import Store, StoreError
+from contract import emf
 from model.decode import decode
 from model.errors import CropError
-from monitoring import archive, capture, emf, features
-from monitoring.records import CaptureRecord, RecordError
-from monitoring.schema import SCHEMA
-from monitoring.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +54,9 @@ def ship_once(spool: Path, store: Store) -> Shipped:
     Raises:
         StoreError: the store refused; what was not shipped is still in the spool.
     """
-    capture.recover(spool)
+    spools.recover(spool)
     total = Shipped()
-    for segment in capture.sealed_segments(spool):
+    for segment in spools.sealed_segments(spool):
         done = _ship_segment(segment, store)
         total = Shipped(
             total.num_segments + done.num_segments,
@@ -104,8 +106,8 @@ def follow(
             metrics_due_s = now_s + _METRICS_EVERY_S
         if stop.is_set():
             deadline_s = min(deadline_s, now_s + settings.grace_s)
-            left = len(capture.sealed_segments(spool))
-            if now_s >= deadline_s or not (left or capture.live_segments(spool)):
+            left = len(spools.sealed_segments(spool))
+            if now_s >= deadline_s or not (left or spools.live_segments(spool)):
                 return left
             time.sleep(min(wait_s, 1.0))
         else:
@@ -125,14 +127,14 @@ def backlog_bytes(spool: Path) -> int:
 
 def _ship_segment(segment: Path, store: Store) -> Shipped:
     try:
-        found = list(capture.read_segment(segment))
+        found = list(spools.read_segment(segment))
     except FileNotFoundError:  # another shipper was quicker
         return Shipped()
     except RecordError as error:
         segment.rename(segment.with_suffix(".bad"))
         log.error("%s set aside as .bad: %s", segment.name, error)  # noqa: TRY400
         return Shipped(bad_bytes=segment.with_suffix(".bad").stat().st_size)
-    bad_bytes = capture.measure(segment).bad_bytes
+    bad_bytes = spools.measure(segment).bad_bytes
     for (day, site), group in _by_partition(found).items():
         key = f"{archive.partition(day, site)}/{segment.stem}.parquet"
         store.put(key, archive.encode(to_table(group)), content_type=archive.PARQUET)

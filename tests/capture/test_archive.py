@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_records import NOON
 
-from monitoring import archive, capture, ship
+from capture import archive, ship
+from capture import spool as spools
+from capture.archive import Window, parse_window
+from capture.spool import Spool
 from monitoring.__main__ import main
-from monitoring.archive import Window, parse_window
-from monitoring.capture import Spool
 
 DAY = Window(date(2026, 11, 20), date(2026, 11, 20))
 TODAY = date(2026, 11, 21)
@@ -197,7 +198,7 @@ def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased_all_the_same(sto
 
 
 def test_the_erase_command_reaches_spool_archive_and_pictures(tmp_path, make_record, capsys):
-    from monitoring.store import open_store
+    from capture.store import open_store
 
     spool = Spool(tmp_path / "spool")
     for n in range(3):
@@ -209,8 +210,8 @@ def test_the_erase_command_reaches_spool_archive_and_pictures(tmp_path, make_rec
     folders = [f"--{name}={tmp_path / name}" for name in ("spool", "store", "reports")]
     assert main(["erase", mine, *folders]) == 0
     assert "1 records from the spool, 0 rows, 1 pictures" in capsys.readouterr().out
-    (segment,) = capture.sealed_segments(tmp_path / "spool")
-    assert [record.request_id for record in capture.read_segment(segment)] == [
+    (segment,) = spools.sealed_segments(tmp_path / "spool")
+    assert [record.request_id for record in spools.read_segment(segment)] == [
         make_record(n).request_id for n in (0, 2)
     ]
     assert reports.find("") == []

@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from monitoring.features import CROP_FEATURES, IMAGE_FEATURES, SCORE_FEATURES
+from capture.features import CROP_FEATURES, IMAGE_FEATURES, SCORE_FEATURES
 
 SCHEMA_VERSION: Final = 1
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitoring.features import (
+from capture.features import (
     CROP_FEATURES,
     IMAGE_FEATURES,
     SCORE_FEATURES,

@@ -1,6 +1,6 @@
 """False alarms and power of the drift rules, on real digits: the table of docs/monitoring.md.
 
-    python tests/monitoring/power.py [--parts windows sites]
+    python -m monitoring.studies.power [--parts windows sites]
 
 The reference is made as training makes it, from validation digits as ordinary mail. Windows are
 drawn from test digits, whose writers it has not seen: clean ones for the false alarms, and spoiled
@@ -16,21 +16,19 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).parent)]
+import numpy as np
+import pandas as pd
+from sklearn.datasets import load_digits
 
-import mail  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from sklearn.datasets import load_digits  # noqa: E402
-
-from monitoring import archive, drift, reference, ship  # noqa: E402
-from monitoring.rules import Severity, assess  # noqa: E402
-from training import fonts, garbage  # noqa: E402
-from training.augment import CORRUPTIONS  # noqa: E402
-from training.datasets import LabelledImages  # noqa: E402
-from training.render import render_digits  # noqa: E402
+from capture import archive, reference, ship
+from monitoring import drift
+from monitoring.rules import Severity, assess
+from monitoring.studies import simulated_mail
+from training import fonts, garbage
+from training.augment import CORRUPTIONS
+from training.datasets import LabelledImages
+from training.render import render_digits
 
 PARTS = ("windows", "sites")
 DAY = date(2026, 11, 20)
@@ -53,7 +51,7 @@ class Rates:
     fired: dict[str, float]  # by rule
 
 
-def rows_of(reader: mail.Reader, crops: mail.Crops, seed: int) -> pd.DataFrame:
+def rows_of(reader: simulated_mail.Reader, crops: simulated_mail.Crops, seed: int) -> pd.DataFrame:
     records = reader.read(crops, site="all", day=DAY, seed=seed)
     captured = ship.to_table(records).drop_columns(["image_png", "crop_png"]).to_pandas()
     captured["site"] = "all"
@@ -123,11 +121,11 @@ def measure_sites(draw: Draw, made: reference.Reference, repeats: int) -> tuple[
     return found / repeats, wrong / repeats
 
 
-def scenarios(reader: mail.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
-    crops, _ = mail.ordinary_mail(POOL, seed=3)
+def scenarios(reader: simulated_mail.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
+    crops, _ = simulated_mail.ordinary_mail(POOL, seed=3)
     made: dict[str, Draw] = {"clean": draw_from(clean)}
     for place, name in enumerate(CORRUPTIONS):
-        spoiled = mail.spoil(crops, name, CORRUPTION_SEVERITY, seed=place)
+        spoiled = simulated_mail.spoil(crops, name, CORRUPTION_SEVERITY, seed=place)
         made[f"all crops: {name.replace('_', ' ')}"] = draw_from(rows_of(reader, spoiled, place))
         print(f"# rendered {name}", file=sys.stderr)
     uci = load_digits()
@@ -135,7 +133,9 @@ def scenarios(reader: mail.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
     enlarged = np.stack([np.kron(image, np.ones((3, 3), np.uint8)) for image in images])
     framed = np.pad(enlarged, ((0, 0), (2, 2), (2, 2)))
     other, _ = render_digits(
-        LabelledImages(framed, uci.target.astype(np.uint8)), severity=mail.SEVERITY, seed=5
+        LabelledImages(framed, uci.target.astype(np.uint8)),
+        severity=simulated_mail.SEVERITY,
+        seed=5,
     )
     source = rows_of(reader, other, 50)
     made["new source: UCI digits"] = draw_from(source)
@@ -143,7 +143,7 @@ def scenarios(reader: mail.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
     found = fonts.find_fonts()
     letters = fonts.draw_letters(found.held_out) if found else None
     if letters is not None:
-        material = garbage.Material(mail.mnist().test, letters)
+        material = garbage.Material(simulated_mail.mnist().test, letters)
         drawn = garbage.draw_kind("letter", material, 1_000, np.random.default_rng(8))
         made["5 % letters"] = mixed(clean, rows_of(reader, drawn, 51), 0.05)
     made["one class doubled"] = class_doubled(clean, "7")
@@ -151,7 +151,7 @@ def scenarios(reader: mail.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
 
 
 def print_windows(
-    reader: mail.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
+    reader: simulated_mail.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
 ) -> None:
     print(f"Model {reader.version}; {repeats} windows of each size, 500 / 2000 records.\n")
     print("| window | watch or act | act | rules that fired at 2000 (share of windows) |")
@@ -168,11 +168,11 @@ def print_windows(
 
 
 def print_sites(
-    reader: mail.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
+    reader: simulated_mail.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
 ) -> None:
-    crops, _ = mail.ordinary_mail(POOL, seed=3)
-    blurred = rows_of(reader, mail.spoil(crops, "blur", LENS_SEVERITY, seed=9), 60)
-    striped = rows_of(reader, mail.spoil(crops, "stripes", LENS_SEVERITY, seed=9), 61)
+    crops, _ = simulated_mail.ordinary_mail(POOL, seed=3)
+    blurred = rows_of(reader, simulated_mail.spoil(crops, "blur", LENS_SEVERITY, seed=9), 60)
+    striped = rows_of(reader, simulated_mail.spoil(crops, "stripes", LENS_SEVERITY, seed=9), 61)
     print(f"Model {reader.version}; {repeats} days, {SITE_RECORDS} records of each site.\n")
     print("| sites | dirty sites named, mean | clean sites named, mean |\n|---|---|---|")
     for text, draw in {
@@ -193,9 +193,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--site-repeats", type=int, default=20)
     options = parser.parse_args()
-    reader = mail.Reader()
-    made = reference.build(reader.predict(*mail.reference_mail()))
-    crops, _ = mail.ordinary_mail(CLEAN_POOL, seed=2)
+    reader = simulated_mail.Reader()
+    made = reference.build(reader.predict(*simulated_mail.reference_mail()))
+    crops, _ = simulated_mail.ordinary_mail(CLEAN_POOL, seed=2)
     clean = rows_of(reader, crops, 99)
     if "windows" in options.parts:
         print_windows(reader, made, clean, options.repeats)

@@ -1,6 +1,6 @@
 """The running service under faults: is every 200's id in the archive exactly once?
 
-    python tests/monitoring/service_faults.py --kills 25
+    python -m tests.acceptance.capture_faults --kills 25
 
 Starts the real service on loopback with capture on, posts real crops from four clients with an id
 each, and kills workers, kills everything, stops it politely and fills its disk (which needs root,
@@ -30,12 +30,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from capture import archive, ship
+from capture import spool as spools
+from capture.store import open_store
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from monitoring import archive, capture, ship  # noqa: E402
-from monitoring.store import open_store  # noqa: E402
-
 CROPS = [path.read_bytes() for path in sorted((ROOT / "tests/data/crops").glob("*.png"))[:40]]
 NUM_CLIENTS = 4
 START_S = 60.0
@@ -197,7 +196,7 @@ def under_load(spool: Path, store: Path, fault: Callable[[Service], int]) -> Cou
         if clients is not None:
             clients.stop()
         service.kill()
-    assert not capture.live_segments(spool)
+    assert not spools.live_segments(spool)
     return compare(num_faults, clients, archived_ids(spool, store))
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.record import CaptureRecord, Predictions, to_uint8
 from model import artifact
 from model.classifier import Classifier
 from model.decision import BLANK, decide, softmax
 from model.errors import BlankCrop
 from model.preprocess import Framed, frame
-from monitoring.records import CaptureRecord, Predictions, to_uint8
 from training.augment import CORRUPTIONS
 from training.config import DataConfig
 from training.datasets import Mnist, load_mnist

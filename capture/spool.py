@@ -26,8 +26,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitoring import records
-from monitoring.records import CaptureRecord
+from capture import record as records
+from capture.record import CaptureRecord
 
 MAGIC = b"DGL1"
 _FRAME = struct.Struct("<4sII")

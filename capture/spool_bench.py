@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from monitoring.capture import Spool
-from monitoring.records import CaptureRecord
+from capture.record import CaptureRecord
+from capture.spool import Spool
 
 BUDGET_US = 40.0
 _NUM_APPENDS = 5_000
@@ -49,7 +49,7 @@ def run_together(folder: Path | None) -> list[Timing]:
 
 def ship_ms() -> dict[int, float]:
     """Milliseconds of the shipper for one record, by the crop's side, on crops of pure noise."""
-    from monitoring import archive, ship
+    from capture import archive, ship
 
     taken = {}
     for side in (28, 128):

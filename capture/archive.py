@@ -27,8 +27,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from monitoring.schema import SCHEMA
-from monitoring.store import Store
+from capture.parquet_schema import SCHEMA
+from capture.store import Store
 
 RECORDS: Final = "records"
 LABELS: Final = "labels"

@@ -1,0 +1,1 @@
+"""What several packages must agree on: names, limits and formats. Standard library only."""
