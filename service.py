@@ -12,7 +12,7 @@ from bentoml.validators import DType, Shape
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from serving.edge import Edge
+    from serving.edge.edge import Edge
 
 
 class EdgeService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML ships no usable types

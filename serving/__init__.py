@@ -1,1 +1,1 @@
-"""The HTTP edge: one request in, decided, out. See edge.py for the order of things."""
+"""The HTTP service. A request passes server/, edge/, api/ and reading/, in this order."""

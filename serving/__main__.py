@@ -8,7 +8,7 @@ import os
 import sys
 
 from serving.config import ConfigError, Settings, load_settings
-from serving.supervisor import REFUSED
+from serving.server.supervisor import REFUSED
 
 STOP_MARGIN_S = 15.0  # after draining, before what still runs is killed
 
@@ -31,7 +31,7 @@ def command(settings: Settings) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "serving.supervisor",
+        "serving.server.supervisor",
         f"--host={settings.host}",
         f"--port={settings.port}",
         f"--workers={settings.workers}",

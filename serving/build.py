@@ -4,15 +4,15 @@ import gc
 import time
 
 from model import artifact as champion
-from serving.capture import CaptureSink
+from serving.api.postcode import load_postcodes
+from serving.api.routes import JSON_TYPE, Api, Route
 from serving.config import Settings, load_settings
-from serving.edge import AsgiApp, Edge
-from serving.guard import needs_keys
-from serving.health import Health
-from serving.keys import KeyRing, KeysError, load_keys
-from serving.postcode import load_postcodes
-from serving.reader import Reader
-from serving.routes import JSON_TYPE, Api, Route
+from serving.edge.edge import AsgiApp, Edge
+from serving.edge.guard import needs_keys
+from serving.edge.key_ring import KeyRing, KeysError, load_keys
+from serving.reading.capture_sink import CaptureSink
+from serving.reading.health import Health
+from serving.reading.reader import Reader
 from serving.telemetry import Telemetry, Tracer, configure_logging
 
 

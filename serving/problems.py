@@ -7,8 +7,8 @@ import orjson
 
 from capture.spool import SpoolError
 from model.errors import CropError, ModelError, UnsupportedFormat
-from serving.batcher import Overloaded
 from serving.messages import Answer
+from serving.reading.batcher import Overloaded
 
 CONTENT_TYPE: Final = b"application/problem+json"
 TYPE_PREFIX: Final = "urn:digitline:problem:"

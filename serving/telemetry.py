@@ -18,9 +18,9 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.batcher import BatchStats
 from serving.config import Settings
-from serving.reader import Reading
+from serving.reading.batcher import BatchStats
+from serving.reading.reader import Reading
 
 METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 STAGE_SAMPLE_EVERY: Final = 8  # crops between two looks at the stages: five histograms

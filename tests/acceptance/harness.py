@@ -189,7 +189,7 @@ class Service:
 
     def worker_pids(self) -> list[int]:
         """The processes that answer."""
-        mark = b"serving.worker" if self.kind == OURS else b"worker.service"
+        mark = b"serving.server.worker" if self.kind == OURS else b"worker.service"
         return [pid for pid in self.tree.pids() if mark in _command_line(pid)]
 
     def num_files(self) -> int:

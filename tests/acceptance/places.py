@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.edge import HEALTH_EVERY_S
+from serving.edge.edge import HEALTH_EVERY_S
 from tests.acceptance.harness import ROOT, Load, Report, Service, crops, one_crop, only_ours
 
 RED_WITHIN_S = 10.0

@@ -5,7 +5,7 @@ import contextlib
 import json
 import secrets
 
-from serving.keys import new_key
+from serving.edge.key_ring import new_key
 from tests.acceptance.harness import Report, Service, crops, only_ours
 
 MARK = "IMAGE-BYTES-THAT-MUST-NOT-BE-LOGGED"

@@ -15,8 +15,8 @@ from model.decode import MAX_AREA_PX, MAX_SIDE_PX, MIN_SIDE_PX, decode
 from model.errors import ArtifactRefused, BlankCrop, CropError
 from model.onnx_inspect import inspect
 from model.preprocess import frame
-from serving.keys import KeysError, parse_keys
-from serving.postcode import Pattern, PatternError, rank_codes
+from serving.api.postcode import Pattern, PatternError, rank_codes
+from serving.edge.key_ring import KeysError, parse_keys
 
 MANY = settings(max_examples=300, deadline=None, derandomize=True)
 MAGICS = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"]

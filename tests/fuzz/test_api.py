@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from serving.openapi import describe
+from serving.api.openapi import describe
 
 CASES_PER_OPERATION = 40
 CHECKS = [

@@ -81,7 +81,7 @@ async def compare(folder: Path, root: Path, site: Path) -> int:
     bound = socket.create_server(("127.0.0.1", 0))
     ready, told = os.pipe()
     qemu = ["qemu-aarch64-static", "-cpu", "neoverse-n1", "-L", str(root)]
-    python = [*qemu, str(root / "usr" / "bin" / "python3.11"), "-m", "serving.worker"]
+    python = [*qemu, str(root / "usr" / "bin" / "python3.11"), "-m", "serving.server.worker"]
     worker = await asyncio.create_subprocess_exec(
         *python,
         *("--socket", str(bound.fileno()), "--ready", str(told)),

@@ -12,9 +12,9 @@ from asgi import Client
 
 from model import artifact
 from model.classifier import Classifier
-from serving import reader
 from serving.build import build_edge
-from serving.edge import Edge
+from serving.edge.edge import Edge
+from serving.reading import reader
 
 PATIENCE_S = 20  # only a broken test waits this long
 

@@ -7,7 +7,8 @@ import pytest
 
 from serving import keys
 from serving.config import Settings
-from serving.keys import KeysError, load_keys, new_key, parse_keys
+from serving.edge.key_ring import KeysError, load_keys, parse_keys
+from serving.keys import new_key
 
 NOW_S = 1_800_000_000.0  # 2027-01-15
 
@@ -187,7 +188,7 @@ def test_a_file_in_no_encoding_is_refused(tmp_path):
 
 def run(monkeypatch, *args):
     monkeypatch.setattr(sys, "argv", ["serving.keys", *args])
-    return keys._main()
+    return keys.main()
 
 
 def test_the_command_prints_a_key_once_and_its_entry(monkeypatch, capsys):

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from model.artifact import load
 from model.decision import BLANK
 from serving.config import Settings
-from serving.reader import Reader
+from serving.reading.reader import Reader
 from serving.telemetry import BundleHistogram, EmfWriter, Telemetry, Tracer
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,1 @@
+"""What a request means: routes, payloads, answers and their description."""

@@ -1,0 +1,1 @@
+"""One request admitted, timed and answered. Start with edge.py."""

@@ -1,0 +1,111 @@
+"""Is this process fit to answer? Liveness is that it answers at all; readiness is checked here."""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from model.errors import ModelError
+from serving.reading.batcher import Overloaded
+from serving.reading.capture_sink import CaptureSink
+from serving.reading.reader import Reader
+
+GOLDEN_TIMEOUT_S: Final = 1.0
+GOLDEN_FRESH_S: Final = 0.25  # asked more often, readiness would keep the model from crops
+HUNG_AFTER_S: Final = 5.0  # a batch takes milliseconds; this one will not end by itself
+_FILE_CHECK_EVERY_S: Final = 5.0
+
+
+class Health:
+    """Collects the reasons not to send requests here.
+
+    Args:
+        reader: reads the golden crop.
+        capture: must be able to write.
+        model_file: the file that the model was loaded from; it must not change under us.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        capture: CaptureSink,
+        model_file: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.is_draining = False
+        self._reader = reader
+        self._capture = capture
+        self._model_file = model_file
+        self._clock = clock
+        self._file_checked = -_FILE_CHECK_EVERY_S
+        self._file_reason: str | None = None
+        self._golden: asyncio.Future[str | None] | None = None
+        self._golden_asked = 0.0
+
+    async def reasons_not_ready(self) -> list[str]:
+        """Why requests should go elsewhere; empty when this process is ready."""
+        reasons = []
+        if self.is_draining:
+            reasons.append("draining: this process was asked to stop")
+        if not self._capture.writable():
+            reasons.append("the capture spool cannot be written; see its disk")
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            reasons.append(f"no file can be opened: {error}")
+        file_reason = self._check_file()
+        if file_reason is not None:
+            reasons.append(file_reason)
+        model_reason = await self._check_model()
+        if model_reason is not None:
+            reasons.append(model_reason)
+        return reasons
+
+    def model_busy_s(self) -> float:
+        """How long the model has been busy with one batch."""
+        return self._reader.busy_for_s()
+
+    async def _check_model(self) -> str | None:
+        busy_s = self._reader.busy_for_s()
+        if busy_s > HUNG_AFTER_S:
+            return f"the model has been busy with one batch for {busy_s:.1f} s"
+        now = self._clock()
+        if self._golden is None or (
+            self._golden.done() and now - self._golden_asked >= GOLDEN_FRESH_S
+        ):
+            self._golden_asked = now
+            self._golden = asyncio.ensure_future(self._read_golden())
+        return await asyncio.shield(self._golden)
+
+    async def _read_golden(self) -> str | None:
+        """What is wrong with how the golden crop is read. One reading serves all who ask."""
+        try:
+            async with asyncio.timeout(GOLDEN_TIMEOUT_S):
+                await self._reader.read_golden()
+        except Overloaded:
+            return None  # busy is not broken: taking a busy task out only overloads the others
+        except TimeoutError:
+            return f"the golden crop was not read within {GOLDEN_TIMEOUT_S:g} s"
+        except ModelError as error:
+            return str(error)
+        return None
+
+    def _check_file(self) -> str | None:
+        now = self._clock()
+        if now - self._file_checked >= _FILE_CHECK_EVERY_S:
+            self._file_checked = now
+            self._file_reason = self._compare_file()
+        return self._file_reason
+
+    def _compare_file(self) -> str | None:
+        try:
+            sha256 = hashlib.sha256(self._model_file.read_bytes()).hexdigest()
+        except OSError as error:
+            return f"{self._model_file.name} cannot be read any more: {error}"
+        if sha256 != self._reader.artifact.sha256:
+            return f"{self._model_file.name} has changed on disk since it was loaded; restart"
+        return None

@@ -1,0 +1,243 @@
+"""Limits below requests: how many connections, how long and how large a header may be.
+
+uvicorn waits for ever for a header, of any size, for the rest of a body that nobody reads, and for
+a client to take its answer. A proxy in front closes such connections; so does this, where there is
+none.
+"""
+
+import resource
+import sys
+from asyncio import BaseTransport, Event
+from collections.abc import Iterable
+from typing import Any, Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving.edge.request_id import new_request_id
+from serving.problems import Problem, to_answer
+from serving.server.response_cycle import Cycle, split_target
+
+REST_DEADLINE_S: Final = 10.0  # for a header, or the rest of a message that is answered already
+ANSWER_DEADLINE_S: Final = 30.0  # for a client that does not read
+MAX_HEADER_BYTES: Final = 16_384
+RESERVED_FILES: Final = 64  # for everything that is not a client: model, spool, keys, /proc
+_REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 connection, with limits on what is no request that is being answered.
+
+    What takes too long is found by the sweep: a timer for each request would cost more than a look
+    at all connections once a second.
+    """
+
+    idle_since: float | None = None  # loop time; None: not between two requests
+    waiting_since: float | None = None  # loop time; None: answering, or idle between requests
+    unread_since: float | None = None  # loop time; None while the client takes its answer
+    _waiting_after: object = None  # the exchange before what is waited for
+    _num_loose_bytes = 0  # received since the last request began or body bytes came
+    _data = b""  # being parsed
+    _is_header_new = False  # all that has come of the header being parsed is in `_data`
+    _is_upgrade = False  # the header asks for another protocol
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Take a connection, unless files run out."""
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it
+        if len(self.connections) > max_connections():
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; refuse a header, or a trailer, that grows too large."""
+        self.idle_since = None
+        self._num_loose_bytes += len(data)
+        self._data, self._is_header_new = data, False
+        super().data_received(data)
+        self._data = b""  # thousands of idle connections would keep their last body
+        if self._num_loose_bytes > MAX_HEADER_BYTES:
+            self._refuse_header()
+
+    def on_message_begin(self) -> None:
+        """A request's first byte has come."""
+        self._num_loose_bytes, self._is_header_new = 0, True
+        self.url, self.headers = b"", []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """Its header is whole."""
+        if self._is_header_too_large():
+            self._refuse_header()
+        elif self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._is_upgrade = True
+        else:
+            self._begin()
+            self.headers = []  # trailers go here, not among what was checked
+
+    def _is_header_too_large(self) -> bool:
+        if self._is_header_new and len(self._data) <= MAX_HEADER_BYTES:
+            return False
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        return size > MAX_HEADER_BYTES
+
+    def _begin(self) -> None:
+        """Have the request answered, after those that came before it on this connection."""
+        http_version = self.parser.get_http_version()
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=self._scope(http_version),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=http_version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _scope(self, http_version: str) -> Any:
+        """The request's header, as ASGI has it."""
+        path, raw_path, query_string = split_target(self.url)
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": http_version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "method": self.parser.get_method().decode("ascii"),
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query_string,
+        }
+
+    def on_response_complete(self) -> None:
+        """The answer has been written."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self.cycle.more_body:  # else it was refused, and owes its body
+            self.idle_since = self.loop.time()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Decline the upgrade that the parser has stopped at, by going on in HTTP/1.1.
+
+        Java's client asks for HTTP/2 so with its first request, and curl --http2 does. uvicorn
+        would answer, too, but the parser has cut the body off. So the request is parsed again
+        without what asks.
+
+        Source:
+            RFC 9110, 7.8: a server may ignore the field.
+        """
+        stopped = sys.exception()
+        if not self._is_upgrade or not isinstance(stopped, httptools.HttpParserUpgrade):
+            return
+        self._is_upgrade = False
+        version = self.parser.get_http_version().encode()
+        start = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
+        fields = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        rest = self._data[stopped.args[0] :]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.data_received(b"\r\n".join([start, *fields, b"", rest]))
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the client has owed us bytes, asked nothing or taken no answer for too long."""
+        if self.transport.get_write_buffer_size() == 0:
+            self.unread_since = None
+        elif self.unread_since is None:
+            self.unread_since = now
+        if self._is_answering() or self.idle_since is not None:
+            self.waiting_since = None
+        elif self.waiting_since is None or self._waiting_after is not self.cycle:
+            self.waiting_since, self._waiting_after = now, self.cycle
+        return any(
+            since is not None and now - since > deadline_s
+            for since, deadline_s in (
+                (self.waiting_since, REST_DEADLINE_S),
+                (self.unread_since, ANSWER_DEADLINE_S),
+                (self.idle_since, self.timeout_keep_alive),
+            )
+        )
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse_header(self) -> None:
+        self._refuse(431, f"the header has more than {MAX_HEADER_BYTES} bytes; send fewer of them")
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be parsed gets uvicorn's message as our kind of problem."""
+        self._refuse(400, f"{msg} Send HTTP/1.1")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer by ourselves, since there is no request that the edge could answer."""
+        if self.transport.is_closing():
+            return
+        request_id = new_request_id()
+        problem = Problem(status, detail, closes_connection=True)
+        answer = to_answer(problem, request_id, is_open_inference=False)
+        lines = [
+            b"HTTP/1.1 %d %s" % (status, _REASONS[status]),
+            b"content-type: " + answer.content_type,
+            b"content-length: %d" % len(answer.body),
+            b"x-request-id: " + request_id.encode(),
+            *(b"%s: %s" % header for header in answer.headers),
+        ]
+        self.transport.write(b"\r\n".join([*lines, b"", answer.body]))
+        self.transport.close()
+
+    # After a refusal nothing is running that could take a body.
+    def on_body(self, body: bytes) -> None:
+        """Part of a body."""
+        self._num_loose_bytes = 0
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self.transport.is_closing() or self._is_upgrade:
+            return
+        super().on_message_complete()
+        if self.cycle.response_complete:  # before the body was whole
+            self.cycle.more_body = False
+            self.idle_since = self.loop.time()
+
+
+def close_slow(connections: Iterable[Any], now: float) -> int:
+    """Close connections whose client is overdue to send or to take something; how many.
+
+    Args:
+        connections: uvicorn's, of which only ours can be judged.
+        now: loop time.
+    """
+    overdue = [
+        one for one in connections if isinstance(one, LimitedProtocol) if one.is_overdue(now)
+    ]
+    for one in overdue:
+        one.transport.abort()
+    return len(overdue)
+
+
+def max_connections() -> int:
+    """As many as leave files for the rest of the process."""
+    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES, 1)
+
+
+def raise_file_limit() -> None:
+    """Use all the open files that this process may have; shells and containers give it fewer."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

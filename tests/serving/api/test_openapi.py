@@ -1,0 +1,119 @@
+import re
+from html.parser import HTMLParser
+
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from serving.api import schemas
+from serving.problems import TITLES
+
+NOT_DESCRIBED = {
+    "/metrics", "/openapi.json", "/docs",  # for machines and people, not for scanners
+    "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/digits",
+    "/v2/models/digits/ready",  # the protocol's own description has them
+    *(f"/v2/models/digits/versions/tiny-1{rest}" for rest in ("", "/ready", "/infer")),
+    "/schema.json", "/classify",  # BentoML's
+}  # fmt: skip
+
+
+@pytest.fixture
+async def spec(client):
+    return (await client.get("/openapi.json")).json
+
+
+async def test_the_document_is_valid_openapi_3_1(spec):
+    assert spec["openapi"] == "3.1.0"
+    OpenAPIV31SpecValidator(spec).validate()
+
+
+async def test_every_route_for_scanners_is_described_and_nothing_else(client, spec):
+    assert set(spec["paths"]) == set(client.app._routes) - NOT_DESCRIBED
+
+
+async def test_a_described_method_is_the_one_that_is_answered(client, spec):
+    for path, methods in spec["paths"].items():
+        assert [method.upper() for method in methods] == [client.app._routes[path].method]
+
+
+async def test_a_described_body_is_one_that_is_read(client, spec):
+    for path, methods in spec["paths"].items():
+        for operation in methods.values():
+            described = set(operation.get("requestBody", {}).get("content", {}))
+            assert described <= set(client.app._routes[path].content_types)
+
+
+async def test_every_problem_status_is_described_somewhere(spec):
+    described = {
+        int(status)
+        for methods in spec["paths"].values()
+        for operation in methods.values()
+        for status in operation["responses"]
+    }
+    # 404 and 405 are what no described operation answers; 500 is no part of the contract.
+    assert described == {200} | set(TITLES) - {404, 405, 500}
+
+
+async def test_the_examples_fit_their_schemas(spec):
+    for name, schema in spec["components"]["schemas"].items():
+        for property_schema in schema.get("properties", {}).values():
+            for example in property_schema.get("examples", []):
+                whole = {**property_schema, "components": spec["components"]}
+                jsonschema.validate(example, whole)
+        for example in schema.get("examples", []):
+            getattr(schemas, name).model_validate(example)
+
+
+async def test_an_answer_fits_its_published_schema(client, crops, spec):
+    reply = await client.post("/v1/digit", crops[0].png)
+    schema = {"$ref": "#/components/schemas/DigitAnswer", "components": spec["components"]}
+    jsonschema.validate(reply.json, schema)
+
+
+async def test_open_paths_need_no_key_and_the_others_may(spec):
+    for path, methods in spec["paths"].items():
+        for operation in methods.values():
+            is_open = operation.get("security") == [{}]
+            assert is_open is path.endswith("z")
+
+
+async def test_the_page_names_every_path_and_loads_nothing_from_elsewhere(client, spec):
+    reply = await client.get("/docs")
+    page = reply.body.decode()
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    for path in spec["paths"]:
+        assert path in page
+    assert not re.search(r"""(src|href)\s*=\s*['"]?(https?:)?//""", page)
+    assert "<script" not in page
+
+
+async def test_the_page_tells_types_in_words_and_statuses_in_order(client, spec):
+    page = (await client.get("/docs")).body.decode()
+    assert "<td>integer or null<td>" in page
+    assert "<td>list of Candidate<td>" in page
+    assert "one of several" not in page
+    assert list(spec["paths"]["/v1/digit"]["post"]["responses"]) == sorted(
+        spec["paths"]["/v1/digit"]["post"]["responses"]
+    )
+
+
+async def test_the_document_and_the_page_are_made_once(client):
+    for path in ("/openapi.json", "/docs"):
+        assert (await client.get(path)).body is (await client.get(path)).body
+
+
+async def test_the_page_is_html_whose_links_lead_somewhere(client):
+    class Reader(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.ids, self.links = set(), set()
+
+        def handle_starttag(self, tag, attrs):
+            known = dict(attrs)
+            self.ids.add(known.get("id"))
+            if tag == "a":
+                self.links.add(known["href"])
+
+    reader = Reader()
+    reader.feed((await client.get("/docs")).body.decode())
+    assert {link[1:] for link in reader.links if link.startswith("#")} <= reader.ids

@@ -1,0 +1,388 @@
+import asyncio
+import threading
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+
+from serving.reading.batcher import Batcher, BatchTimeModel, Overloaded
+
+PATIENCE_S = 20  # only a broken test waits this long
+
+
+class Model:
+    """Doubles numbers; notes its batches; waits at a gate; chokes on poison."""
+
+    def __init__(self):
+        self.batches = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.poison = set()
+        self._started = SimpleQueue()
+
+    def __call__(self, items):
+        self.batches.append(list(items))
+        self._started.put(None)
+        assert self.gate.wait(PATIENCE_S)
+        if self.poison & set(items):
+            raise RuntimeError(f"choked on {items}")
+        return [ValueError("odd one out") if item < 0 else item * 2 for item in items]
+
+    async def started(self):
+        """Wait until the model has taken one more batch."""
+        await asyncio.to_thread(self._started.get, timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def model():
+    return Model()
+
+
+@pytest.fixture
+def make_batcher(model):
+    made = []
+
+    def make(**changes):
+        options = {
+            "max_batch_size": 4,
+            "queue_limit": 100,
+            "max_wait_s": 1e9,
+            "on_batch": lambda stats: None,
+            **changes,
+        }
+        batcher = Batcher(model, **options)
+        made.append(batcher)
+        return batcher
+
+    yield make
+    model.gate.set()
+    for batcher in made:
+        batcher.close()
+
+
+def submit(batcher, *items):
+    return asyncio.ensure_future(batcher.submit(items))
+
+
+async def queued(batcher, num_items):
+    async with asyncio.timeout(PATIENCE_S):
+        while batcher.num_queued != num_items:  # noqa: ASYNC110  the callers above run meanwhile
+            await asyncio.sleep(0)
+
+
+async def test_an_idle_model_takes_one_item_without_waiting_for_company(make_batcher, model):
+    assert await make_batcher().submit([21]) == [42]
+    assert model.batches == [[21]]
+
+
+async def test_items_of_one_tick_share_a_batch(make_batcher, model):
+    batcher = make_batcher()
+    answers = await asyncio.gather(*(batcher.submit([number]) for number in range(4)))
+    assert answers == [[0], [2], [4], [6]]
+    assert model.batches == [[0, 1, 2, 3]]
+
+
+async def test_after_a_lone_item_the_next_goes_in_the_same_turn(make_batcher, model):
+    batcher = make_batcher()
+    await batcher.submit([1])
+    answers = [submit(batcher, number) for number in (2, 3, 4)]
+    await asyncio.sleep(0)  # the one turn in which all three are submitted
+    assert batcher.num_queued == 2
+    assert await asyncio.gather(*answers) == [[4], [6], [8]]
+    assert model.batches == [[1], [2], [3, 4]]
+
+
+async def test_after_company_items_of_one_tick_share_a_batch_again(make_batcher, model):
+    batcher = make_batcher()
+    await batcher.submit([1])
+    await asyncio.gather(*(batcher.submit([number]) for number in (2, 3, 4)))
+    await asyncio.gather(*(batcher.submit([number]) for number in (5, 6)))
+    assert model.batches == [[1], [2], [3, 4], [5, 6]]
+
+
+async def test_what_waits_while_the_model_is_busy_goes_together_when_it_is_free(
+    make_batcher, model
+):
+    batcher = make_batcher()
+    model.gate.clear()
+    first = submit(batcher, 1)
+    await model.started()
+    later = [submit(batcher, number) for number in (2, 3, 4)]
+    await queued(batcher, 3)
+    model.gate.set()
+    assert await asyncio.gather(first, *later) == [[2], [4], [6], [8]]
+    assert model.batches == [[1], [2, 3, 4]]
+
+
+async def test_no_batch_is_larger_than_the_limit(make_batcher, model):
+    batcher = make_batcher(max_batch_size=4)
+    await asyncio.gather(*(batcher.submit([number]) for number in range(11)))
+    assert [len(batch) for batch in model.batches] == [4, 4, 3]
+
+
+async def test_items_keep_the_order_of_arrival(make_batcher, model):
+    batcher = make_batcher()
+    await asyncio.gather(*(batcher.submit([number]) for number in range(11)))
+    assert [item for batch in model.batches for item in batch] == list(range(11))
+
+
+async def test_items_of_one_caller_stay_in_one_batch(make_batcher, model):
+    batcher = make_batcher(max_batch_size=4)
+    answers = await asyncio.gather(batcher.submit([1, 2, 3]), batcher.submit([4, 5]))
+    assert answers == [[2, 4, 6], [8, 10]]
+    assert model.batches == [[1, 2, 3], [4, 5]]
+
+
+async def test_more_items_than_a_batch_holds_are_a_mistake_of_the_program(make_batcher):
+    with pytest.raises(ValueError, match="5 items submitted at once; at most 4"):
+        await make_batcher(max_batch_size=4).submit([1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_every_caller_gets_its_own_answers(make_batcher, model, seed):
+    rng = np.random.default_rng(seed)
+    batcher = make_batcher(max_batch_size=8, queue_limit=10_000)
+    model.poison = {13, 77}
+
+    async def caller(items):
+        for _ in range(int(rng.integers(0, 4))):
+            await asyncio.sleep(0)
+        return await batcher.submit(items)
+
+    jobs = [rng.integers(0, 100, rng.integers(1, 9)).tolist() for _ in range(100)]
+    answers = await asyncio.gather(*(caller(items) for items in jobs))
+    for items, outcomes in zip(jobs, answers, strict=True):
+        for item, outcome in zip(items, outcomes, strict=True):
+            if item in model.poison:
+                assert isinstance(outcome, RuntimeError)
+            else:
+                assert outcome == item * 2
+    assert max(len(batch) for batch in model.batches) <= 8
+
+
+async def test_a_full_queue_is_refused_with_its_limit(make_batcher, model):
+    batcher = make_batcher(max_batch_size=2, queue_limit=2)
+    model.gate.clear()
+    running = submit(batcher, 1)
+    await model.started()
+    waiting = submit(batcher, 2, 3)
+    await queued(batcher, 2)
+    with pytest.raises(Overloaded, match="2 crops are waiting; the limit is 2"):
+        await batcher.submit([4])
+    model.gate.set()
+    assert await asyncio.gather(running, waiting) == [[2], [4, 6]]
+
+
+async def test_a_wait_predicted_too_long_is_refused_with_a_time_to_come_back(make_batcher, model):
+    batcher = make_batcher(max_wait_s=5.0)
+    for _ in range(20):
+        batcher._times.update(1, 1000.0)  # batches have been taking 1,000 s
+    model.gate.clear()
+    running = submit(batcher, 1)
+    await model.started()
+    with pytest.raises(Overloaded, match="at most 5000 ms") as caught:
+        await batcher.submit([2])
+    assert 900 < caught.value.retry_after_s <= 1000
+    model.gate.set()
+    assert await running == [2]
+
+
+async def test_an_idle_model_is_never_refused_however_slow_it_was(make_batcher):
+    batcher = make_batcher(max_wait_s=0.001)
+    batcher._times.update(1, 1000.0)
+    assert await batcher.submit([1]) == [2]
+
+
+async def test_the_estimate_recovers_after_slow_batches(make_batcher):
+    batcher = make_batcher(max_wait_s=5.0)
+    batcher._times.update(1, 1000.0)
+    for _ in range(200):
+        await batcher.submit([1])
+    assert batcher._times.predict(1, 4) < 1.0
+
+
+async def test_one_poison_item_harms_nobody_in_its_batch(make_batcher, model):
+    model.poison = {3}
+    batcher = make_batcher()
+    answers = await asyncio.gather(*(batcher.submit([number]) for number in (1, 2, 3, 4)))
+    assert [answers[0], answers[1], answers[3]] == [[2], [4], [8]]
+    assert "choked on [3]" in str(answers[2][0])
+
+
+async def test_the_items_of_a_failed_batch_are_run_singly(make_batcher, model):
+    model.poison = {3}
+    batcher = make_batcher()
+    await asyncio.gather(*(batcher.submit([number]) for number in (1, 2, 3, 4)))
+    assert model.batches == [[1, 2, 3, 4], [1], [2], [3], [4]]
+
+
+async def test_a_lone_item_that_fails_is_not_run_again(make_batcher, model):
+    model.poison = {3}
+    outcome = (await make_batcher().submit([3]))[0]
+    assert isinstance(outcome, RuntimeError)
+    assert model.batches == [[3]]
+
+
+async def test_an_items_own_fault_is_its_outcome(make_batcher):
+    outcomes = await make_batcher().submit([1, -1, 2])
+    assert outcomes[0] == 2
+    assert isinstance(outcomes[1], ValueError)
+    assert outcomes[2] == 4
+
+
+async def test_the_batcher_goes_on_after_a_failed_batch(make_batcher, model):
+    batcher = make_batcher()
+    model.poison = {3}
+    await batcher.submit([3])
+    assert await batcher.submit([4]) == [8]
+
+
+async def test_work_whose_caller_has_gone_is_never_run(make_batcher, model):
+    batcher = make_batcher()
+    model.gate.clear()
+    running = submit(batcher, 1)
+    await model.started()
+    gone, stays = submit(batcher, 2), submit(batcher, 3)
+    await queued(batcher, 2)
+    gone.cancel()
+    model.gate.set()
+    assert await stays == [6]
+    await running
+    assert model.batches == [[1], [3]]
+    assert batcher.num_queued == 0
+
+
+async def test_a_caller_that_goes_while_its_batch_runs_harms_nobody(make_batcher, model):
+    batcher = make_batcher()
+    model.gate.clear()
+    gone, stays = submit(batcher, 1), submit(batcher, 2)
+    await model.started()
+    gone.cancel()
+    model.gate.set()
+    assert await stays == [4]
+    assert await batcher.submit([5]) == [10]
+
+
+async def test_a_queue_of_callers_that_have_all_gone_leaves_the_model_free(make_batcher, model):
+    batcher = make_batcher()
+    model.gate.clear()
+    running = submit(batcher, 1)
+    await model.started()
+    gone = [submit(batcher, number) for number in (2, 3)]
+    await queued(batcher, 2)
+    for caller in gone:
+        caller.cancel()
+    model.gate.set()
+    await running
+    assert await batcher.submit([9]) == [18]
+    assert model.batches == [[1], [9]]
+
+
+async def test_a_busy_batcher_tells_how_long_it_has_been(make_batcher, model):
+    batcher = make_batcher()
+    assert batcher.running_for_s() == 0.0
+    model.gate.clear()
+    running = submit(batcher, 1)
+    await model.started()
+    assert batcher.running_for_s() > 0.0
+    model.gate.set()
+    await running
+    assert batcher.running_for_s() == 0.0
+
+
+async def test_each_batch_is_reported_with_a_wait_per_caller(make_batcher):
+    reports = []
+    batcher = make_batcher(on_batch=reports.append)
+    await asyncio.gather(batcher.submit([1, 2]), batcher.submit([3]))
+    await asyncio.sleep(0)
+    assert [report.num_items for report in reports] == [3]
+    assert len(reports[0].queue_waits_s) == 2
+    assert min(reports[0].queue_waits_s) >= 0.0
+
+
+async def test_a_hang_is_not_taken_for_the_time_of_the_next_batch(make_batcher, model, monkeypatch):
+    monkeypatch.setattr("serving.reading.batcher._STUCK_S", 0.1)
+    batcher = make_batcher()
+    for _ in range(3):
+        await batcher.submit([1])
+    model.gate.clear()
+    hung = submit(batcher, 2)
+    await asyncio.sleep(0.3)
+    model.gate.set()
+    await hung
+    await asyncio.sleep(0)
+    waiting = submit(batcher, 3)
+    await asyncio.sleep(0)
+    assert batcher.predicted_wait_s() < 0.02
+    await waiting
+
+
+async def test_closing_ends_the_thread(model):
+    before = set(threading.enumerate())
+    batcher = Batcher(
+        model, max_batch_size=1, queue_limit=1, max_wait_s=1, on_batch=lambda stats: None
+    )
+    (thread,) = set(threading.enumerate()) - before
+    batcher.close()
+    await asyncio.to_thread(thread.join, PATIENCE_S)
+    assert not thread.is_alive()
+
+
+def test_what_company_costs_is_remembered_while_everybody_comes_alone():
+    times = BatchTimeModel()
+    for size in (1, 32) * 3:
+        times.update(size, 0.0005 + 0.00003 * size)
+    for _ in range(10_000):
+        times.update(1, 0.001)  # alone after a pause: cold caches
+    assert times.predict(256, 128) < 0.02
+    times.update(128, 0.128)  # the machine has become slow
+    assert times.predict(256, 128) > 0.2
+
+
+async def test_a_burst_after_an_hour_of_single_items_is_not_refused(make_batcher):
+    batcher = make_batcher(max_batch_size=128, queue_limit=1024, max_wait_s=0.2)
+    for size in (1, 32) * 3:
+        batcher.learn(size, 0.0005 + 0.00003 * size)
+    for _ in range(10_000):
+        batcher.learn(1, 0.001)
+    answers = await asyncio.gather(*(batcher.submit([number]) for number in range(256)))
+    assert answers == [[2 * number] for number in range(256)]
+
+
+def test_the_time_model_learns_a_fixed_and_a_per_item_part():
+    times = BatchTimeModel()
+    for size in (1, 8, 32, 4, 16, 2) * 5:
+        times.update(size, 0.010 + 0.002 * size)
+    assert times.predict(20, 32) == pytest.approx(0.010 + 0.002 * 20)
+    assert times.predict(64, 32) == pytest.approx(2 * 0.010 + 0.002 * 64)
+
+
+def test_the_time_model_forgets():
+    times = BatchTimeModel()
+    for _ in range(100):
+        times.update(1, 10.0)
+    for _ in range(100):
+        times.update(1, 0.1)
+    assert times.predict(1, 1) == pytest.approx(0.1, rel=0.01)
+
+
+def test_batches_that_were_all_alike_are_charged_per_item():
+    times = BatchTimeModel()
+    for _ in range(10):
+        times.update(4, 0.4)
+    assert times.predict(8, 4) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_prediction_is_never_negative_and_grows_with_the_work(seed):
+    rng = np.random.default_rng(seed)
+    times = BatchTimeModel()
+    for _ in range(50):
+        times.update(int(rng.integers(1, 33)), float(rng.exponential(0.01)))
+    predictions = [times.predict(num_items, 32) for num_items in range(1, 100)]
+    assert min(predictions) >= 0.0
+    assert np.all(np.diff(predictions) >= -1e-12)
+
+
+def test_before_any_measurement_a_batch_is_taken_to_cost_something():
+    assert BatchTimeModel().predict(64, 32) > BatchTimeModel().predict(1, 32) > 0.0

@@ -1,0 +1,408 @@
+"""No record, no answer: what is answered with 200 is on disk."""
+
+import asyncio
+import gc
+import io
+import threading
+import zlib
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from asgi import form
+from numpy.testing import assert_array_equal
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from capture.record import RecordError, to_uint8
+from capture.spool import Spool, SpoolError, read_segment
+from model.decision import Decision, Policy
+from model.decode import decode
+from model.preprocess import Framed, preprocess
+from serving.config import Settings
+from serving.messages import Request
+from serving.reading.bare_png import bare_png
+from serving.reading.capture_sink import CaptureSink
+from serving.reading.reader import Asked, Reading
+
+
+def records_in(folder):
+    found = []
+    for path in sorted(folder.iterdir()):
+        found += list(read_segment(path))
+    return found
+
+
+async def test_what_is_answered_is_on_disk_before_its_answer(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path)
+    reply = await client.post("/v1/digit", crops[0].png, x_request_id="r-1")
+    (record,) = records_in(tmp_path)
+    assert record.request_id == "r-1"
+    assert record.digit == reply.json["digit"]
+    assert record.confidence == pytest.approx(reply.json["confidence"])
+    assert record.model_version == "tiny-1"
+    assert record.site == "local"
+    assert_array_equal(pixels_of(record), crops[0].pixels)
+
+
+async def test_a_large_png_is_kept_as_its_file_without_what_is_no_picture(serve, tmp_path, large):
+    client = await serve(capture_dir=tmp_path)
+    sent = io.BytesIO()
+    Image.fromarray(large).save(sent, "PNG", icc_profile=b"Postmaster's colours", dpi=(200, 200))
+    file = sent.getvalue() + b"behind the end: Postmaster"
+    assert (await client.post("/v1/digit", file)).status == 200
+    (record,) = records_in(tmp_path)
+    assert isinstance(record.crop, bytes)
+    assert b"iCCP" in file
+    for gone in (b"iCCP", b"pHYs", b"Postmaster"):
+        assert gone not in record.crop
+    assert_array_equal(pixels_of(record), large)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+async def test_a_png_with_notes_is_kept_as_pixels_the_way_up_it_was_read(
+    serve, tmp_path, large, orientation
+):
+    client = await serve(capture_dir=tmp_path)
+    notes, exif, sent = PngInfo(), Image.Exif(), io.BytesIO()
+    notes.add_text("Author", "A. Postmaster")
+    exif[0x0112] = orientation
+    Image.fromarray(large).save(sent, "PNG", pnginfo=notes, exif=exif)
+    assert (await client.post("/v1/digit", sent.getvalue())).status == 200
+    (record,) = records_in(tmp_path)
+    assert_array_equal(record.crop, decode(sent.getvalue()))
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "L", "LA", "RGB", "RGBA"])
+async def test_a_file_that_is_kept_shows_what_the_model_read(serve, tmp_path, large, mode):
+    client = await serve(capture_dir=tmp_path)
+    sent = io.BytesIO()
+    Image.fromarray(large).convert(mode).save(sent, "PNG")
+    assert (await client.post("/v1/digit", sent.getvalue())).status == 200
+    (record,) = records_in(tmp_path)
+    assert_array_equal(pixels_of(record), decode(sent.getvalue()))
+
+
+def chunk(kind, data=b""):
+    checksum = zlib.crc32(kind + data).to_bytes(4)
+    return len(data).to_bytes(4) + kind + data + checksum
+
+
+def chunks_of(file):
+    start, found = 8, []
+    while start < len(file):
+        length = int.from_bytes(file[start : start + 4])
+        found.append((file[start + 4 : start + 8], file[start + 8 : start + 8 + length]))
+        start += 12 + length
+    return found
+
+
+FRAME = bytes(4) + (150).to_bytes(4) * 2 + bytes(8) + b"\0\1\0\1\0\0"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda header, data: [("IHDR", header), ("IDAT", data[:99]), ("DDAT", data[99:])],
+        lambda header, data: [("IHDR", header), ("fcTL", FRAME), ("IDAT", data)],
+        lambda header, data: [("IHDR", header), ("IDAT", data), ("tRNS", b"\0\xff")],
+        lambda header, data: [("IHDR", header), ("tRNS", b"\0\xff"), ("IDAT", data)],
+        lambda header, data: [("IHDR", header), ("PLTE", b"Postmaster!!"), ("IDAT", data)],
+        lambda header, data: [("IHDR", header), ("ruSt", b"Postmaster"), ("IDAT", data)],
+        lambda header, data: [("IHDR", header), ("IDAT", data), ("IHDR", header)],
+        lambda header, data: [("IHDR", header + b"more"), ("IDAT", data)],
+    ],
+    ids=["DDAT", "frame", "tRNS after", "tRNS", "palette", "unknown", "two headers", "long header"],
+)
+def test_a_png_with_anything_else_in_it_is_not_kept_as_a_file(large, changed):
+    plain = io.BytesIO()
+    Image.fromarray(large).save(plain, "PNG")
+    parts = dict(chunks_of(plain.getvalue()))
+    made = changed(parts[b"IHDR"], parts[b"IDAT"])
+    body = b"".join(chunk(kind.encode(), data) for kind, data in made)
+    assert bare_png(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND")) is None
+
+
+def test_what_an_end_carries_is_cut_off(large):
+    plain = io.BytesIO()
+    Image.fromarray(large).save(plain, "PNG")
+    whole = plain.getvalue()
+    assert bare_png(whole[:-12] + chunk(b"IEND", b"Postmaster")) == whole
+
+
+async def test_a_large_jpeg_is_kept_as_pixels(serve, tmp_path, large):
+    client = await serve(capture_dir=tmp_path)
+    sent = io.BytesIO()
+    Image.fromarray(large).save(sent, "JPEG")
+    assert (await client.post("/v1/digit", sent.getvalue(), "image/jpeg")).status == 200
+    (record,) = records_in(tmp_path)
+    assert_array_equal(record.crop, decode(sent.getvalue()))
+
+
+def test_what_is_cut_off_is_no_png(large):
+    whole = io.BytesIO()
+    Image.fromarray(large).save(whole, "PNG")
+    assert bare_png(whole.getvalue()) == whole.getvalue()
+    for end in range(len(whole.getvalue()) - 4):
+        assert bare_png(whole.getvalue()[:end]) is None
+
+
+@pytest.fixture
+def large(crops):
+    """A crop that is more to write as pixels than as a file."""
+    return np.asarray(Image.fromarray(crops[0].pixels).resize((150, 150)))
+
+
+def pixels_of(record):
+    return decode(record.crop) if isinstance(record.crop, bytes) else record.crop
+
+
+async def test_pixels_that_came_packed_are_kept_as_pixels(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path)
+    packed = np.stack([crops[0].pixels[:20, :20], crops[1].pixels[:20, :20]])
+    body = io.BytesIO()
+    np.save(body, packed)
+    await client.post("/v1/digits", body.getvalue(), "application/x-npy")
+    records = records_in(tmp_path)
+    assert [one.index for one in records] == [0, 1]
+    for one, crop in zip(records, packed, strict=True):
+        assert (one.crop == crop).all()
+
+
+async def test_each_crop_of_a_bulk_request_is_a_record(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path)
+    kind, body = form(crops[0].png, crops[1].png[:40], crops[2].png)
+    await client.post("/v1/digits", body, kind)
+    assert [one.index for one in records_in(tmp_path)] == [0, 2]
+
+
+async def test_a_crop_that_cannot_be_captured_is_503_and_never_200(
+    serve, crops, tmp_path, monkeypatch
+):
+    client = await serve(capture_dir=tmp_path)
+
+    def fail(spool, frames):
+        raise SpoolError("no space left on the spool's disk")
+
+    monkeypatch.setattr(Spool, "append_frames", fail)
+    replies = await post_at_once(client, crops[:5])
+    assert [reply.status for reply in replies] == [503] * 5
+    assert all("no space left" in reply.json["detail"] for reply in replies)
+
+
+def post_at_once(client, crops):
+    return asyncio.gather(
+        *(client.post("/v1/digit", crop.png, x_request_id=f"r-{n}") for n, crop in enumerate(crops))
+    )
+
+
+async def test_crops_read_together_are_written_together(serve, crops, tmp_path, monkeypatch):
+    client = await serve(capture_dir=tmp_path)
+    sizes = note_sizes(monkeypatch)
+    replies = await post_at_once(client, crops[:8])
+    assert [reply.status for reply in replies] == [200] * 8
+    assert max(sizes) > 1
+    records = {one.request_id: one for one in records_in(tmp_path)}
+    assert sorted(records) == [f"r-{n}" for n in range(8)]
+    for number, reply in enumerate(replies):
+        assert records[f"r-{number}"].digit == reply.json["digit"]
+        assert_array_equal(pixels_of(records[f"r-{number}"]), crops[number].pixels)
+
+
+async def test_a_record_that_does_not_fit_fails_its_own_request_alone(
+    serve, crops, tmp_path, monkeypatch
+):
+    client = await serve(capture_dir=tmp_path)
+    frame = Spool.frame
+
+    def refuse_one(spool, record):
+        if record.request_id == "r-1":
+            raise RecordError("a string is too long")
+        return frame(spool, record)
+
+    monkeypatch.setattr(Spool, "frame", refuse_one)
+    replies = await post_at_once(client, crops[:3])
+    assert [reply.status for reply in replies] == [200, 500, 200]
+    records = {one.request_id: one for one in records_in(tmp_path)}
+    assert sorted(records) == ["r-0", "r-2"]
+    assert_array_equal(pixels_of(records["r-2"]), crops[2].pixels)
+    assert (records["r-2"].image == to_uint8(preprocess(crops[2].pixels))).all()
+
+
+def note_sizes(monkeypatch):
+    """How many records each write takes."""
+    sizes = []
+    append_frames = Spool.append_frames
+
+    def noting(spool, frames):
+        sizes.append(len(frames))
+        append_frames(spool, frames)
+
+    monkeypatch.setattr(Spool, "append_frames", noting)
+    return sizes
+
+
+async def test_a_slow_flush_holds_up_nothing_but_what_waits_for_it(
+    serve, crops, tmp_path, monkeypatch
+):
+    client = await serve(capture_dir=tmp_path, capture_fsync="true")
+    sizes = note_sizes(monkeypatch)
+    may_end = threading.Event()
+    append_frames = Spool.append_frames
+
+    def slow(spool, frames):
+        may_end.wait(timeout=10)
+        append_frames(spool, frames)
+
+    monkeypatch.setattr(Spool, "append_frames", slow)
+    first = asyncio.ensure_future(client.post("/v1/digit", crops[0].png))
+    await asyncio.sleep(0.1)
+    others = asyncio.ensure_future(post_at_once(client, crops[1:4]))
+    assert (await client.get("/livez")).status == 200
+    assert not first.done()
+    await asyncio.sleep(0.1)
+    may_end.set()
+    assert (await first).status == 200
+    assert [reply.status for reply in await others] == [200] * 3
+    assert sizes == [1, 3]
+
+
+async def test_a_caller_who_leaves_takes_nobody_s_record_along(serve, crops, tmp_path, monkeypatch):
+    client = await serve(capture_dir=tmp_path)
+    loop = asyncio.get_running_loop()
+    has_left = threading.Event()
+    append_frames = Spool.append_frames
+
+    def leave_first(spool, frames):
+        loop.call_soon_threadsafe(lambda: (leaving.cancel(), has_left.set()))
+        has_left.wait(timeout=10)
+        append_frames(spool, frames)
+
+    monkeypatch.setattr(Spool, "append_frames", leave_first)
+    leaving = asyncio.ensure_future(client.post("/v1/digit", crops[0].png, x_request_id="left"))
+    staying = asyncio.ensure_future(client.post("/v1/digit", crops[1].png, x_request_id="stayed"))
+    assert (await staying).status == 200
+    assert leaving.cancelled()
+    assert "stayed" in [one.request_id for one in records_in(tmp_path)]
+
+
+async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
+    serve, crops, tmp_path, monkeypatch
+):
+    client = await serve(capture_dir=tmp_path)
+
+    def fail(segment, buffers, num_bytes, *, fsync):
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr("capture.spool._Segment.write", fail)
+    kind, body = form(crops[0].png, crops[0].png)
+    await client.post("/v1/digit", crops[0].png)  # whatever the first of a kind leaves
+    await client.post("/v1/digits", body, kind)
+    gc.collect()
+    gc.disable()
+    try:
+        for crop in crops[1:6]:
+            assert (await client.post("/v1/digit", crop.png)).status == 503
+            kind, body = form(crop.png, crop.png)
+            assert (await client.post("/v1/digits", body, kind)).status == 503
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("is_negative", [False, True])
+async def test_a_crop_in_mnist_s_frame_is_on_disk_once(serve, crops, tmp_path, is_negative):
+    client = await serve(capture_dir=tmp_path)
+    pixels = to_uint8(preprocess(crops[0].pixels))
+    if is_negative:
+        pixels = 255 - pixels
+    sent = io.BytesIO()
+    Image.fromarray(pixels).save(sent, "PNG")
+    assert (await client.post("/v1/digit", sent.getvalue())).status == 200
+    (record,) = records_in(tmp_path)
+    assert record.passed_through
+    assert_array_equal(record.crop, pixels)
+    assert_array_equal(record.image, to_uint8(preprocess(pixels)))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * pixels.size
+
+
+def test_each_field_of_a_record_is_its_own(tmp_path, monkeypatch):
+    """A record is filled by position, where two numbers are easily swapped."""
+    monkeypatch.setattr("serving.reading.capture_sink.time.perf_counter", lambda: 100.25)
+    monkeypatch.setattr("serving.reading.capture_sink.time.time_ns", lambda: 1_000_000_007_000)
+    image = np.full((1, 28, 28), 0.2, np.float32)
+    crop = np.full((30, 40), 5, np.uint8)
+    decision = Decision(7, 0.8125, "low_confidence", [0.0625] * 9 + [0.4375], list(range(10)))
+    framed = Framed(image, True, False, 2, 3, 0.75, 1)
+    reading = Reading(crop, framed, image, decision, -1.5, 2.0, 3.0, 4.0, 5.0)
+    request = Request("r-1", "berlin-1", "image/png", {}, b"", b"", started=100.0, guard_ms=1.0)
+    sink = CaptureSink(
+        Settings(capture_dir=tmp_path),
+        SimpleNamespace(version="9"),
+        Policy(temperature=1.0, threshold=0.875, garbage_threshold=0.0),
+    )
+    assert sink.keep([Asked(crop, request, 6)], [reading]) == {}
+    sink.close()
+    (record,) = records_in(tmp_path)
+    assert_array_equal(record.image, np.full((28, 28), 51))
+    assert_array_equal(record.crop, crop)
+    assert {
+        name: value for name, value in asdict(record).items() if name not in ("image", "crop")
+    } == {
+        "request_id": "r-1",
+        "index": 6,
+        "time_us": 1_000_000_007,
+        "site": "berlin-1",
+        "model_version": "9",
+        "digit": 7,
+        "confidence": 0.8125,
+        "accepted": False,
+        "rejected_because": "low_confidence",
+        "threshold": 0.875,
+        "garbage": -1.5,
+        "probs": (0.0625,) * 9 + (0.4375,),
+        "inverted": True,
+        "passed_through": False,
+        "num_parts": 2,
+        "num_dropped": 3,
+        "aspect": 0.75,
+        "edges_touched": 1,
+        "guard_ms": 1.0,
+        "decode_ms": 2.0,
+        "preprocess_ms": 3.0,
+        "queue_ms": 250.0 - 15.0,
+        "inference_ms": 4.0,
+        "decision_ms": 5.0,
+        "total_ms": 250.0,
+    }
+
+
+async def test_a_refused_crop_is_not_captured(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path)
+    await client.post("/v1/digit", crops[0].png[:40])
+    assert records_in(tmp_path) == []
+
+
+async def test_originals_stay_out_where_they_are_not_wanted(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path, capture_originals="false")
+    await client.post("/v1/digit", crops[0].png)
+    (record,) = records_in(tmp_path)
+    assert record.crop is None
+    assert record.image is not None
+
+
+async def test_a_folder_that_cannot_be_written_stops_the_start(serve, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("in the way")
+    with pytest.raises(SpoolError):
+        await serve(capture_dir=path)
+
+
+async def test_without_a_folder_no_spool_is_opened(serve, crops, monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("a spool was opened")
+
+    monkeypatch.setattr("serving.reading.capture_sink.Spool", refuse)
+    client = await serve()
+    assert (await client.post("/v1/digit", crops[0].png)).status == 200

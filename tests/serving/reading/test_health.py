@@ -1,0 +1,117 @@
+import asyncio
+
+import pytest
+
+from model.artifact import load
+from model.errors import ModelError
+from serving.reading import health as health_module
+from serving.reading.batcher import Overloaded
+from serving.reading.health import Health
+
+
+class Reader:
+    """Answers as told."""
+
+    def __init__(self, artifact):
+        self.artifact = artifact
+        self.busy_s = 0.0
+        self.error = None
+        self.hangs = False
+        self.num_read = 0
+
+    def busy_for_s(self):
+        return self.busy_s
+
+    async def read_golden(self):
+        self.num_read += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+
+
+class Capture:
+    is_writable = True
+
+    def writable(self):
+        return self.is_writable
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def reader(own_champion):
+    return Reader(load(own_champion))
+
+
+@pytest.fixture
+def capture():
+    return Capture()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def health(reader, capture, own_champion, clock):
+    return Health(reader, capture, own_champion / "model.onnx", clock)
+
+
+async def test_a_sound_process_has_no_reason(health):
+    assert await health.reasons_not_ready() == []
+
+
+async def test_every_reason_is_told_at_once(health, reader, capture):
+    health.is_draining = True
+    capture.is_writable = False
+    reader.error = ModelError("reads 3 for a 7")
+    reasons = await health.reasons_not_ready()
+    assert len(reasons) == 3
+    assert "draining" in reasons[0]
+    assert "spool" in reasons[1]
+    assert reasons[2] == "reads 3 for a 7"
+
+
+async def test_a_busy_model_is_still_ready(health, reader):
+    reader.error = Overloaded("too many", 1.0)
+    assert await health.reasons_not_ready() == []
+
+
+async def test_a_golden_crop_that_never_comes_back_is_a_reason(health, reader, monkeypatch):
+    monkeypatch.setattr(health_module, "GOLDEN_TIMEOUT_S", 0.01)
+    reader.hangs = True
+    assert "not read within" in (await health.reasons_not_ready())[0]
+
+
+async def test_a_batch_that_does_not_end_is_a_reason(health, reader):
+    reader.busy_s = 7.0
+    assert "busy with one batch for 7.0 s" in (await health.reasons_not_ready())[0]
+
+
+async def test_a_model_file_that_changes_is_noticed_at_the_next_look(health, own_champion, clock):
+    assert await health.reasons_not_ready() == []
+    path = own_champion / "model.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert await health.reasons_not_ready() == []  # looked at a moment ago
+    clock.now += 5.0
+    assert "changed on disk" in (await health.reasons_not_ready())[0]
+
+
+async def test_a_model_file_that_vanishes_is_noticed(health, own_champion):
+    (own_champion / "model.onnx").unlink()
+    assert "cannot be read any more" in (await health.reasons_not_ready())[0]
+
+
+async def test_a_flood_of_questions_reads_the_golden_crop_once(health, reader, clock):
+    await asyncio.gather(*(health.reasons_not_ready() for _ in range(100)))
+    assert reader.num_read == 1
+    clock.now += health_module.GOLDEN_FRESH_S
+    await health.reasons_not_ready()
+    assert reader.num_read == 2
