@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.config import DataConfig, Workspace
-from training.datasets import DataError, load_mnist
+from training.data.datasets import DataError, load_mnist
 
 if TYPE_CHECKING:
-    from training.fit import FitConfig
-    from training.render import RenderConfig
+    from training.data.render import RenderConfig
+    from training.fitting import FitConfig
 
 CHAMPION = Path("model/champion")
 STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     """Run the steps on the data that grew; 0 also when nothing did, or when the gate refuses."""
-    from training import gate, retrain, steps
+    from training import gate_rules, steps
+    from training.steps import retrain
 
     work = Workspace(options.work)
     arrived = retrain.collect(work)
@@ -80,7 +81,7 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
         print(f"== {step}", flush=True)
         passed = _run_step(step, options)
         if step == "gate":
-            verdict = gate.judge(steps.load_evaluation(work), gate.Floors())
+            verdict = gate_rules.judge(steps.load_evaluation(work), gate_rules.Floors())
             retrain.tell(work, arrived, verdict, run_id=steps.load_fit(work).run_id)
         if not passed:
             break  # people were told; another attempt would end the same way
@@ -89,7 +90,7 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
 
 def _run_step(step: str, options: argparse.Namespace) -> bool:
     """True when the next step may follow."""
-    from training import gate, steps
+    from training import gate_rules, steps
 
     if step == "search":
         config, rendering = _fit_configs(options)
@@ -107,7 +108,7 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     elif step == "evaluate":
         steps.run_evaluate(data, work, options.champion, extras=dict(options.extra))
     elif step == "gate":
-        return steps.run_gate(work, gate.Floors()).passed
+        return steps.run_gate(work, gate_rules.Floors()).passed
     elif step == "fetch":
         steps.run_fetch(work, options.run)
     else:
@@ -116,8 +117,8 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
 
 
 def _fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
-    from training.fit import PROTOTYPE, FitConfig
-    from training.render import RenderConfig
+    from training.data.render import RenderConfig
+    from training.fitting import PROTOTYPE, FitConfig
 
     config = PROTOTYPE if options.network == "prototype" else FitConfig()
     config = replace(config, seed=options.seed, epochs=options.epochs or config.epochs)
@@ -207,9 +208,9 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
 
 
 def _draw(options: argparse.Namespace) -> int:
-    from training import fonts
-    from training.crops import write_crops
-    from training.sheet import draw_sheet
+    from training.data import fonts
+    from training.data.shipped_crops import write_crops
+    from training.evaluation.sheet import draw_sheet
 
     try:
         mnist = load_mnist(_data_config(options))

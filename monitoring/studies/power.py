@@ -25,10 +25,10 @@ from capture import archive, reference, ship
 from monitoring import drift
 from monitoring.rules import Severity, assess
 from monitoring.studies import simulated_mail
-from training import fonts, garbage
-from training.augment import CORRUPTIONS
-from training.datasets import LabelledImages
-from training.render import render_digits
+from training.data import fonts, garbage
+from training.data.augment import CORRUPTIONS
+from training.data.datasets import LabelledImages
+from training.data.render import render_digits
 
 PARTS = ("windows", "sites")
 DAY = date(2026, 11, 20)

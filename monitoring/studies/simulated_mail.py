@@ -20,10 +20,10 @@ from model.classifier import Classifier
 from model.decision import BLANK, decide, softmax
 from model.errors import BlankCrop
 from model.preprocess import Framed, frame
-from training.augment import CORRUPTIONS
 from training.config import DataConfig
-from training.datasets import Mnist, load_mnist
-from training.render import render_digits
+from training.data.augment import CORRUPTIONS
+from training.data.datasets import Mnist, load_mnist
+from training.data.render import render_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 SEVERITY = 3  # an ordinary mail piece, as in training's evaluation

@@ -20,7 +20,7 @@ from model import artifact
 from model.classifier import Classifier
 from model.preprocess import preprocess
 from training.config import DataConfig
-from training.datasets import load_mnist
+from training.data.datasets import load_mnist
 
 FLOOR = 0.993
 SCANNERS = 8

@@ -72,7 +72,7 @@ def test_a_run_can_name_the_commit_it_comes_from():
 
 
 def test_training_finds_the_fonts_that_the_champion_was_trained_on():
-    found = "from training.fonts import find_fonts; print(find_fonts() is not None)"
+    found = "from training.data.fonts import find_fonts; print(find_fonts() is not None)"
     assert job("python", "-c", found).endswith("True")
 
 

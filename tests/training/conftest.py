@@ -10,7 +10,7 @@ import torch
 from tiny import TinyNetwork, draw_digits, idx_bytes
 
 from training.config import DataConfig
-from training.datasets import (
+from training.data.datasets import (
     TEST_IMAGES,
     TEST_LABELS,
     TRAIN_IMAGES,

@@ -12,17 +12,9 @@ from tiny import TinyNetwork
 
 from model import artifact
 from training import __main__ as command_line
-from training import (
-    confidence,
-    datasets,
-    fonts,
-    gate,
-    network,
-    promote,
-    render,
-    steps,
-    suites,
-)
+from training import champion_folder, gate_rules, network, steps
+from training.data import datasets, fonts, render
+from training.evaluation import confidence, suites
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -59,15 +51,15 @@ def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
 
     monkeypatch.setattr(steps, "load_mnist", load_tiny)
     monkeypatch.setattr(network, "build", lambda name: TinyNetwork())
-    monkeypatch.setattr(steps.fit.fit, "__kwdefaults__", kwdefaults())
+    monkeypatch.setattr(steps.fitting.fit, "__kwdefaults__", kwdefaults())
     monkeypatch.setattr(fonts, "find_fonts", lambda: None)
     monkeypatch.setattr(render, "CHUNK", 50)
     for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
         monkeypatch.setattr(suites, name, 5)
     monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.98)
     monkeypatch.setattr(confidence, "ERROR_TARGETS", (0.98, 0.99))
-    monkeypatch.setattr(promote, "DEFAULT_ERROR_TARGET", 0.98)
-    monkeypatch.setattr(gate, "Floors", lambda: EASY_FLOORS)
+    monkeypatch.setattr(champion_folder, "DEFAULT_ERROR_TARGET", 0.98)
+    monkeypatch.setattr(gate_rules, "Floors", lambda: EASY_FLOORS)
     monkeypatch.setattr(steps, "GOLDEN_MIN_CONFIDENCE", 0.0)
     monkeypatch.setattr(steps, "GOLDEN_DIGIT", 7)
     monkeypatch.setattr(steps, "_drift_reference", lambda work, version: b"reference")
@@ -75,10 +67,10 @@ def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
 
 
 def kwdefaults():
-    return dict(steps.fit.fit.__kwdefaults__) | {"build": lambda name: TinyNetwork()}
+    return dict(steps.fitting.fit.__kwdefaults__) | {"build": lambda name: TinyNetwork()}
 
 
-EASY_FLOORS = gate.Floors(
+EASY_FLOORS = gate_rules.Floors(
     mnist_accuracy=0.0,
     rendered_accuracy=0.0,
     quantisation_drop=1.0,
@@ -118,7 +110,7 @@ def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(
     assert artifact.load(Path("champion")).version == "2"
 
     # The same candidate, held to more than it reaches, stays where it is.
-    monkeypatch.setattr(gate, "Floors", lambda: HARD_FLOORS)
+    monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
     assert run("gate") == command_line.EXIT_GATE
     assert run("promote") == command_line.EXIT_ERROR
     assert "the gate has not passed" in capsys.readouterr().err
@@ -140,7 +132,7 @@ def test_a_candidate_that_passed_elsewhere_is_fetched_and_promoted(tiny_world, c
 
 
 def test_a_candidate_that_the_gate_refused_is_not_there_to_fetch(tiny_world, monkeypatch, capsys):
-    monkeypatch.setattr(gate, "Floors", lambda: HARD_FLOORS)
+    monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
     assert run("run", *fit_arguments("--until", "gate")) == command_line.EXIT_GATE
     run_id = json.loads(Path("work/fit.json").read_text())["run_id"]
     for unknown in (run_id, "0" * 32):
@@ -160,7 +152,7 @@ def check_registry(version):
     assert tracking.fetch_onnx(version, Path("fetched")) == Path("work/int8.onnx").read_bytes()
 
 
-HARD_FLOORS = gate.Floors(mnist_accuracy=1.1)
+HARD_FLOORS = gate_rules.Floors(mnist_accuracy=1.1)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +231,7 @@ def captures(tiny_world, monkeypatch):
     """Monitoring's two commands, by hand: what it would hand over, and what it was told."""
     from tiny import draw_digits
 
-    from training import retrain
+    from training.steps import retrain
 
     box = {"parts": draw_digits(40, seed=5), "told": []}
 
@@ -272,7 +264,7 @@ def test_a_retraining_joins_the_labels_tells_people_and_promotes_by_the_gate(cap
 
 
 def test_a_refused_retraining_is_told_and_promotes_nothing(captures, monkeypatch):
-    monkeypatch.setattr(gate, "Floors", lambda: HARD_FLOORS)
+    monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
     assert run("retrain", *fit_arguments()) == 0
     (event,) = captures["told"]
     assert event["title"].startswith("Retraining: the gate refused")

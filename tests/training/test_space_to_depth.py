@@ -6,8 +6,8 @@ from tiny import TinyNetwork, draw_digits
 from torch import nn
 
 from model.classifier import Classifier
-from training import quantize
-from training.export import export
+from training import quantization
+from training.onnx_export import export
 from training.space_to_depth import blocks_to_channels
 
 
@@ -23,8 +23,8 @@ def quantised(stem, images, folder, monkeypatch):
     network.body = nn.Sequential(stem, nn.ReLU(), nn.MaxPool2d(28 // 7 // stem.stride[0]))
     export(network.eval(), images, folder / "fp32.onnx")
     with monkeypatch.context() as without:
-        without.setattr(quantize, "blocks_to_channels", lambda model: False)
-        quantize.quantize(folder / "fp32.onnx", images, folder / "int8.onnx")
+        without.setattr(quantization, "blocks_to_channels", lambda model: False)
+        quantization.quantize(folder / "fp32.onnx", images, folder / "int8.onnx")
     return onnx.load(folder / "int8.onnx")
 
 
@@ -82,6 +82,6 @@ def test_a_side_that_is_not_of_whole_blocks_is_left_alone(images, tmp_path, monk
 
 def test_what_is_quantised_has_been_rewritten(images, tmp_path):
     export(TinyNetwork().eval(), images, tmp_path / "fp32.onnx")
-    quantize.quantize(tmp_path / "fp32.onnx", images, tmp_path / "int8.onnx")
+    quantization.quantize(tmp_path / "fp32.onnx", images, tmp_path / "int8.onnx")
     model = onnx.load(tmp_path / "int8.onnx")
     assert "SpaceToDepth" in {node.op_type for node in model.graph.node}

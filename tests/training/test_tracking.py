@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tiny import TinyNetwork, draw_digits
 
-from training.export import export
+from training.onnx_export import export
 
 pytestmark = [
     # mlflow and its parts warn of their own futures; the versions are pinned

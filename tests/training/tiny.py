@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from training.datasets import LabelledImages
+from training.data.datasets import LabelledImages
 
 
 def draw_digits(num: int, seed: int) -> LabelledImages:

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+from tiny import draw_digits
+
+from model.classifier import Scores
+from training.data.datasets import Mnist
+from training.data.render import CHUNK
+from training.evaluation import confidence, judge, suites
+
+
+@pytest.fixture(scope="module")
+def small_suites():
+    mnist = Mnist(
+        train=draw_digits(10, 1),
+        validation=draw_digits(300, 2),
+        test=draw_digits(120, 3),
+        checksums={},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
+            patch.setattr(suites, name, 10)
+        return suites.build_suites(
+            mnist,
+            glyphs=draw_digits(20, 4),
+            letters=draw_digits(5, 5).images,
+            others={"uci": draw_digits(30, 6)},
+        )
+
+
+class Oracle:
+    """Reads every digit right, with a chosen certainty, and knows garbage by its blackness."""
+
+    def __init__(self, known, *, certainty=20.0):
+        self._known = {image.tobytes(): label for part in known for image, label in part}
+        self._certainty = certainty
+
+    def __call__(self, batch):
+        logits = np.zeros((len(batch), 10), np.float32)
+        garbage = np.full(len(batch), 5.0, np.float32)
+        for row, image in enumerate(batch):
+            label = self._known.get(image.tobytes())
+            if label is not None:
+                logits[row, label] = self._certainty
+                garbage[row] = -5.0
+        return Scores(logits, garbage)
+
+
+@pytest.fixture(scope="module")
+def oracle(small_suites):
+    parts = [small_suites.validation, *small_suites.tests.values()]
+    return Oracle([zip(part.batch, part.labels, strict=True) for part in parts])
+
+
+def test_every_set_is_there_and_framed(small_suites):
+    assert set(small_suites.tests) == {
+        "mnist",
+        "mnist_reframed",
+        "rendered",
+        "held_out_fonts",
+        "uci",
+    }
+    assert len(small_suites.corruptions) == 12 * 5
+    assert len(small_suites.validation) == 3 * 300
+    assert small_suites.validation_is_clean.sum() == 300
+    for part in small_suites.tests.values():
+        assert part.batch.shape[1:] == (1, 28, 28)
+        assert part.batch.min() >= 0
+        assert part.batch.max() <= 1
+
+
+def test_the_same_data_gives_the_same_suites():
+    digits = draw_digits(CHUNK + 5, 3)
+    first, second = (suites._plain_crops(digits, 1)[0] for _ in range(2))
+    np.testing.assert_array_equal(first[-1], second[-1])
+
+
+def test_a_policy_needs_a_threshold_for_the_default_target(small_suites):
+    never_sure = Oracle([])
+    with pytest.raises(ValueError, match="not fit for use"):
+        judge.fit_policy(never_sure, small_suites)
+
+
+def test_a_perfect_reader_scores_one(oracle, small_suites, monkeypatch):
+    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+    policy, _ = judge.fit_policy(oracle, small_suites)
+    result = judge.judge_set(oracle, small_suites.tests["mnist"], policy, champion=oracle)
+    assert result.accuracy == 1.0
+    assert result.accepted_frac == 1.0
+    assert result.accepted_error_frac == 0.0
+    assert result.champion_accuracy == 1.0
+    assert result.mcnemar_p == 1.0
+
+
+def test_garbage_is_judged_by_kind(oracle, small_suites, monkeypatch):
+    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+    policy, _ = judge.fit_policy(oracle, small_suites)
+    result = judge._judge_garbage(oracle, small_suites, policy)
+    assert result is not None
+    assert result.auroc == 1.0
+    assert result.fpr_at_95_tpr == 0.0
+    assert set(result.refused_frac.values()) == {1.0}
+
+
+def test_a_network_without_a_garbage_head_is_judged_without(oracle, small_suites, monkeypatch):
+    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+
+    def blind(batch):
+        scores = oracle(batch)
+        return Scores(scores.logits, np.full(len(batch), -np.inf, np.float32))
+
+    policy, _ = judge.fit_policy(blind, small_suites)
+    assert policy.garbage_threshold == 0.0
+    assert judge._judge_garbage(blind, small_suites, policy) is None
+
+
+def scored_digits(*, is_unsure):
+    """20,000 digits whose garbage scores rise evenly; the unsure ones are read wrong."""
+    num = 20_000
+    logits = np.zeros((num, 10), np.float32)
+    logits[np.arange(num), is_unsure.astype(int)] = 1.0  # the label is always 0
+    return judge.Reads(
+        labels=np.zeros(num, np.uint8),
+        logits=logits,
+        garbage=np.linspace(0, 1, num, dtype=np.float32),
+        confidence=np.where(is_unsure, 0.4, 0.999),
+    )
+
+
+def test_the_garbage_threshold_refuses_what_would_not_have_been_accepted():
+    reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
+    is_clean = np.zeros(20_000, np.bool_)
+    is_clean[:1000] = True
+    assert judge._choose_garbage_threshold(reads, is_clean) == pytest.approx(0.9525, abs=1e-3)
+
+
+def test_the_garbage_threshold_spares_what_would_be_accepted():
+    reads = scored_digits(is_unsure=np.zeros(20_000, np.bool_))
+    is_clean = np.zeros(20_000, np.bool_)
+    is_clean[:1000] = True
+    refused = reads.garbage > judge._choose_garbage_threshold(reads, is_clean)
+    assert refused.mean() < 0.012
+
+
+def test_the_garbage_threshold_spares_clean_digits():
+    reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
+    is_clean = np.arange(20_000) >= 15_000
+    refused = reads.garbage > judge._choose_garbage_threshold(reads, is_clean)
+    assert refused[is_clean].mean() == pytest.approx(0.002, abs=3e-4)

@@ -1,0 +1,176 @@
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_gate_rules import a_set
+from tiny import TinyNetwork, draw_digits
+
+from model import artifact
+from model.errors import ArtifactRefused
+from training import champion_folder
+from training.evaluation.card import write_card
+from training.evaluation.confidence import Threshold
+from training.evaluation.judge import Evaluation
+from training.onnx_export import export
+from training.quantization import Latency, QuantisationChange
+
+SIZES = {"1": 80.0, "8": 66.0, "32": 64.0}
+
+
+@pytest.fixture(scope="module")
+def onnx_bytes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    images = draw_digits(8, seed=1).images[:, None] / np.float32(255)
+    export(TinyNetwork().eval(), images, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def package(onnx_bytes):
+    change = QuantisationChange(0.9965, 0.996, 0.0004, 0.001, 0.05)
+    return champion_folder.Package(
+        onnx_bytes=onnx_bytes,
+        version="1",
+        evaluation=Evaluation(
+            sets={"mnist": a_set(), "rendered": a_set(0.985)},
+            corruptions={"blur": {"3": 0.99}},
+            mean_corruption_accuracy=0.99,
+            temperature=0.8,
+            thresholds=(Threshold(0.0005, 0.95, 0.97), Threshold(0.001, 0.9, 0.98)),
+            garbage_threshold=1.5,
+            garbage=None,
+            quantisation=change,
+            rendered_quantisation=change,
+            latency=Latency(SIZES, SIZES),
+            size_bytes=len(onnx_bytes),
+            fp32_size_bytes=len(onnx_bytes),
+        ),
+        origin=champion_folder.Origin(
+            run_id="abc",
+            git_commit="0" * 40,
+            network="tiny",
+            created="2026-11-21T10:00:00Z",
+            data={"train-images-idx3-ubyte": "md5:0"},
+            libraries={"torch": "2"},
+        ),
+        golden=champion_folder.Golden(b"png", 7, 0.9),
+        extra_files={"card/confusion.png": b"picture"},
+    )
+
+
+def do_promote(package, champion):
+    return champion_folder.promote(package, champion, when="2026-11-21T10:00:00Z", why="a test")
+
+
+def test_a_promoted_folder_is_one_that_serving_accepts(package, tmp_path):
+    do_promote(package, tmp_path / "champion")
+    loaded = artifact.load(tmp_path / "champion")
+    assert loaded.onnx_bytes == package.onnx_bytes
+    assert loaded.policy().threshold == 0.9
+    assert loaded.policy(0.0007).threshold == 0.95
+    assert loaded.policy().temperature == 0.8
+    assert (tmp_path / "champion" / "card" / "confusion.png").read_bytes() == b"picture"
+
+
+def test_the_log_says_who_when_from_to_and_why(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIGITS_PROMOTED_BY", "retraining job")
+    do_promote(package, tmp_path / "champion")
+    do_promote(replace(package, version="2"), tmp_path / "champion")
+    lines = (tmp_path / "promotions.jsonl").read_text().splitlines()
+    first, second = (json.loads(line) for line in lines)
+    assert (first["from_version"], first["to_version"]) == (None, "1")
+    assert (second["from_version"], second["to_version"]) == ("1", "2")
+    assert second["who"] == "retraining job"
+    assert (second["when"], second["why"]) == ("2026-11-21T10:00:00Z", "a test")
+
+
+def test_versions_count_upwards(package, tmp_path):
+    assert champion_folder.next_version(tmp_path / "champion") == "1"
+    do_promote(replace(package, version="41"), tmp_path / "champion")
+    assert champion_folder.next_version(tmp_path / "champion") == "42"
+
+
+def test_a_package_that_would_not_be_served_changes_nothing(package, tmp_path):
+    champion = tmp_path / "champion"
+    do_promote(package, champion)
+    with pytest.raises(ArtifactRefused):
+        do_promote(replace(package, version="2", onnx_bytes=b"no model"), champion)
+    assert artifact.load(champion).version == "1"
+
+
+def promote_in_a_child(package, champion: Path, deadly: int) -> int:
+    """Promote in a forked process that dies at the given file operation; returns its status."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    num_calls = 0
+
+    def watch(event, _):
+        # audit events fire before every open, rename, mkdir, rmdir, remove and foreign call
+        nonlocal num_calls
+        if event.split(".")[0] in ("open", "os", "shutil", "ctypes"):
+            num_calls += 1
+            if num_calls == deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    try:
+        do_promote(package, champion)
+    finally:
+        os._exit(0)
+
+
+def test_killed_at_any_point_a_whole_champion_remains(package, tmp_path):
+    seen = []
+    for deadly in range(1, 1000):
+        champion = prepared(package, tmp_path / str(deadly))
+        status = promote_in_a_child(replace(package, version="2"), champion, deadly)
+        seen.append(artifact.load(champion).version)  # raises when it is not whole
+        if not os.WIFSIGNALED(status):
+            break  # it was over before the deadly operation
+        do_promote(replace(package, version="3"), champion)
+        assert artifact.load(champion).version == "3"
+        left = sorted(path.name for path in champion.parent.iterdir())
+        assert left == ["champion", "promotions.jsonl"]
+    assert len(seen) > 20
+    assert set(seen) == {"1", "2"}
+    assert seen == sorted(seen)  # old until one moment, new from then on
+
+
+def prepared(package, folder: Path) -> Path:
+    folder.mkdir()
+    do_promote(package, folder / "champion")
+    return folder / "champion"
+
+
+def test_folders_are_exchanged_where_the_kernel_cannot(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(champion_folder, "_exchange", lambda first, second: False)
+    champion = prepared(package, tmp_path / "folder")
+    do_promote(replace(package, version="2"), champion)
+    assert artifact.load(champion).version == "2"
+    assert sorted(path.name for path in champion.parent.iterdir()) == [
+        "champion",
+        "promotions.jsonl",
+    ]
+
+
+def test_the_card_shows_the_numbers_of_the_evaluation(package):
+    card = write_card("5", package.origin, package.evaluation)
+    assert "version 5" in card
+    assert "| MNIST test, raw 28x28 | 10,000 | 99.60% |" in card
+    assert "card/confusion.png" in card
+    assert "| 0.10% | 0.9000 | 98.00% |" in card
+
+
+def test_the_evaluation_survives_its_file(package, tmp_path):
+    from training.config import Workspace
+    from training.steps import load_evaluation
+
+    work = Workspace(tmp_path)
+    work.evaluation.write_text(json.dumps(asdict(package.evaluation)))
+    assert load_evaluation(work) == package.evaluation

@@ -1,0 +1,124 @@
+"""The architecture search: accuracy per microsecond, measured under int8.
+
+Each shape is fitted briefly on the same rendered pool, quantised, timed, and judged on rendered
+validation crops; never on a test set. Knows nothing about MLflow or files it is not given.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from model.classifier import Classifier
+from training import fitting, onnx_export, quantization
+from training.data.render import GARBAGE_LABEL
+from training.network import DigitNet, Shape, num_parameters
+
+SHAPES: Mapping[str, Shape] = {
+    "stem 4x4 32, 48-48-48": Shape(widths=(48, 48, 48), num_unpadded=1, flat_head=False),
+    "stem 4x4 32, 64-64-64": Shape(widths=(64, 64, 64), num_unpadded=1, flat_head=False),
+    "stem 4x4 32, 64-64-64, flat head": Shape(widths=(64, 64, 64), num_unpadded=1),
+    "stem 4x4 32, 64-64-64-48, flat head": Shape(widths=(64, 64, 64, 48), num_unpadded=1),
+    "stem 4x4 32, 64-64-64-96 to 3x3, flat head": Shape(),
+    "stem 4x4 32, 64-64-96-64 to 3x3, flat head": Shape(widths=(64, 64, 96, 64)),
+    "stem 4x4 32, 64-64-96": Shape(widths=(64, 64, 96), num_unpadded=1, flat_head=False),
+    "stem 5x5 32, 64-96-96": Shape(stem_px=5, widths=(64, 96, 96), num_unpadded=1, flat_head=False),
+    "stem 4x4 48, 64-96-96": Shape(stem=48, widths=(64, 96, 96), num_unpadded=1, flat_head=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One shape, measured."""
+
+    name: str
+    num_parameters: int
+    int8_us_batch_1: float
+    int8_us_batch_32: float
+    speed_up_batch_32: float
+    clean_accuracy: float
+    rendered_accuracy: float
+    size_bytes: int
+
+
+def try_shape(
+    name: str,
+    config: fitting.FitConfig,
+    data: fitting.FitData,
+    images: NDArray[np.float32],
+    folder: Path,
+) -> Tried:
+    """Fit, quantise, time and judge one shape.
+
+    Args:
+        name: one of `SHAPES`.
+        config: a short fit.
+        data: the pool that all shapes share.
+        images: (B, 1, 28, 28) float32 for parity and quant-calibration.
+        folder: for the two ONNX files.
+    """
+    network = DigitNet(SHAPES[name])
+    config = replace(config, network=name)
+    fitted = fitting.fit(config, data, build=lambda name: DigitNet(SHAPES[name]))
+    onnx_export.export(fitted.network, images, folder / "fp32.onnx")
+    quantization.quantize(folder / "fp32.onnx", images, folder / "int8.onnx")
+    fp32 = Classifier((folder / "fp32.onnx").read_bytes())
+    int8 = Classifier((folder / "int8.onnx").read_bytes())
+    latency = quantization.measure_latency(fp32, int8, images[:64])
+    assert data.rendered_validation is not None
+    return Tried(
+        name=name,
+        num_parameters=num_parameters(network),
+        int8_us_batch_1=latency.int8_us["1"],
+        int8_us_batch_32=latency.int8_us["32"],
+        speed_up_batch_32=1 / latency.ratio(32),
+        clean_accuracy=_accuracy(int8, data.validation.images, data.validation.labels),
+        rendered_accuracy=_accuracy(
+            int8, data.rendered_validation.images, data.rendered_validation.labels
+        ),
+        size_bytes=(folder / "int8.onnx").stat().st_size,
+    )
+
+
+def _accuracy(
+    classifier: Classifier, images: NDArray[np.uint8], labels: NDArray[np.uint8]
+) -> float:
+    is_digit = labels != GARBAGE_LABEL
+    batch = images[is_digit][:, None].astype(np.float32) * np.float32(1 / 255)
+    return float((classifier(batch).logits.argmax(1) == labels[is_digit]).mean())
+
+
+def draw_pareto(tried: Sequence[Tried]) -> bytes:
+    """Accuracy against latency; the line joins the shapes that none beats in both."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    by_speed = sorted(tried, key=lambda row: row.int8_us_batch_32)
+    front: list[Tried] = []
+    for row in by_speed:
+        if not front or row.rendered_accuracy > front[-1].rendered_accuracy:
+            front.append(row)
+    axes.step(
+        [row.int8_us_batch_32 for row in front],
+        [100 * row.rendered_accuracy for row in front],
+        where="post",
+        color="grey",
+    )
+    for row in tried:
+        point = (row.int8_us_batch_32, 100 * row.rendered_accuracy)
+        axes.plot(*point, "o")
+        axes.annotate(row.name, point, xytext=(5, -9), textcoords="offset points", fontsize=7)
+    axes.set(
+        xlabel="int8 inference, us per digit at batch 32, one thread",
+        ylabel="rendered validation, % right",
+    )
+    axes.grid(alpha=0.3)
+    axes.margins(x=0.25)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return file.getvalue()

@@ -1,0 +1,245 @@
+"""Packs `model/champion/`, swaps it in atomically, and writes the promotion log.
+
+Edge: writes files. Killed at any point, either the old or the new champion is whole: the new
+folder is complete and on disk before one rename makes it the champion. Moving the registry's
+alias is `tracking`'s part, after the folder, so that the alias never names what is not there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import getpass
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import onnx
+
+from model import artifact
+from model.onnx_inspect import inspect
+from training.evaluation.confidence import DEFAULT_ERROR_TARGET
+from training.evaluation.judge import Evaluation
+
+LOG_NAME = "promotions.jsonl"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The crop that is read at every start of the service."""
+
+    png: bytes
+    digit: int
+    min_confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a candidate comes from."""
+
+    run_id: str
+    git_commit: str
+    network: str
+    created: str  # ISO 8601, UTC
+    data: Mapping[str, str]  # file name -> md5:...
+    libraries: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A champion to be."""
+
+    onnx_bytes: bytes
+    version: str
+    evaluation: Evaluation
+    origin: Origin
+    golden: Golden
+    extra_files: Mapping[str, bytes]  # model card, its pictures, drift reference
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One line of the promotion log."""
+
+    when: str
+    who: str
+    from_version: str | None
+    to_version: str
+    sha256: str
+    why: str
+
+
+def promote(
+    package: Package, champion: Path, *, when: str, why: str, log: Path | None = None
+) -> Promotion:
+    """Make the package the champion.
+
+    Args:
+        package: what to serve from now on.
+        champion: the folder that serving loads.
+        when: ISO 8601 time for the log.
+        why: one line for the log.
+        log: the promotion log; None means beside the champion folder.
+
+    Raises:
+        ArtifactRefused: the packed folder would not be served; nothing has changed.
+    """
+    arriving = champion.with_name(f".{champion.name}.arriving")
+    recover(champion)
+    old = json.loads((champion / "manifest.json").read_text()) if champion.is_dir() else None
+    pack(package, arriving)
+    artifact.load(arriving)
+    swap(arriving, champion)
+    entry = Promotion(
+        when=when,
+        who=os.environ.get("DIGITS_PROMOTED_BY") or getpass.getuser(),
+        from_version=str(old["version"]) if old else None,
+        to_version=package.version,
+        sha256=hashlib.sha256(package.onnx_bytes).hexdigest(),
+        why=why,
+    )
+    append_log(entry, log or champion.with_name(LOG_NAME))
+    return entry
+
+
+def recover(champion: Path) -> None:
+    """Remove what a killed promotion left beside the champion."""
+    leftover = champion.with_name(f".{champion.name}.arriving")
+    if leftover.exists():
+        shutil.rmtree(leftover)
+
+
+def pack(package: Package, folder: Path) -> None:
+    """Write a complete champion folder and wait until it is on disk."""
+    folder.mkdir(parents=True)
+    files: dict[str, bytes] = dict(package.extra_files)
+    files["model.onnx"] = package.onnx_bytes
+    files["golden.png"] = package.golden.png
+    files["manifest.json"] = (json.dumps(manifest(package), indent=1) + "\n").encode()
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def manifest(package: Package) -> dict[str, object]:
+    """What manifest.json says; serving reads it, people compare it."""
+    evaluation, origin = package.evaluation, package.origin
+    return {
+        "schema": artifact.MANIFEST_SCHEMA,
+        "name": "digits",
+        "version": package.version,
+        "created": origin.created,
+        "sha256": hashlib.sha256(package.onnx_bytes).hexdigest(),
+        "size_bytes": len(package.onnx_bytes),
+        "opset": _opset(package.onnx_bytes),
+        "run_id": origin.run_id,
+        "git_commit": origin.git_commit,
+        "network": origin.network,
+        "libraries": dict(origin.libraries),
+        "data": dict(origin.data),
+        "temperature": evaluation.temperature,
+        "default_error_target": DEFAULT_ERROR_TARGET,
+        "thresholds": [asdict(row) for row in evaluation.thresholds],
+        "garbage_threshold": evaluation.garbage_threshold,
+        "metrics": flat_metrics(evaluation),
+        "golden": {
+            "file": "golden.png",
+            "digit": package.golden.digit,
+            "min_confidence": package.golden.min_confidence,
+        },
+    }
+
+
+def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """The numbers that people compare, by name."""
+    quantisation, latency = evaluation.quantisation, evaluation.latency
+    metrics = {
+        "test_accuracy": evaluation.sets["mnist"].accuracy,
+        "fp32_test_accuracy": quantisation.fp32_accuracy,
+        "int8_label_flips_frac": quantisation.flips_frac,
+        "corruption_severity_3_accuracy": evaluation.mean_corruption_accuracy,
+    }
+    for name, result in evaluation.sets.items():
+        metrics[f"{name}_accuracy"] = result.accuracy
+        metrics[f"{name}_ece"] = result.ece
+        metrics[f"{name}_accepted_frac"] = result.accepted_frac
+        metrics[f"{name}_accepted_error_frac"] = result.accepted_error_frac
+        metrics[f"{name}_coverage_at_default_target"] = result.coverage_at_default_target
+    for size in ("1", "8", "32"):
+        metrics[f"int8_us_batch_{size}"] = latency.int8_us[size]
+        metrics[f"fp32_us_batch_{size}"] = latency.fp32_us[size]
+    if evaluation.garbage is not None:
+        metrics["garbage_auroc"] = evaluation.garbage.auroc
+        metrics["garbage_fpr_at_95_tpr"] = evaluation.garbage.fpr_at_95_tpr
+        metrics["garbage_max_softmax_auroc"] = evaluation.garbage.max_softmax_auroc
+    return {name: round(float(value), 6) for name, value in metrics.items()}
+
+
+def swap(arriving: Path, champion: Path) -> None:
+    """Exchange two folders in one system call, or rename where there is no old one.
+
+    `renameat2(RENAME_EXCHANGE)` leaves no moment without a champion. Where the file system
+    lacks it, two renames do; `recover` and version control mend the moment between them.
+    """
+    if not champion.exists():
+        arriving.rename(champion)
+    elif _exchange(arriving, champion):
+        shutil.rmtree(arriving)
+    else:
+        replaced = champion.with_name(f".{champion.name}.replaced")
+        champion.rename(replaced)
+        arriving.rename(champion)
+        shutil.rmtree(replaced)
+    _sync_folder(champion.parent)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """True when the kernel exchanged the two names."""
+    call: Callable[..., int] | None = getattr(ctypes.CDLL(None), "renameat2", None)
+    if call is None:
+        return False
+    done = call(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
+    return done == 0
+
+
+def append_log(entry: Promotion, log: Path) -> None:
+    """Add one line; one write, so that two promotions never mix."""
+    line = json.dumps(asdict(entry)) + "\n"
+    with log.open("a", encoding="utf-8") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def next_version(champion: Path) -> str:
+    """One more than the champion's version; "1" when there is none.
+
+    Only for runs without a registry; with one, the registry counts.
+    """
+    try:
+        current = json.loads((champion / "manifest.json").read_text())["version"]
+    except FileNotFoundError:
+        return "1"
+    return str(int(current) + 1)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _opset(onnx_bytes: bytes) -> int:
+    inspect(onnx_bytes)
+    return int(onnx.load_from_string(onnx_bytes).opset_import[0].version)

@@ -1,0 +1,1 @@
+"""What networks are trained on: MNIST, rendered crops, fonts, garbage, own crops."""

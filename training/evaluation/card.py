@@ -1,0 +1,147 @@
+"""Writes MODEL_CARD.md from the numbers of one evaluation.
+
+Pure: text out. Knows nothing about files.
+"""
+
+from __future__ import annotations
+
+from training.champion_folder import Origin
+from training.evaluation.confidence import DEFAULT_ERROR_TARGET
+from training.evaluation.judge import Evaluation
+
+SET_NAMES = {
+    "mnist": "MNIST test, raw 28x28",
+    "mnist_reframed": "MNIST test, drawn as clean crops",
+    "rendered": "MNIST test, rendered as scanner crops, severity 3",
+    "held_out_fonts": "printed digits, held-out fonts",
+    "uci": "UCI 8x8 digits as crops, other writers, never trained on",
+}
+PICTURES = (
+    ("mistakes.png", "The mistakes on rendered crops that the model was surest of"),
+    ("confusion_pairs.png", "The commonest confusions on rendered crops"),
+    ("confusion.png", "Rendered crops: label against answer"),
+    ("reliability.png", "Confidence against accuracy"),
+    ("risk_coverage.png", "Wrong among accepted reads, for each share accepted"),
+    ("corruptions.png", "Accuracy by corruption and severity, %"),
+    ("garbage_roc.png", "Garbage refused for digits refused"),
+    ("learning_curves.png", "The fit"),
+)
+
+
+def write_card(version: str, origin: Origin, evaluation: Evaluation) -> str:
+    """The whole card."""
+    return (
+        "\n\n".join(
+            [
+                f"# Model card: digits, version {version}",
+                _intended_use(),
+                "All of this and more, by class, corruption and severity: [report](report.html).",
+                _origin(origin, evaluation),
+                _accuracy(evaluation),
+                _confidence(evaluation),
+                _garbage(evaluation),
+                _speed(evaluation),
+                _limits(),
+                "\n\n".join(f"![{text}](card/{name})" for name, text in PICTURES),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _intended_use() -> str:
+    return (
+        "Reads one handwritten or printed digit from a scanned crop of a mail piece, with a"
+        " confidence; crops it is not sure of are for a person. Not for text, whole postcodes in"
+        " one crop, cheques or identity documents."
+    )
+
+
+def _origin(origin: Origin, evaluation: Evaluation) -> str:
+    libraries = ", ".join(f"{name} {version}" for name, version in origin.libraries.items())
+    return (
+        "## Origin\n\n"
+        f"Network `{origin.network}`, MLflow run `{origin.run_id}`, commit"
+        f" `{origin.git_commit[:12]}`, made {origin.created} by `python -m training run`"
+        f" ({libraries}). Data: MNIST (CC BY-SA 3.0; its first 54,000 training digits to train,"
+        " the last 6,000 for validation), crops rendered from them, printed digits and letters in"
+        " the fonts of the training machine."
+        f" File: {evaluation.size_bytes:,} bytes int8, {evaluation.fp32_size_bytes:,} bytes fp32."
+    )
+
+
+def _accuracy(evaluation: Evaluation) -> str:
+    rows = [
+        "| set | crops | accuracy | 95 % interval | ECE | accepted | wrong among accepted |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, result in evaluation.sets.items():
+        rows.append(
+            f"| {SET_NAMES.get(name, name)} | {result.num:,} | {result.accuracy:.2%} |"
+            f" {result.accuracy_low:.2%} to {result.accuracy_high:.2%} | {result.ece:.2%} |"
+            f" {result.accepted_frac:.2%} | {result.accepted_error_frac:.3%} |"
+        )
+    return (
+        "## Accuracy of the int8 model\n\n"
+        + "\n".join(rows)
+        + "\n\nMean over 12 scanner corruptions at severity 3:"
+        f" {evaluation.mean_corruption_accuracy:.2%}. All numbers: `python -m training evaluate`."
+    )
+
+
+def _confidence(evaluation: Evaluation) -> str:
+    rows = ["| error target | threshold | accepted on validation |", "|---|---|---|"]
+    rows += [
+        f"| {row.error_target:.2%} | {row.threshold:.4f} | {row.accepted_frac:.2%} |"
+        for row in evaluation.thresholds
+    ]
+    return (
+        "## Confidence\n\n"
+        f"Temperature {evaluation.temperature:.3f}, fitted on clean and rendered validation"
+        f" digits, as are the thresholds. The default error target is {DEFAULT_ERROR_TARGET:.1%}"
+        " of accepted reads.\n\n" + "\n".join(rows)
+    )
+
+
+def _garbage(evaluation: Evaluation) -> str:
+    result = evaluation.garbage
+    if result is None:
+        return "## Not a digit\n\nThis network has no garbage head."
+    rows = ["| kind | refused by the head | accepted in the end |", "|---|---|---|"]
+    rows += [
+        f"| {kind.replace('_', ' ')} | {refused:.1%} | {result.accepted_frac[kind]:.1%} |"
+        for kind, refused in result.refused_frac.items()
+    ]
+    return (
+        "## Not a digit\n\n"
+        f"Garbage head against rendered digits: AUROC {result.auroc:.2%},"
+        f" {result.fpr_at_95_tpr:.1%} of garbage passes where 95 % of digits do;"
+        f" max-softmax alone has AUROC {result.max_softmax_auroc:.2%}.\n\n" + "\n".join(rows)
+    )
+
+
+def _speed(evaluation: Evaluation) -> str:
+    latency, change = evaluation.latency, evaluation.quantisation
+    rows = ["| batch | fp32 us per digit | int8 us per digit | speed-up |", "|---|---|---|---|"]
+    rows += [
+        f"| {size} | {latency.fp32_us[size]:.0f} | {latency.int8_us[size]:.0f} |"
+        f" {latency.fp32_us[size] / latency.int8_us[size]:.1f}x |"
+        for size in latency.fp32_us
+    ]
+    return (
+        "## int8 against fp32\n\n"
+        f"On the MNIST test set: accuracy {change.fp32_accuracy:.2%} fp32,"
+        f" {change.int8_accuracy:.2%} int8; {change.flips_frac:.2%} of labels flipped; mean"
+        f" probability shift {change.mean_probability_shift:.4f}. Inference alone, one thread:\n\n"
+        + "\n".join(rows)
+    )
+
+
+def _limits() -> str:
+    return (
+        "## Limits\n\n"
+        "Trained on American handwriting of about 1990 and on simulated scanners: other countries'"
+        " 1s, 7s and 9s are seen only through the simulator. Half digits and pairs of digits are"
+        " the garbage most often taken for a digit. A confidence is right on average over mail"
+        " like the validation mix, not for each scanner: watch the reject share."
+    )
