@@ -79,8 +79,6 @@ HTTPS_PORT = 443
 # --- one request's time, from the outside in ----------------------------------------------------
 # keep-alive > ALB idle, or the ALB sends a request down a connection that the task just closed: 502
 ALB_IDLE_S = 60
-_WORKER = (REPOSITORY_ROOT / "serving" / "worker.py").read_text()
-KEEP_ALIVE_S = int(re.findall(r"^KEEP_ALIVE_S\b.*= (\d+)", _WORKER, re.MULTILINE)[0])  # 75
 REQUEST_DEADLINE_S = 2
 DRAIN_S = 25  # after SIGTERM the task keeps answering while the ALB takes it out
 DEREGISTRATION_S = 30  # >= drain; the default of 300 s would make every deployment 5 min longer

@@ -9,17 +9,25 @@ from loadtest.errors import LoadtestFailed
 
 # command -> (module, function, what it does); a module is imported only for its own command
 COMMANDS: Final = {
-    "bench": ("bench_cli", "main", "our server against its peers: one table, ratios in one run"),
-    "run": ("load_cli", "run", "load a running service with a shape, and judge the SLO"),
-    "local": ("load_cli", "local", "start the service, hold the steady rate, take a truck, judge"),
-    "compare": ("load_cli", "compare", "two runs side by side"),
-    "soak": ("soak", "main", "the sustained rate for long: memory and latency drawn"),
+    "bench": (
+        "bench.bench_command",
+        "main",
+        "our server against its peers: one table, ratios in one run",
+    ),
+    "run": ("load.load_command", "run", "load a running service with a shape, and judge the SLO"),
+    "local": (
+        "load.load_command",
+        "local",
+        "start the service, hold the steady rate, take a truck, judge",
+    ),
+    "compare": ("load.load_command", "compare", "two runs side by side"),
+    "soak": ("load.soak", "main", "the sustained rate for long: memory and latency drawn"),
     "simulate": (
-        "simulator.cli",
+        "simulator.simulate_command",
         "simulate",
         "tasks and scaling on paper: latency, refusals, cost",
     ),
-    "fit": ("simulator.cli", "fit", "measure a running service for the simulator"),
+    "fit": ("simulator.simulate_command", "fit", "measure a running service for the simulator"),
     "scale": ("simulator.scale", "main", "tasks, network and cost at 10,000 and 100,000 RPS"),
     "validate": ("simulator.validate", "main", "the simulator against the real service, nginx"),
 }

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from loadtest.http1 import BrokenAnswer, Connection, Request, multipart
+from loadtest.clients.http1 import BrokenAnswer, Connection, Request, multipart
 from loadtest.process import Tree
 
 ROOT: Final = Path(__file__).parents[1]
-PEERS: Final = ROOT / "loadtest" / "peers"
+PEERS: Final = ROOT / "loadtest" / "bench" / "peers"
 SERVER_CORE: Final = 0
 CLIENT_CORE: Final = 1
 OURS: Final = "digitline"
@@ -100,7 +100,7 @@ def _python(module: str, *arguments: str) -> Callable[[Place], list[str]]:
 def _mlserver(place: Place) -> list[str]:
     settings = {"host": "127.0.0.1", "http_port": place.port, "parallel_workers": 0}
     settings |= {"grpc_port": place.port + 1, "metrics_port": place.port + 2, "debug": False}
-    model = {"name": "digits", "implementation": "loadtest.peers.ml_server.Digits"}
+    model = {"name": "digits", "implementation": "loadtest.bench.peers.ml_server.Digits"}
     (place.folder / "settings.json").write_text(json.dumps(settings))
     (place.folder / "model-settings.json").write_text(json.dumps(model))
     return [str(place.bin / "mlserver"), "start", str(place.folder)]
@@ -189,41 +189,41 @@ SERVERS: Final = {
             "bentoml",
             "BentoML, the documented way (`PIL.Image`)",
             "bentoml",
-            _bentoml("loadtest.peers.bentoml_documented:Documented"),
+            _bentoml("loadtest.bench.peers.bentoml_documented:Documented"),
             form_field="image",
         ),
         Server(
             "bentoml-batchable",
             "BentoML, `batchable=True`",
             "bentoml",
-            _bentoml("loadtest.peers.bentoml_batchable:Batchable"),
+            _bentoml("loadtest.bench.peers.bentoml_batchable:Batchable"),
             form_field="images",
         ),
         Server(
             "fastapi-sync",
             "FastAPI + ONNX Runtime, sync handler, upload",
             "fastapi",
-            _uvicorn("loadtest.peers.fastapi_sync:app"),
+            _uvicorn("loadtest.bench.peers.fastapi_sync:app"),
             form_field="image",
         ),
         Server(
             "fastapi-async",
             "FastAPI + ONNX Runtime, async handler, raw body",
             "fastapi",
-            _uvicorn("loadtest.peers.fastapi_async:app"),
+            _uvicorn("loadtest.bench.peers.fastapi_async:app"),
         ),
         Server(
             "litserve",
             "LitServe, no batching",
             "litserve",
-            _python("loadtest.peers.lit", "1"),
+            _python("loadtest.bench.peers.lit", "1"),
             form_field="request",
         ),
         Server(
             "litserve-batch",
             "LitServe, batches of 64",
             "litserve",
-            _python("loadtest.peers.lit", "64"),
+            _python("loadtest.bench.peers.lit", "64"),
             form_field="request",
         ),
         Server("mlserver", "MLServer, custom raw handler", "mlserver", _mlserver),
@@ -239,7 +239,7 @@ SERVERS: Final = {
             "ray",
             "Ray Serve, raw body",
             "ray",
-            _python("loadtest.peers.ray_serve"),
+            _python("loadtest.bench.peers.ray_serve"),
             can_pause=False,
         ),
     ]

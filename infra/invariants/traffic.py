@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from contract.timeouts import KEEP_ALIVE_S
 from infra import aws, find, settings
 from infra.invariants.rule import must_hold
 from infra.templates import World, dig
@@ -90,8 +91,8 @@ def timeouts_nest(world: World) -> Iterator[str]:
     )
     for service, balancer in find.balanced(world):
         container = find.containers(world, service).get(balancer["ContainerName"], {})
-        if idle_s >= settings.KEEP_ALIVE_S:
-            yield f"{service}: keep-alive {settings.KEEP_ALIVE_S} s <= the ALB's idle {idle_s} s"
+        if idle_s >= KEEP_ALIVE_S:
+            yield f"{service}: keep-alive {KEEP_ALIVE_S} s <= the ALB's idle {idle_s} s"
         variables = find.variables(container)
         drain_s = float(variables.get("DIGITS_DRAIN_S", "inf"))
         deadline_s = float(variables.get("DIGITS_REQUEST_DEADLINE_MS", "inf")) / 1000

@@ -12,17 +12,17 @@ from typing import Final
 import numpy as np
 
 from infra import capacity, cost, prices, settings
-from loadtest.simulator import service, templates, traffic
+from loadtest.simulator import arrivals, deployed_policies, service_times
 from loadtest.simulator.answer import (
     BYTES_PER_REQUEST,
     HOURS_PER_MONTH,
     lcus,
     task_usd_per_hour,
 )
-from loadtest.simulator.cli import TEMPLATES
 from loadtest.simulator.policies import Plan
-from loadtest.simulator.service import ServiceTimes
+from loadtest.simulator.service_times import ServiceTimes
 from loadtest.simulator.simulate import Simulation
+from loadtest.simulator.simulate_command import TEMPLATES
 
 SECONDS: Final = 60
 
@@ -47,10 +47,10 @@ def main(arguments: list[str]) -> int:
     """Print one line for each rate."""
     parser = argparse.ArgumentParser("python -m loadtest scale", description=__doc__)
     parser.add_argument("--rps", type=float, nargs="+", default=[100, 300, 10_000, 100_000])
-    parser.add_argument("--service", type=Path, default=service.SERVICE_FILE)
+    parser.add_argument("--service", type=Path, default=service_times.SERVICE_FILE)
     chosen = parser.parse_args(arguments)
-    measured = service.read(chosen.service)
-    plan = templates.read_plan(TEMPLATES)
+    measured = service_times.read(chosen.service)
+    plan = deployed_policies.read_plan(TEMPLATES)
     print(f"service times: {measured.source}")
     print(f"capacity: {capacity.read_measured().source}; prices of {prices.AS_OF}")
     print(
@@ -94,7 +94,7 @@ def size(rps: float, plan: Plan, measured: ServiceTimes) -> Size:
 
 def _minute(rps: float, tasks: int, plan: Plan, measured: ServiceTimes) -> tuple[float, float]:
     rng = np.random.default_rng(1)
-    load = traffic.poisson("minute", traffic.constant_rates(rps, SECONDS), rng)
+    load = arrivals.poisson("minute", arrivals.constant_rates(rps, SECONDS), rng)
     fixed = Plan(tasks, tasks, vcpus=plan.vcpus, memory_gb=plan.memory_gb)
     outcome = Simulation(fixed, load, measured, rng).run()
     return outcome.percentile_ms(99), outcome.shed_frac

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.simulator.arrivals import Traffic
 from loadtest.simulator.policies import (
     PUBLISH_DELAY_S,
     AutoScaler,
@@ -22,8 +23,7 @@ from loadtest.simulator.policies import (
     TargetTracking,
 )
 from loadtest.simulator.queueing import SHED, Servers
-from loadtest.simulator.service import Times
-from loadtest.simulator.traffic import Traffic
+from loadtest.simulator.service_times import Times
 
 WEEK_MIN: Final = 7 * 24 * 60
 

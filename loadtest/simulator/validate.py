@@ -31,13 +31,14 @@ from numpy.typing import NDArray
 
 from capture.record import CaptureRecord
 from capture.spool import live_segments, read_segment, sealed_segments
-from loadtest import crops, machine, openloop, servers, wrk
+from loadtest import digit_crops, machine, servers
+from loadtest.clients import openloop, wrk
+from loadtest.clients.http1 import Request
 from loadtest.errors import LoadtestFailed
-from loadtest.http1 import Request
 from loadtest.process import TICKS_PER_S, Tree
+from loadtest.simulator.arrivals import Traffic
 from loadtest.simulator.policies import Plan
 from loadtest.simulator.simulate import Simulation
-from loadtest.simulator.traffic import Traffic
 
 SIDE_PX: Final = 1000  # 4 ms of decoding on the model's thread
 NUM_CROPS: Final = 20
@@ -253,7 +254,7 @@ def requests() -> list[Request]:
     key = {"X-Api-Key": servers.API_KEY}
     return [
         Request("/v1/digit", "image/png", crop.png, key)
-        for crop in crops.workload(SIDE_PX, NUM_CROPS)
+        for crop in digit_crops.workload(SIDE_PX, NUM_CROPS)
     ]
 
 

@@ -21,6 +21,7 @@ from typing import Final
 import uvicorn
 
 from capture.spool import SpoolError
+from contract.timeouts import KEEP_ALIVE_S
 from model.errors import ModelError
 from serving.api.postcode import PostcodesError
 from serving.config import ConfigError
@@ -28,7 +29,6 @@ from serving.edge.key_ring import KeysError
 from serving.server.connections import LimitedProtocol, close_slow, raise_file_limit
 from serving.server.supervisor import REFUSED
 
-KEEP_ALIVE_S: Final = 75  # above a load balancer's idle timeout of 60, or it reuses what we closed
 GRACEFUL_SHUTDOWN_S: Final = 10  # after draining: longer than the body and request deadlines
 BACKLOG: Final = 2048
 _SWEEP_S: Final = 1.0

@@ -4,7 +4,7 @@ import asyncio
 import random
 from pathlib import Path
 
-from loadtest.http1 import BrokenAnswer, Connection, Request, multipart
+from loadtest.clients.http1 import BrokenAnswer, Connection, Request, multipart
 from tests.acceptance.harness import OURS, Report, Service, crops
 
 NUM, WARM, CALLERS = 100_000, 10_000, 16

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadtest import crops, openloop, servers
-from loadtest.http1 import Answer, Request, multipart
+from loadtest import digit_crops, servers
+from loadtest.clients import openloop
+from loadtest.clients.http1 import Answer, Request, multipart
 from loadtest.process import Tree
 
 ROOT = Path(__file__).parents[2]
@@ -207,7 +208,7 @@ class Load:
     """Real crops as requests whose right answer is what the unharmed server says of each alone."""
 
     def __init__(self, service: Service, headers: Mapping[str, str] | None = None) -> None:
-        pngs = [crop.png for crop in crops.spread(crops.load(), 50)]
+        pngs = [crop.png for crop in digit_crops.spread(digit_crops.load(), 50)]
         requests = [service.crop_request(png, headers) for png in pngs]
         self.wires = [request.wire("127.0.0.1") for request in requests]
         self.expected: list[Any] = []
@@ -251,7 +252,7 @@ def during(load: Callable[[], Any], harm: Callable[[], None], after_s: float) ->
 @functools.lru_cache(maxsize=1)
 def one_crop() -> bytes:
     """A readable crop as PNG."""
-    return crops.load()[3].png
+    return digit_crops.load()[3].png
 
 
 def free_port() -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from loadtest.http1 import Connection
+from loadtest.clients.http1 import Connection
 from tests.acceptance.harness import STOCK, STOCK_BATCH, Load, Report, Service, one_crop, only_ours
 
 BURSTS, BURST = 100, 32

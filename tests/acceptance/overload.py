@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import openloop
-from loadtest.openloop import Sample
+from loadtest.clients import openloop
+from loadtest.clients.openloop import Sample
 from serving.edge.key_ring import new_key
 from tests.acceptance.harness import Load, Report, Service, only_ours, pinned
 from tests.acceptance.stopping import nginx

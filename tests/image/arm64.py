@@ -18,8 +18,8 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.http1 import Connection, Request
-from loadtest.peers.reader import Reader
+from loadtest.bench.peers.same_work import Reader
+from loadtest.clients.http1 import Connection, Request
 
 ROOT: Final = Path(__file__).parents[2]
 CROPS: Final = ROOT / "tests" / "data" / "crops"

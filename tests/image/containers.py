@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from loadtest import servers
-from loadtest.http1 import Connection, Request
+from loadtest.clients.http1 import Connection, Request
 
 IMAGE = os.environ.get("DIGITLINE_IMAGE", "")
 JOBS = os.environ.get("DIGITLINE_JOBS_IMAGE", "")

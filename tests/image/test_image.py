@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from containers import DRAIN_S, IMAGE, Container, podman, read, request, start
 
-from loadtest import crops, openloop
-from loadtest.peers.reader import Reader
+from loadtest import digit_crops
+from loadtest.bench.peers.same_work import Reader
+from loadtest.clients import openloop
 
 MAX_BYTES = 330_000_000
 MAX_START_S = 3.0
@@ -27,7 +28,7 @@ def container():
 
 
 def drive(container: Container, rps: float, seconds: float) -> openloop.Sample:
-    samples = crops.workload(28, 20)
+    samples = digit_crops.workload(28, 20)
     wires = [request(crop.png).wire("127.0.0.1") for crop in samples]
     arrivals_s = openloop.constant(rps, seconds)
     return openloop.run("127.0.0.1", container.port, wires, arrivals_s)
@@ -42,7 +43,7 @@ def test_it_is_small():
 def test_it_says_which_model_it_holds():
     labels = json.loads(podman("image", "inspect", IMAGE))[0]["Labels"]
     manifest = json.loads(
-        (Path(crops.CROPS).parents[2] / "model/champion/manifest.json").read_text()
+        (Path(digit_crops.CROPS).parents[2] / "model/champion/manifest.json").read_text()
     )
     assert labels["digitline.model.version"] == manifest["version"]
     assert labels["digitline.model.sha256"] == manifest["sha256"]
@@ -69,7 +70,7 @@ def test_it_has_no_root_and_cannot_write_to_its_own_files(container):
 
 def test_every_test_crop_is_read_as_outside_of_the_image(container):
     reader = Reader()
-    for crop in crops.load():
+    for crop in digit_crops.load():
         inside, outside = read(container, crop.png), reader.read(crop.png)
         assert inside["digit"] == outside["digit"]
         assert inside["confidence"] == pytest.approx(outside["confidence"], abs=1e-4)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from containers import HARDENED, JOBS, environment, podman, read, start
 
-from loadtest import crops
+from loadtest import digit_crops
 
 pytestmark = pytest.mark.skipif(not JOBS, reason="no image: run `deploy/image.sh jobs`")
 
@@ -36,7 +36,7 @@ def volume():
     try:
         spool = {"DIGITS_CAPTURE_DIR": WHERE["DIGITS_CAPTURE_DIR"]}
         service = start("digitline-jobs-test", f"--volume={name}:{HOME}", **spool)
-        for crop in crops.load():
+        for crop in digit_crops.load():
             read(service, crop.png)
         podman("stop", "--time=40", service.name)
         podman("rm", service.name)
@@ -78,10 +78,10 @@ def test_training_finds_the_fonts_that_the_champion_was_trained_on():
 
 def test_what_the_service_captured_becomes_a_report(volume):
     shipped = job("python", "-m", "monitoring", "ship", volume=volume)
-    assert f" {len(crops.load())} records" in shipped
+    assert f" {len(digit_crops.load())} records" in shipped
     today = str(datetime.now(UTC).date())
     report = job("python", "-m", "monitoring", "report", "--current", today, volume=volume)
-    assert f"{len(crops.load())} records" in report
+    assert f"{len(digit_crops.load())} records" in report
     pages = job("sh", "-c", f"ls -R {HOME}/reports", volume=volume)
     assert "index.html" in pages
     assert "nothing to retrain on" in job(

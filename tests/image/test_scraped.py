@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import crops, openloop, servers
-from loadtest.http1 import Connection, Request
+from loadtest import digit_crops, servers
+from loadtest.clients import openloop
+from loadtest.clients.http1 import Connection, Request
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/digitline.json").read_text())
@@ -88,7 +89,7 @@ def start_prometheus(folder, service_port):
 def drive(port):
     """Five seconds of good crops and a few broken ones, through nginx."""
     headers = {"X-Api-Key": servers.API_KEY}
-    pngs = [crop.png for crop in crops.workload(28, 20)] + [b"no image"]
+    pngs = [crop.png for crop in digit_crops.workload(28, 20)] + [b"no image"]
     wires = [Request("/v1/digit", "image/png", png, headers).wire("127.0.0.1") for png in pngs]
     sample = openloop.run("127.0.0.1", port, wires, openloop.constant(42, 5))
     assert sample.statuses() == {"200": 200, "415": 10}

@@ -15,8 +15,9 @@ import urllib.request
 
 import pytest
 
-from loadtest import crops, openloop
-from loadtest.http1 import Request
+from loadtest import digit_crops
+from loadtest.clients import openloop
+from loadtest.clients.http1 import Request
 
 COMPOSE = shlex.split(os.environ.get("DIGITLINE_COMPOSE", ""))
 KEY = os.environ.get("DIGITLINE_STACK_KEY", "")
@@ -66,7 +67,7 @@ def _is_up():
 
 
 def test_every_crop_is_answered_through_nginx():
-    for crop in crops.load():
+    for crop in digit_crops.load():
         headers = {"Content-Type": "image/png", "X-Api-Key": KEY}
         status, body = ask(f"{NGINX}/v1/digit", crop.png, **headers)
         assert status == 200, body
@@ -74,7 +75,7 @@ def test_every_crop_is_answered_through_nginx():
 
 
 def test_without_a_key_nothing_is_read():
-    png = crops.load()[0].png
+    png = digit_crops.load()[0].png
     assert ask(f"{NGINX}/v1/digit", png, **{"Content-Type": "image/png"})[0] == 401
 
 
@@ -84,7 +85,7 @@ def test_metrics_are_not_for_clients():
 
 def test_a_hundred_requests_a_second_are_answered_through_nginx():
     headers = {"X-Api-Key": KEY}
-    pngs = [crop.png for crop in crops.workload(28, 20)]
+    pngs = [crop.png for crop in digit_crops.workload(28, 20)]
     wires = [Request("/v1/digit", "image/png", png, headers).wire("127.0.0.1") for png in pngs]
     sample = openloop.run("127.0.0.1", 8080, wires, openloop.constant(100, 10))
     p50, p99 = (sample.percentile_ms(percent) for percent in (50, 99))

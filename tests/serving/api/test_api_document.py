@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from contract.timeouts import KEEP_ALIVE_S
 from serving.config import Settings
 from serving.problems import TITLES
 from serving.server.connections import MAX_HEADER_BYTES, REST_DEADLINE_S
-from serving.server.worker import KEEP_ALIVE_S
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()

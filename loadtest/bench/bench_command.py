@@ -1,0 +1,123 @@
+"""`python -m loadtest bench`: choose parts and servers, measure, write JSON and tables."""
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from loadtest import machine, servers
+from loadtest.bench import measurements, ours, table
+from loadtest.process import pinned_to
+
+PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
+RESULTS: Final = servers.ROOT / "loadtest" / "bench.json"
+DOCUMENT: Final = servers.ROOT / "docs" / "performance.md"
+LOCK: Final = "LOADTEST_LOCK"  # where several jobs share a machine: locked during each turn
+BATCHERS: Final = (servers.OURS, "bentoml-batchable")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to measure, and where to write it."""
+
+    parts: list[str]
+    names: list[str]
+    config: measurements.BenchConfig
+    out: Path
+    document: Path | None
+
+
+def parse(arguments: list[str], folder: Path) -> Choice:
+    """Read the command line."""
+    parser = argparse.ArgumentParser("python -m loadtest bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about two minutes, one short round")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument(
+        "--servers",
+        nargs="+",
+        choices=servers.SERVERS,
+        metavar="NAME",
+        default=list(servers.SERVERS),
+        help=", ".join(servers.SERVERS),
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="interleaved rounds; the median counts"
+    )
+    parser.add_argument("--out", type=Path, help="results (JSON); parts not measured are kept")
+    chosen = parser.parse_args(arguments)
+    quick = bool(chosen.quick)
+    config = measurements.BenchConfig(
+        rounds=1 if quick else chosen.rounds,
+        saturate_s=1 if quick else 3,
+        calm_s=2.0 if quick else 4.0,
+        folder=folder,
+        lock=Path(os.environ[LOCK]) if LOCK in os.environ else None,
+    )
+    out = chosen.out or (Path("results/bench-quick.json") if quick else RESULTS)
+    document = DOCUMENT if out == RESULTS else None
+    return Choice(chosen.parts, chosen.servers, config, out, document)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, write, print."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        choice = parse(arguments, Path(folder))
+        results = json.loads(choice.out.read_text()) if choice.out.exists() else {"parts": {}}
+        with pinned_to(servers.CLIENT_CORE):
+            for part in choice.parts:
+                print(f"== {part}", flush=True)
+                command = ["python -m loadtest bench", *arguments]
+                record = machine.provenance(command) | measurements.config_record(choice.config)
+                results["parts"][part] = record | MEASURES[part](choice)
+                _write(choice, results)
+    print(table.render(results))
+    return 0
+
+
+def _write(choice: Choice, results: dict[str, Any]) -> None:
+    """After every part, so that a run that is cut off keeps what it has."""
+    results["parts"] = {part: results["parts"][part] for part in PARTS if part in results["parts"]}
+    choice.out.parent.mkdir(parents=True, exist_ok=True)
+    choice.out.write_text(table.dump(results))
+    if choice.document:
+        text = choice.document.read_text()
+        choice.document.write_text(table.insert(text, table.render(results)))
+
+
+def _interleaved(measure: Any, only: tuple[str, ...] | None) -> Callable[[Choice], dict[str, Any]]:
+    def run(choice: Choice) -> dict[str, Any]:
+        names = [name for name in choice.names if only is None or name in only]
+        chosen = [servers.SERVERS[name] for name in names]
+        with measurements.field_of(chosen, choice.config) as (ready, absent):
+            rows = measurements.interleave(ready, choice.config.rounds, measure, _say)
+        return {"rows": rows, "absent": absent}
+
+    return run
+
+
+def _stages(choice: Choice) -> dict[str, Any]:
+    with measurements.locked(choice.config.lock):
+        return {"rows": ours.stages()}
+
+
+def _start(choice: Choice) -> dict[str, Any]:
+    with measurements.locked(choice.config.lock):
+        return {"rows": ours.start_and_memory(servers.SERVERS[servers.OURS], choice.config)}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+MEASURES: Final[dict[str, Callable[[Choice], dict[str, Any]]]] = {
+    "saturation": _interleaved(measurements.saturation, None),
+    "latency": _interleaved(measurements.latency, None),
+    "batching": _interleaved(measurements.batching, BATCHERS),
+    "crops": _interleaved(ours.many_crops, (servers.OURS,)),
+    "stages": _stages,
+    "start": _start,
+}

@@ -1,0 +1,1 @@
+"""The load test: shapes of scanner traffic, made, recorded and judged against the SLO."""

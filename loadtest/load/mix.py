@@ -1,0 +1,86 @@
+"""What a scanner sends, and whether an answer is right.
+
+Single crops mostly, some bundles, some whole postcodes. Shared by Locust and the open-loop client.
+Pure.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from loadtest.clients.http1 import Request, multipart
+from loadtest.digit_crops import LabelledCrop
+
+SHARES: Final = {"digit": 0.90, "digits": 0.05, "postcode": 0.05}
+BUNDLE: Final = 8
+CODE_LENGTH: Final = 5
+PATHS: Final = {"digit": "/v1/digit", "digits": "/v1/digits", "postcode": "/v1/postcode"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request and the labels of its crops, in order."""
+
+    kind: str
+    request: Request
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How an answer compares with the labels."""
+
+    num_right: int
+    is_wrong: bool  # a machine would have acted on a digit that is not the label
+
+
+def calls(
+    crops: list[LabelledCrop], keys: list[str], num_calls: int, rng: random.Random
+) -> list[Call]:
+    """So many ready-made calls; each site's key sends its share.
+
+    Args:
+        crops: what there is to send.
+        keys: one API key per site; empty sends none.
+        num_calls: how many.
+        rng: chooses kinds, crops and keys.
+    """
+    kinds = rng.choices(list(SHARES), weights=list(SHARES.values()), k=num_calls)
+    return [_call(kind, crops, rng.choice(keys) if keys else None, rng) for kind in kinds]
+
+
+def _call(kind: str, crops: list[LabelledCrop], key: str | None, rng: random.Random) -> Call:
+    headers = {"X-Api-Key": key} if key else {}
+    if kind == "digit":
+        crop = rng.choice(crops)
+        request = Request(PATHS[kind], "image/png", crop.png, headers)
+        return Call(kind, request, (crop.label,))
+    chosen = rng.choices(crops, k=BUNDLE if kind == "digits" else CODE_LENGTH)
+    request = multipart(PATHS[kind], "images", [crop.png for crop in chosen], headers)
+    return Call(kind, request, tuple(crop.label for crop in chosen))
+
+
+def check(call: Call, body: bytes) -> Check:
+    """Compare an answer with the labels.
+
+    Raises:
+        ValueError: the body is not an answer to this call.
+    """
+    try:
+        answer = orjson.loads(body)
+        pairs = list(zip(_readings(call.kind, answer), call.labels, strict=True))
+        return Check(
+            num_right=sum(row["digit"] == label for row, label in pairs),
+            is_wrong=any(row["accepted"] and row["digit"] != label for row, label in pairs),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not an answer to {call.kind}: {body[:200]!r}") from error
+
+
+def _readings(kind: str, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    if kind == "digit":
+        return [answer]
+    rows: list[dict[str, Any]] = answer["results" if kind == "digits" else "digits"]
+    return rows

@@ -1,0 +1,105 @@
+"""Runs a shape of load against a service, by Locust or by the open-loop client."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest import digit_crops, servers
+from loadtest.clients import openloop
+from loadtest.clients.http1 import Answer
+from loadtest.errors import LoadtestFailed
+from loadtest.load import mix, outcomes
+from loadtest.load.shapes import Shape
+from loadtest.slo import NO_ANSWER, Log
+
+LOCUSTFILE: Final = Path(__file__).parent / "locustfile.py"
+NUM_CALLS: Final = 2000
+GRACE_S: Final = 60.0
+
+
+def run_locust(shape: Shape, host: str, keys: list[str], out: Path) -> Log:
+    """Drive a shape with Locust users; its HTML report is written beside the log.
+
+    In a process of its own: gevent patches the standard library.
+
+    Raises:
+        LoadtestFailed: Locust ended without a log.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    log, page = out / f"{shape.name}.npz", out / f"{shape.name}.html"
+    log.unlink(missing_ok=True)
+    env = {
+        "LOADTEST_SHAPE": shape.name,
+        "LOADTEST_MINUTES": repr(shape.duration_s / 60),
+        "LOADTEST_KEYS": ",".join(keys),
+        "LOADTEST_OUT": str(log),
+    }
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "-H", host]
+    finished = subprocess.run(
+        [*command, "--html", str(page), "--only-summary", "--loglevel", "WARNING"],
+        env={**os.environ, **env},
+        cwd=servers.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=shape.duration_s + GRACE_S,
+        check=False,
+    )
+    if not log.exists():
+        raise LoadtestFailed(f"Locust ended with {finished.returncode}: {finished.stderr[-800:]}")
+    return outcomes.read(log)
+
+
+def arrivals_of(shape: Shape) -> NDArray[np.float64]:
+    """The shape as arrival times: evenly spaced within each tenth of a second, no randomness."""
+    step_s = 0.1
+    owed = 0.0
+    times: list[float] = []
+    for number in range(round(shape.duration_s / step_s)):
+        begins_s = number * step_s
+        owed += shape.rps(begins_s) * step_s
+        whole = int(owed + 1e-9)
+        owed -= whole
+        times += [begins_s + step_s * index / whole for index in range(whole)]
+    return np.array(times)
+
+
+def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tuple[Log, float]:
+    """Send calls at these times, whether or not earlier ones were answered.
+
+    Returns:
+        the log, and the 99th percentile of how late the generator itself was, in ms.
+
+    Raises:
+        LoadtestFailed: nobody listens.
+    """
+    address = urlsplit(host)
+    name, port = address.hostname or "127.0.0.1", address.port or 80
+    calls = mix.calls(digit_crops.load(), keys, NUM_CALLS, random.Random(7))  # noqa: S311
+    wires = [call.request.wire(address.netloc) for call in calls]
+    checks: dict[int, mix.Check] = {}
+
+    def compare(number: int, answer: Answer) -> bool:
+        try:
+            checks[number] = mix.check(calls[number % len(calls)], answer.body)
+        except ValueError:
+            return False
+        return not checks[number].is_wrong
+
+    try:
+        sample = openloop.run(name, port, wires, arrivals_s, is_right=compare)
+    except OSError as error:
+        raise LoadtestFailed(f"{host} cannot be reached: {error}") from error
+    recorder = outcomes.Recorder(start_s=0.0)
+    columns = (sample.sent_at_s.tolist(), sample.latency_ms.tolist(), sample.status.tolist())
+    for number, (at_s, latency_ms, status) in enumerate(zip(*columns, strict=True)):
+        result = checks.get(number)
+        answered = NO_ANSWER if status == 200 and result is None else status
+        recorder.add(at_s, latency_ms, answered, len(calls[number % len(calls)].labels), result)
+    return recorder.log(), sample.late_ms

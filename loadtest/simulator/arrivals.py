@@ -1,0 +1,97 @@
+"""When requests arrive: Poisson around a rate, trucks, a facility's day, or a recorded trace."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.load.shapes import DAY
+
+DAY_S: Final = 86_400
+TRUCK_EVERY_S: Final = 900
+TRUCK_S: Final = 120
+IDLE_FRAC: Final = 1 / 30  # of the peak between two trucks: from 10 to 300 requests a second
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Requests over time."""
+
+    name: str
+    arrivals_s: NDArray[np.float64]  # (N,) ascending, from the start
+    duration_s: float
+
+    def hourly_max_rps(self) -> NDArray[np.float64]:
+        """The busiest minute's rate in each hour: what a forecast would have to know."""
+        minutes = np.histogram(self.arrivals_s, np.arange(0, self.duration_s + 60, 60))[0] / 60
+        hours = -(-len(minutes) // 60)
+        padded = np.zeros(hours * 60)
+        padded[: len(minutes)] = minutes
+        best: NDArray[np.float64] = padded.reshape(hours, 60).max(axis=1)
+        return best
+
+
+def poisson(name: str, rates_rps: NDArray[np.float64], rng: np.random.Generator) -> Traffic:
+    """Poisson arrivals around a rate for each second."""
+    counts = rng.poisson(rates_rps)
+    seconds = np.repeat(np.arange(len(rates_rps)), counts)
+    arrivals = np.sort(seconds + rng.random(len(seconds)))
+    return Traffic(name, arrivals, float(len(rates_rps)))
+
+
+def constant_rates(rps: float, duration_s: float) -> NDArray[np.float64]:
+    """The same rate all the time."""
+    return np.full(int(duration_s), float(rps))
+
+
+def truck_rates(peak_rps: float, duration_s: float) -> NDArray[np.float64]:
+    """Trucks unload for two minutes every quarter of an hour; little in between."""
+    seconds = np.arange(int(duration_s))
+    unloading = seconds % TRUCK_EVERY_S >= TRUCK_EVERY_S - TRUCK_S
+    return np.where(unloading, float(peak_rps), peak_rps * IDLE_FRAC)
+
+
+def day_rates(peak_rps: float, duration_s: float) -> NDArray[np.float64]:
+    """A facility's day from midnight on: night, trucks at six and at fifteen."""
+    hours = (np.arange(int(duration_s)) // 3600) % 24
+    return peak_rps * np.array(DAY)[hours]
+
+
+def recorded(path: Path) -> Traffic:
+    """A trace: a CSV with the column `at_s` or `time`, or the service's own log (JSON lines).
+
+    Times are seconds, or ISO 8601; only the order and the distances matter.
+
+    Raises:
+        ValueError: the file holds no request with a time.
+    """
+    times = np.sort(np.array(list(_times(path)), dtype=np.float64))
+    if not times.size:
+        raise ValueError(f"{path.name} holds no request with a time")
+    times -= times[0]
+    return Traffic(path.name, times, float(np.ceil(times[-1] + 1)))
+
+
+def _times(path: Path) -> Iterator[float]:
+    with path.open(newline="") as file:
+        if path.suffix == ".csv":
+            for row in csv.DictReader(file):
+                yield _seconds(row.get("at_s") or row["time"])
+            return
+        for line in file:
+            entry = json.loads(line) if line.startswith("{") else {}
+            if "timestamp" in entry and ("status" in entry or "endpoint" in entry):
+                yield _seconds(entry["timestamp"])
+
+
+def _seconds(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return datetime.fromisoformat(str(text)).timestamp()
