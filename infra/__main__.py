@@ -79,15 +79,15 @@ def _synth(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:  # noqa: ARG001
-    from infra import invariants, templates
+    from infra import invariants, world
     from infra.app import ENVIRONMENTS, build
 
     violations = 0
     with tempfile.TemporaryDirectory() as folder:
         build(folder).synth()
         for environment in ENVIRONMENTS:
-            world = templates.World(templates.read(Path(folder) / f"assembly-{environment.name}"))
-            found = invariants.check(world)
+            stacks = world.read(Path(folder) / f"assembly-{environment.name}")
+            found = invariants.check(world.World(stacks))
             violations += len(found)
             print(f"{environment.name}: {len(invariants.RULES)} rules, {len(found)} violations")
             for violation in found:
@@ -96,20 +96,20 @@ def _check(options: argparse.Namespace) -> int:  # noqa: ARG001
 
 
 def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
-    from infra import diagram, templates
+    from infra import diagram, world
     from infra.app import ENVIRONMENTS, PROD, build
 
     with tempfile.TemporaryDirectory() as folder:
         build(folder).synth()
         for environment in ENVIRONMENTS:
-            stacks = templates.read(Path(folder) / f"assembly-{environment.name}")
+            stacks = world.read(Path(folder) / f"assembly-{environment.name}")
             for name, template in stacks.items():
                 file = SNAPSHOTS / environment.name / f"{name}.json"
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(templates.text(template))
+                file.write_text(world.text(template))
             if environment == PROD:
                 PICTURE.parent.mkdir(parents=True, exist_ok=True)
-                PICTURE.write_text(diagram.draw(templates.World(stacks)))
+                PICTURE.write_text(diagram.draw(world.World(stacks)))
     DOCUMENT.write_text(with_bill(DOCUMENT.read_text()))
     print(f"renewed {SNAPSHOTS.name}/, {PICTURE.name} and the bill in {DOCUMENT.name}")
     return 0

@@ -11,13 +11,13 @@ from cdk_nag import AwsSolutionsChecks
 from constructs import Construct
 
 from infra import capacity, settings
-from infra.autoscaling import Autoscaling
-from infra.foundation import Foundation
-from infra.identity import Identity
-from infra.mlops import MlOps
-from infra.service import Service
+from infra.autoscaling_stack import Autoscaling
+from infra.foundation_stack import Foundation
+from infra.identity_stack import Identity
+from infra.mlops_stack import MlOps
+from infra.service_stack import Service
 from infra.settings import Environment
-from infra.watch import Watch
+from infra.watch_stack import Watch
 
 STAGING = Environment(
     name="staging",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from infra import find
-from infra.templates import Resource, World
+from infra.world import Resource, World
 
 WIDTH, HEIGHT = 1422, 990
 _BOX_W, _BOX_H = 228, 76

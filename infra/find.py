@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from infra.templates import Resource, World, dig
+from infra.world import Resource, World, dig
 
 
 def albs(world: World) -> list[Resource]:

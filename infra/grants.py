@@ -12,7 +12,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 
 from infra.acknowledge import acknowledge
-from infra.foundation import DataBucket
+from infra.foundation_stack import DataBucket
 
 READ = ("s3:GetObject",)
 WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")

@@ -12,18 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infra.invariants import (  # noqa: F401  # each registers its rules
-    data,
-    jobs,
-    network,
-    permissions,
-    releases,
-    scaling,
-    tasks,
-    traffic,
-    watching,
+    data_rules,
+    job_rules,
+    network_rules,
+    permission_rules,
+    release_rules,
+    scaling_rules,
+    task_rules,
+    traffic_rules,
+    watching_rules,
 )
 from infra.invariants.rule import RULES
-from infra.templates import World
+from infra.world import World
 
 __all__ = ["RULES", "Violation", "check"]
 

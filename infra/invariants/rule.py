@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from infra.templates import World
+from infra.world import World
 
 Rule = Callable[[World], Iterator[str]]
 RULES: list[Rule] = []  # in the order of the modules, and in each from top to bottom

@@ -221,8 +221,9 @@ def compare_text(before: dict[str, Any], after: dict[str, Any]) -> str:
             lines.append(f"{row['question']:40} {was and was['value']!s:>12} {row['value']!s:>12}")
             continue
         change = row["value"] / was["value"] - 1 if was["value"] else 0.0
-        slo = "" if was["passed"] == row["passed"] else "  FAILS NOW" * (not row["passed"])
+        verdict = "" if was["passed"] == row["passed"] else "  FAILS NOW" * (not row["passed"])
         lines.append(
-            f"{row['question']:40} {was['value']:>12.4f} {row['value']:>12.4f} {change:+8.1%}{slo}"
+            f"{row['question']:40} {was['value']:>12.4f} {row['value']:>12.4f} {change:+8.1%}"
+            f"{verdict}"
         )
     return "\n".join(lines)

@@ -14,10 +14,10 @@ import pytest
 from deployment import Deployment, deployed
 from mutations import MUTATIONS
 
-from infra import templates
+from infra import world
 from infra.app import ENVIRONMENTS, PROD, build
 from infra.invariants import RULES
-from infra.templates import Template, World
+from infra.world import Template, World
 
 NAMES = [environment.name for environment in ENVIRONMENTS]
 
@@ -33,7 +33,7 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def synthesised(assembly: Path) -> dict[str, dict[str, Template]]:
     """Environment -> stack -> template."""
-    return {name: templates.read(assembly / f"assembly-{name}") for name in NAMES}
+    return {name: world.read(assembly / f"assembly-{name}") for name in NAMES}
 
 
 @pytest.fixture(scope="session")

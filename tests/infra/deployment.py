@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
 from infra.settings import Environment
-from infra.templates import Template
+from infra.world import Template
 
 
 @dataclass(frozen=True)

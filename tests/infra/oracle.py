@@ -21,7 +21,7 @@ import botocore.session
 import regex  # the models' patterns are not all Python's
 from moto_types import as_input
 
-from infra.templates import Resource, World
+from infra.world import Resource, World
 
 JSON = Any
 NO_CALL = {  # type -> why there is nothing to ask

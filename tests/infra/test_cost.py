@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from infra import cost, foundation, prices
+from infra import cost, foundation_stack, prices
 from infra.__main__ import main
 from infra.capacity import Measured
-from infra.templates import World
+from infra.world import World
 
 FAST = Measured(2500, "test")
 
@@ -31,7 +31,8 @@ def test_endpoints_are_billed_by_zone() -> None:
 
 def test_the_bill_counts_the_endpoints_that_are_deployed(worlds: dict[str, World]) -> None:
     deployed = [e for e in worlds["prod"].all("EC2::VPCEndpoint") if e.get("SubnetIds")]
-    assert len(deployed) == cost.NUM_INTERFACE_ENDPOINTS == len(foundation.INTERFACE_ENDPOINTS)
+    planned = len(foundation_stack.INTERFACE_ENDPOINTS)
+    assert len(deployed) == cost.NUM_INTERFACE_ENDPOINTS == planned
 
 
 def test_a_slow_service_costs_more_tasks() -> None:

@@ -13,7 +13,7 @@ import moto_types
 from deployment import Deployment
 
 from infra import capacity, settings
-from infra.templates import Template
+from infra.world import Template
 
 
 def plan_of(live: Deployment) -> capacity.Plan:

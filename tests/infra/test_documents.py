@@ -14,7 +14,7 @@ from contract.timeouts import KEEP_ALIVE_S
 from infra import settings
 from infra.__main__ import DOCUMENT, with_bill
 from infra.app import PROD
-from infra.templates import Template
+from infra.world import Template
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]

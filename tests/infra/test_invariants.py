@@ -9,7 +9,7 @@ from conftest import NAMES
 from mutations import MUTATIONS, Mutation, Templates
 
 from infra import invariants
-from infra.templates import Template, World
+from infra.world import Template, World
 
 killed: set[str] = set()  # faults reported in this run; conftest.py prints the score
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import NAMES
 
 from infra import settings
-from infra.templates import Template
+from infra.world import Template
 
 CFN_LINT = Path(sys.executable).parent / "cfn-lint"
 CHECKOV = settings.REPOSITORY_ROOT / ".venv-checkov" / "bin" / "checkov"

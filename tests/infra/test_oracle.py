@@ -18,7 +18,7 @@ from moto_types import UnknownPropertyError, as_input
 from oracle import Call, Check
 
 from infra import emitted, find, settings
-from infra.templates import Resource, World
+from infra.world import Resource, World
 
 TYPES = sorted(f"AWS::{kind}" for kind in oracle.CREATES)
 NO_LIMITS = {"AWS::EC2::InternetGateway", "AWS::EC2::SecurityGroupIngress"}  # in their models

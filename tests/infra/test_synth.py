@@ -8,10 +8,10 @@ import json
 import pytest
 from conftest import NAMES
 
-from infra import diagram, templates
+from infra import diagram, world
 from infra.__main__ import PICTURE, SNAPSHOTS
 from infra.app import ENVIRONMENTS, PROD, STAGING
-from infra.templates import Template, World
+from infra.world import Template, World
 
 STACKS = ["foundation", "service", "autoscaling", "mlops", "watch", "identity"]
 
@@ -29,7 +29,7 @@ def test_the_snapshot_is_the_template(
     synthesised: dict[str, dict[str, Template]], name: str, stack: str
 ) -> None:
     kept = (SNAPSHOTS / name / f"{stack}.json").read_text()
-    now = templates.text(synthesised[name][stack])
+    now = world.text(synthesised[name][stack])
     difference = list(difflib.unified_diff(kept.splitlines(), now.splitlines(), lineterm="", n=2))
     assert not difference, "run `python -m infra snapshot`:\n" + "\n".join(difference[:60])
 

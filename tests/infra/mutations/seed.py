@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from infra.templates import Template
+from infra.world import Template
 
 Change = Callable[["Templates"], None]
 MUTATIONS: list[Mutation] = []

@@ -9,7 +9,7 @@ from typing import Any
 
 from infra import aws, find
 from infra.invariants.rule import must_hold
-from infra.templates import Resource, World, dig
+from infra.world import Resource, World, dig
 
 
 @must_hold

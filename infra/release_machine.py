@@ -23,8 +23,8 @@ from constructs import Construct
 
 from infra import grants
 from infra.acknowledge import acknowledge
-from infra.foundation import Foundation
-from infra.service import Service
+from infra.foundation_stack import Foundation
+from infra.service_stack import Service
 from infra.settings import Environment
 
 _TAG = "$.detail.image-tag"  # in ECR's event

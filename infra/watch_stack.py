@@ -15,10 +15,10 @@ from aws_cdk import aws_events_targets as event_targets
 from constructs import Construct
 
 from infra import capacity, settings
-from infra.foundation import Foundation
-from infra.metrics import ours, runbook
-from infra.mlops import MlOps
-from infra.service import Service
+from infra.cloudwatch_metrics import ours, runbook
+from infra.foundation_stack import Foundation
+from infra.mlops_stack import MlOps
+from infra.service_stack import Service
 from infra.settings import Environment
 
 _GREATER = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD

@@ -22,9 +22,9 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as sfn_tasks
 from constructs import Construct
 
-from infra import grants, settings, tasks
+from infra import fargate_task, grants, settings
 from infra.acknowledge import acknowledge
-from infra.foundation import Foundation
+from infra.foundation_stack import Foundation
 from infra.settings import TaskSize
 
 
@@ -64,14 +64,14 @@ class ScheduledJob(Construct):
 
     def _task_definition(self, image: ecs.ContainerImage) -> ecs.FargateTaskDefinition:
         name = self.job.name.lower()
-        task = tasks.task(
+        task = fargate_task.task(
             self,
             "Task",
             family=f"{cdk.Stack.of(self).stack_name}-{name}",
             size=self.job.size,
             volume="work",
         )
-        tasks.container(
+        fargate_task.container(
             task,
             name,
             image=image,

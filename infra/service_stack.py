@@ -20,10 +20,10 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
-from infra import capacity, grants, settings, tasks
+from infra import capacity, fargate_task, grants, settings
 from infra.acknowledge import acknowledge
-from infra.foundation import Foundation
-from infra.metrics import TrafficMetrics, runbook
+from infra.cloudwatch_metrics import TrafficMetrics, runbook
+from infra.foundation_stack import Foundation
 from infra.settings import Environment
 
 _SPOOL = f"{settings.WRITABLE}/spool"
@@ -272,7 +272,7 @@ class Service(cdk.Stack):
         return alarm
 
     def _task_definition(self) -> ecs.FargateTaskDefinition:
-        task = tasks.task(
+        task = fargate_task.task(
             self,
             "Task",
             family=f"digitline-{self.environment_settings.name}-service",
@@ -298,7 +298,7 @@ class Service(cdk.Stack):
         return task
 
     def _server(self, task: ecs.FargateTaskDefinition) -> ecs.ContainerDefinition:
-        return tasks.container(
+        return fargate_task.container(
             task,
             "server",
             image=self._image(self.foundation.service_images, "service-image-tag"),
@@ -317,7 +317,7 @@ class Service(cdk.Stack):
             secrets={"DIGITS_API_KEYS_JSON": self._api_keys(task)},
             port=settings.SERVICE_PORT,
             health_check=ecs.HealthCheck(
-                command=tasks.probe(settings.SERVICE_PORT, "/livez"),
+                command=fargate_task.probe(settings.SERVICE_PORT, "/livez"),
                 interval=cdk.Duration.seconds(settings.HEALTH_INTERVAL_S),
                 timeout=cdk.Duration.seconds(settings.HEALTH_TIMEOUT_S),
                 retries=settings.UNHEALTHY_CHECKS,
@@ -332,7 +332,7 @@ class Service(cdk.Stack):
 
         It may die and be restarted without the service: records wait in the spool meanwhile.
         """
-        return tasks.container(
+        return fargate_task.container(
             task,
             "shipper",
             image=self._image(self.foundation.jobs_images, "jobs-image-tag"),
@@ -349,7 +349,7 @@ class Service(cdk.Stack):
         )
 
     def _image(self, repository: ecr.IRepository, fact: str) -> ecs.ContainerImage:
-        return tasks.image(self, self.environment_settings, repository, fact)
+        return fargate_task.image(self, self.environment_settings, repository, fact)
 
     def _api_keys(self, task: ecs.FargateTaskDefinition) -> ecs.Secret:
         """The secret by its ARN.

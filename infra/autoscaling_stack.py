@@ -13,7 +13,7 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from constructs import Construct
 
 from infra import capacity, settings
-from infra.service import Service
+from infra.service_stack import Service
 from infra.settings import Environment
 
 _DIMENSION = "ecs:service:DesiredCount"

@@ -17,12 +17,12 @@ from aws_cdk import aws_servicediscovery as discovery
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra import grants, settings, tasks
+from infra import fargate_task, grants, settings
 from infra.acknowledge import acknowledge
-from infra.foundation import Foundation
-from infra.jobs import Job, ScheduledJob
-from infra.release import Release
-from infra.service import Service
+from infra.foundation_stack import Foundation
+from infra.release_machine import Release
+from infra.scheduled_job import Job, ScheduledJob
+from infra.service_stack import Service
 from infra.settings import Environment
 
 MLFLOW_DATABASE = "mlflow"
@@ -201,7 +201,7 @@ class MlOps(cdk.Stack):
 
     def _mlflow(self) -> ecs.FargateService:
         assert self.database.secret is not None
-        task = tasks.task(
+        task = fargate_task.task(
             self,
             "MlflowTask",
             family=f"{self.stack_name}-mlflow",
@@ -209,7 +209,7 @@ class MlOps(cdk.Stack):
             volume="work",
         )
         port = settings.MLFLOW_PORT
-        server = tasks.container(
+        server = fargate_task.container(
             task,
             "mlflow",
             image=self._image(self.foundation.mlflow_images, "mlflow-image-tag"),
@@ -231,7 +231,7 @@ class MlOps(cdk.Stack):
             },
             port=port,
             health_check=ecs.HealthCheck(
-                command=tasks.probe(port, "/health"),
+                command=fargate_task.probe(port, "/health"),
                 interval=cdk.Duration.seconds(30),
                 timeout=cdk.Duration.seconds(settings.HEALTH_TIMEOUT_S),
                 start_period=cdk.Duration.seconds(120),  # migrations of an empty database
@@ -287,7 +287,7 @@ class MlOps(cdk.Stack):
         return service
 
     def _image(self, repository: ecr.IRepository, fact: str) -> ecs.ContainerImage:
-        return tasks.image(self, self.environment_settings, repository, fact)
+        return fargate_task.image(self, self.environment_settings, repository, fact)
 
     # --- jobs -----------------------------------------------------------------------------------
     def _dead_letters(self) -> sqs.Queue:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from infra import aws, emitted, find, settings
 from infra.invariants.rule import must_hold
-from infra.templates import World
+from infra.world import World
 
 
 @must_hold

@@ -8,7 +8,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra import grants
-from infra.foundation import Foundation
+from infra.foundation_stack import Foundation
 from infra.settings import Environment
 
 _ISSUER = "token.actions.githubusercontent.com"

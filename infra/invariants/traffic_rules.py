@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contract.timeouts import KEEP_ALIVE_S
 from infra import aws, find, settings
 from infra.invariants.rule import must_hold
-from infra.templates import World, dig
+from infra.world import World, dig
 
 
 @must_hold
