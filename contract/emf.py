@@ -1,46 +1,38 @@
-"""Metric lines in CloudWatch's embedded metric format: a log line that becomes a metric.
+"""CloudWatch's embedded metric format: a JSON log line that CloudWatch Logs turns into metrics.
 
-ECS ships stdout to CloudWatch Logs, which reads the metrics out of such lines; locally they are
-just JSON. Knows nothing about who prints them.
+ECS ships stdout to CloudWatch Logs; elsewhere the lines are plain JSON.
 
 Source:
     Amazon CloudWatch User Guide, "Specification: Embedded metric format".
 """
 
-from __future__ import annotations
-
 import json
 import time
-from typing import Final
+from collections.abc import Mapping
 
-NAMESPACE: Final = "Digitline"
-SERVICE: Final = "digits"  # the dimension that serving's own lines carry, too
-
-UNITS: Final = {
-    "DriftSeverity": "None",  # 0 calm, 1 watch, 2 act
-    "DriftReportCompleted": "Count",
-    "DriftRecords": "Count",
-    "RejectShare": "Percent",
-    "CaptureBacklogBytes": "Bytes",
-}
+from contract.metrics import NAMESPACE, SERVICE, UNITS
 
 
-def line(metrics: dict[str, float], *, now_ms: int | None = None) -> str:
-    """Write one JSON line with metrics named in `UNITS`.
+def line(values: Mapping[str, float], *, now_ms: int | None = None) -> str:
+    """Format values of metrics named in `UNITS` as one line, without a newline.
+
+    Args:
+        values: metric -> value.
+        now_ms: milliseconds since 1970; None: the clock.
 
     Raises:
-        KeyError: a metric that no alarm knows.
+        KeyError: a metric that `UNITS` does not have, so that no alarm could read it.
     """
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": [["Service"]],
-        "Metrics": [{"Name": name, "Unit": UNITS[name]} for name in metrics],
+        "Metrics": [{"Name": name, "Unit": UNITS[name]} for name in values],
     }
     stamp_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     return json.dumps(
         {
             "_aws": {"Timestamp": stamp_ms, "CloudWatchMetrics": [directive]},
             "Service": SERVICE,
-            **metrics,
+            **values,
         }
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from infra import emitted, settings
+from contract import metrics
 
 # deployment strategies that move traffic between two target groups
 SHIFTING = ("CANARY", "LINEAR", "BLUE_GREEN")
@@ -107,5 +107,5 @@ METRICS = {
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible": _with("QueueName")},
     "AWS/RDS": {"FreeStorageSpace": _with("DBInstanceIdentifier")},
     "AWS/Billing": {"EstimatedCharges": _with("Currency")},
-    settings.METRICS_NAMESPACE: dict.fromkeys(emitted.metrics(), _with("Service")),
+    metrics.NAMESPACE: dict.fromkeys(metrics.UNITS, _with("Service")),
 }

@@ -14,6 +14,7 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from contract.metrics import NAMESPACE, SERVICE
 from infra import settings
 from infra.settings import Environment
 
@@ -23,9 +24,9 @@ RUNBOOK_FILE = "docs/deploy.md"
 def ours(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
     """A metric that Digitline itself writes."""
     return cloudwatch.Metric(
-        namespace=settings.METRICS_NAMESPACE,
+        namespace=NAMESPACE,
         metric_name=name,
-        dimensions_map={"Service": settings.METRICS_SERVICE},
+        dimensions_map={"Service": SERVICE},
         statistic=statistic,
         period=period,
     )

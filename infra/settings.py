@@ -101,8 +101,6 @@ SHIPPER_MEMORY_MIB = 1024  # a cap: the shipper may die of a huge segment, the s
 CONTAINER_USER = "10001"  # each image gives it the writable folder
 WRITABLE = "/var/lib/digitline"  # the only writable folder of any container: a VOLUME of each image
 ERROR_TARGET = 0.001  # share of accepted crops that may be misread: the champion's default
-METRICS_NAMESPACE = "Digitline"
-METRICS_SERVICE = "digits"  # the dimension ``Service`` of our own metrics, whoever writes them
 
 # --- canary -------------------------------------------------------------------------------------
 CANARY_PERCENT = 10.0

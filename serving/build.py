@@ -10,10 +10,12 @@ from serving.config import Settings, load_settings
 from serving.edge.edge import AsgiApp, Edge
 from serving.edge.guard import needs_keys
 from serving.edge.key_ring import KeyRing, KeysError, load_keys
+from serving.logs import configure_logging
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.health import Health
 from serving.reading.reader import Reader
-from serving.telemetry import Telemetry, Tracer, configure_logging
+from serving.telemetry import Telemetry
+from serving.tracing import Tracer
 
 
 def build_edge(bento: AsgiApp) -> Edge:

@@ -1,23 +1,19 @@
-"""Metrics, structured logs and traces of requests. No image bytes and no keys in any of them."""
+"""Metrics of one worker: for Prometheus, and as a line a minute for CloudWatch."""
 
-import contextlib
-import json
-import logging
 import math
 import os
-import random
 import sys
 import time
-import traceback
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from contract import emf
+from contract.metrics import SERVING
 from serving.config import Settings
 from serving.reading.batcher import BatchStats
 from serving.reading.reader import Reading
@@ -30,10 +26,7 @@ _LATENCY_BUCKETS: Final = (
 _STAGE_BUCKETS: Final = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25)
 _CONFIDENCE_BUCKETS: Final = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)
 _BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-EMF_NAMESPACE: Final = "Digitline"
 _EMF_PERIOD_S: Final = 60.0
-_QUOTING_LOGGERS: Final = ("bentoml._internal.server.http_app", "uvicorn.error")
-_EXPORT_WITHIN_S: Final = 2.0  # also the longest that a dead collector holds up a stop
 
 
 class Telemetry:
@@ -184,15 +177,11 @@ class BundleHistogram(Histogram):
 
 
 class EmfWriter:
-    """Counts to CloudWatch by embedded metric format: a JSON line a minute on stdout.
-
-    Source:
-        Amazon CloudWatch, "Embedded metric format specification".
-    """
+    """Counts `contract.metrics.SERVING` and writes them as one EMF line a minute on stdout."""
 
     def __init__(self, write: Callable[[str], object] = sys.stdout.write) -> None:
         self._write = write
-        self._counts = dict.fromkeys(("Requests", "Errors", "Shed", "Accepted", "Rejected"), 0)
+        self._counts = dict.fromkeys(SERVING, 0)
         self._due = time.monotonic() + _EMF_PERIOD_S
 
     def add(self, name: str, number: int = 1) -> None:
@@ -205,117 +194,5 @@ class EmfWriter:
             return
         self._due = now + _EMF_PERIOD_S
         values = {**self._counts, "InFlight": num_in_flight}
-        self._counts = dict.fromkeys(self._counts, 0)
-        metrics = [{"Name": name, "Unit": "Count"} for name in values]
-        directive = {"Namespace": EMF_NAMESPACE, "Dimensions": [["Service"]], "Metrics": metrics}
-        line = {
-            "_aws": {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]},
-            "Service": "digits",
-            **values,
-        }
-        self._write(json.dumps(line) + "\n")
-
-
-class Tracer:
-    """Spans of sampled requests, made after the answer so that the others cost nothing."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._sample_frac = settings.trace_sample_frac if settings.otlp_endpoint else 0.0
-        self._provider: Any = None
-        self._tracer: Any = None
-        if self._sample_frac > 0:
-            self._provider = _make_provider(settings)
-            self._tracer = self._provider.get_tracer("serving")
-
-    def wants(self) -> bool:
-        """Whether this request is in the sample."""
-        return self._sample_frac > 0 and random.random() < self._sample_frac  # noqa: S311
-
-    def close(self) -> None:
-        """Export what is left; a collector that does not answer is given up."""
-        if self._provider is not None:
-            self._provider.shutdown()
-
-    def record(
-        self, reading: Reading, *, request_id: str, endpoint: str, guard_ms: float, total_ms: float
-    ) -> None:
-        """Export one request as a span with its five stages below it."""
-        end_ns = time.time_ns()
-        start_ns = end_ns - int(total_ms * 1e6)
-        from opentelemetry import trace
-
-        root = self._tracer.start_span(
-            endpoint, start_time=start_ns, attributes={"digits.request_id": request_id}
-        )
-        context = trace.set_span_in_context(root)
-        stage_ns = start_ns
-        for stage, milliseconds in stages(reading, guard_ms):
-            if stage == "inference":  # between preparing and inferring lies nothing but the queue
-                stage_ns = max(
-                    stage_ns,
-                    end_ns - int((milliseconds + reading.decision_ms) * 1e6),
-                )
-            span = self._tracer.start_span(stage, context=context, start_time=stage_ns)
-            stage_ns += int(milliseconds * 1e6)
-            span.end(stage_ns)
-        root.end(end_ns)
-
-
-def _make_provider(settings: Settings) -> Any:
-    # 12 MB and 0.1 s of imports that only a traced service should pay for.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider(resource=Resource.create({"service.name": "digits"}))
-    provider.add_span_processor(
-        BatchSpanProcessor(
-            OTLPSpanExporter(endpoint=settings.otlp_endpoint, timeout=_EXPORT_WITHIN_S)
-        )
-    )
-    return provider
-
-
-def configure_logging(level: str) -> None:
-    """One JSON object a line on stderr, with time, level, event and what was bound."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _LogStream(sys.stderr))),
-        cache_logger_on_first_use=True,
-    )
-    for name in _QUOTING_LOGGERS:
-        logging.getLogger(name).addFilter(_without_message)
-
-
-def _without_message(record: logging.LogRecord) -> bool:
-    """Keep an exception's type and place; its message may quote the body that caused it."""
-    if record.exc_info and record.exc_info[0] is not None:
-        kind, _, trace = record.exc_info
-        record.exc_text = "".join([*traceback.format_tb(trace), kind.__name__])
-        record.exc_info = None
-    return True
-
-
-class _LogStream:
-    """A stream whose disk may be full: losing a line is better than failing a request."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
+        self._counts = dict.fromkeys(SERVING, 0)
+        self._write(emf.line(values) + "\n")

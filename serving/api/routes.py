@@ -33,7 +33,8 @@ from serving.messages import Answer, Request, json_answer
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.health import Health
 from serving.reading.reader import Reader, Reading
-from serving.telemetry import METRICS_CONTENT_TYPE, Telemetry, Tracer
+from serving.telemetry import METRICS_CONTENT_TYPE, Telemetry
+from serving.tracing import Tracer
 
 DEFAULT_TOP_K: Final = 5
 MAX_TOP_K: Final = 5

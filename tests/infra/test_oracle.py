@@ -17,7 +17,7 @@ from conftest import NAMES
 from moto_types import UnknownPropertyError, as_input
 from oracle import Call, Check
 
-from infra import emitted, find, settings
+from infra import find, settings
 from infra.world import Resource, World
 
 TYPES = sorted(f"AWS::{kind}" for kind in oracle.CREATES)
@@ -231,17 +231,6 @@ def test_a_circuit_breaker_is_documented_for_rolling_updates_only() -> None:
     config = oracle.shape("ecs", "CreateService").members["deploymentConfiguration"]
     text = re.sub(r"<[^>]+>", "", config.members["deploymentCircuitBreaker"].documentation)
     assert "can only be used for services using the rolling update" in text
-
-
-def test_the_metrics_of_the_code_are_found_in_its_source() -> None:
-    """infra/emitted.py reads what serving and monitoring write; by hand, here it is."""
-    written = emitted.metrics()
-    served = ["Requests", "Errors", "Shed", "Accepted", "Rejected", "InFlight"]
-    monitored = "DriftSeverity DriftReportCompleted DriftRecords RejectShare CaptureBacklogBytes"
-    assert set(written) == {*served, *monitored.split()}
-    assert {(w.namespace, w.service) for w in written.values()} == {
-        (settings.METRICS_NAMESPACE, settings.METRICS_SERVICE)
-    }
 
 
 def test_every_variable_of_the_service_is_one_of_its_settings(worlds: dict[str, World]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from capture.parquet_schema import SCHEMA, describe
-from contract import emf
+from contract import metrics
 from monitoring import rules
 from monitoring.__main__ import _parser
 from monitoring.settings import from_environment
@@ -18,7 +18,7 @@ def test_the_documented_columns_are_the_columns_of_the_files():
     assert len(SCHEMA) == describe().count("\n") - 1
 
 
-@pytest.mark.parametrize("metric", sorted(emf.UNITS))
+@pytest.mark.parametrize("metric", sorted(metrics.JOBS))
 def test_every_metric_is_in_the_plan(metric):
     assert f"`{metric}`" in PLAN
 

@@ -12,7 +12,8 @@ from model.artifact import load
 from model.decision import BLANK
 from serving.config import Settings
 from serving.reading.reader import Reader
-from serving.telemetry import BundleHistogram, EmfWriter, Telemetry, Tracer
+from serving.telemetry import BundleHistogram, EmfWriter, Telemetry
+from serving.tracing import Tracer
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,7 +136,7 @@ async def test_a_traced_request_is_a_span_with_its_stages_inside(reading):
 
 
 LOG = """
-from serving.telemetry import configure_logging
+from serving.logs import configure_logging
 import structlog
 configure_logging("warning")
 log = structlog.get_logger()
