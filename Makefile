@@ -10,43 +10,39 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
-PACKAGES := contract model serving capture monitoring training loadtest service.py
+RUNS ?= 200000
+MINUTES ?= 2
+# Image and infrastructure have targets of their own.
+TESTS := --ignore=tests/infra --ignore=tests/image
 
-.PHONY: help serve setup test check train acceptance bench loadtest soak simulate infra-test image-test lock clean
+.PHONY: help serve setup test test-all nightly check train acceptance fuzz bench loadtest soak simulate \
+  infra-test image-test lock clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
+	  match($$0, /^[a-z-]+:.*## /){split($$0, part, ":.*## "); printf "  %-12s %s\n", part[1], part[2]}' \
+	  $(MAKEFILE_LIST)
 
-serve: $(VENV)/.serving  ## serve the shipped champion on PORT (3000)
+##@ Use
+serve: $(VENV)/.serving  ## serve the shipped model on PORT (default 3000)
 	DIGITS_PORT=$(PORT) PYTHONPATH=. exec $(BIN)/python -m serving
 
 setup: $(VENV)/.all  ## install everything into .venv
 
-test: $(VENV)/.all  ## run all tests, with coverage
-	$(RUN) -m pytest --cov --cov-report=term:skip-covered --ignore=tests/infra --ignore=tests/image
+train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promote (15 min)
+	$(RUN) -m training run
+
+##@ Test
+test: $(VENV)/.all  ## does the product work? every test but the long proofs, in parallel (4 min)
+	$(RUN) -m pytest -n auto --dist loadfile -m "not slow" $(TESTS)
+
+test-all: test  ## test, then the long proofs: crash runs, real servers, PostgreSQL, KServe (10 min more)
+	$(RUN) -m pytest -m slow $(TESTS)
 
 check: $(VENV)/.all  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PACKAGES)
-
-train: $(VENV)/.all  ## fetch, fit, export, quantize, evaluate, gate, promote
-	$(RUN) -m training run
-
-acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, floods (15 min)
-	$(RUN) -m tests.acceptance $(ARGS)
-
-bench: $(VENV)/.all  ## our service against its peers, one table (45 min; --quick: see its help)
-	$(RUN) -m loadtest bench $(ARGS)
-
-loadtest: $(VENV)/.all  ## start the service, 2 minutes at 100 RPS and a truck's burst, judge, stop
-	$(RUN) -m loadtest local --minutes 2
-
-soak: $(VENV)/.all  ## half an hour at 100 RPS: memory and latency drawn and judged
-	$(RUN) -m loadtest soak $(ARGS)
-
-simulate: $(VENV)/.all  ## tasks, latency and cost under trucks, as deployed and 24 other ways
-	$(RUN) -m loadtest simulate --arrivals trucks --sweep $(ARGS)
+	$(BIN)/mypy
 
 infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS stacks, without an account
 	.venv-infra/bin/mypy -p infra
@@ -55,6 +51,30 @@ infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS s
 image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it
 	PYTHON=$(BIN)/python bash deploy/image.sh
 
+acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, floods (15 min)
+	$(RUN) -m tests.acceptance $(ARGS)
+
+fuzz: $(VENV)/.all  ## RUNS mutated files (default 200000) through the crop decoder
+	$(RUN) tests/fuzz/crop.py -runs=$(RUNS) 2>&1 | tail -3
+
+nightly: test-all check infra-test image-test  ## all of it at full size (2 h)
+	$(MAKE) fuzz RUNS=2000000
+	$(MAKE) acceptance soak bench
+
+##@ Measure
+bench: $(VENV)/.all  ## our service against its peers, one table (45 min; ARGS=--quick)
+	$(RUN) -m loadtest bench $(ARGS)
+
+loadtest: $(VENV)/.all  ## start the service, MINUTES (default 2) at 100 RPS and a truck's burst, judge
+	$(RUN) -m loadtest local --minutes $(MINUTES)
+
+soak: $(VENV)/.all  ## half an hour at 100 RPS: memory and latency drawn and judged
+	$(RUN) -m loadtest soak $(ARGS)
+
+simulate: $(VENV)/.all  ## tasks, latency and cost under trucks, as deployed and 24 other ways
+	$(RUN) -m loadtest simulate --arrivals trucks --sweep $(ARGS)
+
+##@ Keep
 lock:  ## compile requirements-serving.txt (with hashes) and requirements.txt anew
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" requirements-serving.in -o requirements-serving.txt
