@@ -4,8 +4,9 @@ import asyncio
 import random
 from pathlib import Path
 
+from loadtest import digit_crops
 from loadtest.clients.http1 import BrokenAnswer, Connection, Request, multipart
-from tests.acceptance.harness import OURS, Report, Service, crops
+from tests.acceptance.harness import OURS, Report, Service
 
 NUM, WARM, CALLERS = 100_000, 10_000, 16
 GROWTH_MB = 10.0
@@ -37,7 +38,7 @@ def endurance(report: Report, kind: str) -> None:
 
 
 def _mix(service: Service) -> list[Request]:
-    good = [crop.png for crop in crops.spread(crops.load(), 40)]
+    good = [crop.png for crop in digit_crops.spread(digit_crops.load(), 40)]
     requests = [service.crop_request(png) for png in good]
     bad = [good[0][:60], b"", bytes(2000), good[1] + b"x" * 3000]
     requests += [service.crop_request(png) for png in bad]

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from tests.acceptance.harness import OURS, Report, Service, crops
+from loadtest import digit_crops
+from tests.acceptance.harness import OURS, Report, Service
 
 SLOWEST_MS = 250.0
 GROWTH_MB = 50.0
@@ -27,7 +28,7 @@ Input = tuple[str, str, str, bytes]  # name, path, content type, body
 def bad_inputs(report: Report, kind: str) -> None:
     """Generated bodies, then endless ones."""
     with Service(kind) as service:
-        good = crops.load()[0].png
+        good = digit_crops.load()[0].png
         for _ in range(50):
             service.read(good)
         pids = service.worker_pids()
@@ -66,7 +67,7 @@ def bad_inputs(report: Report, kind: str) -> None:
 
 def _inputs() -> Iterator[Input]:
     rng = random.Random(4)
-    good = crops.load()
+    good = digit_crops.load()
     digit = "/v1/digit"
     for name, body in _pictures(good[0].png, rng):
         yield name, digit, "image/png", body

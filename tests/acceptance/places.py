@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from loadtest import digit_crops
 from serving.edge.edge import HEALTH_EVERY_S
-from tests.acceptance.harness import ROOT, Load, Report, Service, crops, one_crop, only_ours
+from tests.acceptance.harness import ROOT, Load, Report, Service, one_crop, only_ours
 
 RED_WITHIN_S = 10.0
 
@@ -193,7 +194,7 @@ def _on(
 
 def _read_many(service: Service, load: Load, num: int) -> tuple[dict[str, int], int]:
     """Statuses of so many reads, one after another, and how many 200 were wrong."""
-    pngs = [crop.png for crop in crops.spread(crops.load(), len(load.expected))]
+    pngs = [crop.png for crop in digit_crops.spread(digit_crops.load(), len(load.expected))]
     statuses: Counter[str] = Counter()
     num_wrong = 0
     for number in range(num):
