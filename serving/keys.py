@@ -13,12 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
-from serving.edge.key_ring import SCOPES, KeysError, Scope, parse_keys
+from serving.edge.key_ring import SCOPES, KeysError, parse_keys
+from serving.messages import KeyScope
 
 _KEY_BYTES: Final = 32
 
 
-def new_key(site: str, scopes: list[Scope], expires: str | None) -> tuple[str, dict[str, object]]:
+def new_key(
+    site: str, scopes: list[KeyScope], expires: str | None
+) -> tuple[str, dict[str, object]]:
     """Make a key: the key itself, to hand over, and its entry, to keep."""
     key = secrets.token_urlsafe(_KEY_BYTES)
     entry: dict[str, object] = {
@@ -44,7 +47,7 @@ def main() -> int:
     new.add_argument("--expires", help="ISO 8601 with time zone; default: never")
     new.add_argument("--file", type=Path, help="key file to add the entry to")
     args = parser.parse_args()
-    key, entry = new_key(args.site, cast("list[Scope]", args.scopes.split(",")), args.expires)
+    key, entry = new_key(args.site, cast("list[KeyScope]", args.scopes.split(",")), args.expires)
     now_s = datetime.now(UTC).timestamp()
     content = {"keys": [entry]}
     if args.file and args.file.exists():

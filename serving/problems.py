@@ -8,7 +8,6 @@ import orjson
 from capture.spool import SpoolError
 from model.errors import CropError, ModelError, UnsupportedFormat
 from serving.messages import Answer
-from serving.reading.batcher import Overloaded
 
 CONTENT_TYPE: Final = b"application/problem+json"
 TYPE_PREFIX: Final = "urn:digitline:problem:"
@@ -58,6 +57,14 @@ class Problem(Exception):
         self.retry_after_s = retry_after_s
         self.closes_connection = closes_connection
         self.headers = headers
+
+
+class Overloaded(Exception):
+    """The answer would come too late, so the work is refused now."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (

@@ -28,8 +28,7 @@ from serving.api.postcode import (
     rank_codes,
 )
 from serving.config import Settings
-from serving.edge.key_ring import Scope
-from serving.messages import Answer, Request, json_answer
+from serving.messages import Answer, KeyScope, Request, json_answer
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.health import Health
 from serving.reading.reader import Reader, Reading
@@ -60,7 +59,7 @@ class Route:
     endpoint: str  # as metrics name it
     method: str
     handler: Handler | None  # None: BentoML answers this path itself
-    scope: Scope | None = "predict"  # None: anybody
+    scope: KeyScope | None = "predict"  # None: anybody
     content_types: tuple[str, ...] = ()  # empty: no body
     is_bulk: bool = False  # the larger body limit
 

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
 from serving.config import Settings
-from serving.edge.key_ring import ANONYMOUS, Key, KeyRing, Scope
+from serving.edge.key_ring import ANONYMOUS, Key, KeyRing
+from serving.messages import KeyScope
 from serving.problems import Problem
 
 _BEARER: Final = b"bearer "
@@ -71,7 +72,7 @@ class KeyGuard:
         self._clock = clock
 
     def admit(
-        self, headers: Mapping[bytes, bytes], scope: Scope, peer: tuple[str, int] | None
+        self, headers: Mapping[bytes, bytes], scope: KeyScope, peer: tuple[str, int] | None
     ) -> Client:
         """Tell who is asking.
 

@@ -13,12 +13,12 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from serving.config import Settings
+from serving.messages import KeyScope
 
-Scope = Literal["predict", "label", "admin"]
-SCOPES: Final = get_args(Scope)
+SCOPES: Final = get_args(KeyScope)
 MAX_LIVE_KEYS: Final = 2
 ANONYMOUS: Final = "local"  # the site of requests that need no key
 _SECRET_BYTES: Final = 32
