@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, get_args
 
-from serving.config import Settings
+from serving.config import ConfigError, Settings
 from serving.messages import KeyScope
 
 SCOPES: Final = get_args(KeyScope)
@@ -24,7 +24,7 @@ ANONYMOUS: Final = "local"  # the site of requests that need no key
 _SECRET_BYTES: Final = 32
 
 
-class KeysError(ValueError):
+class KeysError(ConfigError):
     """The key file is not one that may be served with."""
 
 
@@ -104,8 +104,6 @@ def parse_keys(text: str, now_s: float) -> KeyRing:
     try:
         entries = json.loads(text)["keys"]
         return KeyRing([_parse_entry(entry) for entry in entries], now_s)
-    except KeysError:
-        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KeysError(f"the key file is not as serving.keys writes it: {error!r}") from error
 

@@ -23,9 +23,7 @@ import uvicorn
 from capture.spool import SpoolError
 from contract.timeouts import KEEP_ALIVE_S
 from model.errors import ModelError
-from serving.api.postcode import PostcodesError
 from serving.config import ConfigError
-from serving.edge.key_ring import KeysError
 from serving.server.connections import LimitedProtocol, close_slow, raise_file_limit
 from serving.server.supervisor import REFUSED
 
@@ -60,7 +58,7 @@ def main() -> int:
     )
     try:
         config.load()
-    except (ConfigError, ModelError, KeysError, PostcodesError, SpoolError) as error:
+    except (ConfigError, ModelError, SpoolError) as error:
         sys.stderr.write(f"not starting: {error}\n")
         return REFUSED
     server = _Server(config, args.ready)
