@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loadtest import digit_crops
-from serving.edge.edge import HEALTH_EVERY_S
+from serving.edge.lifecycle import HEALTH_EVERY_S
 from tests.acceptance.harness import ROOT, Load, Report, Service, one_crop, only_ours
 
 RED_WITHIN_S = 10.0
