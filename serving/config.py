@@ -193,7 +193,7 @@ def to_markdown() -> str:
     )
 
 
-def _main() -> int:
+def main() -> int:
     if sys.argv[1:] == ["--markdown"]:
         sys.stdout.write(to_markdown())
         return 0
@@ -209,4 +209,4 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(_main())
+    raise SystemExit(main())

@@ -66,6 +66,11 @@ class KeyRing:
         """Whether the entries are the same."""
         return isinstance(other, KeyRing) and self._by_hash == other._by_hash
 
+    @property
+    def num_remembered(self) -> int:
+        """How many keys are known by their hash under the secret."""
+        return len(self._seen)
+
     __hash__ = None  # type: ignore[assignment]  # it remembers keys, so it changes
 
     def find(self, presented: bytes) -> Key | None:

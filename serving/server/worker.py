@@ -29,7 +29,7 @@ from serving.server.supervisor import REFUSED
 
 GRACEFUL_SHUTDOWN_S: Final = 10  # after draining: longer than the body and request deadlines
 BACKLOG: Final = 2048
-_SWEEP_S: Final = 1.0
+SWEEP_S: Final = 1.0
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
@@ -61,7 +61,7 @@ def main() -> int:
     except (ConfigError, ModelError, SpoolError) as error:
         sys.stderr.write(f"not starting: {error}\n")
         return REFUSED
-    server = _Server(config, args.ready)
+    server = WorkerServer(config, args.ready)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn hands Ctrl-C on when it has ended
         server.run([socket.socket(fileno=args.socket)])
     return 0
@@ -90,7 +90,7 @@ def _json_lines() -> logging.Handler:
     return handler
 
 
-class _Server(uvicorn.Server):
+class WorkerServer(uvicorn.Server):
     """uvicorn's, looking once a second whether there is anything to do.
 
     uvicorn looks ten times, and finds nothing: of requests that take 2 ms each fiftieth would meet
@@ -111,7 +111,7 @@ class _Server(uvicorn.Server):
         while not await self.on_tick(0):  # 0: of its ten looks, the one that renews the date
             close_slow(list(self.server_state.connections), self._loop.time())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told_to_exit.wait(), _SWEEP_S)
+                await asyncio.wait_for(self._told_to_exit.wait(), SWEEP_S)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Exit at once, not with the next look."""

@@ -163,20 +163,20 @@ def test_the_committed_document_is_the_generated_one():
 def test_the_command_prints_the_values_in_force(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config"])
     monkeypatch.setenv("DIGITS_PORT", "4000")
-    assert config._main() == 0
+    assert config.main() == 0
     assert "4000  (environment)" in capsys.readouterr().out
 
 
 def test_the_command_prints_mistakes_and_fails(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config"])
     monkeypatch.setenv("DIGITS_PORT", "x")
-    assert config._main() == 2
+    assert config.main() == 2
     assert "DIGITS_PORT='x'" in capsys.readouterr().err
 
 
 def test_the_command_writes_the_document(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config", "--markdown"])
-    assert config._main() == 0
+    assert config.main() == 0
     assert capsys.readouterr().out == to_markdown()
 
 
