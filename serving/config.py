@@ -4,11 +4,13 @@
 writes docs/configuration.md.
 """
 
+import argparse
 import os
 import re
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import fill
 from typing import Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError
@@ -166,8 +168,24 @@ def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def to_help() -> str:
+    """The settings with their defaults, for `python -m serving --help`."""
+    lines = ["settings, as environment variables:"]
+    for name, field in Settings.model_fields.items():
+        default = _default(field.default)
+        lines.append(f"  {PREFIX}{name.upper()} (default: {default})")
+        lines.append(
+            fill(field.description or "", 100, initial_indent="    ", subsequent_indent="    ")
+        )
+    return "\n".join(lines)
+
+
+def _default(value: object) -> str:
+    return "unset" if value is None else str(value).lower()
+
+
 def _markdown_value(default: object) -> str:
-    return "unset" if default is None else f"`{str(default).lower()}`"
+    return "unset" if default is None else f"`{_default(default)}`"
 
 
 def to_markdown() -> str:
@@ -194,7 +212,16 @@ def to_markdown() -> str:
 
 
 def main() -> int:
-    if sys.argv[1:] == ["--markdown"]:
+    """Print the settings in force, or the document; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.config",
+        description="Print every setting in force with its source; secrets are masked. "
+        "Exit code 2 if a setting has a mistake.",
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="print docs/configuration.md instead"
+    )
+    if parser.parse_args().markdown:
         sys.stdout.write(to_markdown())
         return 0
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from serving import __main__ as serving_main
 from serving import config
 from serving.config import (
     OF_THE_JOBS,
@@ -178,6 +179,18 @@ def test_the_command_writes_the_document(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config", "--markdown"])
     assert config.main() == 0
     assert capsys.readouterr().out == to_markdown()
+
+
+def test_help_names_every_setting_with_its_default_and_starts_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["serving", "--help"])
+    monkeypatch.setenv("DIGITS_PORT", "x")
+    with pytest.raises(SystemExit) as caught:
+        serving_main.main()
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name, field in Settings.model_fields.items():
+        default = "unset" if field.default is None else str(field.default).lower()
+        assert f"{PREFIX}{name.upper()} (default: {default})" in text
 
 
 def test_a_service_with_a_mistake_does_not_start(monkeypatch):
