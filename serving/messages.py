@@ -1,4 +1,4 @@
-"""What handlers take and give: one request with its body, one answer. Knows no sockets."""
+"""What a handler takes and returns: one request with its body, one answer. Knows no sockets."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -10,8 +10,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 KeyScope = Literal["predict", "label", "admin"]  # what an API key may do
 
 
-class Request(NamedTuple):  # a frozen dataclass takes three times as long to make
-    """One request that the guard has let in."""
+class Request(NamedTuple):  # creating a frozen dataclass takes three times as long
+    """One request that the edge has admitted."""
 
     id: str
     site: str
@@ -20,11 +20,11 @@ class Request(NamedTuple):  # a frozen dataclass takes three times as long to ma
     query_string: bytes
     body: bytes
     started: float  # time.perf_counter() at arrival
-    guard_ms: float  # arrival until the body was complete
+    guard_ms: float  # from arrival to the complete body
 
 
 class Answer(NamedTuple):
-    """One answer, complete."""
+    """One complete answer."""
 
     body: bytes
     status: int = 200
@@ -33,5 +33,5 @@ class Answer(NamedTuple):
 
 
 def json_answer(content: Any, status: int = 200) -> Answer:
-    """An answer of JSON content."""
+    """An answer with JSON content."""
     return Answer(orjson.dumps(content), status)

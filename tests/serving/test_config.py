@@ -8,7 +8,7 @@ import pytest
 from serving import __main__ as serving_main
 from serving import config
 from serving.config import (
-    OF_THE_JOBS,
+    JOB_VARIABLES,
     PREFIX,
     ConfigError,
     Settings,
@@ -87,7 +87,7 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_and_without_its_value(
 
 
 def test_variables_of_the_jobs_beside_the_service_are_let_through(monkeypatch):
-    for name in OF_THE_JOBS:
+    for name in JOB_VARIABLES:
         monkeypatch.setenv(name, "x")
     load_settings()
 
@@ -99,7 +99,7 @@ def test_the_variables_of_the_jobs_are_those_that_the_jobs_read():
         for path in (ROOT / folder).rglob("*.py")
     )
     read = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text))
-    assert read - {PREFIX + name.upper() for name in Settings.model_fields} == OF_THE_JOBS
+    assert read - {PREFIX + name.upper() for name in Settings.model_fields} == JOB_VARIABLES
 
 
 def test_settings_cannot_be_changed():
