@@ -1,4 +1,4 @@
-"""What goes on to BentoML's own application, behind the same guard as our own paths."""
+"""Forwards the paths that BentoML's own application answers, after the same checks as ours."""
 
 from typing import Any, Final
 
@@ -9,8 +9,8 @@ from serving.api.routes import JSON_TYPE, Route
 from serving.messages import JSON, Answer
 from serving.problems import bento_problem
 
-# What of BentoML's own application may be reached: its client asks for the schema, then calls.
-# Its index page, with scripts from elsewhere, and its own health and metrics may not.
+# BentoML's client fetches the schema, then calls. BentoML's other paths are not reachable: its
+# index page loads scripts from other hosts, and its health and metrics are not ours.
 ROUTES: Final = {
     "/schema.json": Route("bentoml", "GET", None),
     "/classify": Route("bentoml", "POST", None, content_types=(JSON_TYPE,), is_bulk=True),
@@ -20,15 +20,15 @@ ROUTES: Final = {
 async def ask_bento(
     bento: ASGIApp, scope: Scope, kind: str, body: bytes, receive: Receive
 ) -> Answer:
-    """BentoML's answer.
+    """Forward a request and return BentoML's answer.
 
-    BentoML sees the one content type that was checked: of several, it would take another.
+    BentoML gets only the content type that was checked: of several, it would use another one.
 
     Args:
         bento: BentoML's application.
         scope: ASGI's, of the request.
-        kind: the content type that was checked; empty: the path takes no body.
-        body: read already; BentoML receives it again.
+        kind: the checked content type; empty if the path takes no body.
+        body: already read; it is replayed to BentoML.
         receive: ASGI's, for what comes after the body.
 
     Raises:
@@ -55,7 +55,7 @@ async def ask_bento(
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives a body read before."""
+    """A `receive` that returns a body that was already read."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""A request's body: its type, its length and its bytes, within limits. Knows nothing of digits."""
+"""Checks a body's type and length and reads it, within limits. Knows nothing of digits."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from serving.problems import Problem
 
-MAX_ARRIVING_BYTES: Final = 128_000_000  # sixteen of the largest bulk bodies
+MAX_ARRIVING_BYTES: Final = 128_000_000  # all bodies together: 16 of the largest bulk bodies
 
 
 def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> str:
-    """The body's type without parameters.
+    """The body's media type without parameters.
 
     Raises:
-        Problem: 415, it is none of those that the path reads, or compressed.
+        Problem: 415, the path does not read this type, or the body is compressed.
     """
     kind = _kind(headers.get(b"content-type", b""))
     if kind not in allowed:
@@ -38,10 +38,10 @@ def _kind(declared: bytes) -> str:
 
 
 def check_length(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
-    """Refuse a body that announces itself as too large, before it is sent.
+    """Refuse a body by its content-length, before it is sent.
 
     Raises:
-        Problem: 413, or 400 where the length is no number.
+        Problem: 413, or 400 if the length is not a number.
     """
     declared = headers.get(b"content-length")
     if declared is None:
@@ -53,7 +53,7 @@ def check_length(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
 
 
 def too_large(size: str, limit_bytes: int) -> Problem:
-    """The problem of a body over the limit."""
+    """The problem for a body over the limit."""
     return Problem(
         413,
         f"the body has {size} bytes; this path takes at most {limit_bytes}. "
@@ -63,24 +63,24 @@ def too_large(size: str, limit_bytes: int) -> Problem:
 
 
 class Arriving:
-    """Bounds the memory of all bodies that are under way, however many send how slowly."""
+    """Limits the memory of all bodies being received, however many clients send slowly."""
 
     def __init__(self, limit_bytes: int = MAX_ARRIVING_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._num_bytes = 0
 
     def add(self, num_bytes: int) -> None:
-        """Count a part; a negative number gives it back.
+        """Count a part; a negative number releases it.
 
         Raises:
-            Problem: 503, all bodies together are too much.
+            Problem: 503, all bodies together are over the limit.
         """
         self._num_bytes += num_bytes
         if num_bytes > 0 and self._num_bytes > self._limit_bytes:
             raise Problem(
                 503,
-                f"bodies under way hold {self._num_bytes} bytes; at most {self._limit_bytes} are "
-                "kept; try again",
+                f"the bodies being received hold {self._num_bytes} bytes; the limit for all of "
+                f"them is {self._limit_bytes}; try again",
                 retry_after_s=1.0,
                 closes_connection=True,
             )
@@ -89,16 +89,16 @@ class Arriving:
 async def read_body(
     receive: Callable[[], Any], limit_bytes: int, arriving: Arriving | None = None
 ) -> bytes:
-    """Read the body, counting while it streams, whatever its headers said.
+    """Read the body and count its bytes while it streams, whatever content-length says.
 
     Args:
         receive: ASGI's.
-        limit_bytes: of this body.
-        arriving: of all bodies; None: this one is alone.
+        limit_bytes: for this body.
+        arriving: limits all bodies together; None: only this one.
 
     Raises:
-        Problem: 413, it grew over the limit; 503, all together did.
-        Disconnected: the client has gone.
+        Problem: 413, this body is over the limit; 503, all bodies together are.
+        Disconnected: the client has disconnected.
     """
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -126,4 +126,4 @@ async def read_body(
 
 
 class Disconnected(Exception):
-    """The client has gone; there is nobody to answer."""
+    """The client has disconnected, so no answer is sent."""

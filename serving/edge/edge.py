@@ -1,9 +1,8 @@
-"""The outermost ASGI application: guard, route, deadline, answer, count.
+"""The outermost ASGI application: route, admit, read the body, answer within a deadline, count.
 
-It stands in front of BentoML's own application and answers its own paths before any of BentoML's
-layers run (they cost three to four times what reading a digit does); the few paths that are
-BentoML's go on to it, behind the same guard. What those layers would have given is given here:
-limits, deadlines, metrics, logs.
+It stands in front of BentoML's application and answers our paths without it: BentoML's layers cost
+three to four times as much as reading a digit. The two paths that are BentoML's own are forwarded,
+behind the same checks. What BentoML's layers offer is done here: limits, deadlines, metrics, logs.
 """
 
 import asyncio
@@ -30,22 +29,22 @@ from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
 from serving.telemetry import Telemetry
 
-CLIENT_GONE: Final = 499  # what nginx counts a vanished client as; never sent
+CLIENT_GONE: Final = 499  # nginx's status for a client that disconnected; counted, never sent
 log = structlog.get_logger()
 
 
 class Edge:
-    """Answers our routes; passes those without a handler on to BentoML.
+    """Answers our routes; forwards routes without a handler to BentoML.
 
     Args:
-        routes: path -> what to check and whom to ask.
+        routes: path -> what to check, and the handler.
         bento: BentoML's application.
         settings: limits and deadlines.
-        guard: who may ask.
-        in_flight: the requests under way.
-        lifecycle: runs between requests.
-        health: knows whether this process is draining.
-        telemetry: counts.
+        guard: checks API keys.
+        in_flight: the requests in progress.
+        lifecycle: handles start-up and shutdown.
+        health: tells whether this process is draining.
+        telemetry: counts requests.
         model_version: sent with every answer.
     """
 
@@ -73,8 +72,8 @@ class Edge:
         self._arriving = Arriving()
         self._telemetry = telemetry
         self._version_header = (b"x-model-version", model_version.encode())
-        self._look_behind_proxy: Any = ProxyHeadersMiddleware(
-            _nothing, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+        self._apply_forwarded_for: Any = ProxyHeadersMiddleware(
+            _do_nothing, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +82,7 @@ class Edge:
             await self._answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.lifecycle.run(scope, receive, send)
-        # Websockets are not spoken here: returning closes them.
+        # Returning closes any other connection, such as a websocket.
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self._in_flight.enter(receive)
@@ -98,8 +97,8 @@ class Edge:
             if exchange.ended_by is None or exchange.task is None:
                 raise
             exchange.task.uncancel()
-            answer = self._late(exchange, request_id, scope["path"])
-        except Exception as error:  # noqa: BLE001  the boundary: whatever it is gets an answer
+            answer = self._answer_ended(exchange, request_id, scope["path"])
+        except Exception as error:  # noqa: BLE001  the outermost layer answers every error
             answer = self._refuse(error, request_id, scope["path"])
         finally:
             self._in_flight.leave(exchange)
@@ -107,7 +106,7 @@ class Edge:
         seconds = time.perf_counter() - exchange.started
         if answer is not None:
             await self._send(send, answer, request_id)
-        # Counted once the loop has written the answer: a scanner does not wait for our counting.
+        # Count after the loop has written the answer, so that the client does not wait for it.
         asyncio.get_running_loop().call_soon(
             self._telemetry.on_request, labels.endpoint, labels.site, status, seconds
         )
@@ -121,10 +120,10 @@ class Edge:
         request_id: str,
         labels: "_Labels",
     ) -> Answer:
-        """Check, receive and answer."""
+        """Admit the request, read its body and call its handler."""
         if self.guard.keys is None and b"x-forwarded-for" in headers:
-            # Only who shows no key is counted by address: no other request pays for the look.
-            await self._look_behind_proxy(scope, receive, None)
+            # Rates are counted by address only where no keys are in force.
+            await self._apply_forwarded_for(scope, receive, None)
         path = scope["path"]
         route = self._route(path, scope["method"])
         labels.endpoint = route.endpoint
@@ -164,7 +163,7 @@ class Edge:
         return route
 
     def _admit(self, route: Route, headers: dict[bytes, bytes], scope: Scope) -> Client:
-        """Refuse by key, number and rate, in this order, before the body is read."""
+        """Check key, requests in progress and rate, in this order, before the body is read."""
         if route.scope is None:
             return Client(ANONYMOUS, "")
         client = self.guard.admit(headers, route.scope, scope.get("client"), scope.get("server"))
@@ -173,7 +172,7 @@ class Edge:
             self._telemetry.on_shed("in_flight")
             raise Problem(
                 429,
-                f"{limit} requests are being answered, which is the limit; send fewer at once",
+                f"{limit} requests are in progress, which is the limit; send fewer at once",
                 retry_after_s=1.0,
                 closes_connection=True,
                 headers=(
@@ -191,7 +190,7 @@ class Edge:
     async def _receive_body(
         self, route: Route, headers: dict[bytes, bytes], receive: Receive
     ) -> tuple[str, bytes]:
-        """The body's type and its bytes; nothing of a path that takes none."""
+        """The body's type and its bytes; both are empty if the path takes no body."""
         if not route.content_types:
             return "", b""
         kind = content_type(headers, route.content_types)
@@ -200,15 +199,16 @@ class Edge:
         check_length(headers, limit)
         return kind, await read_body(receive, limit, self._arriving)
 
-    def _late(self, exchange: Exchange, request_id: str, path: str) -> Answer | None:
-        """What to answer when the tick has ended a request; None: there is nobody to answer."""
+    def _answer_ended(self, exchange: Exchange, request_id: str, path: str) -> Answer | None:
+        """The answer to a request that the tick has ended; None: the client has disconnected."""
         if exchange.ended_by == "disconnect":
             return None
         settings = self._settings
         if exchange.ended_by == "body deadline":
             problem = Problem(
                 408,
-                f"the body was not complete after {settings.body_deadline_ms} ms",
+                f"the body was not complete after {settings.body_deadline_ms} ms; "
+                "send it faster, or a smaller one",
                 closes_connection=True,
             )
         else:
@@ -222,14 +222,14 @@ class Edge:
 
     def _refuse(self, error: Exception, request_id: str, path: str) -> Answer:
         problem = problem_of(error)
-        known = {"request_id": request_id, "path": path[:80], "status": problem.status}
+        facts = {"request_id": request_id, "path": path[:80], "status": problem.status}
         if problem.status == 500:
-            log.error("request failed", **known, exc_info=error)
+            log.error("request failed", **facts, exc_info=error)
         elif problem.status == 503:
             self._telemetry.on_shed(type(error).__name__)
-            log.warning("request refused", **known, detail=problem.detail)
+            log.warning("request refused", **facts, detail=problem.detail)
         else:
-            log.debug("request refused", **known, detail=problem.detail)
+            log.debug("request refused", **facts, detail=problem.detail)
         return to_answer(problem, request_id, is_open_inference=path.startswith("/v2"))
 
     async def _send(self, send: Send, answer: Answer, request_id: str) -> None:
@@ -240,14 +240,14 @@ class Edge:
             self._version_header,
             *answer.headers,
         ]
-        if self.health.is_draining:  # so that kept connections move to another instance
+        if self.health.is_draining:  # moves keep-alive connections to another instance
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
 
 class _Labels:
-    """What metrics call a request, as far as it has come."""
+    """The metric labels of one request, set as soon as they are known."""
 
     __slots__ = ("endpoint", "site")
 
@@ -256,5 +256,5 @@ class _Labels:
         self.site = ANONYMOUS
 
 
-async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
-    """The application behind a middleware that is asked only for what it writes in the scope."""
+async def _do_nothing(_scope: Any, _receive: Any, _send: Any) -> None:
+    """The application inside ProxyHeadersMiddleware, which is used only to change the scope."""

@@ -1,4 +1,4 @@
-"""Refuses who shows no live key of the right scope, where keys are needed."""
+"""Checks API keys: which are in force, and whether a request has one with the right scope."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,18 +15,18 @@ _BEARER: Final = b"bearer "
 
 
 class Client(NamedTuple):
-    """Who is asking: the site whose key was shown, and what its rate is counted under."""
+    """The caller: its key's site, and the bucket that its rate is counted in."""
 
     site: str
     bucket: bytes | str
 
 
 class KeyGuard:
-    """Lets in who shows a live key of the right scope; everybody where keys are off.
+    """Admits requests with a live key of the right scope; admits all if no keys are in force.
 
     Args:
-        keys: in force; None: no key is needed. May be replaced.
-        is_local_only: without keys, answer only on a loopback address.
+        keys: in force; None: no key is needed. Replaced at reload.
+        is_local_only: if no keys are in force, answer on loopback addresses only.
         clock: seconds since 1970.
     """
 
@@ -48,13 +48,13 @@ class KeyGuard:
         peer: tuple[str, int] | None,
         server: tuple[str, int] | None,
     ) -> Client:
-        """Tell who is asking.
+        """Identify the caller.
 
         Args:
             headers: of the request.
-            scope: that its path needs.
+            scope: needed by its path.
             peer: address of the client.
-            server: address of ours that it came in on.
+            server: our address that the request came in on.
 
         Raises:
             Problem: 401 without a live key, 403 without the scope.
@@ -64,7 +64,7 @@ class KeyGuard:
                 raise Problem(
                     401,
                     f"this service has no keys, so it answers on localhost only, not on {server[0]}"
-                    ": set DIGITS_API_KEYS_FILE, or DIGITS_AUTH=off on purpose",
+                    ": set DIGITS_API_KEYS_FILE, or DIGITS_AUTH=off to serve without keys",
                     closes_connection=True,
                     headers=((b"www-authenticate", b"Bearer"),),
                 )
@@ -88,7 +88,7 @@ class KeyGuard:
         return Client(key.site, key.sha256)
 
     def _find(self, headers: Mapping[bytes, bytes]) -> Key | None:
-        """The first live key among those shown: a gateway may add a header of its own."""
+        """The first live key in the two headers: a gateway may add one that is not ours."""
         key = self._live(headers.get(b"x-api-key"))
         if key is None:
             authorization = headers.get(b"authorization", b"")
@@ -103,12 +103,12 @@ class KeyGuard:
 
 
 def keys_in_force(settings: Settings) -> KeyRing | None:
-    """The keys that requests must show one of; None where none is needed.
+    """The keys of which each request needs one; None if no key is needed.
 
-    Keys that are given count on localhost, too: a proxy may stand beside the service.
+    Keys that are set are needed on localhost too: a proxy may run beside the service.
 
     Raises:
-        KeysError: keys are needed and there are none, or their file is unfit.
+        KeysError: keys are needed and none are set, or their file is unfit.
     """
     keys = load_keys(settings, time.time())
     if settings.auth == "off" or (keys is None and not needs_keys(settings)):
@@ -116,13 +116,13 @@ def keys_in_force(settings: Settings) -> KeyRing | None:
     if keys is None:
         raise KeysError(
             f"listening on {settings.host} needs API keys: set DIGITS_API_KEYS_FILE "
-            "(python -m serving.keys new makes entries), or DIGITS_AUTH=off on purpose"
+            "(python -m serving.keys new makes entries), or DIGITS_AUTH=off to serve without keys"
         )
     return keys
 
 
 def needs_keys(settings: Settings) -> bool:
-    """Whether requests need a key: on a loopback address they do not, unless asked for."""
+    """Whether requests need a key. auto: unless the service listens on a loopback address."""
     if settings.auth != "auto":
         return settings.auth == "on"
     try:
@@ -133,11 +133,11 @@ def needs_keys(settings: Settings) -> bool:
 
 @lru_cache(maxsize=64)
 def is_exposed(local_address: str) -> bool:
-    """Whether a request that came in on this address of ours may be another machine's.
+    """Whether other machines can reach this address of ours.
 
-    `bentoml serve --host 0.0.0.0` tells the service nothing of the address it is bound to.
+    `bentoml serve --host 0.0.0.0` does not tell the service which address it is bound to.
     """
     try:
         return not ip_address(local_address).is_loopback
     except ValueError:
-        return False  # a path: a Unix socket
+        return False  # a path, not an address: a Unix socket

@@ -1,4 +1,4 @@
-"""What one worker does between requests: start-up, tick, key reload, health watch, drain, end."""
+"""What a worker does beside requests: start-up, tick, key reload, health watch, drain, shutdown."""
 
 import asyncio
 import os
@@ -20,22 +20,22 @@ from serving.telemetry import Telemetry
 TICK_S: Final = 0.1
 RELOAD_EVERY_S: Final = 2.0
 HEALTH_EVERY_S: Final = 2.0
-HUNG_EXIT_S: Final = 30.0  # a batch this long will not end: the supervisor starts a fresh worker
+HUNG_EXIT_S: Final = 30.0  # a batch this old will not end; the supervisor replaces this worker
 log = structlog.get_logger()
 
 
 class Lifecycle:
-    """Runs beside the requests of one worker, from start-up to shutdown.
+    """Runs the background work of one worker from start-up to shutdown.
 
     Args:
-        bento: BentoML's application, which has a start-up and a shutdown of its own.
-        guard: gets changed keys.
-        load_keys: the keys in force, or None where none are needed; called again when the key
-            file may have changed.
-        in_flight: ticks.
-        health: asked; told when draining begins.
-        telemetry: counts.
-        drain_s: from SIGTERM to the server's stop.
+        bento: BentoML's application, whose own start-up and shutdown run too.
+        guard: receives changed keys.
+        load_keys: returns the keys in force, or None if none are needed; called every
+            RELOAD_EVERY_S.
+        in_flight: ends requests that are over their deadline, at each tick.
+        health: polled every HEALTH_EVERY_S; told when draining begins.
+        telemetry: the readiness gauge and the requests in progress.
+        drain_s: between SIGTERM and the server's stop.
         on_close: called after the last answer.
     """
 
@@ -62,17 +62,17 @@ class Lifecycle:
         self._next_tick: asyncio.TimerHandle
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """BentoML's own start-up and shutdown, with our tick between them."""
+        """Handle ASGI's lifespan: BentoML's start-up and shutdown, our background work between."""
         background = [
-            asyncio.create_task(self._reload_keys_again_and_again()),
+            asyncio.create_task(self._poll_keys()),
             asyncio.create_task(self.watch_health()),
         ]
         loop = asyncio.get_running_loop()
         self._next_tick = loop.call_later(TICK_S, self._tick, loop)
         self._drain_before_exit()
 
-        async def closing_first(message: Message) -> None:
-            # The server ends the loop once it is told that shutdown is complete.
+        async def close_first(message: Message) -> None:
+            # The server stops the loop when it receives shutdown.complete, so close before.
             if message["type"].startswith("lifespan.shutdown."):
                 self._next_tick.cancel()
                 for task in background:
@@ -81,13 +81,12 @@ class Lifecycle:
                 self._on_close()
             await send(message)
 
-        await self._bento(scope, receive, closing_first)
+        await self._bento(scope, receive, close_first)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look after deadlines and the gauge, and again a little later.
+        """Enforce deadlines, update the gauge and schedule the next tick.
 
-        By a timer of its own: a task that sleeps takes three turns of the loop from the requests
-        that it meets.
+        A timer, not a task: a sleeping task costs three event-loop turns at each tick.
         """
         self._next_tick = loop.call_later(TICK_S, self._tick, loop)
         try:
@@ -96,28 +95,28 @@ class Lifecycle:
         except Exception:
             log.exception("tick failed")
 
-    async def _reload_keys_again_and_again(self) -> None:
-        """Look for changed keys for ever; an error is logged, for the next look may do better."""
+    async def _poll_keys(self) -> None:
+        """Reload the keys every RELOAD_EVERY_S; log an error and retry."""
         while True:
             await asyncio.sleep(RELOAD_EVERY_S)
             try:
                 self.reload_keys()
             except Exception:
-                log.exception("failed, and is tried again", what="reload_keys")
+                log.exception("key reload failed")
 
     def reload_keys(self) -> None:
-        """Take over changed keys; a broken file leaves the old ones in force, and says so."""
+        """Use changed keys from now on; if the file is invalid, log that and keep the old keys."""
         try:
             keys = self._load_keys()
-            if keys != self._guard.keys:  # a ring remembers the keys that it has seen
+            if keys != self._guard.keys:  # an unchanged ring keeps its cache of seen keys
                 self._guard.keys = keys
         except KeysError as error:
             log.warning("keys not reloaded; the old ones stay in force", detail=str(error))
 
     async def watch_health(self) -> None:
-        """Look at ourselves, whether or not somebody asks; say so when it changes."""
+        """Check readiness every HEALTH_EVERY_S; log each change; exit if the model hangs."""
         before: list[str] = []
-        self._telemetry.ready.set(1)  # the golden crop was read while this was built
+        self._telemetry.ready.set(1)  # the reader has checked the golden crop at start-up
         while True:
             await asyncio.sleep(HEALTH_EVERY_S)
             reasons = await self._health.reasons_not_ready()
@@ -128,13 +127,13 @@ class Lifecycle:
                 log.warning("ready again", after=before)
             before = reasons
             if self._health.model_busy_s() > HUNG_EXIT_S:
-                log.error("the model hangs; this worker ends", seconds=HUNG_EXIT_S)
-                os._exit(1)  # nothing gentler ends a thread that hangs
+                log.error("model hung; worker exits", seconds=HUNG_EXIT_S)
+                os._exit(1)  # no gentler exit ends a hung thread
 
     def _drain_before_exit(self) -> None:
-        """On SIGTERM, turn readiness red and go on answering before the server stops.
+        """On SIGTERM, turn readiness red and keep answering for `drain_s` before the server stops.
 
-        A load balancer goes on sending for as long as it takes to notice.
+        A load balancer keeps sending requests until it notices.
         """
         stop = signal.getsignal(signal.SIGTERM)
         loop = asyncio.get_running_loop()
