@@ -7,7 +7,7 @@ import orjson
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
-KeyScope = Literal["predict", "label", "admin"]  # what an API key may do
+Scope = Literal["predict", "label", "admin"]  # what a key allows, and a route asks for
 
 
 class Request(NamedTuple):  # creating a frozen dataclass takes three times as long

@@ -28,7 +28,7 @@ from serving.api.postcode import (
     rank_codes,
 )
 from serving.config import Settings
-from serving.messages import Answer, KeyScope, Request, json_answer
+from serving.messages import Answer, Request, Scope, json_answer
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.health import Health
 from serving.reading.reader import Reader, Reading
@@ -59,7 +59,7 @@ class Route:
     endpoint: str  # as metrics name it
     method: str
     handler: Handler | None  # None: BentoML answers this path itself
-    scope: KeyScope | None = "predict"  # None: anybody
+    scope: Scope | None = "predict"  # None: anybody
     content_types: tuple[str, ...] = ()  # empty: no body
     is_bulk: bool = False  # the larger body limit
 
