@@ -1,4 +1,4 @@
-"""A hundred thousand requests of mixed kind: nothing is kept of any."""
+"""100,000 mixed requests must not leak memory, files or threads."""
 
 import asyncio
 import random
@@ -62,7 +62,7 @@ async def _send_all(port: int, wires: list[bytes], num: int) -> None:
         connection = await Connection.open("127.0.0.1", port)
         for number in left:
             try:
-                if number % 200 == 0:  # some go away in the middle
+                if number % 200 == 0:  # some clients reconnect
                     connection.close()
                     connection = await Connection.open("127.0.0.1", port)
                 await connection.send(rng.choice(wires))
@@ -72,7 +72,7 @@ async def _send_all(port: int, wires: list[bytes], num: int) -> None:
         connection.close()
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
-    await asyncio.sleep(1.0)  # the last closes arrive
+    await asyncio.sleep(1.0)  # wait until the server has seen the last closes
 
 
 def _num_threads(service: Service) -> int:

@@ -1,4 +1,4 @@
-"""Bad inputs by the thousand: each refused as the caller's fault, quickly, and nothing is kept."""
+"""Thousands of bad inputs: each gets a 4xx quickly, and no memory leaks."""
 
 import io
 import itertools
@@ -40,7 +40,7 @@ def bad_inputs(report: Report, kind: str) -> None:
             begun = time.perf_counter()
             if kind == OURS:
                 status = service.ask("POST", path, body, {"Content-Type": content_type})[0]
-            elif path == "/v1/digit":  # stock has this one way in only
+            elif path == "/v1/digit":  # stock BentoML has only this path
                 status = service.read(body)[0]
             else:
                 continue
@@ -143,7 +143,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _bomb(width: int, height: int, depth: int = 8, colour: int = 0) -> bytes:
-    """A PNG that says it is this large, with pixels for a thousand rows at most."""
+    """A PNG whose header claims this size, with pixels for a thousand rows at most."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     rows = bytes(min((min(width, 70_000) * 8 + 1) * min(height, 1000), 20_000_000))
     data = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")

@@ -1,4 +1,4 @@
-"""Keys, bodies and images never reach a log, whatever is done with them."""
+"""Keys, bodies and images never appear in the log."""
 
 import base64
 import contextlib
@@ -13,7 +13,7 @@ MARK = "IMAGE-BYTES-THAT-MUST-NOT-BE-LOGGED"
 
 
 def logs(report: Report, kind: str) -> None:
-    """Good, bad and unauthorised requests at the most talkative log level; then the log is read."""
+    """Good, bad and unauthorised requests at log level debug; then search the log."""
     only_ours(kind)
     key, entry = new_key("site-1", ["predict"], None)
     _, old = new_key("site-2", ["predict"], "2020-01-01T00:00:00Z")
