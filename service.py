@@ -1,7 +1,7 @@
-"""The BentoML service: builds the parts, mounts serving/ in front, nothing else.
+"""The BentoML service: builds the parts and mounts serving/ in front of them.
 
-`bentoml serve service:DigitService` serves the shipped champion; `python -m serving` does so with
-our settings checked first and the server's flags set.
+`bentoml serve service:DigitService` serves the shipped champion. `python -m serving` does the same,
+but checks the settings first and runs its own supervisor and server.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EdgeService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML ships no usable types
-    """A BentoML service whose ASGI application has ours in front of it."""
+    """A BentoML service with our ASGI application in front of BentoML's."""
 
     def to_asgi(self, is_main: bool = True) -> "Edge":  # noqa: FBT001, FBT002  BentoML's signature
         """Build the application of one worker; called once in each worker process."""
@@ -29,11 +29,11 @@ class EdgeService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML ships 
     name="digits",
     service_class=EdgeService,
     traffic={"timeout": 60},
-    metrics={"enabled": False},  # ours are at /metrics
+    metrics={"enabled": False},  # serving/telemetry.py exports them at /metrics
     logging={"access": {"enabled": False}},
 )
 class DigitService:
-    """Reads handwritten digits. Scanners use /v1/digit; this is BentoML's own way in."""
+    """Reads handwritten digits through BentoML's own API. Scanners use /v1/digit."""
 
     def __init__(self) -> None:
         from model.artifact import load
@@ -53,7 +53,7 @@ class DigitService:
             images: (N, 28, 28) float32 in [0, 1], ink bright.
 
         Returns:
-            (N, 10) float32. Rows that are not images (a NaN, a value outside [0, 1]) are all NaN:
+            (N, 10) float32. Rows that are no images (a NaN, a value outside [0, 1]) get only NaN:
             an exception here would fail every caller in the batch.
         """
         from model.decision import softmax

@@ -1,20 +1,28 @@
-"""``python -m serving``: check the settings, then become the supervisor of the workers.
+"""``python -m serving``: serve the shipped champion until SIGTERM or Ctrl-C.
 
-A mistake in the environment, the champion or a key file is one clear message and exit code 2
-before the port is opened.
+It has no options: every setting is an environment variable. It checks the settings and then
+replaces itself by the supervisor, which starts the workers. A mistake in the environment, the
+champion or a key file is one message and exit code 2 before the port is opened.
 """
 
+import argparse
 import os
 import sys
 
-from serving.config import ConfigError, Settings, load_settings
+from serving.config import ConfigError, Settings, load_settings, to_help
 from serving.server.supervisor import REFUSED
 
-STOP_MARGIN_S = 15.0  # after draining, before what still runs is killed
+STOP_MARGIN_S = 15.0  # from the end of draining until workers that still run are killed
 
 
 def main() -> int:
-    """Check, then exec. Returns only where something is amiss."""
+    """Check the settings, then exec the supervisor. Returns only if they are refused."""
+    argparse.ArgumentParser(
+        prog="python -m serving",
+        description=__doc__,
+        epilog=to_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     try:
         settings = load_settings()
     except ConfigError as error:
@@ -22,7 +30,7 @@ def main() -> int:
         return REFUSED
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     sys.stderr.flush()
-    # Replaced, not called: what reading the settings has imported is not needed any more.
+    # exec, not a call: it frees what reading the settings has imported.
     return os.execv(sys.executable, command(settings))  # noqa: S606
 
 

@@ -1,22 +1,24 @@
-"""Every setting of the service: one frozen object, read from ``DIGITS_*`` once, at start.
+"""Every setting of the service: one frozen object, read once at start from ``DIGITS_*``.
 
-``python -m serving.config`` prints it with sources and secrets masked; with ``--markdown`` it
-writes docs/configuration.md.
+``python -m serving.config`` prints the settings in force, with their sources and with secrets
+masked; with ``--markdown`` it prints docs/configuration.md.
 """
 
+import argparse
 import os
 import re
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import fill
 from typing import Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX: Final = "DIGITS_"
-# Read by monitoring and training, which may share an environment with the service.
-OF_THE_JOBS: Final = frozenset(
+# Settings of capture, monitoring and training, which may share an environment with the service.
+JOB_VARIABLES: Final = frozenset(
     PREFIX + name
     for name in (
         "ALERTS",
@@ -31,89 +33,106 @@ OF_THE_JOBS: Final = frozenset(
         "SMTP_PASSWORD",
     )
 )
-_SECRET_OF_URL: Final = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+")  # user and password; query
+_URL_SECRET: Final = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+")  # user and password; query
 
 
 class ConfigError(Exception):
-    """The environment does not describe a service that may start."""
+    """The service refuses to start: a setting, or a file that it names, is unfit."""
 
 
 class Settings(BaseSettings):
-    """Settings of one service process. Names in the environment: DIGITS_ and the upper case."""
+    """Settings of one service process. The variable is DIGITS_ and the name in upper case."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     host: str = Field("127.0.0.1", description="IP address to listen on.")
     port: int = Field(3000, ge=1, le=65535, description="TCP port to listen on.")
     workers: int = Field(
-        1, ge=1, le=64, description="Worker processes. One per core; in a container one per task."
+        1,
+        ge=1,
+        le=64,
+        description="Worker processes. Use one for each core; in a container, one for each task.",
     )
     error_target: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Largest share of accepted reads that may be wrong; lower sends more crops to "
-        "people. Unset: the model's default.",
+        description="Largest fraction of accepted reads that may be wrong. A lower value sends "
+        "more crops to people. Unset: the model's default.",
     )
-    max_batch_size: int = Field(32, ge=1, le=256, description="Most images in one inference.")
-    queue_limit: int = Field(512, ge=1, description="Most images waiting for inference.")
+    max_batch_size: int = Field(32, ge=1, le=256, description="Maximum images in one batch.")
+    queue_limit: int = Field(
+        512, ge=1, description="Maximum images that wait for inference; beyond it 503."
+    )
     max_queue_wait_ms: int = Field(
-        200, ge=1, le=60_000, description="Longest predicted wait; beyond it requests get 503."
+        200, ge=1, le=60_000, description="Maximum predicted wait; beyond it 503."
     )
     max_in_flight: int = Field(
-        512, ge=1, description="Most requests being answered at once; more are refused with 429."
+        512, ge=1, description="Maximum requests in progress; beyond it 429."
     )
     request_deadline_ms: int = Field(
-        2000, ge=50, le=60_000, description="A request not answered by then gets 504."
+        2000, ge=50, le=60_000, description="Maximum time from arrival to answer; beyond it 504."
     )
     body_deadline_ms: int = Field(
-        5000, ge=50, le=60_000, description="A body not complete by then gets 408."
+        5000,
+        ge=50,
+        le=60_000,
+        description="Maximum time until the body is complete; beyond it 408.",
     )
     max_body_bytes: int = Field(
-        262_144, ge=1024, description="Largest body of a request with one crop."
+        262_144, ge=1024, description="Maximum body size of a request with one crop; beyond it 413."
     )
     max_bulk_body_bytes: int = Field(
-        8_388_608, ge=1024, description="Largest body of a request with many crops."
+        8_388_608,
+        ge=1024,
+        description="Maximum body size of a request with many crops; beyond it 413.",
     )
     rate_limit_rps: float = Field(
         20_000.0,
         gt=0,
-        description="Requests per second that one key may make of one worker, and its burst.",
+        description="Requests per second that one key may send to one worker; also its burst.",
     )
     auth: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Whether a key is needed. auto: not on a loopback address with no keys set.",
+        description="Whether requests need an API key. auto: yes, unless the service listens on a "
+        "loopback address and no keys are set.",
     )
     api_keys_file: Path | None = Field(
-        None, description="JSON file of hashed keys (python -m serving.keys makes entries)."
+        None, description="JSON file of hashed API keys; python -m serving.keys new adds one."
     )
     api_keys_json: SecretStr | None = Field(
-        None, description="The same JSON itself, as a secrets manager injects it."
+        None, description="The content of such a file, as a secrets manager injects it."
     )
     capture_dir: Path | None = Field(
         None, description="Folder of the capture spool. Unset: nothing is captured."
     )
-    capture_sample_frac: float = Field(1.0, gt=0, le=1, description="Share of requests captured.")
-    capture_originals: bool = Field(default=True, description="Capture the crop as sent, too.")
+    capture_sample_frac: float = Field(
+        1.0, gt=0, le=1, description="Fraction of requests that are captured."
+    )
+    capture_originals: bool = Field(
+        default=True, description="Also capture each crop as it was sent."
+    )
     capture_fsync: bool = Field(
         default=False,
-        description="Flush the disk before each answer: for disks that outlive the task.",
+        description="Call fsync before each answer. Use it if the disk outlives the task.",
     )
     otlp_endpoint: str | None = Field(
-        None, description="OpenTelemetry collector (OTLP over HTTP). Unset: no traces."
+        None, description="URL of an OpenTelemetry collector (OTLP over HTTP). Unset: no traces."
     )
-    trace_sample_frac: float = Field(0.01, ge=0, le=1, description="Share of requests traced.")
+    trace_sample_frac: float = Field(
+        0.01, ge=0, le=1, description="Fraction of requests that are traced."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line to write."
     )
     postcodes: Path | None = Field(
-        None, description="File of valid postcodes, one per line. Unset: every code is possible."
+        None, description="File of valid postcodes, one per line. Unset: every code is valid."
     )
     drain_s: float = Field(
         10.0,
         ge=0,
         le=60,
-        description="How long after SIGTERM requests are still taken while readiness is red.",
+        description="Seconds after SIGTERM in which readiness is red but requests are accepted.",
     )
     emf: bool = Field(
         default=False, description="Write CloudWatch embedded metric lines to stdout every 60 s."
@@ -137,8 +156,8 @@ def load_settings() -> Settings:
 
 
 def _unknown_variables() -> list[str]:
-    """A line for each variable that would be ignored: a limit misspelt is a limit not set."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | OF_THE_JOBS
+    """A line for each variable that nothing reads: a misspelt limit would not be set."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | JOB_VARIABLES
     lines = []
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
@@ -158,7 +177,7 @@ def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
     return [
         (
             PREFIX + name.upper(),
-            _SECRET_OF_URL.sub("**********", str(getattr(settings, name))),
+            _URL_SECRET.sub("**********", str(getattr(settings, name))),
             "environment" if name in settings.model_fields_set else "default",
             field.description or "",
         )
@@ -166,8 +185,24 @@ def describe(settings: Settings) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def to_help() -> str:
+    """The settings with their defaults, for `python -m serving --help`."""
+    lines = ["settings, as environment variables:"]
+    for name, field in Settings.model_fields.items():
+        default = _default(field.default)
+        lines.append(f"  {PREFIX}{name.upper()} (default: {default})")
+        lines.append(
+            fill(field.description or "", 100, initial_indent="    ", subsequent_indent="    ")
+        )
+    return "\n".join(lines)
+
+
+def _default(value: object) -> str:
+    return "unset" if value is None else str(value).lower()
+
+
 def _markdown_value(default: object) -> str:
-    return "unset" if default is None else f"`{str(default).lower()}`"
+    return "unset" if default is None else f"`{_default(default)}`"
 
 
 def to_markdown() -> str:
@@ -181,8 +216,8 @@ def to_markdown() -> str:
             "# Configuration",
             "",
             "Generated by `python -m serving.config --markdown > docs/configuration.md`.",
-            "Every setting is an environment variable, checked at start; a DIGITS_ variable that",
-            "nothing reads stops the service, too.",
+            "Every setting is an environment variable, checked at start. A DIGITS_ variable that",
+            "nothing reads is a mistake, too: the service does not start.",
             "`python -m serving.config` prints the values in force.",
             "",
             "| variable | default | meaning |",
@@ -193,8 +228,17 @@ def to_markdown() -> str:
     )
 
 
-def _main() -> int:
-    if sys.argv[1:] == ["--markdown"]:
+def main() -> int:
+    """Print the settings in force, or the document; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.config",
+        description="Print every setting in force with its source; secrets are masked. "
+        "Exit code 2 if a setting has a mistake.",
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="print docs/configuration.md instead"
+    )
+    if parser.parse_args().markdown:
         sys.stdout.write(to_markdown())
         return 0
     try:
@@ -209,4 +253,4 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(_main())
+    raise SystemExit(main())

@@ -1,7 +1,7 @@
-"""``python -m serving.keys new``: makes an API key. The key itself is printed once and never kept.
+"""Makes API keys. A key is printed once and is stored nowhere: the key file holds only its hash.
 
-``python -m serving.keys new --site berlin-1 --scopes predict`` prints a key and the entry to add
-to the file that DIGITS_API_KEYS_FILE names.
+Example: `python -m serving.keys new --site berlin-1 --file keys.json` prints a key and adds its
+entry to keys.json, the file that DIGITS_API_KEYS_FILE names.
 """
 
 import argparse
@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
-from serving.edge.key_ring import SCOPES, KeysError, Scope, parse_keys
+from serving.edge.key_ring import SCOPES, KeysError, parse_keys
+from serving.messages import Scope
 
 _KEY_BYTES: Final = 32
 
 
 def new_key(site: str, scopes: list[Scope], expires: str | None) -> tuple[str, dict[str, object]]:
-    """Make a key: the key itself, to hand over, and its entry, to keep."""
+    """Make a key: the key, for its user, and its entry, for the key file."""
     key = secrets.token_urlsafe(_KEY_BYTES)
     entry: dict[str, object] = {
         "site": site,
@@ -31,18 +32,25 @@ def new_key(site: str, scopes: list[Scope], expires: str | None) -> tuple[str, d
 
 
 def main() -> int:
-    """Print a key once, and its entry; the exit code."""
+    """Print a new key and its entry; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m serving.keys", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    new = commands.add_parser("new", help="make a key; prints it once")
-    new.add_argument("--site", required=True, help="facility or scanner, seen in metrics")
+    new = commands.add_parser(
+        "new",
+        help="make a key and print it",
+        description="Make a key; print it and its entry.",
+    )
+    new.add_argument("--site", required=True, help="facility or scanner; a label in the metrics")
     new.add_argument(
         "--scopes",
         default="predict",
-        help=f"comma separated: {', '.join(SCOPES)}; only predict opens anything yet",
+        help=f"comma-separated list of {', '.join(SCOPES)}; no path needs another scope than "
+        "predict yet (default: %(default)s)",
     )
-    new.add_argument("--expires", help="ISO 8601 with time zone; default: never")
-    new.add_argument("--file", type=Path, help="key file to add the entry to")
+    new.add_argument("--expires", help="end of validity, ISO 8601 with time zone (default: never)")
+    new.add_argument(
+        "--file", type=Path, help="key file to add the entry to (default: print the entry only)"
+    )
     args = parser.parse_args()
     key, entry = new_key(args.site, cast("list[Scope]", args.scopes.split(",")), args.expires)
     now_s = datetime.now(UTC).timestamp()

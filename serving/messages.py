@@ -1,16 +1,17 @@
-"""What handlers take and give: one request with its body, one answer. Knows no sockets."""
+"""What a handler takes and returns: one request with its body, one answer. Knows no sockets."""
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
+Scope = Literal["predict", "label", "admin"]  # what a key allows, and a route asks for
 
 
-class Request(NamedTuple):  # a frozen dataclass takes three times as long to make
-    """One request that the guard has let in."""
+class Request(NamedTuple):  # creating a frozen dataclass takes three times as long
+    """One request that the edge has admitted."""
 
     id: str
     site: str
@@ -19,11 +20,11 @@ class Request(NamedTuple):  # a frozen dataclass takes three times as long to ma
     query_string: bytes
     body: bytes
     started: float  # time.perf_counter() at arrival
-    guard_ms: float  # arrival until the body was complete
+    guard_ms: float  # from arrival to the complete body
 
 
 class Answer(NamedTuple):
-    """One answer, complete."""
+    """One complete answer."""
 
     body: bytes
     status: int = 200
@@ -32,5 +33,5 @@ class Answer(NamedTuple):
 
 
 def json_answer(content: Any, status: int = 200) -> Answer:
-    """An answer of JSON content."""
+    """An answer with JSON content."""
     return Answer(orjson.dumps(content), status)

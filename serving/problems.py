@@ -1,4 +1,4 @@
-"""Every way a request can fail, as RFC 9457 problem+json. The one table of error -> status."""
+"""Every way a request can fail, as RFC 9457 problem+json: the one table from error to status."""
 
 import math
 from typing import Any, Final
@@ -8,12 +8,11 @@ import orjson
 from capture.spool import SpoolError
 from model.errors import CropError, ModelError, UnsupportedFormat
 from serving.messages import Answer
-from serving.reading.batcher import Overloaded
 
 CONTENT_TYPE: Final = b"application/problem+json"
 TYPE_PREFIX: Final = "urn:digitline:problem:"
 
-# status -> (slug of the type, title): each status means one thing, see docs/api.md.
+# status -> (slug of the type, title). Each status has one meaning: see docs/api.md.
 TITLES: Final[dict[int, tuple[str, str]]] = {
     400: ("malformed-request", "The request is malformed"),
     401: ("no-valid-key", "A valid API key is needed"),
@@ -22,7 +21,7 @@ TITLES: Final[dict[int, tuple[str, str]]] = {
     405: ("wrong-method", "The path does not take this method"),
     408: ("body-too-slow", "The body did not arrive in time"),
     413: ("body-too-large", "The body is too large"),
-    415: ("unsupported-type", "The body is not of a type that is read here"),
+    415: ("unsupported-type", "The body's type is not supported"),
     422: ("unreadable-crop", "The crop cannot be read"),
     429: ("too-many-requests", "Too many requests"),
     431: ("header-too-large", "The header is too large"),
@@ -37,10 +36,10 @@ class Problem(Exception):
 
     Args:
         status: one of `TITLES`.
-        detail: names the value, the limit and the remedy.
-        retry_after_s: when the same request may succeed.
-        closes_connection: the rest of the body is not worth reading.
-        headers: more of them.
+        detail: gives the value, the limit and the remedy.
+        retry_after_s: the same request may succeed after this time.
+        closes_connection: close it instead of reading the rest of the body.
+        headers: added to the answer.
     """
 
     def __init__(
@@ -60,6 +59,14 @@ class Problem(Exception):
         self.headers = headers
 
 
+class Overloaded(Exception):
+    """The answer would be too late, so the request is refused now."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (UnsupportedFormat, 415),
     (CropError, 422),
@@ -70,7 +77,7 @@ _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
 
 
 def problem_of(error: Exception) -> Problem:
-    """The problem that an error is to its caller. Errors that nobody foresaw are a 500."""
+    """The problem to answer an error with. An error that is not in the table is a 500."""
     if isinstance(error, Problem):
         return error
     for kind, status in _STATUS:
@@ -83,7 +90,7 @@ def problem_of(error: Exception) -> Problem:
 
 
 def bento_problem(status: int, body: bytes) -> Problem:
-    """A refusal by BentoML, in its own words."""
+    """A refusal by BentoML, with BentoML's text."""
     return Problem(
         status if status in TITLES else 500,
         f"BentoML says: {body[:400].decode(errors='replace')}",
@@ -92,7 +99,7 @@ def bento_problem(status: int, body: bytes) -> Problem:
 
 
 def to_dict(problem: Problem, request_id: str) -> dict[str, Any]:
-    """The body of a problem, as RFC 9457 names its members."""
+    """The body of a problem, with the member names of RFC 9457."""
     slug, title = TITLES[problem.status]
     return {
         "type": TYPE_PREFIX + slug,
@@ -104,10 +111,10 @@ def to_dict(problem: Problem, request_id: str) -> dict[str, Any]:
 
 
 def to_answer(problem: Problem, request_id: str, *, is_open_inference: bool) -> Answer:
-    """A problem as the answer to its request."""
+    """The answer that carries a problem."""
     content = to_dict(problem, request_id)
     if is_open_inference:
-        content["error"] = problem.detail  # the member that the protocol's clients read
+        content["error"] = problem.detail  # clients of the protocol read this member
     headers = list(problem.headers)
     if problem.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(problem.retry_after_s))).encode()))

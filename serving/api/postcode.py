@@ -15,6 +15,8 @@ import numpy as np
 import re2
 from numpy.typing import NDArray
 
+from serving.config import ConfigError
+
 MIN_DIGITS: Final = 2
 MAX_DIGITS: Final = 12
 MAX_CODES: Final = 1_000_000
@@ -28,7 +30,7 @@ class PatternError(ValueError):
     """The pattern is not one that may be used."""
 
 
-class PostcodesError(ValueError):
+class PostcodesError(ConfigError):
     """The file of valid postcodes is not one that may be served with."""
 
 

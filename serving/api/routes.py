@@ -28,8 +28,7 @@ from serving.api.postcode import (
     rank_codes,
 )
 from serving.config import Settings
-from serving.edge.key_ring import Scope
-from serving.messages import Answer, Request, json_answer
+from serving.messages import Answer, Request, Scope, json_answer
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.health import Health
 from serving.reading.reader import Reader, Reading

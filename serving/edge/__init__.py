@@ -1,1 +1,1 @@
-"""One request admitted, timed and answered. Start with edge.py."""
+"""One request: admission, deadline, answer. Start with edge.py."""

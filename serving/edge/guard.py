@@ -1,84 +1,73 @@
-"""Refuses before any work: key, scope, rate, type and size. Knows nothing of digits."""
+"""Checks API keys: which are in force, and whether a request has one with the right scope."""
 
-import ipaddress
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from serving.config import Settings
-from serving.edge.key_ring import ANONYMOUS, Key, KeyRing, Scope
+from serving.edge.key_ring import ANONYMOUS, Key, KeyRing, KeysError, load_keys
+from serving.messages import Scope
 from serving.problems import Problem
 
 _BEARER: Final = b"bearer "
-MAX_ARRIVING_BYTES: Final = 128_000_000  # sixteen of the largest bulk bodies
-_MAX_CLIENTS: Final = 10_000  # rate buckets kept; the idlest go first
 
 
 class Client(NamedTuple):
-    """Who is asking: the site whose key was shown, and what its rate is counted under."""
+    """The caller: its key's site, and the bucket that its rate is counted in."""
 
     site: str
     bucket: bytes | str
 
 
-class RateLimiter:
-    """A token bucket per client: `rate_rps` a second, and a burst of one second's worth."""
-
-    def __init__(self, rate_rps: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate_rps = rate_rps
-        self._burst = max(rate_rps, 1.0)
-        self._clock = clock
-        self._buckets: dict[bytes | str, tuple[float, float]] = {}  # tokens, as of
-
-    def take(self, bucket: bytes | str) -> None:
-        """Count one request.
-
-        Raises:
-            Problem: 429 with Retry-After and RateLimit headers; nothing is left.
-        """
-        now = self._clock()
-        tokens, since = self._buckets.pop(bucket, (self._burst, now))
-        tokens = min(tokens + (now - since) * self._rate_rps, self._burst)
-        if tokens < 1.0:
-            self._buckets[bucket] = (tokens, now)
-            raise self._refusal((1.0 - tokens) / self._rate_rps)
-        # Put back last, so that the first in the dict is always the idlest.
-        self._buckets[bucket] = (tokens - 1.0, now)
-        if len(self._buckets) > _MAX_CLIENTS:
-            del self._buckets[next(iter(self._buckets))]
-
-    def _refusal(self, wait_s: float) -> Problem:
-        limit = f"{self._burst:g}"
-        return Problem(
-            429,
-            f"this key may make {self._rate_rps:g} requests a second; "
-            f"wait {wait_s:.3f} s and spread requests out",
-            retry_after_s=wait_s,
-            headers=(
-                (b"ratelimit-policy", f'"key";q={limit};w=1'.encode()),
-                (b"ratelimit", b'"key";r=0;t=1'),
-            ),
-        )
-
-
 class KeyGuard:
-    """Lets in who shows a live key of the right scope; everybody where keys are off."""
+    """Admits requests with a live key of the right scope; admits all if no keys are in force.
 
-    def __init__(self, keys: KeyRing | None, clock: Callable[[], float] = time.time) -> None:
+    Args:
+        keys: in force; None: no key is needed. Replaced at reload.
+        is_local_only: if no keys are in force, answer on loopback addresses only.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        keys: KeyRing | None,
+        *,
+        is_local_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.keys = keys
+        self._is_local_only = is_local_only
         self._clock = clock
 
     def admit(
-        self, headers: Mapping[bytes, bytes], scope: Scope, peer: tuple[str, int] | None
+        self,
+        headers: Mapping[bytes, bytes],
+        scope: Scope,
+        peer: tuple[str, int] | None,
+        server: tuple[str, int] | None,
     ) -> Client:
-        """Tell who is asking.
+        """Identify the caller.
+
+        Args:
+            headers: of the request.
+            scope: needed by its path.
+            peer: address of the client.
+            server: our address that the request came in on.
 
         Raises:
             Problem: 401 without a live key, 403 without the scope.
         """
         if self.keys is None:
+            if self._is_local_only and server is not None and is_exposed(server[0]):
+                raise Problem(
+                    401,
+                    f"this service has no keys, so it answers on localhost only, not on {server[0]}"
+                    ": set DIGITS_API_KEYS_FILE, or DIGITS_AUTH=off to serve without keys",
+                    closes_connection=True,
+                    headers=((b"www-authenticate", b"Bearer"),),
+                )
             return Client(ANONYMOUS, peer[0] if peer else "")
         key = self._find(headers)
         if key is None:
@@ -99,7 +88,7 @@ class KeyGuard:
         return Client(key.site, key.sha256)
 
     def _find(self, headers: Mapping[bytes, bytes]) -> Key | None:
-        """The first live key among those shown: a gateway may add a header of its own."""
+        """The first live key in the two headers: a gateway may add one that is not ours."""
         key = self._live(headers.get(b"x-api-key"))
         if key is None:
             authorization = headers.get(b"authorization", b"")
@@ -113,143 +102,42 @@ class KeyGuard:
         return key if key is not None and key.is_live(self._clock()) else None
 
 
-def needs_keys(settings: Settings, bound_host: str) -> bool:
-    """Whether requests need a key: on a loopback address they do not, unless asked for."""
+def keys_in_force(settings: Settings) -> KeyRing | None:
+    """The keys of which each request needs one; None if no key is needed.
+
+    Keys that are set are needed on localhost too: a proxy may run beside the service.
+
+    Raises:
+        KeysError: keys are needed and none are set, or their file is unfit.
+    """
+    keys = load_keys(settings, time.time())
+    if settings.auth == "off" or (keys is None and not needs_keys(settings)):
+        return None
+    if keys is None:
+        raise KeysError(
+            f"listening on {settings.host} needs API keys: set DIGITS_API_KEYS_FILE "
+            "(python -m serving.keys new makes entries), or DIGITS_AUTH=off to serve without keys"
+        )
+    return keys
+
+
+def needs_keys(settings: Settings) -> bool:
+    """Whether requests need a key. auto: unless the service listens on a loopback address."""
     if settings.auth != "auto":
         return settings.auth == "on"
     try:
-        return not ipaddress.ip_address(bound_host).is_loopback
+        return not ip_address(settings.host).is_loopback
     except ValueError:
-        return bound_host != "localhost"
+        return settings.host != "localhost"
 
 
 @lru_cache(maxsize=64)
 def is_exposed(local_address: str) -> bool:
-    """Whether a request that came in on this address of ours may be another machine's.
+    """Whether other machines can reach this address of ours.
 
-    `bentoml serve --host 0.0.0.0` tells the service nothing of the address it is bound to.
+    `bentoml serve --host 0.0.0.0` does not tell the service which address it is bound to.
     """
     try:
         return not ip_address(local_address).is_loopback
     except ValueError:
-        return False  # a path: a Unix socket
-
-
-def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> str:
-    """The body's type without parameters.
-
-    Raises:
-        Problem: 415, it is none of those that the path reads, or compressed.
-    """
-    kind = _kind(headers.get(b"content-type", b""))
-    if kind not in allowed:
-        raise Problem(
-            415,
-            f"content-type is {kind[:60]!r}; this path reads {', '.join(filter(None, allowed))}",
-            closes_connection=True,
-        )
-    encoding = headers.get(b"content-encoding", b"identity")
-    if encoding.lower() != b"identity":
-        raise Problem(
-            415,
-            f"content-encoding is {encoding[:60].decode('latin-1')!r}; send the body uncompressed",
-            closes_connection=True,
-        )
-    return kind
-
-
-@lru_cache(maxsize=64)
-def _kind(declared: bytes) -> str:
-    return declared.decode("latin-1").partition(";")[0].strip().lower()
-
-
-def check_length(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
-    """Refuse a body that announces itself as too large, before it is sent.
-
-    Raises:
-        Problem: 413, or 400 where the length is no number.
-    """
-    declared = headers.get(b"content-length")
-    if declared is None:
-        return
-    if not declared.isdigit():
-        raise Problem(400, "content-length is not a number", closes_connection=True)
-    if len(declared) > len(str(limit_bytes)) or int(declared) > limit_bytes:
-        raise too_large(declared.decode()[:20], limit_bytes)
-
-
-def too_large(size: str, limit_bytes: int) -> Problem:
-    """The problem of a body over the limit."""
-    return Problem(
-        413,
-        f"the body has {size} bytes; this path takes at most {limit_bytes}. "
-        "Send a smaller crop, or fewer of them",
-        closes_connection=True,
-    )
-
-
-class Arriving:
-    """Bounds the memory of all bodies that are under way, however many send how slowly."""
-
-    def __init__(self, limit_bytes: int = MAX_ARRIVING_BYTES) -> None:
-        self._limit_bytes = limit_bytes
-        self._num_bytes = 0
-
-    def add(self, num_bytes: int) -> None:
-        """Count a part; a negative number gives it back.
-
-        Raises:
-            Problem: 503, all bodies together are too much.
-        """
-        self._num_bytes += num_bytes
-        if num_bytes > 0 and self._num_bytes > self._limit_bytes:
-            raise Problem(
-                503,
-                f"bodies under way hold {self._num_bytes} bytes; at most {self._limit_bytes} are "
-                "kept; try again",
-                retry_after_s=1.0,
-                closes_connection=True,
-            )
-
-
-async def read_body(
-    receive: Callable[[], Any], limit_bytes: int, arriving: Arriving | None = None
-) -> bytes:
-    """Read the body, counting while it streams, whatever its headers said.
-
-    Args:
-        receive: ASGI's.
-        limit_bytes: of this body.
-        arriving: of all bodies; None: this one is alone.
-
-    Raises:
-        Problem: 413, it grew over the limit; 503, all together did.
-        Disconnected: the client has gone.
-    """
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and len(body) <= limit_bytes:
-        return body
-    arriving = arriving or Arriving()
-    parts, size = [body], len(body)
-    try:
-        arriving.add(size)
-        while size <= limit_bytes:
-            if not message.get("more_body", False):
-                return b"".join(parts)
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Disconnected
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            arriving.add(len(part))
-    finally:
-        arriving.add(-size)
-    raise too_large(f"more than {limit_bytes}", limit_bytes)
-
-
-class Disconnected(Exception):
-    """The client has gone; there is nobody to answer."""
+        return False  # a path, not an address: a Unix socket

@@ -1,10 +1,10 @@
-"""API keys: who may ask what. Only hashes are kept. `python -m serving.keys` makes entries.
+"""API keys and what each may do. Only hashes are stored. `python -m serving.keys` makes entries.
 
-The file that DIGITS_API_KEYS_FILE names holds them:
+The file that DIGITS_API_KEYS_FILE names has this format:
 
     {"keys": [{"site": "berlin-1", "sha256": "...", "scopes": ["predict"], "expires": null}]}
 
-A site may have two live keys, so that a new one is handed out before the old one is taken away.
+A site may have two live keys, so that the new key can be in use before the old one is removed.
 """
 
 import hashlib
@@ -13,24 +13,24 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
-from serving.config import Settings
+from serving.config import ConfigError, Settings
+from serving.messages import Scope
 
-Scope = Literal["predict", "label", "admin"]
 SCOPES: Final = get_args(Scope)
 MAX_LIVE_KEYS: Final = 2
-ANONYMOUS: Final = "local"  # the site of requests that need no key
+ANONYMOUS: Final = "local"  # the site of requests without a key
 _SECRET_BYTES: Final = 32
 
 
-class KeysError(ValueError):
-    """The key file is not one that may be served with."""
+class KeysError(ConfigError):
+    """The key file is unfit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key's entry. A random key of 256 bits needs no salt and no slow hash."""
+    """The entry of one key. A random 256-bit key needs no salt and no slow hash."""
 
     site: str
     sha256: bytes
@@ -38,7 +38,7 @@ class Key:
     expires_s: float | None  # seconds since 1970
 
     def is_live(self, now_s: float) -> bool:
-        """Whether the key may still be used."""
+        """Whether the key has not expired."""
         return self.expires_s is None or now_s < self.expires_s
 
 
@@ -52,7 +52,7 @@ class KeyRing:
     def __init__(self, keys: list[Key], now_s: float) -> None:
         self._by_hash = {key.sha256: key for key in keys}
         if len(self._by_hash) != len(keys):
-            raise KeysError("two entries have the same sha256; every key is one entry")
+            raise KeysError("two entries have the same sha256; give each key one entry")
         for site in {key.site for key in keys}:
             num_live = sum(key.site == site and key.is_live(now_s) for key in keys)
             if num_live > MAX_LIVE_KEYS:
@@ -60,19 +60,25 @@ class KeyRing:
                     f"site {site!r} has {num_live} live keys; at most {MAX_LIVE_KEYS} are allowed"
                 )
         self._secret = secrets.token_bytes(_SECRET_BYTES)
-        self._seen: dict[bytes, Key] = {}  # those of ours only: it grows no further
+        self._seen: dict[bytes, Key] = {}  # valid keys only, so that guesses do not fill it
 
     def __eq__(self, other: object) -> bool:
-        """Whether the entries are the same."""
+        """Whether both rings have the same entries."""
         return isinstance(other, KeyRing) and self._by_hash == other._by_hash
 
-    __hash__ = None  # type: ignore[assignment]  # it remembers keys, so it changes
+    @property
+    def num_remembered(self) -> int:
+        """How many keys are cached."""
+        return len(self._seen)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable: it caches keys
 
     def find(self, presented: bytes) -> Key | None:
         """The entry of a presented key, live or not.
 
-        A key that was found before is known again by a hash under a secret of this ring's: Python
-        has BLAKE2 built in, where SHA-256 is OpenSSL's, 26 us more for a lone request.
+        A key that was found before is cached by its BLAKE2 hash under a random secret: Python has
+        BLAKE2 built in, and OpenSSL's SHA-256 takes 26 us more for a single request
+        (python -m loadtest bench --parts latency).
         """
         mark = hashlib.blake2b(presented, key=self._secret).digest()
         key = self._seen.get(mark)
@@ -83,10 +89,10 @@ class KeyRing:
         return key
 
     def _by_sha256(self, presented: bytes) -> Key | None:
-        """By the hash that the file has.
+        """The entry by the hash that the key file stores.
 
-        The look-up by hash tells a guesser nothing about any key; the comparison that decides
-        takes the same time whatever it compares.
+        The time of a dict look-up by hash reveals nothing about a key, and the final comparison
+        takes constant time.
         """
         digest = hashlib.sha256(presented).digest()
         key = self._by_hash.get(digest)
@@ -104,10 +110,10 @@ def parse_keys(text: str, now_s: float) -> KeyRing:
     try:
         entries = json.loads(text)["keys"]
         return KeyRing([_parse_entry(entry) for entry in entries], now_s)
-    except KeysError:
-        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise KeysError(f"the key file is not as serving.keys writes it: {error!r}") from error
+        raise KeysError(
+            f"the key file does not have the format that python -m serving.keys writes: {error!r}"
+        ) from error
 
 
 def _parse_entry(entry: dict[str, object]) -> Key:
@@ -125,10 +131,10 @@ def _parse_entry(entry: dict[str, object]) -> Key:
 
 
 def load_keys(settings: Settings, now_s: float) -> KeyRing | None:
-    """The keys that the settings name; None where they name none.
+    """The keys that the settings name; None if they name none.
 
     Raises:
-        KeysError: they cannot be read, or hold nothing.
+        KeysError: the file cannot be read, or is unfit.
     """
     if settings.api_keys_json is not None:
         return parse_keys(settings.api_keys_json.get_secret_value(), now_s)

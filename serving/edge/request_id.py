@@ -1,4 +1,4 @@
-"""Request ids: the caller's own where fit to be logged, else a new UUID that sorts by time."""
+"""Request ids: the caller's own if it is safe to log, else a new UUID that sorts by time."""
 
 import random
 import re
@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-_FIT: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_SAFE: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _NS_PER_MS: Final = 1_000_000
 _VERSION_7: Final = 0x7 << 76
 _VARIANT: Final = 0b10 << 62
@@ -14,9 +14,9 @@ _RANDOM_BITS: Final = 62
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:
-    """The id of a request with these headers, whose names are lower case."""
+    """The id of a request; the header names must be lower case."""
     own = headers.get(b"x-request-id")
-    if own is not None and _FIT.fullmatch(own):
+    if own is not None and _SAFE.fullmatch(own):
         return str(own, "ascii")
     return new_request_id()
 
@@ -24,9 +24,9 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
 def new_request_id() -> str:
     """A UUID of version 7, which sorts by time to a quarter of a microsecond.
 
-    Our own: from cold memory, which is where an idle service answers from, it takes half the time
-    of the uuid6 package's. An id is no secret, so its noise is Python's own generator's, which
-    is seeded from the kernel's once a process and spares each request a call of it.
+    Not the uuid6 package: with cold caches, as in an idle service, it takes twice as long
+    (python -m loadtest bench --parts latency). An id is no secret, so its random bits come from
+    Python's generator, which saves a system call for each request.
 
     Source:
         RFC 9562, 5.7 and 6.2, method 3: 48 bits of milliseconds, 12 of their fraction, 62 random.

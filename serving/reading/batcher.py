@@ -19,6 +19,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from serving.problems import Overloaded
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -26,14 +28,6 @@ _FORGET: Final = 0.9  # weight of the past in the batch time estimate: about ten
 _FIRST_GUESS_S: Final = 0.001  # a batch, before any was measured
 _ALIKE: Final = 0.01  # variance of batch sizes below which they tell nothing of an item's part
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may take it away for a while
-
-
-class Overloaded(Exception):
-    """The answer would come too late, so the work is refused now."""
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class BatchTimeModel:

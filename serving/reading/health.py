@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from model.errors import ModelError
-from serving.reading.batcher import Overloaded
+from serving.problems import Overloaded
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.reader import Reader
 

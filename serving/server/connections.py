@@ -1,8 +1,8 @@
-"""Limits below requests: how many connections, how long and how large a header may be.
+"""Limits on connections: their number, the size of a header, and how long a client may stall.
 
-uvicorn waits for ever for a header, of any size, for the rest of a body that nobody reads, and for
-a client to take its answer. A proxy in front closes such connections; so does this, where there is
-none.
+uvicorn waits without limit for a header of any size, for the rest of a body that nobody reads, and
+for a client to read its answer. A proxy would close such connections; this module closes them if
+there is no proxy.
 """
 
 import resource
@@ -18,60 +18,60 @@ from serving.edge.request_id import new_request_id
 from serving.problems import Problem, to_answer
 from serving.server.response_cycle import Cycle, split_target
 
-REST_DEADLINE_S: Final = 10.0  # for a header, or the rest of a message that is answered already
-ANSWER_DEADLINE_S: Final = 30.0  # for a client that does not read
+REST_DEADLINE_S: Final = 10.0  # to send a header, or the rest of a request that is already answered
+ANSWER_DEADLINE_S: Final = 30.0  # to read an answer
 MAX_HEADER_BYTES: Final = 16_384
-RESERVED_FILES: Final = 64  # for everything that is not a client: model, spool, keys, /proc
+RESERVED_FILES: Final = 64  # not for connections: model, spool, keys, /proc
 _REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection, with limits on what is no request that is being answered.
+    """uvicorn's HTTP/1.1 connection, with limits outside of the requests being answered.
 
-    What takes too long is found by the sweep: a timer for each request would cost more than a look
-    at all connections once a second.
+    A sweep once a second finds overdue connections (close_slow): a timer for each request would
+    cost more.
     """
 
-    idle_since: float | None = None  # loop time; None: not between two requests
-    waiting_since: float | None = None  # loop time; None: answering, or idle between requests
-    unread_since: float | None = None  # loop time; None while the client takes its answer
-    _waiting_after: object = None  # the exchange before what is waited for
-    _num_loose_bytes = 0  # received since the last request began or body bytes came
-    _data = b""  # being parsed
-    _is_header_new = False  # all that has come of the header being parsed is in `_data`
-    _is_upgrade = False  # the header asks for another protocol
+    idle_since: float | None = None  # loop time; None: not idle between two requests
+    waiting_since: float | None = None  # loop time; None: the client owes us no bytes
+    unread_since: float | None = None  # loop time; None: no answer waits to be read
+    _waiting_after: object = None  # the last request before the bytes that we wait for
+    _num_header_bytes = 0  # received since the last start of a request or last body bytes
+    _data = b""  # the bytes being parsed
+    _is_header_new = False  # the header being parsed began in `_data`
+    _is_upgrade = False  # the header asks to switch protocols
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Take a connection, unless files run out."""
+        """Accept a connection unless too many are open."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it
         if len(self.connections) > max_connections():
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; refuse a header, or a trailer, that grows too large."""
+        """Parse received bytes; refuse a header or trailer that becomes too large."""
         self.idle_since = None
-        self._num_loose_bytes += len(data)
+        self._num_header_bytes += len(data)
         self._data, self._is_header_new = data, False
         super().data_received(data)
-        self._data = b""  # thousands of idle connections would keep their last body
-        if self._num_loose_bytes > MAX_HEADER_BYTES:
+        self._data = b""  # else each idle connection would keep its last body in memory
+        if self._num_header_bytes > MAX_HEADER_BYTES:
             self._refuse_header()
 
     def on_message_begin(self) -> None:
-        """A request's first byte has come."""
-        self._num_loose_bytes, self._is_header_new = 0, True
+        """The first byte of a request was received."""
+        self._num_header_bytes, self._is_header_new = 0, True
         self.url, self.headers = b"", []
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
-        """Its header is whole."""
+        """The header is complete."""
         if self._is_header_too_large():
             self._refuse_header()
         elif self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._is_upgrade = True
         else:
             self._begin()
-            self.headers = []  # trailers go here, not among what was checked
+            self.headers = []  # trailers go into a new list, not into the checked headers
 
     def _is_header_too_large(self) -> bool:
         if self._is_header_new and len(self._data) <= MAX_HEADER_BYTES:
@@ -80,7 +80,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return size > MAX_HEADER_BYTES
 
     def _begin(self) -> None:
-        """Have the request answered, after those that came before it on this connection."""
+        """Start to answer the request, or queue it behind earlier ones on this connection."""
         http_version = self.parser.get_http_version()
         before = self.cycle
         self.cycle = Cycle(
@@ -103,7 +103,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def _scope(self, http_version: str) -> Any:
-        """The request's header, as ASGI has it."""
+        """The ASGI scope of the request."""
         path, raw_path, query_string = split_target(self.url)
         return {
             "type": "http",
@@ -122,40 +122,40 @@ class LimitedProtocol(HttpToolsProtocol):
         }
 
     def on_response_complete(self) -> None:
-        """The answer has been written."""
+        """The answer was written."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif not self.cycle.more_body:  # else it was refused, and owes its body
+        elif not self.cycle.more_body:  # else the client still has to send the rest of the body
             self.idle_since = self.loop.time()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Decline the upgrade that the parser has stopped at, by going on in HTTP/1.1.
+        """Decline a protocol upgrade and continue in HTTP/1.1.
 
-        Java's client asks for HTTP/2 so with its first request, and curl --http2 does. uvicorn
-        would answer, too, but the parser has cut the body off. So the request is parsed again
-        without what asks.
+        Java's HTTP client (in its first request) and curl --http2 ask for an upgrade to HTTP/2.
+        The parser stops after such a header, so uvicorn would answer without the body. Therefore
+        parse the request again without its upgrade field.
 
         Source:
             RFC 9110, 7.8: a server may ignore the field.
         """
-        stopped = sys.exception()
-        if not self._is_upgrade or not isinstance(stopped, httptools.HttpParserUpgrade):
+        upgrade = sys.exception()
+        if not self._is_upgrade or not isinstance(upgrade, httptools.HttpParserUpgrade):
             return
         self._is_upgrade = False
         version = self.parser.get_http_version().encode()
         start = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
         fields = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
-        rest = self._data[stopped.args[0] :]
+        rest = self._data[upgrade.args[0] :]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self.data_received(b"\r\n".join([start, *fields, b"", rest]))
 
     def is_overdue(self, now: float) -> bool:
-        """Whether the client has owed us bytes, asked nothing or taken no answer for too long."""
+        """Whether the client is over a deadline: to send, to read an answer, or to ask again."""
         if self.transport.get_write_buffer_size() == 0:
             self.unread_since = None
         elif self.unread_since is None:
@@ -177,14 +177,14 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse_header(self) -> None:
-        self._refuse(431, f"the header has more than {MAX_HEADER_BYTES} bytes; send fewer of them")
+        self._refuse(431, f"the header has more than {MAX_HEADER_BYTES} bytes; send fewer")
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed gets uvicorn's message as our kind of problem."""
+        """Answer what cannot be parsed with a problem that has uvicorn's message."""
         self._refuse(400, f"{msg} Send HTTP/1.1")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer by ourselves, since there is no request that the edge could answer."""
+        """Write a problem here, because no request has reached the edge."""
         if self.transport.is_closing():
             return
         request_id = new_request_id()
@@ -200,28 +200,27 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.write(b"\r\n".join([*lines, b"", answer.body]))
         self.transport.close()
 
-    # After a refusal nothing is running that could take a body.
     def on_body(self, body: bytes) -> None:
-        """Part of a body."""
-        self._num_loose_bytes = 0
+        """Pass on a part of a body, unless the request was refused: then no task reads it."""
+        self._num_header_bytes = 0
         if not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is complete."""
         if self.transport.is_closing() or self._is_upgrade:
             return
         super().on_message_complete()
-        if self.cycle.response_complete:  # before the body was whole
+        if self.cycle.response_complete:  # the answer was sent before the body was complete
             self.cycle.more_body = False
             self.idle_since = self.loop.time()
 
 
 def close_slow(connections: Iterable[Any], now: float) -> int:
-    """Close connections whose client is overdue to send or to take something; how many.
+    """Close overdue connections; return their number.
 
     Args:
-        connections: uvicorn's, of which only ours can be judged.
+        connections: uvicorn's; those of another class are left alone.
         now: loop time.
     """
     overdue = [
@@ -233,11 +232,11 @@ def close_slow(connections: Iterable[Any], now: float) -> int:
 
 
 def max_connections() -> int:
-    """As many as leave files for the rest of the process."""
+    """How many connections leave RESERVED_FILES for the rest of the process."""
     return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES, 1)
 
 
 def raise_file_limit() -> None:
-    """Use all the open files that this process may have; shells and containers give it fewer."""
+    """Raise the soft limit of open files to the hard limit: shells and containers set it lower."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,8 +1,8 @@
-"""Keeps the workers alive: binds the port, starts them, replaces the dead, passes on the stop.
+"""Keeps the workers alive: binds the port, starts and replaces them, forwards stop signals.
 
-BentoML's own supervisor looks for dead workers every ten seconds, and in a container it never
-replaces one. This one is told by the kernel. It imports nothing but the standard library, so that
-the process beside the workers stays small and has little to go wrong in.
+BentoML's own supervisor polls its workers every ten seconds, and in a container it never replaces
+one. This one gets SIGCHLD from the kernel. It imports only the standard library, so that the
+process beside the workers stays small.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-START_WITHIN_S: Final = 60.0  # a worker that is not ready by then is not going to be
-RETRY_S: Final = 5.0  # between attempts to replace a worker while others serve
-MAX_DEATHS: Final = 6  # of serving workers within DEATHS_WITHIN_S: restarting does not help
-DEATHS_WITHIN_S: Final = 30.0
-REFUSED: Final = 2  # exit code: settings, champion or keys are unfit
+START_WITHIN_S: Final = 60.0  # a worker that is not ready by then is killed
+RETRY_S: Final = 5.0  # between attempts to start a worker while others serve
+MAX_EXITS: Final = 6  # of serving workers within EXITS_WITHIN_S; then give up
+EXITS_WITHIN_S: Final = 30.0
+REFUSED: Final = 2  # exit code: a setting, the champion or the keys are unfit
 CRASHED: Final = 1
-_WATCHED: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+_HANDLED: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(slots=True)
@@ -44,13 +44,13 @@ class _Worker:
 
 
 class Supervisor:
-    """Runs `num_workers` processes on one listening socket until told to stop.
+    """Runs `num_workers` processes on one socket until SIGTERM or SIGINT.
 
     Args:
-        listener: bound, not yet listening: the first worker that is fit listens, so that a
-            service that refuses to start never opens its port.
-        num_workers: to keep alive.
-        stop_within_s: after SIGTERM; what still runs then is killed.
+        listener: bound but not listening. The first ready worker listens, so that a service that
+            refuses to start never opens its port.
+        num_workers: number of workers to keep alive.
+        stop_within_s: after SIGTERM; workers that still run then are killed.
     """
 
     def __init__(self, listener: socket.socket, *, num_workers: int, stop_within_s: float) -> None:
@@ -60,18 +60,18 @@ class Supervisor:
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
-        self._deaths: deque[float] = deque(maxlen=MAX_DEATHS)
+        self._exits: deque[float] = deque(maxlen=MAX_EXITS)
         self._retry_at = 0.0
-        # Few arenas: with one for each thread, memory that one has freed is not used by another.
+        # With an arena for each thread, memory freed by one thread is not reused by another.
         self._env = {"MALLOC_ARENA_MAX": "2", **os.environ}
 
     def run(self) -> int:
-        """Serve until stopped; the exit code."""
+        """Run until stopped; the exit code."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._selector.close)
             self._watch_signals(stack)
             if self._num_workers > 1:
-                # Where the workers' metrics are merged; one worker alone needs no files.
+                # prometheus_client merges the workers' metrics here; one worker needs no files.
                 folder = tempfile.mkdtemp(prefix="digits-metrics-", dir=_shared_memory())
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 self._env["PROMETHEUS_MULTIPROC_DIR"] = folder
@@ -85,7 +85,7 @@ class Supervisor:
         for end in (read_end, write_end):
             stack.callback(end.close)
             end.settimeout(0)
-        for number in _WATCHED:
+        for number in _HANDLED:
             signal.signal(number, self._note_signal)
         signal.set_wakeup_fd(write_end.fileno())
         stack.callback(signal.set_wakeup_fd, -1)
@@ -103,7 +103,7 @@ class Supervisor:
             command,
             env=self._env,
             pass_fds=(self._listener.fileno(), tell_ready),
-            process_group=0,  # Ctrl-C is for us; we tell them
+            process_group=0,  # Ctrl-C reaches only the supervisor, which forwards it
         )
         os.close(tell_ready)
         worker = _Worker(process)
@@ -111,20 +111,20 @@ class Supervisor:
         self._selector.register(ready_pipe, selectors.EVENT_READ, worker)
 
     def _keep_alive(self) -> int:
-        """Until a stop is asked for (0), or nothing can serve (an error's code)."""
+        """Replace workers until a stop is requested; the exit code: 0, or why none can serve."""
         while True:
             self._wait()
             if signal.SIGTERM in self._signals or signal.SIGINT in self._signals:
                 return 0
             for worker in list(self._workers):
-                code = self._look_at(worker)
+                code = self._reap(worker)
                 if code is not None:
                     return code
             if self._may_start():
                 self._start()
 
     def _may_start(self) -> bool:
-        """One at a time: the first must serve before there is a second, or errors come twice."""
+        """Whether to start a worker: one at a time, so that a fatal error is reported once."""
         return (
             len(self._workers) < self._num_workers
             and all(worker.is_ready for worker in self._workers)
@@ -132,66 +132,70 @@ class Supervisor:
         )
 
     def _wait(self) -> None:
-        """Until a signal, a worker's word, or a second has passed."""
+        """Wait for a signal or a worker's byte, for one second at most."""
         for key, _ in self._selector.select(timeout=1.0):
             if isinstance(key.data, _Worker):
-                # A byte: the worker serves. None: it died before; SIGCHLD tells more.
+                # One byte: the worker serves. End of file: it exited before; SIGCHLD follows.
                 key.data.is_ready = bool(os.read(key.fd, 1))
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
                 if key.data.is_ready:
-                    self._say_where(key.data)
+                    self._log_address(key.data)
             else:
-                os.read(key.fd, 4096)  # which signals, _note_signal knows
+                os.read(key.fd, 4096)  # wake-up bytes; _note_signal keeps the signal numbers
 
-    def _say_where(self, worker: _Worker) -> None:
+    def _log_address(self, worker: _Worker) -> None:
         host, port = self._listener.getsockname()[:2]
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        _log("worker serves", pid=worker.process.pid, address=address, level="info")
+        _log("worker ready", pid=worker.process.pid, address=address, level="info")
 
-    def _look_at(self, worker: _Worker) -> int | None:
-        """Bury a dead worker; the exit code if that was one too many."""
+    def _reap(self, worker: _Worker) -> int | None:
+        """Reap an exited worker; the exit code if the service cannot go on."""
         code = worker.process.poll()
         if code is None:
             if not worker.is_ready and time.monotonic() > worker.started + START_WITHIN_S:
-                _log("worker does not start", pid=worker.process.pid, seconds=START_WITHIN_S)
+                _log(
+                    "worker not ready in time; killed",
+                    pid=worker.process.pid,
+                    seconds=START_WITHIN_S,
+                )
                 worker.process.kill()
             return None
-        self._bury(worker)
+        self._remove(worker)
         others_serve = any(other.is_ready for other in self._workers)
         if not worker.is_ready:
             self._retry_at = time.monotonic() + RETRY_S
             return None if others_serve else (code if code == REFUSED else CRASHED)
         now = time.monotonic()
-        self._deaths.append(now)
-        _log("worker died", pid=worker.process.pid, exit_code=code, replaced=True)
-        if len(self._deaths) == MAX_DEATHS and now - self._deaths[0] < DEATHS_WITHIN_S:
-            _log("giving up: workers keep dying", deaths=MAX_DEATHS, seconds=DEATHS_WITHIN_S)
+        self._exits.append(now)
+        _log("worker exited", pid=worker.process.pid, exit_code=code, replaced=True)
+        if len(self._exits) == MAX_EXITS and now - self._exits[0] < EXITS_WITHIN_S:
+            _log("giving up: workers keep exiting", exits=MAX_EXITS, seconds=EXITS_WITHIN_S)
             return CRASHED
         return None
 
-    def _bury(self, worker: _Worker) -> None:
+    def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         folder = self._env.get("PROMETHEUS_MULTIPROC_DIR")
-        if folder:  # gauges of the living only; counters of the dead still count
+        if folder:  # delete its gauges; its counters still count
             for path in Path(folder).glob(f"gauge_live*_{worker.process.pid}.db"):
                 path.unlink(missing_ok=True)
 
     def _stop(self) -> None:
-        """Ask all workers to end, and see to it."""
+        """Forward the signal to all workers and wait; kill those that do not stop."""
         number = signal.SIGINT if signal.SIGINT in self._signals else signal.SIGTERM
         self._signals.clear()
         for worker in self._workers:
             worker.process.send_signal(number)
         deadline = time.monotonic() + self._stop_within_s
         for worker in self._workers:
-            # A second signal while stopping means now.
+            # A second signal kills at once.
             while worker.process.poll() is None and not self._wants_kill():
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.05)
             if worker.process.poll() is None:
-                _log("worker killed: it did not stop", pid=worker.process.pid)
+                _log("worker did not stop in time; killed", pid=worker.process.pid)
                 worker.process.kill()
                 worker.process.wait()
 
@@ -200,23 +204,23 @@ class Supervisor:
 
 
 def _shared_memory() -> str | None:
-    """A folder in memory: a full disk must not break counting. None: the usual temporary one."""
-    folder = Path("/dev/shm")  # noqa: S108  a mount point, not a file name
+    """A folder in memory, so that a full disk does not break the metrics; None: there is none."""
+    folder = Path("/dev/shm")  # noqa: S108  a mount point
     return str(folder) if os.access(folder, os.W_OK) else None
 
 
 def _log(event: str, **facts: object) -> None:
-    """One JSON line, as the workers write them."""
+    """Write one JSON line in the format of the workers' logs."""
     line = {"level": "warning", **facts, "event": event, "timestamp": datetime.now(UTC).isoformat()}
     sys.stderr.write(json.dumps(line) + "\n")
     sys.stderr.flush()
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket.
+    """Create a socket and bind it.
 
     Raises:
-        OSError: the address is in use, or not this machine's.
+        OSError: the address is in use, or not one of this machine.
     """
     family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -226,14 +230,19 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def main() -> int:
-    """Bind and supervise; `python -m serving` comes here with checked settings."""
+    """Bind the socket and supervise; `python -m serving` starts this with checked settings."""
     parser = argparse.ArgumentParser(
         prog="python -m serving.server.supervisor", description=__doc__
     )
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--stop-within-s", type=float, required=True)
+    parser.add_argument("--host", required=True, help="IP address to listen on")
+    parser.add_argument("--port", type=int, required=True, help="TCP port to listen on")
+    parser.add_argument("--workers", type=int, required=True, help="worker processes")
+    parser.add_argument(
+        "--stop-within-s",
+        type=float,
+        required=True,
+        help="seconds after SIGTERM until workers that still run are killed",
+    )
     args = parser.parse_args()
     try:
         listener = bind(args.host, args.port)

@@ -1,4 +1,4 @@
-"""`python -m tests.acceptance [NAME ...]`: run checks, print counts, exit 1 on a miss."""
+"""Runs checks against a real server, prints counts; exit code 1 if an expectation is missed."""
 
 import argparse
 import json
@@ -53,19 +53,30 @@ RESULTS = Path("results/acceptance.json")
 
 
 def main() -> int:
-    """Run; the exit code."""
+    """Run the checks; the exit code."""
     parser = argparse.ArgumentParser("python -m tests.acceptance", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CHECKS))
-    parser.add_argument("--quick", action="store_true", help="the few that fit CI; fewer kills")
     parser.add_argument(
-        "--stock", action="store_true", help="against stock BentoML, for comparison"
+        "names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(CHECKS)}"
     )
-    parser.add_argument("--out", type=Path, default=RESULTS, help="counts as JSON, added to")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"fewer kills; without NAME only {', '.join(QUICK)}",
+    )
+    parser.add_argument(
+        "--stock", action="store_true", help="check stock BentoML instead; exit code 0 always"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=RESULTS,
+        help="JSON file to add the counts to (default: %(default)s)",
+    )
     chosen = parser.parse_args()
     names = chosen.names or (QUICK if chosen.quick else list(CHECKS))
     unknown = set(names) - set(CHECKS)
     if unknown:
-        parser.error(f"no such check: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown check: {', '.join(sorted(unknown))}")
     kind = STOCK if chosen.stock else OURS
     num_missed = 0
     for name in names:
@@ -83,7 +94,7 @@ def _run(name: str, kind: str, out: Path, *, is_quick: bool) -> bool:
     except DoesNotApply:
         print(f"  does not apply to {kind}")
         return True
-    except Exception as error:  # noqa: BLE001  one check's failure is a miss, not the end
+    except Exception as error:  # noqa: BLE001  a check that fails is a miss; run the others
         traceback.print_exc()
         report.misses.append(f"the check itself failed: {error!r}")
     seconds = time.perf_counter() - begun

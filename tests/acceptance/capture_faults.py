@@ -1,11 +1,11 @@
-"""The running service under faults: is every 200's id in the archive exactly once?
+"""The running service under faults: the id of every 200 must be in the archive exactly once.
 
     python -m tests.acceptance.capture_faults --kills 25
 
-Starts the real service on loopback with capture on, posts real crops from four clients with an id
-each, and kills workers, kills everything, stops it politely and fills its disk (which needs root,
-for a small disk of its own). After each fault everything is shipped and read back. Prints the
-counts. The check `capture-faults` of tests/acceptance runs it, too.
+Starts the real service on loopback with capture on and posts real crops from four clients, each
+request with its own id. It kills workers, kills all processes, sends SIGTERM, and fills the disk
+(root only: it mounts a small one). After each fault it ships everything, reads the archive and
+prints counts. The check `capture-faults` of tests/acceptance runs this program.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Service:
         )
 
     def wait_ready(self) -> None:
-        """Until it answers; started again where so many of its workers died that it gave up."""
+        """Wait until it is ready; start it again if it has given up after too many exits."""
         give_up_s = time.monotonic() + START_S
         while self.get("/readyz") != 200:
             if time.monotonic() > give_up_s:
@@ -93,7 +93,7 @@ class Service:
         return [int(number) for number in path.read_text().split()]
 
     def kill(self) -> None:
-        """SIGKILL for the supervisor and its workers, where they run."""
+        """Send SIGKILL to the supervisor and its workers, if they run."""
         if self.process.poll() is not None:
             return
         for pid in [*self.workers(), self.process.pid]:
@@ -111,7 +111,7 @@ class Service:
 
 
 class Clients:
-    """Post crops until told to stop; remember the ids that were answered 200."""
+    """Post crops until stopped; keep the ids that were answered with 200."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -163,7 +163,7 @@ def archived_ids(spool: Path, store_folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Counts:
-    """What came of one kind of fault."""
+    """The counts for one kind of fault."""
 
     faults: int
     answered_200: int
@@ -226,7 +226,7 @@ def kill_everything(kills: int) -> Callable[[Service], int]:
     return fault
 
 
-def stop_politely(service: Service) -> int:
+def stop_gracefully(service: Service) -> int:
     time.sleep(1)
     code = service.stop()
     assert code == 0, f"exit code {code}"
@@ -266,9 +266,18 @@ def small_disk(folder: Path, size: str) -> Iterator[bool]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=25, help="of a worker; of everything, a fifth")
-    parser.add_argument("--json", type=Path, help="the counts, for another program")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.acceptance.capture_faults",
+        description="Count lost and doubled records under kills and with a full disk.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=25,
+        help="kills of a worker; a fifth as many of all processes",
+    )
+    parser.add_argument("--json", type=Path, help="file for the counts as JSON")
     options = parser.parse_args()
     random.seed(1)
     counts: dict[str, Counts] = {}
@@ -286,7 +295,7 @@ def main() -> int:
         place = Path(scratch)
         run("kill -9 a worker", place / "a", kill_workers(options.kills))
         run("kill -9 everything", place / "b", kill_everything(max(options.kills // 5, 1)))
-        run("SIGTERM", place / "c", stop_politely)
+        run("SIGTERM", place / "c", stop_gracefully)
         with small_disk(place / "d", "3m") as mounted:
             if mounted:
                 run("disk full", place / "d", fill_disk(place / "d", place / "d-store"))

@@ -1,11 +1,12 @@
-"""kill -9 at eight named points: is every acknowledged record in the archive exactly once?
+"""kill -9 at eight named points: each acknowledged record must be in the archive exactly once.
 
     python -m tests.acceptance.capture_kills --kills 25
 
-Each round: a writer acknowledges records over a pipe, as the service sends a 200, those written
-together at the same time; it or the shipper is killed at the named point; both are started again;
-the archive is read and deduped. Only forked children touch Parquet, so that forking stays safe. The
-check `capture-kills` of tests/acceptance runs it, too.
+In each round a writer acknowledges records over a pipe, as the service sends a 200; records of one
+write are acknowledged together. The writer or the shipper is killed at the named point, both are
+started again, and the archive is read and deduplicated. Only forked children use Parquet, because
+its threads make a later fork unsafe.
+The check `capture-kills` runs this program.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ NUM_RECORDS = NUM_WRITES * TOGETHER
 @dataclass(frozen=True)
 class Round:
     acknowledged: list[str]
-    archived: list[str]  # deduped
-    num_stored: int  # before
+    archived: list[str]  # deduplicated
+    num_stored: int  # before deduplication
     was_killed: bool
 
 
@@ -63,7 +64,7 @@ def call_nth(function: Callable, turn: int, instead: Callable) -> Callable:
 
 
 def arm(point: str, turn: int) -> None:
-    """Make this process die at a point, the nth time it comes there."""
+    """Make this process kill itself the nth time that it reaches a point."""
 
     def before(_proceed, *_):
         die()
@@ -78,7 +79,7 @@ def arm(point: str, turn: int) -> None:
         die()
 
     def half_uploaded(_proceed, store, key, data, **_):
-        path = store._path(key)
+        path = Path(store.url) / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(".part-half").write_bytes(data[: len(data) // 2])
         die()
@@ -102,7 +103,7 @@ def arm(point: str, turn: int) -> None:
 
 
 def in_child(work: Callable[[int], None]) -> tuple[bytes, int]:
-    """Run work in a forked process; what it wrote to its pipe, and how it ended."""
+    """Run work in a forked process; what it wrote to its pipe, and its wait status."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -162,9 +163,13 @@ def run_round(point: str, seed: int) -> Round:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=25, help="for each point")
-    parser.add_argument("--json", type=Path, help="the counts, for another program")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.acceptance.capture_kills",
+        description="Count lost and doubled records after kill -9 of the writer and the shipper.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--kills", type=int, default=25, help="kills at each point")
+    parser.add_argument("--json", type=Path, help="file for the counts as JSON")
     options = parser.parse_args()
     kills = options.kills
     counts = {}

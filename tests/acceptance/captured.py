@@ -1,6 +1,6 @@
-"""Capture through kills and faults: is every answer's record in the archive, exactly once?
+"""Capture under kills and faults: every answer's record must be in the archive exactly once.
 
-The work is done by two programs beside this one, each in a process of its own.
+Two programs do the work, capture_kills and capture_faults, each in its own process.
 """
 
 import json

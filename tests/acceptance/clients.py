@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or gone: the scanners beside them do not notice."""
+"""Clients that are slow, silent or disconnect do not affect other clients."""
 
 import asyncio
 import contextlib
@@ -12,19 +12,19 @@ from tests.acceptance.stopping import nginx
 
 RPS, DURATION_S = 100, 22.0
 P99_MS = 100.0
-KEPT_BY_NGINX = 70  # its pool of 64 idle connections, and a few
+KEPT_BY_NGINX = 70  # its pool of 64 idle connections, and a margin
 NUM_READERS, NUM_UNREAD = 20, 1000
 NUM_SLOW_HEADERS, NUM_SLOW_BODIES, NUM_IDLE, NUM_RESETS = 1000, 1000, 5000, 500
 
 
 def slow_clients(report: Report, kind: str) -> None:
-    """All of them at once, straight at the service."""
+    """All of them at once, directly against the service."""
     with Service(kind, core=0) as service, pinned(1):
         _measure(report, service, service.port)
 
 
 def slow_clients_nginx(report: Report, kind: str) -> None:
-    """The same with nginx in front, as docs/operations.md recommends it."""
+    """The same behind nginx, configured as in docs/operations.md."""
     only_ours(kind)
     with Service(core=0) as service, nginx([service.port]) as port, pinned(1):
         _measure(report, service, port)
@@ -68,13 +68,13 @@ def _measure(report: Report, service: Service, port: int) -> None:
 
 
 def slow_readers(report: Report, kind: str) -> None:
-    """Twenty clients ask a thousand times for a large answer and never take one."""
+    """Twenty clients each request a large answer a thousand times and never read."""
     only_ours(kind)
     wire = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * NUM_UNREAD
     with Service() as service:
         service.read(one_crop())
         files = service.num_files()
-        clients = [_short_sighted(service.port) for _ in range(NUM_READERS)]
+        clients = [_connect_with_small_buffer(service.port) for _ in range(NUM_READERS)]
         left = [memoryview(wire) for _ in clients]
         begun, most = time.perf_counter(), 0
         while time.perf_counter() - begun < 60:
@@ -93,8 +93,8 @@ def slow_readers(report: Report, kind: str) -> None:
         report.expect("others are answered", service.read(one_crop())[0] == 200)
 
 
-def _short_sighted(port: int) -> socket.socket:
-    """A connection whose receive buffer is as small as it may be."""
+def _connect_with_small_buffer(port: int) -> socket.socket:
+    """A connection with a minimal receive buffer."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     client.connect(("127.0.0.1", port))
@@ -111,7 +111,7 @@ async def _attack_alone(service: Service, port: int) -> None:
 
 
 async def _attack(service: Service, port: int, held: list[socket.socket]) -> None:
-    """Open everything in four seconds, then feed a byte a second to what is slow."""
+    """Open all connections in four seconds, then send one byte a second on the slow ones."""
     body = service.crop_request(one_crop()).wire("127.0.0.1")
     head_end = body.index(b"\r\n\r\n") + 4
     headers = await _open(port, NUM_SLOW_HEADERS, held)
@@ -125,7 +125,7 @@ async def _attack(service: Service, port: int, held: list[socket.socket]) -> Non
         _send(one, body[:-10])
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         one.close()
-    # A byte at a time, for as long as they are let; all are closed by then.
+    # One byte at a time; the service has closed all of them by the end.
     for second in range(12):
         for one in headers:
             _send(one, body[5 + second : 6 + second])

@@ -1,11 +1,12 @@
-"""A hundred thousand requests of mixed kind: nothing is kept of any."""
+"""100,000 mixed requests must not leak memory, files or threads."""
 
 import asyncio
 import random
 from pathlib import Path
 
+from loadtest import digit_crops
 from loadtest.clients.http1 import BrokenAnswer, Connection, Request, multipart
-from tests.acceptance.harness import OURS, Report, Service, crops
+from tests.acceptance.harness import OURS, Report, Service
 
 NUM, WARM, CALLERS = 100_000, 10_000, 16
 GROWTH_MB = 10.0
@@ -37,7 +38,7 @@ def endurance(report: Report, kind: str) -> None:
 
 
 def _mix(service: Service) -> list[Request]:
-    good = [crop.png for crop in crops.spread(crops.load(), 40)]
+    good = [crop.png for crop in digit_crops.spread(digit_crops.load(), 40)]
     requests = [service.crop_request(png) for png in good]
     bad = [good[0][:60], b"", bytes(2000), good[1] + b"x" * 3000]
     requests += [service.crop_request(png) for png in bad]
@@ -61,7 +62,7 @@ async def _send_all(port: int, wires: list[bytes], num: int) -> None:
         connection = await Connection.open("127.0.0.1", port)
         for number in left:
             try:
-                if number % 200 == 0:  # some go away in the middle
+                if number % 200 == 0:  # some clients reconnect
                     connection.close()
                     connection = await Connection.open("127.0.0.1", port)
                 await connection.send(rng.choice(wires))
@@ -71,7 +72,7 @@ async def _send_all(port: int, wires: list[bytes], num: int) -> None:
         connection.close()
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
-    await asyncio.sleep(1.0)  # the last closes arrive
+    await asyncio.sleep(1.0)  # wait until the server has seen the last closes
 
 
 def _num_threads(service: Service) -> int:

@@ -1,4 +1,4 @@
-"""What every check needs: a server of its own, requests with known answers, a report of counts."""
+"""What every check needs: a server, requests with known answers, and a report of counts."""
 
 import asyncio
 import contextlib
@@ -27,14 +27,14 @@ START_WITHIN_S = 60.0
 
 
 class DoesNotApply(Exception):
-    """What is checked is a promise of ours that the server under test never made."""
+    """The check is for a feature that the server under test does not have."""
 
 
 def only_ours(kind: str) -> None:
-    """Leave a check that says nothing of other services.
+    """Skip a check that applies to our service only.
 
     Raises:
-        DoesNotApply: this is not ours.
+        DoesNotApply: the server under test is another one.
     """
     if kind != OURS:
         raise DoesNotApply
@@ -42,36 +42,36 @@ def only_ours(kind: str) -> None:
 
 @dataclass
 class Report:
-    """What one check counted, and what it wanted otherwise."""
+    """The counts of one check, and the expectations that it missed."""
 
     name: str
-    is_quick: bool = False  # CI waits for it: fewer repetitions will do
+    is_quick: bool = False  # fewer repetitions, for CI
     facts: dict[str, Any] = field(default_factory=dict)
     misses: list[str] = field(default_factory=list)
 
     def fact(self, name: str, value: Any) -> None:
-        """Note and print a count."""
+        """Record and print a count."""
         self.facts[name] = round(value, 3) if isinstance(value, float) else value
         print(f"  {name}: {self.facts[name]}", flush=True)
 
     def expect(self, wanted: str, is_so: object) -> None:
-        """Note what must hold."""
+        """Record a miss unless `is_so`."""
         if not is_so:
             self.misses.append(wanted)
             print(f"  MISS: {wanted}", flush=True)
 
 
 class Service:
-    """A running server under test; `with` ends it.
+    """A running server under test; leaving the `with` block stops it.
 
     Args:
-        kind: OURS, or one of the stock BentoML services beside it.
+        kind: OURS, or a stock BentoML service.
         env: settings.
-        faults: whether `harm` shall work.
-        core: to pin the whole tree to.
+        faults: enables `harm`.
+        core: CPU that the whole process tree is pinned to.
         port: to listen on; None: any free one.
         folder: a copy of the project to run.
-        prefix: a command that runs the server's command, to restrict it.
+        prefix: a command that restricts the server and runs it.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Service:
         self._home.cleanup()
 
     def wait_ready(self) -> float:
-        """Seconds until it is ready."""
+        """Wait until the server is ready; the seconds it took."""
         begun = time.perf_counter()
         while self.status("/readyz") != 200:
             if time.perf_counter() - begun > START_WITHIN_S or not self.tree.is_alive():
@@ -129,22 +129,22 @@ class Service:
         return time.perf_counter() - begun
 
     def stop(self, *, grace_s: float) -> int | None:
-        """SIGTERM, and SIGKILL after the grace; the exit code, None if killed."""
+        """Send SIGTERM, and SIGKILL after `grace_s`; the exit code, None if killed."""
         return self.tree.terminate(grace_s=grace_s)
 
     def harm(self, **faults: float) -> None:
-        """Make it fail from now on; without arguments: no more."""
+        """Inject faults from now on (see faults/sitecustomize.py); without arguments: none."""
         scratch = self._faults.with_suffix(".new")
         scratch.write_text(json.dumps(faults))
         scratch.replace(self._faults)
 
     @property
     def log(self) -> str:
-        """What it has written so far."""
+        """What the server has logged so far."""
         return self.log_path.read_text(errors="replace")
 
     def get(self, path: str, timeout_s: float = 5.0) -> tuple[int, dict[str, str], bytes]:
-        """GET on a connection of its own; status 0 where there is no answer."""
+        """GET on a new connection; status 0 if there is no answer."""
         return self.ask("GET", path, timeout_s=timeout_s)
 
     def status(self, path: str, timeout_s: float = 2.0) -> int:
@@ -159,7 +159,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 5.0,
     ) -> tuple[int, dict[str, str], bytes]:
-        """One request on a connection of its own; status 0 where there is no answer."""
+        """One request on a new connection; status 0 if there is no answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -172,24 +172,24 @@ class Service:
             connection.close()
 
     def read(self, png: bytes, timeout_s: float = 5.0) -> tuple[int, dict[str, str], bytes]:
-        """Ask for one crop."""
+        """Have one crop read."""
         request = self.crop_request(png)
         headers = {"Content-Type": request.content_type}
         return self.ask("POST", request.path, request.body, headers, timeout_s)
 
     def crop_request(self, png: bytes, headers: Mapping[str, str] | None = None) -> Request:
-        """The request for one crop as this server takes it."""
+        """The request for one crop, in the form that this server takes."""
         if self.kind == OURS:
             return Request("/v1/digit", "image/png", png, headers or {})
         server = servers.SERVERS[self.kind]
         return multipart(server.path, server.form_field or "", [png], headers or {})
 
     def rss_mb(self) -> float:
-        """Resident memory of the tree."""
+        """Resident memory of the process tree."""
         return self.tree.memory().rss_bytes / 1e6
 
     def worker_pids(self) -> list[int]:
-        """The processes that answer."""
+        """The worker processes."""
         mark = b"serving.server.worker" if self.kind == OURS else b"worker.service"
         return [pid for pid in self.tree.pids() if mark in _command_line(pid)]
 
@@ -205,7 +205,7 @@ def _command_line(pid: int) -> bytes:
 
 
 class Load:
-    """Real crops as requests whose right answer is what the unharmed server says of each alone."""
+    """Requests with real crops; an answer is right if it equals the server's to the crop alone."""
 
     def __init__(self, service: Service, headers: Mapping[str, str] | None = None) -> None:
         pngs = [crop.png for crop in digit_crops.spread(digit_crops.load(), 50)]
@@ -219,13 +219,13 @@ class Load:
             self.expected.append(_digit(body))
 
     def is_right(self, number: int, answer: Answer) -> bool:
-        """Whether an answer names the digit that the server itself names, asked alone."""
+        """Whether the answer has the digit that the server returned for this crop alone."""
         return bool(_digit(answer.body) == self.expected[number % len(self.expected)])
 
     async def run(
         self, port: int, rps: float, duration_s: float, **options: Any
     ) -> openloop.Sample:
-        """Requests at a constant rate, sent whether or not earlier ones were answered."""
+        """Send requests at a constant rate, without waiting for earlier answers."""
         arrivals = openloop.constant(rps, duration_s)
         return await openloop.drive(
             "127.0.0.1", port, self.wires, arrivals, is_right=self.is_right, **options
@@ -238,7 +238,7 @@ def _digit(body: bytes) -> Any:
 
 
 def during(load: Callable[[], Any], harm: Callable[[], None], after_s: float) -> Any:
-    """Run a load (a coroutine function), and the harm on a thread of its own in the middle."""
+    """Run `load`, a coroutine function, and after `after_s` run `harm` on another thread."""
 
     async def both() -> Any:
         task = asyncio.create_task(load())
@@ -264,7 +264,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """The load generator on a core of its own."""
+    """Pin the load generator to one core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

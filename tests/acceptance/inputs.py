@@ -1,4 +1,4 @@
-"""Bad inputs by the thousand: each refused as the caller's fault, quickly, and nothing is kept."""
+"""Thousands of bad inputs: each gets a 4xx quickly, and no memory leaks."""
 
 import io
 import itertools
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from tests.acceptance.harness import OURS, Report, Service, crops
+from loadtest import digit_crops
+from tests.acceptance.harness import OURS, Report, Service
 
 SLOWEST_MS = 250.0
 GROWTH_MB = 50.0
@@ -27,7 +28,7 @@ Input = tuple[str, str, str, bytes]  # name, path, content type, body
 def bad_inputs(report: Report, kind: str) -> None:
     """Generated bodies, then endless ones."""
     with Service(kind) as service:
-        good = crops.load()[0].png
+        good = digit_crops.load()[0].png
         for _ in range(50):
             service.read(good)
         pids = service.worker_pids()
@@ -39,7 +40,7 @@ def bad_inputs(report: Report, kind: str) -> None:
             begun = time.perf_counter()
             if kind == OURS:
                 status = service.ask("POST", path, body, {"Content-Type": content_type})[0]
-            elif path == "/v1/digit":  # stock has this one way in only
+            elif path == "/v1/digit":  # stock BentoML has only this path
                 status = service.read(body)[0]
             else:
                 continue
@@ -66,7 +67,7 @@ def bad_inputs(report: Report, kind: str) -> None:
 
 def _inputs() -> Iterator[Input]:
     rng = random.Random(4)
-    good = crops.load()
+    good = digit_crops.load()
     digit = "/v1/digit"
     for name, body in _pictures(good[0].png, rng):
         yield name, digit, "image/png", body
@@ -142,7 +143,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _bomb(width: int, height: int, depth: int = 8, colour: int = 0) -> bytes:
-    """A PNG that says it is this large, with pixels for a thousand rows at most."""
+    """A PNG whose header claims this size, with pixels for a thousand rows at most."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     rows = bytes(min((min(width, 70_000) * 8 + 1) * min(height, 1000), 20_000_000))
     data = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")

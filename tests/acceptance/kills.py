@@ -1,4 +1,4 @@
-"""kill -9 of workers under load: the others go on, and the dead are replaced."""
+"""kill -9 of workers under load: other workers keep serving, and the killed one is replaced."""
 
 import os
 import signal
@@ -79,7 +79,7 @@ def _metric(text: str, start: str) -> float:
 
 
 def _serving(service: Service) -> list[int]:
-    """Workers that exist; for ours, as many as say that they serve."""
+    """The workers; for ours an empty list until the metrics count all of them as serving."""
     pids = service.worker_pids()
     if service.kind != OURS or len(pids) < 2:
         return pids

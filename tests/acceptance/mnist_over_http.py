@@ -1,9 +1,9 @@
-"""Post all 10,000 MNIST test digits as PNG files, one a request, and count the right answers.
+"""Post all 10,000 MNIST test digits as PNG files, one for each request; count right answers.
 
     python -m tests.acceptance.mnist_over_http http://localhost:3000
 
-Exits with 1 where the accuracy over HTTP is below the floor, or differs from that of the same model
-asked in this process.
+Exit code 1 if the accuracy over HTTP is below the floor, or if an answer differs from that of the
+same model in this process.
 """
 
 import io
@@ -39,13 +39,13 @@ def main(address: str) -> int:
     num_different = int((digits != in_process).sum())
     sys.stdout.write(
         f"{len(digits)} posted, {int((digits == test.labels).sum())} right: {accuracy:.2%}; "
-        f"{num_different} answered otherwise than in process\n"
+        f"{num_different} different from the answer in process\n"
     )
     return 0 if accuracy >= FLOOR and num_different == 0 else 1
 
 
 def read(client: httpx.Client, image: NDArray[np.uint8]) -> int:
-    """One digit as the service reads it."""
+    """The digit that the service reads."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     response = client.post(
@@ -56,7 +56,7 @@ def read(client: httpx.Client, image: NDArray[np.uint8]) -> int:
 
 
 def classify(images: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """(N, 28, 28) crops as the champion reads them without a service."""
+    """The digits that the champion reads in (N, 28, 28) crops, without a service."""
     classifier = Classifier(artifact.load().onnx_bytes)
     logits = [classifier(preprocess(image)[np.newaxis]).logits[0] for image in images]
     return np.argmax(logits, axis=1)

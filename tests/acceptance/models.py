@@ -1,4 +1,4 @@
-"""A model that hangs, fails or is given poison: the others are answered all the same."""
+"""A model that hangs or fails, and a crop that cannot be read: other requests are answered."""
 
 import asyncio
 import time
@@ -86,7 +86,7 @@ def hung_model(report: Report, kind: str) -> None:
             service.harm(hang_s=HANG_S)
             begun = time.perf_counter()
             watcher = asyncio.create_task(watch(begun))
-            # The model is alone again as soon as the call that hangs now returns.
+            # Only the first call hangs: the fault is lifted while it runs.
             lift = asyncio.create_task(asyncio.to_thread(_lift_after, service, 1.0))
             sample = await load.run(service.port, 20, HANG_S - 1.0, timeout_s=15)
             await lift
@@ -118,7 +118,7 @@ def _lift_after(service: Service, seconds: float) -> None:
 
 
 def hung_for_ever(report: Report, kind: str) -> None:
-    """A call that never returns: the worker gives itself up and is replaced."""
+    """A call that never returns: the worker exits and is replaced."""
     only_ours(kind)
     with Service(faults=True) as service:
         service.harm(hang_s=3600)

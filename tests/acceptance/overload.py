@@ -1,4 +1,4 @@
-"""More than the service can do: what it takes it answers in time, the rest it refuses at once."""
+"""Load over capacity: accepted requests are answered in time, the others refused at once."""
 
 import asyncio
 import json
@@ -15,11 +15,11 @@ import numpy as np
 
 from loadtest.clients import openloop
 from loadtest.clients.openloop import Sample
-from serving.edge.key_ring import new_key
+from serving.keys import new_key
 from tests.acceptance.harness import Load, Report, Service, only_ours, pinned
 from tests.acceptance.stopping import nginx
 
-COST_MS = 5.0  # a model that is this slow bounds the service, not the generator beside it
+COST_MS = 5.0  # so slow that the model limits the rate, not the load generator
 BURST_S, OVERLOAD_S = 10.0, 120.0
 ACCEPTED_P99_MS, SHED_MS, GOODPUT_FRAC = 500.0, 20.0, 0.8
 
@@ -29,7 +29,7 @@ def overload(report: Report, kind: str) -> None:
     with Service(kind, faults=True, core=0) as service, pinned(1):
         load = Load(service)
         service.harm(cost_ms_each=COST_MS)
-        # What it does when somebody is always waiting: the capacity.
+        # The rate with a permanent backlog is the capacity.
         full = asyncio.run(load.run(service.port, 1.5 * 1000 / COST_MS, 6))
         capacity = float((full.status[full.sent_at_s > 2] == 200).sum()) / 4
         report.fact("capacity_per_s", capacity)
@@ -82,7 +82,7 @@ async def _one_refusal(service: Service, load: Load, capacity: float) -> tuple[i
 
 
 def saturation(report: Report, kind: str) -> None:
-    """The real model: wrk with a thousand callers against what 32 callers get out of it."""
+    """The real model: the goodput of wrk with 600 and 1,000 callers against that of 32."""
     only_ours(kind)
     with Service(core=0) as service, pinned(1):
         load = Load(service)
@@ -135,7 +135,7 @@ def _wrk(port: int, load: Load, callers: int) -> tuple[float, float, float]:
 
 
 def one_key_floods(report: Report, kind: str) -> None:
-    """One key sends fifteen times its rate; another key's calm scanner sits beside it."""
+    """One key sends at ten times its rate limit; another key's requests must stay fast."""
     only_ours(kind)
     loud_key, loud = new_key("loud", ["predict"], None)
     calm_key, calm = new_key("calm", ["predict"], None)
@@ -148,8 +148,8 @@ def one_key_floods(report: Report, kind: str) -> None:
         loud_load = Load(service, {"X-Api-Key": loud_key})
         calm_load = Load(service, {"X-Api-Key": calm_key})
         alone = asyncio.run(calm_load.run(service.port, 100, 8))
-        # The flood leaves from a process of its own, and gives way: in one process the calm
-        # scanner would wait for the flood's generator and not for the service.
+        # The flood runs in another process with a low priority: in one process the calm client
+        # would wait for the flood's generator instead of the service.
         with ProcessPoolExecutor(1, get_context("spawn"), os.nice, (10,)) as flooding:
             sent = flooding.submit(
                 openloop.run,
@@ -158,7 +158,7 @@ def one_key_floods(report: Report, kind: str) -> None:
                 loud_load.wires,
                 openloop.constant(2000, 9),
             )
-            time.sleep(1.0)  # it imports, connects and begins
+            time.sleep(1.0)  # until it has connected and begun
             beside = asyncio.run(calm_load.run(service.port, 100, 8))
             flood = sent.result()
         ratio = beside.percentile_ms(99) / alone.percentile_ms(99)

@@ -1,4 +1,4 @@
-"""What the service stands on fails: disk, clock, champion file, file descriptors."""
+"""Faults of the environment: disk, clock, champion file, file descriptors."""
 
 import contextlib
 import http.client
@@ -13,14 +13,15 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.edge.edge import HEALTH_EVERY_S
-from tests.acceptance.harness import ROOT, Load, Report, Service, crops, one_crop, only_ours
+from loadtest import digit_crops
+from serving.edge.lifecycle import HEALTH_EVERY_S
+from tests.acceptance.harness import ROOT, Load, Report, Service, one_crop, only_ours
 
 RED_WITHIN_S = 10.0
 
 
 def disk_full(report: Report, kind: str) -> None:
-    """Something else fills the capture disk, and makes room again."""
+    """The capture disk fills up, and has room again."""
     only_ours(kind)
     with _small_disk() as disk, Service(env={"DIGITS_CAPTURE_DIR": str(disk / "spool")}) as service:
         load = Load(service)
@@ -100,7 +101,7 @@ def clock_backwards(report: Report, kind: str) -> None:
 
 
 def champion_changed(report: Report, kind: str) -> None:
-    """The model file changes on disk; then its worker is killed, and may not start again."""
+    """The model file changes on disk: readiness turns red, and a killed worker does not restart."""
     only_ours(kind)
     with tempfile.TemporaryDirectory(prefix="acceptance-") as name:
         copy = Path(name)
@@ -126,7 +127,7 @@ def champion_changed(report: Report, kind: str) -> None:
 
 
 def no_files(report: Report, kind: str) -> None:
-    """So many connections that no file descriptor is left; then none at all for the worker."""
+    """A flood of connections leaves a reserve of file descriptors; then the worker gets none."""
     only_ours(kind)
     with Service(prefix=["prlimit", "--nofile=256:256"]) as service:
         load = Load(service)
@@ -192,8 +193,8 @@ def _on(
 
 
 def _read_many(service: Service, load: Load, num: int) -> tuple[dict[str, int], int]:
-    """Statuses of so many reads, one after another, and how many 200 were wrong."""
-    pngs = [crop.png for crop in crops.spread(crops.load(), len(load.expected))]
+    """Read `num` crops in sequence; the count of each status, and of wrong answers with 200."""
+    pngs = [crop.png for crop in digit_crops.spread(digit_crops.load(), len(load.expected))]
     statuses: Counter[str] = Counter()
     num_wrong = 0
     for number in range(num):
@@ -205,7 +206,7 @@ def _read_many(service: Service, load: Load, num: int) -> tuple[dict[str, int], 
 
 
 def _wait(service: Service, status: int) -> float:
-    """Seconds until /readyz answers so; infinite after 15."""
+    """Seconds until /readyz has this status; infinite after 15 s."""
     begun = time.perf_counter()
     while time.perf_counter() - begun < 15:
         if service.status("/readyz") == status:

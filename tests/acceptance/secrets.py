@@ -1,23 +1,24 @@
-"""Keys, bodies and images never reach a log, whatever is done with them."""
+"""Keys, bodies and images never appear in the log."""
 
 import base64
 import contextlib
 import json
 import secrets
 
-from serving.edge.key_ring import new_key
-from tests.acceptance.harness import Report, Service, crops, only_ours
+from loadtest import digit_crops
+from serving.keys import new_key
+from tests.acceptance.harness import Report, Service, only_ours
 
 MARK = "IMAGE-BYTES-THAT-MUST-NOT-BE-LOGGED"
 
 
 def logs(report: Report, kind: str) -> None:
-    """Good, bad and unauthorised requests at the most talkative log level; then the log is read."""
+    """Good, bad and unauthorised requests at log level debug; then search the log."""
     only_ours(kind)
     key, entry = new_key("site-1", ["predict"], None)
     _, old = new_key("site-2", ["predict"], "2020-01-01T00:00:00Z")
     wrong = secrets.token_urlsafe(32)
-    png = crops.load()[0].png
+    png = digit_crops.load()[0].png
     marked = png + MARK.encode()
     env = {
         "DIGITS_AUTH": "on",

@@ -1,4 +1,4 @@
-"""A service that may not serve does not start: one clear message, exit code 2, no port."""
+"""With an unfit setting, file or champion the service does not start: one message, exit code 2."""
 
 import os
 import shutil

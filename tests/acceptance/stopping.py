@@ -1,4 +1,4 @@
-"""SIGTERM: readiness first, then the last answers, then the end; behind nginx nobody notices."""
+"""SIGTERM: readiness turns red, requests are answered, then the process exits."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 
 
 def drain(report: Report, kind: str) -> None:
-    """SIGTERM under load: slow requests that are in flight, and new ones until it has drained."""
+    """SIGTERM under load: requests in progress and new ones are answered until the drain ends."""
     with Service(kind, env={"DIGITS_DRAIN_S": str(DRAIN_S)}, faults=True) as service:
         load = Load(service)
         slow: list[int] = []
@@ -97,9 +97,9 @@ def drain_while_hung(report: Report, kind: str) -> None:
 
 
 def behind_nginx(report: Report, kind: str) -> None:
-    """Two instances behind nginx as docs/operations.md recommends it; each is restarted in turn."""
+    """Restart two instances in turn behind nginx, configured as in docs/operations.md."""
     only_ours(kind)
-    env = {"DIGITS_DRAIN_S": "4"}  # longer than nginx avoids an instance that has come back
+    env = {"DIGITS_DRAIN_S": "4"}  # longer than nginx avoids an instance after a failure
     exits: list[int | None] = []
     with contextlib.ExitStack() as stack:
         services = [stack.enter_context(Service(env=env)) for _ in range(2)]
@@ -143,7 +143,7 @@ def nginx(upstreams: list[int]) -> Iterator[int]:
         f"server 127.0.0.1:{one} max_fails=3 fail_timeout=1s;\n    " for one in upstreams
     )
     http = re.sub(r"(server 10\.0\.0\.\d+:3000[^;]*;\s*)+", servers, recommended[1])
-    assert servers in http, "the recommended upstream has another form than this test expects"
+    assert servers in http, "docs/operations.md has another upstream than this check expects"
     http = http.replace("listen 8080", f"listen 127.0.0.1:{port}")
     with tempfile.TemporaryDirectory(prefix="acceptance-nginx-") as folder:
         paths = "".join(

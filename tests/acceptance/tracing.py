@@ -1,4 +1,4 @@
-"""Spans of requests reach a collector: one for the request, five for its stages."""
+"""A collector receives the spans of requests: one for the request, five for its stages."""
 
 import http.server
 import threading
@@ -13,7 +13,7 @@ NUM = 20
 
 
 def traces(report: Report, kind: str) -> None:
-    """A collector that is there, and one that is not."""
+    """With a collector, and with one that does not answer."""
     only_ours(kind)
     received: list[bytes] = []
 
@@ -24,7 +24,7 @@ def traces(report: Report, kind: str) -> None:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()

@@ -13,7 +13,7 @@ from asgi import Client
 from model import artifact
 from model.classifier import Classifier
 from serving.build import build_edge
-from serving.edge.edge import Edge
+from serving.edge.lifecycle import Lifecycle
 from serving.reading import reader
 
 PATIENCE_S = 20  # only a broken test waits this long
@@ -56,10 +56,11 @@ def gate(monkeypatch):
 
 
 class Bento:
-    """Stands for BentoML's application: notes what reaches it and answers 200."""
+    """Stands for BentoML's application: notes what reaches it and answers 200, or as told."""
 
     def __init__(self):
         self.calls = []
+        self.headers = []  # of the last request
         self.is_started = False
         self.is_stopped = False
 
@@ -69,6 +70,10 @@ class Bento:
             return
         message = await receive()
         self.calls.append((scope["method"], scope["path"], message["body"]))
+        self.headers = scope["headers"]
+        await self.respond(scope, receive, send)
+
+    async def respond(self, scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b'"from bento"'})
 
@@ -113,7 +118,7 @@ async def serve(monkeypatch, tiny_champion, bento):
 
         async def start(champion=tiny_champion, *, watches_health=False, **settings):
             if not watches_health:  # its golden crops would come between a test's own
-                monkeypatch.setattr(Edge, "_watch_health", watch_nothing)
+                monkeypatch.setattr(Lifecycle, "watch_health", watch_nothing)
             monkeypatch.setattr(artifact, "load", lambda load=artifact.load: load(champion))
             monkeypatch.setattr(artifact, "CHAMPION", champion)
             for name, value in settings.items():
@@ -131,7 +136,7 @@ async def client(serve):
     return await serve()
 
 
-async def watch_nothing(edge):
+async def watch_nothing(lifecycle):
     await asyncio.Event().wait()
 
 

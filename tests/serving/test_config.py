@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from serving import __main__ as serving_main
 from serving import config
 from serving.config import (
-    OF_THE_JOBS,
+    JOB_VARIABLES,
     PREFIX,
     ConfigError,
     Settings,
@@ -86,7 +87,7 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_and_without_its_value(
 
 
 def test_variables_of_the_jobs_beside_the_service_are_let_through(monkeypatch):
-    for name in OF_THE_JOBS:
+    for name in JOB_VARIABLES:
         monkeypatch.setenv(name, "x")
     load_settings()
 
@@ -98,7 +99,7 @@ def test_the_variables_of_the_jobs_are_those_that_the_jobs_read():
         for path in (ROOT / folder).rglob("*.py")
     )
     read = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text))
-    assert read - {PREFIX + name.upper() for name in Settings.model_fields} == OF_THE_JOBS
+    assert read - {PREFIX + name.upper() for name in Settings.model_fields} == JOB_VARIABLES
 
 
 def test_settings_cannot_be_changed():
@@ -163,21 +164,33 @@ def test_the_committed_document_is_the_generated_one():
 def test_the_command_prints_the_values_in_force(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config"])
     monkeypatch.setenv("DIGITS_PORT", "4000")
-    assert config._main() == 0
+    assert config.main() == 0
     assert "4000  (environment)" in capsys.readouterr().out
 
 
 def test_the_command_prints_mistakes_and_fails(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config"])
     monkeypatch.setenv("DIGITS_PORT", "x")
-    assert config._main() == 2
+    assert config.main() == 2
     assert "DIGITS_PORT='x'" in capsys.readouterr().err
 
 
 def test_the_command_writes_the_document(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config", "--markdown"])
-    assert config._main() == 0
+    assert config.main() == 0
     assert capsys.readouterr().out == to_markdown()
+
+
+def test_help_names_every_setting_with_its_default_and_starts_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["serving", "--help"])
+    monkeypatch.setenv("DIGITS_PORT", "x")
+    with pytest.raises(SystemExit) as caught:
+        serving_main.main()
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name, field in Settings.model_fields.items():
+        default = "unset" if field.default is None else str(field.default).lower()
+        assert f"{PREFIX}{name.upper()} (default: {default})" in text
 
 
 def test_a_service_with_a_mistake_does_not_start(monkeypatch):

@@ -49,7 +49,7 @@ def test_a_ring_keeps_no_key_and_nothing_of_what_is_no_key():
     for number in range(50):
         ring.find(b"guess %d" % number)
     ring.find(b"key 0")
-    assert len(ring._seen) == 1
+    assert ring.num_remembered == 1
     assert b"key 0" not in repr(vars(ring)).encode()
 
 

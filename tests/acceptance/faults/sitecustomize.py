@@ -1,7 +1,7 @@
-"""Faults for a server under test; Python imports this by itself where PYTHONPATH names its folder.
+"""Injects faults into a server under test; Python imports it if its folder is on PYTHONPATH.
 
-The file that ACCEPTANCE_FAULTS names says what is wrong now: {"hang_s": 8}, {"raise_above": 1},
-{"cost_ms": 5, "cost_ms_each": 2}, {"clock_s": -3600}. Nothing in the product knows of it.
+The file that ACCEPTANCE_FAULTS names holds the present faults: {"hang_s": 8}, {"raise_above": 1},
+{"cost_ms": 5, "cost_ms_each": 2}, {"clock_s": -3600}. The product does not know of it.
 """
 
 import json
@@ -49,6 +49,6 @@ def _harm_onnxruntime() -> None:
 
 if os.environ.get("ACCEPTANCE_CLOCK"):
     time.time, time.time_ns = _time, _time_ns
-# The supervisor has no model and stays as small as it is.
+# Only workers: the supervisor loads no model.
 if any("worker" in argument for argument in os.sys.orig_argv):
     _harm_onnxruntime()

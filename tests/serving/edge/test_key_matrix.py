@@ -61,7 +61,7 @@ async def locked(serve, keys_json):
 
 
 async def test_the_table_has_every_route(client):
-    assert set(client.app._routes) == OPEN | GUARDED
+    assert set(client.app.routes) == OPEN | GUARDED
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)

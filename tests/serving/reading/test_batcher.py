@@ -5,7 +5,8 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from serving.reading.batcher import Batcher, BatchTimeModel, Overloaded
+from serving.problems import Overloaded
+from serving.reading.batcher import Batcher, BatchTimeModel
 
 PATIENCE_S = 20  # only a broken test waits this long
 

@@ -4,8 +4,8 @@ import pytest
 
 from model.artifact import load
 from model.errors import ModelError
+from serving.problems import Overloaded
 from serving.reading import health as health_module
-from serving.reading.batcher import Overloaded
 from serving.reading.health import Health
 
 

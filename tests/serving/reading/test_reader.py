@@ -5,7 +5,8 @@ from champions import make_model, write_champion
 from model.artifact import load
 from model.errors import CropError, ModelError, UnreadableCrop
 from serving.config import Settings
-from serving.reading.batcher import Batcher, Overloaded
+from serving.problems import Overloaded
+from serving.reading.batcher import Batcher
 from serving.reading.reader import CHUNK, Reader
 
 

@@ -14,7 +14,7 @@ from serving.api.schemas import ProblemAnswer
 from serving.server import worker
 from serving.server.connections import MAX_HEADER_BYTES, REST_DEADLINE_S, LimitedProtocol
 from serving.server.response_cycle import split_target
-from serving.server.worker import _Server
+from serving.server.worker import WorkerServer
 
 PATIENCE_S = 20
 KEEP_ALIVE_S = 60
@@ -348,15 +348,15 @@ async def test_a_target_is_split_and_unquoted(connection):
 
 @pytest.fixture
 def worker_server():
-    """A worker's server without a socket, and the pipe by which it says that it serves."""
+    """A worker's server without a socket, and both ends of the pipe to tell that it serves."""
     ready, told = os.pipe()
-    yield _Server(uvicorn.Config(App()), told), ready
+    yield WorkerServer(uvicorn.Config(App()), told), ready, told
     os.close(ready)
 
 
 async def test_a_server_says_that_it_serves_and_exits_when_told_to(worker_server, monkeypatch):
-    monkeypatch.setattr(worker, "_SWEEP_S", 1000.0)
-    server, ready = worker_server
+    monkeypatch.setattr(worker, "SWEEP_S", 1000.0)
+    server, ready, _ = worker_server
     serving = asyncio.create_task(server.main_loop())
     assert await asyncio.to_thread(os.read, ready, 1) == b"1"
     server.handle_exit(signal.SIGTERM, None)
@@ -367,9 +367,9 @@ async def test_a_server_says_that_it_serves_and_exits_when_told_to(worker_server
 
 async def test_a_server_looks_for_slow_connections_again_and_again(worker_server, monkeypatch):
     looks = asyncio.Semaphore(0)
-    monkeypatch.setattr(worker, "_SWEEP_S", 0.01)
+    monkeypatch.setattr(worker, "SWEEP_S", 0.01)
     monkeypatch.setattr(worker, "close_slow", lambda connections, now: looks.release())
-    server, _ = worker_server
+    server, *_ = worker_server
     serving = asyncio.create_task(server.main_loop())
     async with asyncio.timeout(20):
         for _ in range(3):
@@ -379,12 +379,21 @@ async def test_a_server_looks_for_slow_connections_again_and_again(worker_server
 
 
 async def test_a_server_told_to_exit_while_it_starts_does_not_say_that_it_serves(worker_server):
-    server, ready = worker_server
+    server, ready, told = worker_server
     server.config.lifespan = "off"
     server.handle_exit(signal.SIGTERM, None)
+    # uvicorn raises the signal again when it has ended.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        await serve_at_a_free_port(server)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    os.close(told)
+    assert os.read(ready, 1) == b""
+
+
+async def serve_at_a_free_port(server):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         async with asyncio.timeout(20):
-            await server._serve([listener])
-    os.close(server._ready_pipe)
-    assert os.read(ready, 1) == b""
+            await server.serve([listener])

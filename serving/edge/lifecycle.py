@@ -1,0 +1,149 @@
+"""What a worker does beside requests: start-up, tick, key reload, health watch, drain, shutdown."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.edge.guard import KeyGuard
+from serving.edge.in_flight import InFlight
+from serving.edge.key_ring import KeyRing, KeysError
+from serving.reading.health import Health
+from serving.telemetry import Telemetry
+
+TICK_S: Final = 0.1
+RELOAD_EVERY_S: Final = 2.0
+HEALTH_EVERY_S: Final = 2.0
+HUNG_EXIT_S: Final = 30.0  # a batch this old will not end; the supervisor replaces this worker
+log = structlog.get_logger()
+
+
+class Lifecycle:
+    """Runs the background work of one worker from start-up to shutdown.
+
+    Args:
+        bento: BentoML's application, whose own start-up and shutdown run too.
+        guard: receives changed keys.
+        load_keys: returns the keys in force, or None if none are needed; called every
+            RELOAD_EVERY_S.
+        in_flight: ends requests that are over their deadline, at each tick.
+        health: polled every HEALTH_EVERY_S; told when draining begins.
+        telemetry: the readiness gauge and the requests in progress.
+        drain_s: between SIGTERM and the server's stop.
+        on_close: called after the last answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        bento: ASGIApp,
+        guard: KeyGuard,
+        load_keys: Callable[[], KeyRing | None],
+        in_flight: InFlight,
+        health: Health,
+        telemetry: Telemetry,
+        drain_s: float,
+        on_close: Callable[[], None],
+    ) -> None:
+        self._bento = bento
+        self._guard = guard
+        self._load_keys = load_keys
+        self._in_flight = in_flight
+        self._health = health
+        self._telemetry = telemetry
+        self._drain_s = drain_s
+        self._on_close = on_close
+        self._next_tick: asyncio.TimerHandle
+
+    async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle ASGI's lifespan: BentoML's start-up and shutdown, our background work between."""
+        background = [
+            asyncio.create_task(self._poll_keys()),
+            asyncio.create_task(self.watch_health()),
+        ]
+        loop = asyncio.get_running_loop()
+        self._next_tick = loop.call_later(TICK_S, self._tick, loop)
+        self._drain_before_exit()
+
+        async def close_first(message: Message) -> None:
+            # The server stops the loop when it receives shutdown.complete, so close before.
+            if message["type"].startswith("lifespan.shutdown."):
+                self._next_tick.cancel()
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
+                self._on_close()
+            await send(message)
+
+        await self._bento(scope, receive, close_first)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Enforce deadlines, update the gauge and schedule the next tick.
+
+        A timer, not a task: a sleeping task costs three event-loop turns at each tick.
+        """
+        self._next_tick = loop.call_later(TICK_S, self._tick, loop)
+        try:
+            self._in_flight.tick()
+            self._telemetry.tick(len(self._in_flight), time.monotonic())
+        except Exception:
+            log.exception("tick failed")
+
+    async def _poll_keys(self) -> None:
+        """Reload the keys every RELOAD_EVERY_S; log an error and retry."""
+        while True:
+            await asyncio.sleep(RELOAD_EVERY_S)
+            try:
+                self.reload_keys()
+            except Exception:
+                log.exception("key reload failed")
+
+    def reload_keys(self) -> None:
+        """Use changed keys from now on; if the file is invalid, log that and keep the old keys."""
+        try:
+            keys = self._load_keys()
+            if keys != self._guard.keys:  # an unchanged ring keeps its cache of seen keys
+                self._guard.keys = keys
+        except KeysError as error:
+            log.warning("keys not reloaded; the old ones stay in force", detail=str(error))
+
+    async def watch_health(self) -> None:
+        """Check readiness every HEALTH_EVERY_S; log each change; exit if the model hangs."""
+        before: list[str] = []
+        self._telemetry.ready.set(1)  # the reader has checked the golden crop at start-up
+        while True:
+            await asyncio.sleep(HEALTH_EVERY_S)
+            reasons = await self._health.reasons_not_ready()
+            self._telemetry.ready.set(not reasons)
+            if reasons and not before and not self._health.is_draining:
+                log.error("not ready", reasons=reasons)
+            elif before and not reasons:
+                log.warning("ready again", after=before)
+            before = reasons
+            if self._health.model_busy_s() > HUNG_EXIT_S:
+                log.error("model hung; worker exits", seconds=HUNG_EXIT_S)
+                os._exit(1)  # no gentler exit ends a hung thread
+
+    def _drain_before_exit(self) -> None:
+        """On SIGTERM, turn readiness red and keep answering for `drain_s` before the server stops.
+
+        A load balancer keeps sending requests until it notices.
+        """
+        stop = signal.getsignal(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+
+        def drain(number: int, _stack: FrameType | None) -> None:
+            if self._health.is_draining or not callable(stop):
+                return
+            self._health.is_draining = True
+            log.info("draining", seconds=self._drain_s)
+            loop.call_soon_threadsafe(loop.call_later, self._drain_s, stop, number, None)
+
+        if callable(stop):  # the server's own handler; absent in tests
+            signal.signal(signal.SIGTERM, drain)

@@ -1,0 +1,127 @@
+import pytest
+
+from serving.edge.body import Disconnected, check_length, content_type, read_body
+from serving.problems import Problem
+
+ALLOWED = ("image/png", "multipart/form-data")
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind"),
+    [
+        (b"image/png", "image/png"),
+        (b"IMAGE/PNG", "image/png"),
+        (b" image/png ; q=1", "image/png"),
+        (b"multipart/form-data; boundary=x", "multipart/form-data"),
+    ],
+)
+def test_a_type_is_read_without_its_parameters(declared, kind):
+    assert content_type({b"content-type": declared}, ALLOWED) == kind
+
+
+@pytest.mark.parametrize(
+    "declared", [b"", b"image/gif", b"image", b"*/*", b"image/png,image/png", b"\xff\xfe"]
+)
+def test_another_type_is_415_and_tells_which_are_read(declared):
+    with pytest.raises(Problem, match=r"image/png, multipart/form-data") as caught:
+        content_type({b"content-type": declared}, ALLOWED)
+    assert caught.value.status == 415
+
+
+def test_no_type_is_415():
+    with pytest.raises(Problem):
+        content_type({}, ALLOWED)
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"br", b"identity, gzip", b"GZIP"])
+def test_a_compressed_body_is_415(encoding):
+    with pytest.raises(Problem, match="uncompressed"):
+        content_type({b"content-type": b"image/png", b"content-encoding": encoding}, ALLOWED)
+
+
+@pytest.mark.parametrize("declared", [b"0", b"100", b"00100"[2:]])
+def test_a_length_up_to_the_limit_is_let_through(declared):
+    check_length({b"content-length": declared}, 100)
+
+
+@pytest.mark.parametrize(
+    ("declared", "status"),
+    [
+        (b"101", 413),
+        (b"9" * 5000, 413),
+        (b"-1", 400),
+        (b"1e2", 400),
+        (b"", 400),
+        (b"0x10", 400),
+        (b"1 ", 400),
+        ("\u00b2".encode("latin-1"), 400),
+    ],
+)
+def test_a_length_over_the_limit_or_no_number_is_refused(declared, status):
+    with pytest.raises(Problem) as caught:
+        check_length({b"content-length": declared}, 100)
+    assert caught.value.status == status
+
+
+def test_413_tells_size_limit_and_remedy():
+    with pytest.raises(Problem, match=r"101 bytes.*at most 100.*smaller"):
+        check_length({b"content-length": b"101"}, 100)
+
+
+def receiving(*parts, then_disconnect=False):
+    messages = [
+        {"type": "http.request", "body": part, "more_body": number < len(parts)}
+        for number, part in enumerate(parts, start=1)
+    ]
+    if then_disconnect:
+        messages[-1]["more_body"] = True
+        messages.append({"type": "http.disconnect"})
+    pending = iter(messages)
+
+    async def receive():
+        return next(pending)
+
+    receive.pending = pending
+    return receive
+
+
+@pytest.mark.parametrize(
+    "parts", [(b"",), (b"hello",), (b"he", b"llo"), (b"", b"hello", b""), (b"x" * 10,)]
+)
+async def test_a_body_is_put_together_from_its_parts(parts):
+    assert await read_body(receiving(*parts), 10) == b"".join(parts)
+
+
+async def test_a_message_without_a_body_is_an_empty_part():
+    async def receive():
+        return {"type": "http.request"}
+
+    assert await read_body(receive, 10) == b""
+
+
+@pytest.mark.parametrize("parts", [(b"x" * 11,), (b"x" * 6, b"x" * 6), (b"x",) * 11])
+async def test_a_body_over_the_limit_is_413(parts):
+    with pytest.raises(Problem) as caught:
+        await read_body(receiving(*parts), 10)
+    assert caught.value.status == 413
+
+
+async def test_reading_stops_as_soon_as_the_limit_is_passed():
+    receive = receiving(b"x" * 6, b"x" * 6, b"x" * 6, b"x" * 6)
+    with pytest.raises(Problem):
+        await read_body(receive, 10)
+    assert len(list(receive.pending)) == 2
+
+
+@pytest.mark.parametrize("parts", [(b"",), (b"abc",), (b"a", b"b", b"c")])
+async def test_a_client_that_goes_is_told_from_a_body_that_ends(parts):
+    with pytest.raises(Disconnected):
+        await read_body(receiving(*parts, then_disconnect=True), 10)
+
+
+async def test_a_client_that_has_gone_before_the_first_part_is_noticed():
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(Disconnected):
+        await read_body(receive, 10)
