@@ -12,9 +12,11 @@ from tiny import TinyNetwork
 
 from model import artifact
 from training import __main__ as command_line
-from training import champion_folder, gate_rules, network, steps
-from training.data import datasets, fonts, render
+from training import champion_folder, fitting, gate_rules, network
+from training.data import fonts, render
+from training.data.datasets import load_mnist
 from training.evaluation import confidence, suites
+from training.steps import fit, promote
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -46,12 +48,9 @@ def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
     shutil.copyfile(empty_database, "mlflow.db")
     monkeypatch.setenv("DIGITS_DATA_FOLDER", str(tiny_source.folder))
 
-    def load_tiny(config):
-        return datasets.load_mnist(config, checksums=tiny_source.checksums)
-
-    monkeypatch.setattr(steps, "load_mnist", load_tiny)
+    monkeypatch.setitem(load_mnist.__kwdefaults__, "checksums", tiny_source.checksums)
     monkeypatch.setattr(network, "build", lambda name: TinyNetwork())
-    monkeypatch.setattr(steps.fitting.fit, "__kwdefaults__", kwdefaults())
+    monkeypatch.setitem(fitting.fit.__kwdefaults__, "build", lambda name: TinyNetwork())
     monkeypatch.setattr(fonts, "find_fonts", lambda: None)
     monkeypatch.setattr(render, "CHUNK", 50)
     for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
@@ -60,14 +59,9 @@ def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
     monkeypatch.setattr(confidence, "ERROR_TARGETS", (0.98, 0.99))
     monkeypatch.setattr(champion_folder, "DEFAULT_ERROR_TARGET", 0.98)
     monkeypatch.setattr(gate_rules, "Floors", lambda: EASY_FLOORS)
-    monkeypatch.setattr(steps, "GOLDEN_MIN_CONFIDENCE", 0.0)
-    monkeypatch.setattr(steps, "GOLDEN_DIGIT", 7)
-    monkeypatch.setattr(steps, "_drift_reference", lambda work, version: b"reference")
+    monkeypatch.setattr(promote, "GOLDEN_MIN_CONFIDENCE", 0.0)
+    monkeypatch.setattr(promote, "_drift_reference", lambda work, version: b"reference")
     return tmp_path
-
-
-def kwdefaults():
-    return dict(steps.fitting.fit.__kwdefaults__) | {"build": lambda name: TinyNetwork()}
 
 
 EASY_FLOORS = gate_rules.Floors(
@@ -171,14 +165,14 @@ def test_a_step_says_which_step_must_come_before(tiny_world, capsys, step, messa
 
 
 def test_ctrl_c_saves_what_was_reached(tiny_world, monkeypatch, capsys):
-    report = steps._report_epoch
+    report = fit._report_epoch
 
     def stop(epoch):
         report(epoch)
         if epoch.epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps, "_report_epoch", stop)
+    monkeypatch.setattr(fit, "_report_epoch", stop)
     done = run("run", "--epochs", "50", "--num-crops", "100")
     assert done == command_line.EXIT_INTERRUPTED
     assert "stopped by Ctrl-C after 2 epochs" in capsys.readouterr().err
