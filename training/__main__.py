@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.config import DataConfig, Workspace
-from training.data.datasets import DataError, load_mnist
+from training.data.datasets import load_mnist
+from training.data.mnist_files import DataError
 
 if TYPE_CHECKING:
     from training.data.render import RenderConfig

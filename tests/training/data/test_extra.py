@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.datasets import DataError
+from training.data.mnist_files import DataError
 from training.data.extra import load_extra
 
 
