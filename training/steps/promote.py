@@ -23,8 +23,9 @@ from model.decision import softmax
 from training import champion_folder, provenance, tracking
 from training.config import DataConfig, Workspace
 from training.data import render
-from training.data.augment import Scanner, geometry, scan, warp
 from training.data.datasets import Mnist, load_mnist
+from training.data.scanner import Scanner, scan
+from training.data.warp import geometry, warp
 from training.evaluation import card, judge
 from training.steps.files import (
     RENDER_VALIDATION_SEED,
