@@ -8,16 +8,13 @@ from __future__ import annotations
 import io
 import json
 import logging
-import subprocess
-import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from capture.record import read_predictions, write_predictions
+from capture.record import read_predictions
 from model.classifier import Classifier
 from model.decision import softmax
 from training import champion_folder, provenance, tracking
@@ -87,18 +84,11 @@ def _gate_passed(work: Workspace) -> bool:
 
 
 def _drift_reference(work: Workspace, version: str) -> bytes:
-    """Let monitoring make its reference in its own process: the two meet only in files."""
-    with tempfile.TemporaryDirectory() as name:
-        source, made = Path(name) / "predictions.npz", Path(name) / "reference.parquet"
-        write_predictions(
-            source, replace(read_predictions(work.predictions), model_version=version)
-        )
-        subprocess.run(
-            [sys.executable, "-m", "monitoring", "reference", "--from", source, "--out", made],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        return made.read_bytes()
+    """The candidate's validation predictions, described as drift reports describe mail."""
+    from capture import reference  # pandas and pyarrow: a second that only promotion needs
+
+    predictions = replace(read_predictions(work.predictions), model_version=version)
+    return reference.to_parquet(reference.build(predictions))
 
 
 def _golden(work: Workspace, mnist: Mnist, result: judge.Evaluation) -> champion_folder.Golden:
