@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # a reason: pyspng (model.decode) reads a plain PNG in half the time; re2 (serving.api.postcode)
 # matches callers' patterns in linear time; uvicorn, its parser httptools and bentoml (serving) run
 # the workers; PIL (capture) writes captured crops as PNG; training makes the champion's drift
-# reference (capture.reference).
+# reference (capture.reference) and reads labelled captures (capture.labelled, capture.store).
 ALLOWED = {
     "contract": set(),
     "model": {"numpy", "PIL", "pyspng", "onnxruntime"},
@@ -32,8 +32,8 @@ ALLOWED = {
     },
     "training": {
         "contract", "model", "capture.record", "capture.predictions", "capture.reference",
-        "numpy", "torch", "onnx", "onnxruntime", "mlflow", "boto3", "botocore", "PIL",
-        "matplotlib", "tqdm", "scipy", "sklearn",
+        "capture.labelled", "capture.store", "numpy", "torch", "onnx", "onnxruntime", "mlflow",
+        "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
     },
 }  # fmt: skip
 ONLY_IN = {

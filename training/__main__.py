@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         print(f"interrupted: {error}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (DataError, StepError, subprocess.CalledProcessError) as error:
+    except (DataError, StepError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     return 0
@@ -71,7 +70,7 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     from training.steps.files import load_evaluation, load_fit
 
     work = Workspace(options.work)
-    arrived = retrain.collect(work)
+    arrived = retrain.collect(work, options.store)
     if isinstance(arrived, str):
         print(arrived)
         return 0
@@ -84,7 +83,7 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
         passed = _run_step(step, options)
         if step == "gate":
             verdict = gate_rules.judge(load_evaluation(work), gate_rules.Floors())
-            retrain.tell(work, arrived, verdict, run_id=load_fit(work).run_id)
+            retrain.notify(work, arrived, verdict, run_id=load_fit(work).run_id)
         if not passed:
             break  # people were told; another attempt would end the same way
     return 0
@@ -168,6 +167,12 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--why", default="passed the gate", help="for the promotion log")
         if name in ("run", "retrain"):
             command.add_argument("--until", choices=STEPS, default="promote")
+        if name == "retrain":
+            command.add_argument(
+                "--store",
+                default=os.environ.get("DIGITS_CAPTURE_STORE", "captures"),
+                help="archive of captures: folder or s3://bucket/prefix",
+            )
     search = commands.add_parser("search", help="try network shapes, accuracy against latency")
     search.add_argument("--picture", type=Path, default=Path("docs/images/search.png"))
     search.add_argument("--seed", type=int, default=7)

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TinyNetwork
+from tiny import TinyNetwork, draw_digits
 
+from capture import labelled
 from model import artifact
 from training import __main__ as command_line
 from training import champion_folder, fitting, gate_rules, network
 from training.data import fonts, render
 from training.data.datasets import load_mnist
 from training.evaluation import confidence, suites
-from training.steps import fit, promote
+from training.steps import fit, promote, retrain
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -45,6 +46,7 @@ def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
     """The real steps on 120 drawn digits, a tiny network and a drift reference of a few bytes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DIGITS_CAPTURE_STORE", raising=False)
     shutil.copyfile(empty_database, "mlflow.db")
     monkeypatch.setenv("DIGITS_DATA_FOLDER", str(tiny_source.folder))
 
@@ -222,22 +224,19 @@ def test_the_shipped_crops_are_the_ones_the_command_writes(tmp_path):
 
 @pytest.fixture
 def captures(tiny_world, monkeypatch):
-    """Monitoring's two commands, by hand: what it would hand over, and what it was told."""
-    from tiny import draw_digits
-
-    from training.steps import retrain
-
+    """Labelled captures as `capture.labelled` would read them, and the events sent to people."""
     box = {"parts": draw_digits(40, seed=5), "told": []}
 
-    def monitoring(command, *arguments, may_fail=False):
-        if command == "tell":
-            box["told"].append(json.loads(Path(arguments[0]).read_text()))
-            return
+    def read(store):
+        assert store.url == "captures"
         part = box["parts"]
-        bucket = np.arange(len(part)).astype(np.uint8) * 6
-        np.savez(arguments[1], images=part.images, labels=part.labels, bucket=bucket)
+        return labelled.Labelled(part.images, part.labels, np.arange(len(part), dtype=np.uint8) * 6)
 
-    monkeypatch.setattr(retrain, "_monitoring", monitoring)
+    def keep(event):
+        box["told"].append(json.loads(event.read_text()))
+
+    monkeypatch.setattr(labelled, "read", read)
+    monkeypatch.setattr(retrain, "_start_notification", keep)
     return box
 
 
