@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 # Each package may import itself, the standard library and these. Additions to the first list have
 # a reason: pyspng (model.decode) reads a plain PNG in half the time; re2 (serving.api.postcode)
 # matches callers' patterns in linear time; uvicorn, its parser httptools and bentoml (serving) run
-# the workers; PIL (capture) writes captured crops as PNG.
+# the workers; PIL (capture) writes captured crops as PNG; training makes the champion's drift
+# reference (capture.reference) and reads labelled captures (capture.labelled, capture.store).
 ALLOWED = {
     "contract": set(),
     "model": {"numpy", "PIL", "pyspng", "onnxruntime"},
@@ -30,7 +31,8 @@ ALLOWED = {
         "scipy", "PIL",
     },
     "training": {
-        "contract", "model", "capture.record", "numpy", "torch", "onnx", "onnxruntime", "mlflow",
+        "contract", "model", "capture.record", "capture.predictions", "capture.reference",
+        "capture.labelled", "capture.store", "numpy", "torch", "onnx", "onnxruntime", "mlflow",
         "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
     },
 }  # fmt: skip

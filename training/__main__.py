@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.config import DataConfig, Workspace
-from training.data.datasets import DataError, load_mnist
+from training.data.datasets import load_mnist
+from training.data.mnist_files import DataError
 
 if TYPE_CHECKING:
     from training.data.render import RenderConfig
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("DO_NOT_TRACK", "true")
     # Waiting threads must sleep: spinning ones cost 50x when another process wants the core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from training import steps
+    from training.steps.files import Interrupted, StepError
 
     for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -54,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"== {step}", flush=True)
             if not _run_step(step, options):
                 return EXIT_GATE
-    except steps.Interrupted as error:
+    except Interrupted as error:
         print(f"interrupted: {error}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (DataError, steps.StepError, subprocess.CalledProcessError) as error:
+    except (DataError, StepError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     return 0
@@ -65,11 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     """Run the steps on the data that grew; 0 also when nothing did, or when the gate refuses."""
-    from training import gate_rules, steps
+    from training import gate_rules
     from training.steps import retrain
+    from training.steps.files import load_evaluation, load_fit
 
     work = Workspace(options.work)
-    arrived = retrain.collect(work)
+    arrived = retrain.collect(work, options.store)
     if isinstance(arrived, str):
         print(arrived)
         return 0
@@ -81,8 +82,8 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
         print(f"== {step}", flush=True)
         passed = _run_step(step, options)
         if step == "gate":
-            verdict = gate_rules.judge(steps.load_evaluation(work), gate_rules.Floors())
-            retrain.tell(work, arrived, verdict, run_id=steps.load_fit(work).run_id)
+            verdict = gate_rules.judge(load_evaluation(work), gate_rules.Floors())
+            retrain.notify(work, arrived, verdict, run_id=load_fit(work).run_id)
         if not passed:
             break  # people were told; another attempt would end the same way
     return 0
@@ -90,29 +91,30 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
 
 def _run_step(step: str, options: argparse.Namespace) -> bool:
     """True when the next step may follow."""
-    from training import gate_rules, steps
+    from training import gate_rules
+    from training.steps import evaluate, export, fetch, fit, gate, promote, quantize, search
 
     if step == "search":
         config, rendering = _fit_configs(options)
-        steps.run_search(config, rendering, _data_config(options), options.picture)
+        search.run(config, rendering, _data_config(options), options.picture)
         return True
     data, work = _data_config(options), Workspace(options.work)
     if step == "fit":
         config, rendering = _fit_configs(options)
         print(config, rendering, data, sep="\n", flush=True)
-        steps.run_fit(config, rendering, data, work)
+        fit.run(config, rendering, data, work)
     elif step == "export":
-        steps.run_export(data, work)
+        export.run(data, work)
     elif step == "quantize":
-        steps.run_quantize(data, work)
+        quantize.run(data, work)
     elif step == "evaluate":
-        steps.run_evaluate(data, work, options.champion, extras=dict(options.extra))
+        evaluate.run(data, work, options.champion, extras=dict(options.extra))
     elif step == "gate":
-        return steps.run_gate(work, gate_rules.Floors()).passed
+        return gate.run(work, gate_rules.Floors()).passed
     elif step == "fetch":
-        steps.run_fetch(work, options.run)
+        fetch.run(work, options.run)
     else:
-        steps.run_promote(data, work, options.champion, why=options.why)
+        promote.run(data, work, options.champion, why=options.why)
     return True
 
 
@@ -165,6 +167,12 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--why", default="passed the gate", help="for the promotion log")
         if name in ("run", "retrain"):
             command.add_argument("--until", choices=STEPS, default="promote")
+        if name == "retrain":
+            command.add_argument(
+                "--store",
+                default=os.environ.get("DIGITS_CAPTURE_STORE", "captures"),
+                help="archive of captures: folder or s3://bucket/prefix",
+            )
     search = commands.add_parser("search", help="try network shapes, accuracy against latency")
     search.add_argument("--picture", type=Path, default=Path("docs/images/search.png"))
     search.add_argument("--seed", type=int, default=7)

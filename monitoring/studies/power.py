@@ -26,7 +26,7 @@ from monitoring import drift
 from monitoring.rules import Severity, assess
 from monitoring.studies import simulated_mail
 from training.data import fonts, garbage
-from training.data.augment import CORRUPTIONS
+from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import LabelledImages
 from training.data.render import render_digits
 

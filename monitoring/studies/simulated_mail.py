@@ -21,7 +21,7 @@ from model.decision import BLANK, decide, softmax
 from model.errors import BlankCrop
 from model.preprocess import Framed, frame
 from training.config import DataConfig
-from training.data.augment import CORRUPTIONS
+from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import Mnist, load_mnist
 from training.data.render import render_digits
 

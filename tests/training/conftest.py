@@ -10,13 +10,8 @@ import torch
 from tiny import TinyNetwork, draw_digits, idx_bytes
 
 from training.config import DataConfig
-from training.data.datasets import (
-    TEST_IMAGES,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    TRAIN_LABELS,
-    LabelledImages,
-)
+from training.data.datasets import LabelledImages
+from training.data.mnist_files import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"

@@ -169,7 +169,7 @@ def test_the_card_shows_the_numbers_of_the_evaluation(package):
 
 def test_the_evaluation_survives_its_file(package, tmp_path):
     from training.config import Workspace
-    from training.steps import load_evaluation
+    from training.steps.files import load_evaluation
 
     work = Workspace(tmp_path)
     work.evaluation.write_text(json.dumps(asdict(package.evaluation)))

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TinyNetwork
+from tiny import TinyNetwork, draw_digits
 
+from capture import labelled
 from model import artifact
 from training import __main__ as command_line
-from training import champion_folder, gate_rules, network, steps
-from training.data import datasets, fonts, render
+from training import champion_folder, fitting, gate_rules, network
+from training.data import fonts, render
+from training.data.datasets import load_mnist
 from training.evaluation import confidence, suites
+from training.steps import fit, promote, retrain
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -43,15 +46,13 @@ def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
     """The real steps on 120 drawn digits, a tiny network and a drift reference of a few bytes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DIGITS_CAPTURE_STORE", raising=False)
     shutil.copyfile(empty_database, "mlflow.db")
     monkeypatch.setenv("DIGITS_DATA_FOLDER", str(tiny_source.folder))
 
-    def load_tiny(config):
-        return datasets.load_mnist(config, checksums=tiny_source.checksums)
-
-    monkeypatch.setattr(steps, "load_mnist", load_tiny)
+    monkeypatch.setitem(load_mnist.__kwdefaults__, "checksums", tiny_source.checksums)
     monkeypatch.setattr(network, "build", lambda name: TinyNetwork())
-    monkeypatch.setattr(steps.fitting.fit, "__kwdefaults__", kwdefaults())
+    monkeypatch.setitem(fitting.fit.__kwdefaults__, "build", lambda name: TinyNetwork())
     monkeypatch.setattr(fonts, "find_fonts", lambda: None)
     monkeypatch.setattr(render, "CHUNK", 50)
     for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
@@ -60,14 +61,9 @@ def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
     monkeypatch.setattr(confidence, "ERROR_TARGETS", (0.98, 0.99))
     monkeypatch.setattr(champion_folder, "DEFAULT_ERROR_TARGET", 0.98)
     monkeypatch.setattr(gate_rules, "Floors", lambda: EASY_FLOORS)
-    monkeypatch.setattr(steps, "GOLDEN_MIN_CONFIDENCE", 0.0)
-    monkeypatch.setattr(steps, "GOLDEN_DIGIT", 7)
-    monkeypatch.setattr(steps, "_drift_reference", lambda work, version: b"reference")
+    monkeypatch.setattr(promote, "GOLDEN_MIN_CONFIDENCE", 0.0)
+    monkeypatch.setattr(promote, "_drift_reference", lambda work, version: b"reference")
     return tmp_path
-
-
-def kwdefaults():
-    return dict(steps.fitting.fit.__kwdefaults__) | {"build": lambda name: TinyNetwork()}
 
 
 EASY_FLOORS = gate_rules.Floors(
@@ -171,14 +167,14 @@ def test_a_step_says_which_step_must_come_before(tiny_world, capsys, step, messa
 
 
 def test_ctrl_c_saves_what_was_reached(tiny_world, monkeypatch, capsys):
-    report = steps._report_epoch
+    report = fit._report_epoch
 
     def stop(epoch):
         report(epoch)
         if epoch.epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(steps, "_report_epoch", stop)
+    monkeypatch.setattr(fit, "_report_epoch", stop)
     done = run("run", "--epochs", "50", "--num-crops", "100")
     assert done == command_line.EXIT_INTERRUPTED
     assert "stopped by Ctrl-C after 2 epochs" in capsys.readouterr().err
@@ -228,22 +224,19 @@ def test_the_shipped_crops_are_the_ones_the_command_writes(tmp_path):
 
 @pytest.fixture
 def captures(tiny_world, monkeypatch):
-    """Monitoring's two commands, by hand: what it would hand over, and what it was told."""
-    from tiny import draw_digits
-
-    from training.steps import retrain
-
+    """Labelled captures as `capture.labelled` would read them, and the events sent to people."""
     box = {"parts": draw_digits(40, seed=5), "told": []}
 
-    def monitoring(command, *arguments, may_fail=False):
-        if command == "tell":
-            box["told"].append(json.loads(Path(arguments[0]).read_text()))
-            return
+    def read(store):
+        assert store.url == "captures"
         part = box["parts"]
-        bucket = np.arange(len(part)).astype(np.uint8) * 6
-        np.savez(arguments[1], images=part.images, labels=part.labels, bucket=bucket)
+        return labelled.Labelled(part.images, part.labels, np.arange(len(part), dtype=np.uint8) * 6)
 
-    monkeypatch.setattr(retrain, "_monitoring", monitoring)
+    def keep(event):
+        box["told"].append(json.loads(event.read_text()))
+
+    monkeypatch.setattr(labelled, "read", read)
+    monkeypatch.setattr(retrain, "_start_notification", keep)
     return box
 
 

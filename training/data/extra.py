@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.decode import decode
 from model.errors import CropError
-from training.data.datasets import DataError
+from training.data.mnist_files import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 

@@ -12,17 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.augment import (
-    CANVAS_PX,
-    CORRUPTIONS,
-    Crop,
-    Scanner,
-    extent,
-    geometry,
-    scan,
-    warp,
-)
+from training.data.corruptions import CORRUPTIONS, Crop
 from training.data.datasets import LabelledImages
+from training.data.scanner import Scanner, extent, scan
+from training.data.warp import CANVAS_PX, geometry, warp
 
 WHOLE = replace(Scanner(), clip_prob=0, neighbour_prob=0, num_corruptions=(0, 2))
 # Halves of these are no digit: half a 1 is a 1, half an 8 a 3, half a 4, 7 or 9 may be a digit.

@@ -18,9 +18,11 @@ from tqdm import tqdm
 from model.errors import BlankCrop
 from model.preprocess import frame
 from training.data import continental, garbage
-from training.data.augment import Crop, Scanner, geometry, scan, warp
+from training.data.corruptions import Crop
 from training.data.datasets import LabelledImages
 from training.data.garbage import Material
+from training.data.scanner import Scanner, scan
+from training.data.warp import geometry, warp
 
 GARBAGE_LABEL = 255
 CHUNK = 250  # crops; small enough that the canvases of a chunk stay in the cache

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest, rankdata
+from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
 
 from model.decision import softmax
 
@@ -141,9 +142,8 @@ def choose_thresholds(
 
 def auroc(garbage: NDArray[np.floating], digits: NDArray[np.floating]) -> float:
     """Chance that a garbage crop scores higher than a digit; ties count half."""
-    ranks = rankdata(np.concatenate([garbage, digits]))
-    num = len(garbage)
-    return float((ranks[:num].sum() - num * (num + 1) / 2) / (num * len(digits)))
+    is_garbage = np.arange(len(garbage) + len(digits)) < len(garbage)
+    return float(roc_auc_score(is_garbage, np.concatenate([garbage, digits])))
 
 
 def false_positive_rate(

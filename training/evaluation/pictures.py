@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from sklearn import metrics
 
 from training.evaluation.confidence import Reliability, RiskCoverage
 from training.fitting import Epoch
@@ -38,8 +39,7 @@ def learning_curves(history: Sequence[Epoch]) -> bytes:
 
 def confusion_matrix(labels: NDArray[np.uint8], digits: NDArray[np.intp]) -> bytes:
     """Counts of label against answer; the diagonal is left grey so that mistakes show."""
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (labels, digits), 1)
+    counts = metrics.confusion_matrix(labels, digits, labels=range(10))
     mistakes = counts - np.diag(np.diag(counts))
     figure = Figure(figsize=(4.4, 4.2), layout="constrained")
     axes = figure.subplots()

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from training.data import garbage, render
-from training.data.augment import CORRUPTIONS, MAX_SEVERITY, corrupt
+from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import LabelledImages
+from training.data.scanner import corrupt
+from training.data.warp import MAX_SEVERITY
 
 CELL_PX, TITLE_PX = 64, 20
 NUM_COLUMNS = 15

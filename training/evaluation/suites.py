@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import garbage, render
-from training.data.augment import CORRUPTIONS, MAX_SEVERITY, corrupt, geometry, scan, warp
+from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import LabelledImages, Mnist
+from training.data.scanner import corrupt, scan
+from training.data.warp import MAX_SEVERITY, geometry, warp
 
 SEED = 20261121
 ORDINARY_SEVERITY = 3

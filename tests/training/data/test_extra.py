@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.datasets import DataError
 from training.data.extra import load_extra
+from training.data.mnist_files import DataError
 
 
 def save(path, size=(12, 20)):

@@ -5,11 +5,11 @@ import pytest
 from test_gate_rules import good  # noqa: F401 - a fixture
 from tiny import draw_digits
 
-from training import architecture_search
 from training.evaluation import pictures, sheet
 from training.evaluation.confidence import reliability, risk_coverage
 from training.evaluation.evaluation_page import write_report
 from training.fitting import Epoch
+from training.steps import search as architecture_search
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

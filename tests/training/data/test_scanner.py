@@ -3,16 +3,9 @@ import pytest
 
 from model.preprocess import frame
 from training.data import garbage, render
-from training.data.augment import (
-    CANVAS_PX,
-    CORRUPTIONS,
-    Scanner,
-    corrupt,
-    extent,
-    geometry,
-    scan,
-    warp,
-)
+from training.data.corruptions import CORRUPTIONS
+from training.data.scanner import Scanner, corrupt, extent, scan
+from training.data.warp import CANVAS_PX, geometry, warp
 
 
 def rng(seed=0):

@@ -1,14 +1,16 @@
 """The architecture search: accuracy per microsecond, measured under int8.
 
-Each shape is fitted briefly on the same rendered pool, quantised, timed, and judged on rendered
-validation crops; never on a test set. Knows nothing about MLflow or files it is not given.
+Edge: an MLflow run for each shape, one picture for all. Each shape is fitted briefly on the same
+rendered pool, quantised, timed, and judged on rendered validation crops; never on a test set.
 """
 
 from __future__ import annotations
 
 import io
+import logging
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model.classifier import Classifier
-from training import fitting, onnx_export, quantization
+from training import fitting, onnx_export, provenance, quantization, tracking
+from training.config import DataConfig
+from training.data import render
+from training.data.datasets import load_mnist
 from training.data.render import GARBAGE_LABEL
 from training.network import DigitNet, Shape, num_parameters
+from training.steps.files import network_input
+from training.steps.fit import load_fit_data
+
+logger = logging.getLogger(__name__)
 
 SHAPES: Mapping[str, Shape] = {
     "stem 4x4 32, 48-48-48": Shape(widths=(48, 48, 48), num_unpadded=1, flat_head=False),
@@ -45,6 +54,40 @@ class Tried:
     clean_accuracy: float
     rendered_accuracy: float
     size_bytes: int
+
+
+def run(
+    config: fitting.FitConfig, rendering: render.RenderConfig, data: DataConfig, picture: Path
+) -> tuple[Tried, ...]:
+    """Try every shape of the search, an MLflow run each, and draw accuracy against latency."""
+    mnist = load_mnist(data)
+    fit_data = load_fit_data(config, rendering, mnist)
+    assert fit_data.rendered is not None
+    images = np.concatenate(
+        [
+            network_input(part.images[: quantization.NUM_QUANT_CALIBRATION // 2])
+            for part in (mnist.train, fit_data.rendered)
+        ]
+    )
+    tracking.connect()
+    tried = []
+    for name in SHAPES:
+        with tracking.run(name=f"search {name}"), tempfile.TemporaryDirectory() as folder:
+            tracking.log_config(replace(config, network=name), prefix="fit")
+            tracking.log_config(SHAPES[name], prefix="shape")
+            tracking.log_tags({"step": "search", "git_commit": provenance.git_commit()})
+            row = try_shape(name, config, fit_data, images, Path(folder))
+            tracking.log_metrics(
+                {key: value for key, value in asdict(row).items() if key != "name"}
+            )
+            tried.append(row)
+        logger.info("%s", row)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(draw_pareto(tried))
+    with tracking.run(name="search summary"):
+        tracking.log_tags({"step": "search"})
+        tracking.log_file(picture)
+    return tuple(tried)
 
 
 def try_shape(

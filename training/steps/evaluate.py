@@ -1,0 +1,158 @@
+"""Step `evaluate`: judge the candidate on every set, log it, and register it as `candidate`.
+
+Edge: reads both ONNX files, writes evaluation, report, pictures and predictions, logs to MLflow.
+The only step that reads the test set.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from capture.record import Predictions, write_predictions
+from model import artifact
+from model.classifier import Classifier
+from model.decision import softmax
+from training import champion_folder, tracking
+from training.config import DataConfig, Workspace
+from training.data import extra, fonts, render
+from training.data.datasets import LabelledImages, Mnist, load_mnist
+from training.evaluation import confidence, evaluation_page, judge, pictures, suites
+from training.steps.files import RENDER_VALIDATION_SEED, load_fit, write_picture
+
+logger = logging.getLogger(__name__)
+
+NUM_REFERENCE = 5000  # validation crops of the drift reference
+
+
+def run(
+    data: DataConfig, work: Workspace, champion: Path, *, extras: Mapping[str, Path]
+) -> judge.Evaluation:
+    """Judge the candidate on every set, log it, and register it as `candidate`.
+
+    Args:
+        data: where MNIST is.
+        work: the candidate's files.
+        champion: today's champion folder, for comparison.
+        extras: an operator's own labelled crops by name; see `extra.load_extra`.
+    """
+    record = load_fit(work)
+    mnist = load_mnist(data)
+    judged = _build_suites(mnist, extras)
+    today = _champion_classifier(champion)
+    fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
+    result = judge.evaluate(fp32_bytes, int8_bytes, judged, champion=today)
+    work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    _draw_pictures(work, Classifier(int8_bytes), judged, result)
+    drawn = {path.name: path.read_bytes() for path in work.pictures.glob("*.png")}
+    title = f"digits, run {record.run_id}"
+    work.report.write_text(evaluation_page.write_report(title, result, drawn), encoding="utf-8")
+    _save_predictions(work, Classifier(int8_bytes), mnist, result)
+    tracking.connect()
+    with tracking.run(run_id=record.run_id):
+        tracking.log_metrics(champion_folder.flat_metrics(result))
+        for path in (work.report, work.evaluation, *sorted(work.pictures.iterdir())):
+            tracking.log_file(path, folder="evaluation")
+        example = judged.tests["mnist"].batch[:1]
+        tags = {"network": record.network, "git_commit": record.git_commit}
+        tracking.register(work.fp32, model=tracking.FP32_MODEL, image=example, tags=tags)
+        made = tracking.register(work.int8, model=tracking.MODEL, image=example, tags=tags)
+        tracking.set_alias(made.version, tracking.CANDIDATE)
+    for name, row in result.sets.items():
+        logger.info("%-16s %.2f %% of %d", name, 100 * row.accuracy, row.num)
+    logger.info("corruptions at severity 3: %.2f %%", 100 * result.mean_corruption_accuracy)
+    return result
+
+
+def _build_suites(mnist: Mnist, extras: Mapping[str, Path]) -> suites.Suites:
+    from sklearn.datasets import load_digits
+
+    own = {name: suites.frame_set(*extra.load_extra(path)) for name, path in extras.items()}
+    found = fonts.find_fonts()
+    uci = load_digits()
+    built = suites.build_suites(
+        mnist,
+        glyphs=fonts.draw_digits(found.held_out) if found else None,
+        letters=fonts.draw_letters(found.held_out) if found else None,
+        others={
+            "uci": LabelledImages(
+                np.rint(uci.images * (255 / 16)).astype(np.uint8), uci.target.astype(np.uint8)
+            )
+        },
+    )
+    return replace(built, tests={**built.tests, **own})
+
+
+def _champion_classifier(champion: Path) -> Classifier | None:
+    if not (champion / "manifest.json").exists():
+        return None
+    return Classifier(artifact.load(champion).onnx_bytes)
+
+
+def _draw_pictures(
+    work: Workspace, int8: Classifier, judged: suites.Suites, result: judge.Evaluation
+) -> None:
+    reads = {
+        name: judge.read(int8, judged.tests[name], result.temperature)
+        for name in ("mnist", "rendered")
+    }
+    rendered = reads["rendered"]
+    batch = judged.tests["rendered"].batch
+    drawn = {
+        "confusion_pairs.png": pictures.confusion_pairs(batch, rendered.labels, rendered.digits),
+        "confusion.png": pictures.confusion_matrix(rendered.labels, rendered.digits),
+        "mistakes.png": pictures.mistakes(
+            batch, rendered.labels, rendered.digits, rendered.confidence
+        ),
+        "reliability.png": pictures.reliability_diagram(
+            {name: confidence.reliability(row.confidence, row.right) for name, row in reads.items()}
+        ),
+        "risk_coverage.png": pictures.risk_coverage_curves(
+            {
+                name: confidence.risk_coverage(row.confidence, row.right)
+                for name, row in reads.items()
+            }
+        ),
+        "corruptions.png": pictures.corruption_grid(result.corruptions),
+    }
+    if result.garbage is not None:
+        scores = {kind: judge.score(int8, batch)[1] for kind, batch in judged.garbage.items()}
+        drawn["garbage_roc.png"] = pictures.garbage_roc(scores, rendered.garbage)
+    for name, png in drawn.items():
+        write_picture(work, name, png)
+
+
+def _save_predictions(
+    work: Workspace, int8: Classifier, mnist: Mnist, result: judge.Evaluation
+) -> None:
+    """Validation crops as mail would bring them, for `python -m monitoring reference`."""
+    part = mnist.validation.take(slice(0, NUM_REFERENCE))
+    crops, labels = render.render_digits(
+        part, severity=suites.ORDINARY_SEVERITY, seed=RENDER_VALIDATION_SEED
+    )
+    batch, _ = render.frame_all(crops)
+    logits, garbage = judge.score(int8, batch)
+    predictions = Predictions(
+        model_version="candidate",
+        threshold=_default_threshold(result),
+        garbage_threshold=result.garbage_threshold,
+        crops=crops,
+        images=np.rint(batch[:, 0] * 255).astype(np.uint8),
+        probs=softmax(logits, result.temperature).astype(np.float32),
+        garbage=garbage,
+        labels=labels.astype(np.int64),
+    )
+    write_predictions(work.predictions, predictions)
+
+
+def _default_threshold(result: judge.Evaluation) -> float:
+    return next(
+        row.threshold
+        for row in result.thresholds
+        if row.error_target == confidence.DEFAULT_ERROR_TARGET
+    )

@@ -1,0 +1,117 @@
+"""Step `fit`: fit a network in a new MLflow run and keep its best weights.
+
+Edge: reads MNIST, writes the weights and the learning curve, logs to MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, replace
+
+import torch
+
+from training import fitting, provenance, tracking
+from training.config import DataConfig, Workspace
+from training.data import fonts, render
+from training.data.datasets import Mnist, load_mnist
+from training.evaluation import pictures
+from training.steps.files import (
+    RENDER_SEED,
+    RENDER_VALIDATION_SEED,
+    FitRecord,
+    Interrupted,
+    write_picture,
+)
+
+logger = logging.getLogger(__name__)
+
+NUM_RENDERED_VALIDATION = 7000
+
+
+def run(
+    config: fitting.FitConfig, rendering: render.RenderConfig, data: DataConfig, work: Workspace
+) -> FitRecord:
+    """Fit a network in a new MLflow run and keep its best weights.
+
+    Raises:
+        Interrupted: Ctrl-C; the weights reached are saved and the steps after may be run.
+    """
+    mnist = load_mnist(data)
+    fit_data = load_fit_data(config, rendering, mnist)
+    tracking.connect()
+    with tracking.run(name=f"{config.network}-{config.seed}") as run_id:
+        tracking.log_config(config, prefix="fit")
+        if config.augmented:
+            tracking.log_config(rendering, prefix="render")
+        tracking.log_tags(_run_tags(mnist))
+        fitted = fitting.fit(config, fit_data, on_epoch=_report_epoch)
+        record = FitRecord(
+            network=config.network,
+            run_id=run_id,
+            git_commit=provenance.git_commit(),
+            created=provenance.now(),
+            best_epoch=fitted.best_epoch,
+            history=fitted.history,
+        )
+        work.folder.mkdir(parents=True, exist_ok=True)
+        torch.save(fitted.network.state_dict(), work.weights)
+        work.fit.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        write_picture(work, "learning_curves.png", pictures.learning_curves(fitted.history))
+        tracking.log_file(work.weights)
+        tracking.log_metrics({"best_epoch": fitted.best_epoch + 1})
+    if fitted.interrupted:
+        raise Interrupted(
+            f"stopped by Ctrl-C after {len(fitted.history)} epochs; the best, epoch "
+            f"{fitted.best_epoch + 1}, is in {work.weights}"
+        )
+    return record
+
+
+def _run_tags(mnist: Mnist) -> dict[str, str]:
+    tags = {"git_commit": provenance.git_commit()}
+    tags |= {f"data.{name}": f"md5:{digest}" for name, digest in mnist.checksums.items()}
+    tags |= {f"library.{name}": version for name, version in provenance.library_versions().items()}
+    return tags
+
+
+def load_fit_data(
+    config: fitting.FitConfig, rendering: render.RenderConfig, mnist: Mnist
+) -> fitting.FitData:
+    """MNIST, and for the augmented recipe the crops rendered from it."""
+    if config.augmented is None:
+        return fitting.FitData(mnist.train, mnist.validation, None, None)
+    found = fonts.find_fonts()
+    glyphs = fonts.draw_digits(found.train) if found else None
+    letters = fonts.draw_letters(found.train) if found else None
+    validation = replace(
+        rendering, num_crops=min(NUM_RENDERED_VALIDATION, rendering.num_crops), glyph_frac=0
+    )
+    return fitting.FitData(
+        train=mnist.train,
+        validation=mnist.validation,
+        rendered=render.render_pool(
+            render.Sources(mnist.train, glyphs, letters), rendering, seed=RENDER_SEED
+        ),
+        rendered_validation=render.render_pool(
+            render.Sources(mnist.validation, None, letters),
+            validation,
+            seed=RENDER_VALIDATION_SEED,
+            label="render validation",
+        ),
+    )
+
+
+def _report_epoch(epoch: fitting.Epoch) -> None:
+    metrics = {
+        "train_loss": epoch.train_loss,
+        "validation_accuracy": epoch.validation_accuracy,
+        "epoch_seconds": epoch.seconds,
+    }
+    text = f"epoch {epoch.epoch + 1}: loss {epoch.train_loss:.4f}"
+    text += f", validation {epoch.validation_accuracy:.2%}"
+    if epoch.rendered_validation_accuracy is not None:
+        metrics["rendered_validation_accuracy"] = epoch.rendered_validation_accuracy
+        text += f", rendered {epoch.rendered_validation_accuracy:.2%}"
+    logger.info("%s, %.1f s", text, epoch.seconds)
+    tracking.log_metrics(metrics, step=epoch.epoch + 1)
