@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMAND_BLOCK = re.compile(r"^```(?:sh|bash|console|text)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
-LINK = re.compile(r"\]\(([^)#\s]+)")
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
+LINKING = [*DOCUMENTS, *sorted((ROOT / "docs" / "measurements").glob("*.md"))]
 
 
 def typed(path):
@@ -78,11 +79,29 @@ def test_a_command_that_is_mentioned_is_in_its_programs_help(module, command):
     assert re.search(rf"\b{re.escape(command)}\b", help_of(module))
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_a_linked_file_exists(path):
-    for target in LINK.findall(path.read_text()):
-        if "://" not in target and not target.startswith("mailto:"):
-            assert (path.parent / target).exists(), target
+def anchors(path):
+    """The anchors of a document as GitHub makes them: of its headings, and those set by hand."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    made = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+    return made | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: path.name)
+def test_a_linked_file_and_its_anchor_exist(path):
+    for target, anchor in LINK.findall(path.read_text()):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+
+
+def test_the_benchmark_finds_its_marks_in_the_document_that_it_writes():
+    from loadtest.bench.bench_command import DOCUMENT
+    from loadtest.bench.table import insert
+
+    assert "the tables" in insert(DOCUMENT.read_text(), "the tables")
 
 
 @pytest.mark.parametrize("name", mentions(r"(DIGITS_[A-Z_]+[A-Z])"))

@@ -15,7 +15,7 @@ from loadtest.process import pinned_to
 
 PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
 RESULTS: Final = servers.ROOT / "loadtest" / "bench.json"
-DOCUMENT: Final = servers.ROOT / "docs" / "performance.md"
+DOCUMENT: Final = servers.ROOT / "docs" / "measurements" / "bench.md"
 LOCK: Final = "LOADTEST_LOCK"  # where several jobs share a machine: locked during each turn
 BATCHERS: Final = (servers.OURS, "bentoml-batchable")
 

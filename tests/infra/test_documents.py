@@ -19,7 +19,7 @@ from infra.world import Template
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 PYTHON = settings.REPOSITORY_ROOT / ".venv" / "bin" / "python"
-ARCHITECTURE = settings.REPOSITORY_ROOT / "docs" / "architecture.md"
+ARCHITECTURE = settings.REPOSITORY_ROOT / "docs" / "aws.md"
 
 
 def aws_commands() -> list[str]:
