@@ -158,7 +158,9 @@ def test_the_document_has_a_row_for_every_setting():
 
 def test_the_committed_document_is_the_generated_one():
     path = ROOT / "docs" / "configuration.md"
-    assert path.read_text() == to_markdown(), "make docs writes it again"
+    assert path.read_text() == to_markdown(), (
+        "python -m serving.config --markdown > docs/configuration.md writes it again"
+    )
 
 
 def test_the_command_prints_the_values_in_force(monkeypatch, capsys):

@@ -49,7 +49,7 @@ def test_a_ring_stores_no_key_and_does_not_cache_wrong_ones():
     for number in range(50):
         ring.find(b"guess %d" % number)
     ring.find(b"key 0")
-    assert ring.num_remembered == 1
+    assert ring.num_cached == 1
     assert b"key 0" not in repr(vars(ring)).encode()
 
 
