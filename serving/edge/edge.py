@@ -2,7 +2,7 @@
 
 It stands in front of BentoML's application and answers our paths without it: BentoML's layers cost
 three to four times as much as reading a digit. The two paths that are BentoML's own are forwarded,
-behind the same checks. What BentoML's layers offer is done here: limits, deadlines, metrics, logs.
+behind the same checks. This module replaces BentoML's layers: limits, deadlines, metrics, logs.
 """
 
 import asyncio

@@ -67,7 +67,7 @@ class KeyRing:
         return isinstance(other, KeyRing) and self._by_hash == other._by_hash
 
     @property
-    def num_remembered(self) -> int:
+    def num_cached(self) -> int:
         """How many keys are cached."""
         return len(self._seen)
 

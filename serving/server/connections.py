@@ -26,7 +26,7 @@ _REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection, with limits outside of the requests being answered.
+    """uvicorn's HTTP/1.1 connection, with limits on headers, idle time and unread answers.
 
     A sweep once a second finds overdue connections (close_slow): a timer for each request would
     cost more.
@@ -155,7 +155,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.data_received(b"\r\n".join([start, *fields, b"", rest]))
 
     def is_overdue(self, now: float) -> bool:
-        """Whether the client is over a deadline: to send, to read an answer, or to ask again."""
+        """Whether the client is over a deadline: to send, to read its answer, or to ask again."""
         if self.transport.get_write_buffer_size() == 0:
             self.unread_since = None
         elif self.unread_since is None:

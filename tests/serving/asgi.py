@@ -21,7 +21,7 @@ class Reply:
 
 
 class Client:
-    """Calls one application as one peer."""
+    """Calls one application from one peer address."""
 
     def __init__(self, app, peer=("127.0.0.1", 40_000)):
         self.app = app
@@ -34,7 +34,7 @@ class Client:
         return await self.call("POST", path, {"content-type": content_type, **headers}, body)
 
     async def call(self, method, path, headers=None, body=b"", *, receive=None):
-        """One exchange. `receive` replaces the body where its arrival is what is tested."""
+        """One request and its answer; None if there is none. `receive` replaces `body`."""
         sent = []
 
         async def send(message):
@@ -72,7 +72,7 @@ def scope(method, path, headers, peer):
 
 
 def given(body, *, then_gone=False):
-    """A `receive` that gives the body at once; then the client stays, or goes away."""
+    """A `receive` that returns the body at once; then the client waits, or disconnects."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive():

@@ -31,7 +31,7 @@ def logs(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch):
-    """Nothing of the environment that the tests are run in."""
+    """Remove the settings of the environment that the tests run in."""
     import os
 
     for name in list(os.environ):
@@ -41,7 +41,7 @@ def no_settings(monkeypatch):
 
 @pytest.fixture
 def gate(monkeypatch):
-    """The model answers while this event is set; it is, to begin with."""
+    """The model answers while this event is set; it is set at first."""
     event = threading.Event()
     event.set()
 
@@ -56,7 +56,7 @@ def gate(monkeypatch):
 
 
 class Bento:
-    """Stands for BentoML's application: notes what reaches it and answers 200, or as told."""
+    """Fake of BentoML's application: records requests and answers 200; replace `respond`."""
 
     def __init__(self):
         self.calls = []
@@ -93,7 +93,7 @@ def bento():
 
 @asynccontextmanager
 async def living(app):
-    """An application between its lifespan's start-up and shutdown."""
+    """Run an application's lifespan: start-up before the block, shutdown after it."""
     events = asyncio.Queue()
     events.put_nowait({"type": "lifespan.startup"})
     started = asyncio.Event()
@@ -117,7 +117,7 @@ async def serve(monkeypatch, tiny_champion, bento):
     async with AsyncExitStack() as running:
 
         async def start(champion=tiny_champion, *, watches_health=False, **settings):
-            if not watches_health:  # its golden crops would come between a test's own
+            if not watches_health:  # its golden crops would mix with the test's crops
                 monkeypatch.setattr(Lifecycle, "watch_health", watch_nothing)
             monkeypatch.setattr(artifact, "load", lambda load=artifact.load: load(champion))
             monkeypatch.setattr(artifact, "CHAMPION", champion)
@@ -142,7 +142,7 @@ async def watch_nothing(lifecycle):
 
 @pytest.fixture
 def key_entry():
-    """The entry of a key whose text we know."""
+    """Make the entry of a key with this text."""
 
     def make(key, **changes):
         return {

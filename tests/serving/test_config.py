@@ -86,13 +86,13 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_and_without_its_value(
     assert second.startswith("DIGITS_PORT='x'")
 
 
-def test_variables_of_the_jobs_beside_the_service_are_let_through(monkeypatch):
+def test_variables_of_the_jobs_are_allowed(monkeypatch):
     for name in JOB_VARIABLES:
         monkeypatch.setenv(name, "x")
     load_settings()
 
 
-def test_the_variables_of_the_jobs_are_those_that_the_jobs_read():
+def test_the_list_of_job_variables_is_what_the_jobs_read():
     text = "".join(
         path.read_text()
         for folder in ("capture", "monitoring", "training")
@@ -119,7 +119,7 @@ def test_every_setting_has_a_meaning():
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_secrets_are_masked_and_sources_told(monkeypatch):
+def test_secrets_are_masked_and_sources_named(monkeypatch):
     monkeypatch.setenv("DIGITS_API_KEYS_JSON", '{"keys": ["hunter2"]}')
     rows = {name: (value, source) for name, value, source, _ in describe(load_settings())}
     assert "hunter2" not in str(rows)
@@ -142,7 +142,7 @@ def test_secrets_in_an_address_are_masked(monkeypatch, address, printed):
     assert values["DIGITS_OTLP_ENDPOINT"] == printed
 
 
-def test_a_secret_with_a_mistake_elsewhere_is_not_told(monkeypatch):
+def test_a_mistake_in_another_setting_does_not_print_a_secret(monkeypatch):
     monkeypatch.setenv("DIGITS_API_KEYS_JSON", "hunter2")
     monkeypatch.setenv("DIGITS_PORT", "x")
     with pytest.raises(ConfigError) as caught:
@@ -158,7 +158,9 @@ def test_the_document_has_a_row_for_every_setting():
 
 def test_the_committed_document_is_the_generated_one():
     path = ROOT / "docs" / "configuration.md"
-    assert path.read_text() == to_markdown(), "make docs writes it again"
+    assert path.read_text() == to_markdown(), (
+        "python -m serving.config --markdown > docs/configuration.md writes it again"
+    )
 
 
 def test_the_command_prints_the_values_in_force(monkeypatch, capsys):

@@ -35,7 +35,7 @@ def test_a_key_is_found_by_itself_and_not_by_its_hash():
     assert ring.find(b"") is None
 
 
-def test_a_key_is_found_again_and_still_no_other():
+def test_a_cached_key_is_found_and_no_other():
     ring = parse(entry(), entry(site="leeds", sha256=hashlib.sha256(b"key 1").hexdigest()))
     for _ in range(3):
         assert ring.find(b"key 0").site == "berlin-1"
@@ -44,12 +44,12 @@ def test_a_key_is_found_again_and_still_no_other():
         assert ring.find(b"key 0 ") is None
 
 
-def test_a_ring_keeps_no_key_and_nothing_of_what_is_no_key():
+def test_a_ring_stores_no_key_and_does_not_cache_wrong_ones():
     ring = parse(entry())
     for number in range(50):
         ring.find(b"guess %d" % number)
     ring.find(b"key 0")
-    assert ring.num_remembered == 1
+    assert ring.num_cached == 1
     assert b"key 0" not in repr(vars(ring)).encode()
 
 
@@ -75,7 +75,7 @@ def test_two_new_keys_are_never_the_same():
         ("2027-01-15T10:00:00+02:00", True),  # 08:00 UTC; it is 08:00:00 now
     ],
 )
-def test_expiry_is_a_moment_with_a_time_zone(expires, is_live):
+def test_expiry_respects_the_time_zone(expires, is_live):
     now_s = NOW_S - 1
     assert parse(entry(expires=expires)).find(b"key 0").is_live(now_s) is is_live
 
@@ -84,7 +84,7 @@ def test_an_expired_key_is_still_an_entry():
     assert not parse(entry(expires="2020-01-01T00:00:00Z")).find(b"key 0").is_live(NOW_S)
 
 
-def test_a_site_may_have_two_live_keys_so_that_it_can_change_over():
+def test_a_site_may_have_two_live_keys():
     ring = parse(entry(0), entry(1), entry(2, expires="2020-01-01T00:00:00Z"))
     assert ring.find(b"key 1").site == "berlin-1"
 
@@ -94,7 +94,7 @@ def test_a_third_live_key_of_a_site_is_refused():
         parse(entry(0), entry(1), entry(2))
 
 
-def test_other_sites_have_their_own_two():
+def test_each_site_may_have_two_live_keys():
     parse(*(entry(number, site=f"site {number // 2}") for number in range(8)))
 
 
@@ -120,7 +120,7 @@ def test_the_same_key_twice_is_refused():
     ],
     ids=str,
 )
-def test_an_entry_that_cannot_be_right_is_refused(change):
+def test_an_invalid_entry_is_refused(change):
     with pytest.raises(KeysError):
         parse(entry(**change))
 
@@ -147,39 +147,39 @@ def test_an_entry_without_a_member_is_refused(member):
         "[" * 100_000,
     ],
 )
-def test_a_file_that_is_no_key_file_is_refused(text):
+def test_an_invalid_key_file_is_refused(text):
     with pytest.raises(KeysError):
         parse_keys(text, NOW_S)
 
 
-def test_no_message_repeats_what_might_be_a_key():
-    """Somebody will paste the key where its hash belongs."""
+def test_an_error_message_does_not_repeat_a_key():
+    """A user may paste the key in place of its hash."""
     with pytest.raises(KeysError) as caught:
         parse(entry(sha256="hunter2-the-key-itself"))
     assert "hunter2" not in str(caught.value)
 
 
-def test_the_settings_name_a_file(tmp_path):
+def test_keys_are_loaded_from_the_file_that_the_settings_name(tmp_path):
     path = tmp_path / "keys.json"
     path.write_text(json.dumps({"keys": [entry()]}))
     assert load_keys(Settings(api_keys_file=path), NOW_S).find(b"key 0") is not None
 
 
-def test_the_settings_hold_the_json_itself():
+def test_keys_are_loaded_from_the_json_in_the_settings():
     text = json.dumps({"keys": [entry()]})
     assert load_keys(Settings(api_keys_json=text), NOW_S).find(b"key 0") is not None
 
 
-def test_the_settings_name_none():
+def test_settings_without_keys_load_none():
     assert load_keys(Settings(), NOW_S) is None
 
 
-def test_a_file_that_is_missing_is_refused_by_its_name(tmp_path):
+def test_a_missing_key_file_is_named_in_the_error(tmp_path):
     with pytest.raises(KeysError, match=r"nowhere\.json cannot be read"):
         load_keys(Settings(api_keys_file=tmp_path / "nowhere.json"), NOW_S)
 
 
-def test_a_file_in_no_encoding_is_refused(tmp_path):
+def test_a_key_file_that_is_not_utf8_is_refused(tmp_path):
     path = tmp_path / "keys.json"
     path.write_bytes(b"\xff\xfe\x80")
     with pytest.raises(KeysError):
@@ -220,6 +220,6 @@ def test_the_command_refuses_a_third_key_and_leaves_the_file_alone(monkeypatch, 
     assert path.read_bytes() == before
 
 
-def test_the_command_refuses_a_scope_that_is_none(monkeypatch, capsys):
+def test_the_command_refuses_an_unknown_scope(monkeypatch, capsys):
     assert run(monkeypatch, "new", "--site", "leeds", "--scopes", "root") == 2
     assert "choose from predict, label, admin" in capsys.readouterr().err

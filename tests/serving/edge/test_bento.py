@@ -1,11 +1,11 @@
-"""What goes on to BentoML, and what comes back from it."""
+"""Requests that are forwarded to BentoML, and its answers."""
 
 import pytest
 
 from serving.api.schemas import ProblemAnswer
 
 
-async def test_of_several_content_types_bentoml_sees_the_one_that_was_checked(client, bento):
+async def test_bentoml_gets_only_the_content_type_that_was_checked(client, bento):
     async def twice(scope, receive, send):
         kinds = [b"application/vnd.bentoml+pickle", b"application/json; charset=utf-8"]
         headers = [(b"content-type", kind) for kind in kinds]
@@ -20,7 +20,7 @@ async def test_of_several_content_types_bentoml_sees_the_one_that_was_checked(cl
     ("said", "told"),
     [(400, 400), (503, 503), (500, 500), (418, 500)],
 )
-async def test_what_bentoml_refuses_is_a_problem_in_its_words(client, bento, said, told):
+async def test_a_refusal_by_bentoml_becomes_a_problem_with_its_text(client, bento, said, told):
     async def refuse(scope, receive, send):
         await send({"type": "http.response.start", "status": said, "headers": []})
         await send({"type": "http.response.body", "body": b'{"error":', "more_body": True})
@@ -33,7 +33,7 @@ async def test_what_bentoml_refuses_is_a_problem_in_its_words(client, bento, sai
     assert ("retry-after" in reply.headers) is (told == 503)
 
 
-async def test_json_that_parses_for_ever_does_not_reach_bentoml(client, bento):
+async def test_json_that_is_slow_to_parse_does_not_reach_bentoml(client, bento):
     body = b'{"images":[' + b",".join([b"[]"] * 100_000) + b"]}"
     reply = await client.post("/classify", body, "application/json")
     assert (reply.status, "brackets and quotes" in reply.json["detail"]) == (422, True)

@@ -1,4 +1,4 @@
-"""What of BentoML we lean on, pinned: a new version that changes it fails here, not in service."""
+"""The parts of BentoML that the service depends on: an upgrade that changes them fails here."""
 
 import inspect
 import os
@@ -33,7 +33,7 @@ def test_bentomls_worker_asks_the_service_for_its_application():
     assert "uvicorn" in source
 
 
-def test_to_asgi_takes_what_ours_takes():
+def test_to_asgi_has_bentomls_parameters():
     theirs = inspect.signature(bentoml.Service.to_asgi)
     ours = inspect.signature(service.EdgeService.to_asgi)
     assert list(theirs.parameters) == list(ours.parameters)
@@ -44,7 +44,7 @@ def test_the_application_of_a_worker_is_ours():
 
 
 def test_no_api_takes_a_file_or_a_picture():
-    """BentoML fetches the URL that a caller sends in place of one."""
+    """BentoML would fetch a URL that a caller sends in place of a file."""
     for api in service.DigitService.apis.values():
         schema = str(api.input_spec.model_json_schema())
         assert "file" not in schema
@@ -89,7 +89,7 @@ def test_bentoml_build_works_and_the_bento_holds_the_champion(bento):
 
 @pytest.mark.slow
 def test_the_built_bento_can_be_imported(bento):
-    """With nothing of the checkout on the path: a module missing from `include` fails here."""
+    """The checkout is not on the path, so a module missing from `include` fails here."""
     environment, sources = bento
     done = subprocess.run(
         [sys.executable, "-c", "import service; service.DigitService.to_asgi(); print('ok')"],

@@ -88,7 +88,7 @@ def receiving(*parts, then_disconnect=False):
 @pytest.mark.parametrize(
     "parts", [(b"",), (b"hello",), (b"he", b"llo"), (b"", b"hello", b""), (b"x" * 10,)]
 )
-async def test_a_body_is_put_together_from_its_parts(parts):
+async def test_a_body_is_joined_from_its_parts(parts):
     assert await read_body(receiving(*parts), 10) == b"".join(parts)
 
 
@@ -114,12 +114,12 @@ async def test_reading_stops_as_soon_as_the_limit_is_passed():
 
 
 @pytest.mark.parametrize("parts", [(b"",), (b"abc",), (b"a", b"b", b"c")])
-async def test_a_client_that_goes_is_told_from_a_body_that_ends(parts):
+async def test_a_disconnect_is_not_taken_for_the_end_of_the_body(parts):
     with pytest.raises(Disconnected):
         await read_body(receiving(*parts, then_disconnect=True), 10)
 
 
-async def test_a_client_that_has_gone_before_the_first_part_is_noticed():
+async def test_a_disconnect_before_the_first_part_is_noticed():
     async def receive():
         return {"type": "http.disconnect"}
 

@@ -1,9 +1,9 @@
-"""What the edge does with a request beside its answer."""
+"""The edge: drain, requests from other machines, rates behind a proxy."""
 
 import pytest
 
 
-async def test_draining_turns_readiness_red_and_answers_on(serve, crops):
+async def test_while_draining_readiness_is_red_and_requests_are_answered(serve, crops):
     client = await serve()
     client.app.health.is_draining = True
     ready = await client.get("/readyz")
@@ -15,7 +15,7 @@ async def test_draining_turns_readiness_red_and_answers_on(serve, crops):
     assert reply.headers["connection"] == "close"
 
 
-async def test_a_service_without_keys_refuses_whoever_reaches_it_from_elsewhere(client, crops):
+async def test_without_keys_a_request_to_another_address_than_loopback_is_refused(client, crops):
     """BentoML may have bound another address than our settings name."""
 
     async def elsewhere(scope, receive, send):

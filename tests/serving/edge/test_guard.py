@@ -32,7 +32,7 @@ def admit(keys, headers, scope="predict"):
     return KeyGuard(keys, clock=Clock(NOW_S)).admit(headers, scope, PEER, SERVER)
 
 
-def test_where_keys_are_off_everybody_is_let_in_and_counted_by_address():
+def test_without_keys_everybody_is_admitted_and_counted_by_address():
     client = KeyGuard(None).admit({}, "admin", PEER, SERVER)
     assert (client.site, client.bucket) == ("local", "192.0.2.7")
 
@@ -48,7 +48,7 @@ def test_where_keys_are_off_everybody_is_let_in_and_counted_by_address():
         {b"x-api-key": b"secret", b"authorization": b"Bearer another's"},
     ],
 )
-def test_a_right_key_is_let_in_as_its_site(headers):
+def test_a_live_key_is_admitted_as_its_site(headers):
     assert admit(ring(entry()), headers).site == "berlin"
 
 
@@ -69,7 +69,7 @@ def test_a_right_key_is_let_in_as_its_site(headers):
         {b"x-api-key": hashlib.sha256(b"secret").digest()},
     ],
 )
-def test_anything_else_is_401_and_asks_for_a_bearer(headers):
+def test_other_credentials_are_401_and_ask_for_a_bearer_token(headers):
     with pytest.raises(Problem) as caught:
         admit(ring(entry()), headers)
     assert caught.value.status == 401
@@ -77,7 +77,7 @@ def test_anything_else_is_401_and_asks_for_a_bearer(headers):
 
 
 @pytest.mark.parametrize(("expires_s", "is_let_in"), [(NOW_S + 1, True), (NOW_S, False)])
-def test_a_key_is_good_until_it_expires(expires_s, is_let_in):
+def test_a_key_is_valid_until_it_expires(expires_s, is_let_in):
     keys = ring(entry(expires_s=expires_s))
     if is_let_in:
         assert admit(keys, {b"x-api-key": b"secret"}).site == "berlin"
@@ -86,7 +86,7 @@ def test_a_key_is_good_until_it_expires(expires_s, is_let_in):
             admit(keys, {b"x-api-key": b"secret"})
 
 
-def test_a_key_that_expires_while_the_service_runs_is_refused_from_then_on():
+def test_a_key_that_expires_while_the_service_runs_is_refused():
     clock = Clock(NOW_S)
     key_guard = KeyGuard(ring(entry(expires_s=NOW_S + 60)), clock=clock)
     key_guard.admit({b"x-api-key": b"secret"}, "predict", PEER, SERVER)
@@ -122,5 +122,5 @@ def test_no_refusal_repeats_the_key():
         ("off", "0.0.0.0", False),
     ],
 )
-def test_keys_are_needed_unless_only_this_machine_can_ask(auth, host, needed):
+def test_keys_are_needed_unless_the_service_listens_on_loopback(auth, host, needed):
     assert needs_keys(Settings(auth=auth, host=host)) is needed

@@ -7,7 +7,7 @@ from serving.edge.in_flight import WATCH_AFTER_S, InFlight
 
 
 class Clock:
-    """Stands for the time module in serving.edge.in_flight."""
+    """Replaces the time module in serving.edge.in_flight."""
 
     def __init__(self):
         self.now = 100.0
@@ -77,7 +77,7 @@ async def test_a_request_is_ended_past_its_deadline_and_not_before(
     assert await task == reason
 
 
-async def test_a_request_is_counted_while_it_is_under_way(requests, clock, begin):
+async def test_a_request_is_counted_while_it_is_in_progress(requests, clock, begin):
     assert len(requests) == 0
     task, _ = await begin(is_body_complete=True)
     await begin(is_body_complete=True)
@@ -87,7 +87,7 @@ async def test_a_request_is_counted_while_it_is_under_way(requests, clock, begin
     assert len(requests) == 1
 
 
-async def test_only_the_late_one_is_ended(requests, clock, begin):
+async def test_only_the_late_request_is_ended(requests, clock, begin):
     late, _ = await begin(is_body_complete=True)
     clock.now += 1.5
     _, young = await begin(is_body_complete=True)
@@ -97,7 +97,7 @@ async def test_only_the_late_one_is_ended(requests, clock, begin):
     assert young.ended_by is None
 
 
-async def test_a_client_that_goes_away_ends_its_request(requests, clock, begin):
+async def test_a_disconnect_ends_the_request(requests, clock, begin):
     async def gone():
         return {"type": "http.disconnect"}
 
@@ -114,8 +114,8 @@ async def test_a_young_request_is_not_watched(requests, clock, begin):
     assert exchange.watcher is None
 
 
-async def test_a_body_that_is_still_coming_is_not_read_by_the_watcher(requests, clock, begin):
-    """Or it would swallow a part of it."""
+async def test_the_watcher_does_not_read_an_incomplete_body(requests, clock, begin):
+    """Otherwise it would consume a part of the body."""
     _, exchange = await begin(is_body_complete=False)
     clock.now += WATCH_AFTER_S + 1
     requests.tick()

@@ -1,4 +1,4 @@
-"""Every route with every kind of key: who may ask what, in one table."""
+"""Every route with every kind of key, in one table."""
 
 import json
 
@@ -66,7 +66,7 @@ async def test_the_table_has_every_route(client):
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
 @pytest.mark.parametrize("path", sorted(OPEN | GUARDED))
-async def test_a_route_lets_in_whom_it_should(locked, crops, path, credential):
+async def test_a_route_admits_the_right_credentials_only(locked, crops, path, credential):
     method, kind, body = sound_request(path, crops)
     headers = {"content-type": kind, **CREDENTIALS[credential]}
     reply = await locked.call(method, path, headers, body)
@@ -74,7 +74,7 @@ async def test_a_route_lets_in_whom_it_should(locked, crops, path, credential):
 
 
 @pytest.mark.parametrize("path", sorted(GUARDED))
-async def test_where_keys_are_off_every_route_answers(client, crops, path):
+async def test_without_keys_every_route_answers(client, crops, path):
     method, kind, body = sound_request(path, crops)
     assert (await client.call(method, path, {"content-type": kind}, body)).status == 200
 
@@ -93,7 +93,7 @@ async def test_bentoml_is_not_reached_without_a_key(locked, bento):
     assert bento.calls == []
 
 
-async def test_an_unknown_path_tells_nothing_more_to_a_key_holder(locked):
+async def test_an_unknown_path_is_404_with_a_key_too(locked):
     assert (await locked.get("/admin", authorization="Bearer right")).status == 404
 
 

@@ -1,4 +1,4 @@
-"""What a worker does between requests: key reload, draining, the tick."""
+"""Background work of a worker: key reload, drain, tick."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ async def status(client, crops, key):
     return (await client.post("/v1/digit", crops[0].png, x_api_key=key)).status
 
 
-async def test_a_changed_key_file_is_taken_over_without_a_restart(serve, crops, keys_file):
+async def test_a_changed_key_file_takes_effect_without_a_restart(serve, crops, keys_file):
     client = await serve(auth="on", api_keys_file=keys_file("old"))
     assert await status(client, crops, "old") == 200
     keys_file("new")
@@ -37,14 +37,14 @@ async def test_a_changed_key_file_is_taken_over_without_a_restart(serve, crops, 
     assert await status(client, crops, "old") == 401
 
 
-async def test_a_key_file_that_did_not_change_leaves_what_is_remembered(serve, crops, keys_file):
+async def test_an_unchanged_key_file_keeps_the_cached_keys(serve, crops, keys_file):
     client = await serve(auth="on", api_keys_file=keys_file("old"))
     ring = client.app.guard.keys
     client.app.lifecycle.reload_keys()
     assert client.app.guard.keys is ring
 
 
-async def test_a_key_that_was_seen_expires_when_its_entry_says_so(serve, crops, keys_file):
+async def test_a_cached_key_expires_when_its_entry_changes(serve, crops, keys_file):
     client = await serve(auth="on", api_keys_file=keys_file("old"))
     assert await status(client, crops, "old") == 200
     path = keys_file("old")
@@ -55,20 +55,18 @@ async def test_a_key_that_was_seen_expires_when_its_entry_says_so(serve, crops, 
     assert await status(client, crops, "old") == 401
 
 
-async def test_keys_that_are_given_count_on_localhost_too(serve, crops, keys_file):
+async def test_keys_that_are_set_are_needed_on_localhost_too(serve, crops, keys_file):
     client = await serve(api_keys_file=keys_file("good"))
     assert await status(client, crops, "good") == 200
     assert await status(client, crops, "") == 401
 
 
-async def test_keys_that_are_given_do_not_count_when_switched_off_on_purpose(
-    serve, crops, keys_file
-):
+async def test_auth_off_admits_requests_without_a_key(serve, crops, keys_file):
     client = await serve(auth="off", api_keys_file=keys_file("good"))
     assert await status(client, crops, "") == 200
 
 
-async def test_keys_are_reloaded_by_themselves(serve, crops, keys_file, monkeypatch):
+async def test_keys_are_reloaded_periodically(serve, crops, keys_file, monkeypatch):
     monkeypatch.setattr(lifecycle, "RELOAD_EVERY_S", 0.01)
     client = await serve(auth="on", api_keys_file=keys_file("old"))
     keys_file("new")
@@ -90,7 +88,7 @@ async def test_a_broken_key_file_leaves_the_old_keys_in_force(
     assert any("old ones stay" in entry["event"] for entry in logs)
 
 
-async def test_a_key_file_that_vanishes_opens_nothing(serve, crops, keys_file):
+async def test_a_deleted_key_file_leaves_the_old_keys_in_force(serve, crops, keys_file):
     path = keys_file("old")
     client = await serve(auth="on", api_keys_file=path)
     path.unlink()
@@ -124,7 +122,7 @@ async def test_sigterm_begins_draining_and_the_server_stops_after_it(serve, monk
         signal.signal(signal.SIGTERM, before)
 
 
-async def test_a_tick_that_fails_does_not_end_the_ticking(serve, monkeypatch, crops, logs, gate):
+async def test_the_tick_goes_on_after_an_error(serve, monkeypatch, crops, logs, gate):
     monkeypatch.setattr(lifecycle, "TICK_S", 0.01)
     client = await serve(request_deadline_ms=50)
     tick = Telemetry.tick

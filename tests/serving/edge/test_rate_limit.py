@@ -23,15 +23,15 @@ def take_all(limiter, bucket="a"):
         taken += 1
 
 
-def test_a_burst_of_one_seconds_worth_is_let_through():
+def test_a_burst_of_one_seconds_worth_is_allowed():
     assert take_all(RateLimiter(5, Clock())) == 5
 
 
-def test_a_rate_below_one_still_lets_one_through():
+def test_a_rate_below_one_allows_one_request():
     assert take_all(RateLimiter(0.1, Clock())) == 1
 
 
-def test_tokens_come_back_at_the_rate():
+def test_tokens_refill_at_the_rate():
     clock = Clock()
     limiter = RateLimiter(10, clock)
     take_all(limiter)
@@ -39,7 +39,7 @@ def test_tokens_come_back_at_the_rate():
     assert take_all(limiter) == 3
 
 
-def test_no_more_than_a_burst_is_saved_up():
+def test_a_bucket_holds_one_burst_at_most():
     clock = Clock()
     limiter = RateLimiter(10, clock)
     take_all(limiter)
@@ -59,13 +59,13 @@ def test_refused_requests_cost_no_tokens():
     limiter.take("a")
 
 
-def test_one_client_does_not_use_up_anothers_tokens():
+def test_each_client_has_its_own_tokens():
     limiter = RateLimiter(5, Clock())
     take_all(limiter, "a")
     assert take_all(limiter, "b") == 5
 
 
-def test_a_refusal_tells_the_rate_and_when_to_come_back():
+def test_a_refusal_gives_the_rate_and_the_wait():
     limiter = RateLimiter(4, Clock())
     take_all(limiter)
     with pytest.raises(Problem) as caught:
@@ -76,7 +76,7 @@ def test_a_refusal_tells_the_rate_and_when_to_come_back():
     assert dict(caught.value.headers)[b"ratelimit-policy"] == b'"key";q=4;w=1'
 
 
-def test_buckets_of_many_clients_take_bounded_memory(monkeypatch):
+def test_the_number_of_buckets_is_bounded(monkeypatch):
     monkeypatch.setattr(rate_limit, "MAX_CLIENTS", 100)
     limiter = RateLimiter(5, Clock())
     for number in range(1000):
@@ -84,8 +84,8 @@ def test_buckets_of_many_clients_take_bounded_memory(monkeypatch):
     assert len(limiter) == 100
 
 
-def test_a_client_that_is_refused_is_not_forgotten_by_a_crowd_of_others(monkeypatch):
-    """Else a second client could wipe the first one's debt."""
+def test_the_bucket_of_a_refused_client_is_not_evicted_first(monkeypatch):
+    """Otherwise other clients could reset its empty bucket."""
     monkeypatch.setattr(rate_limit, "MAX_CLIENTS", 10)
     limiter = RateLimiter(1, Clock())
     take_all(limiter, "greedy")

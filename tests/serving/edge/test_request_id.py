@@ -1,4 +1,4 @@
-"""Request ids: the caller's where fit, else version 7 UUIDs that sort by time."""
+"""Request ids: the caller's if safe, else version 7 UUIDs that sort by time."""
 
 import time
 import uuid
@@ -18,7 +18,7 @@ def test_new_id_is_a_version_7_uuid_of_now():
     assert before_ms <= made.int >> 80 <= after_ms
 
 
-def test_new_ids_are_written_as_uuids_are():
+def test_a_new_id_has_the_text_form_of_a_uuid():
     made = new_request_id()
     assert str(uuid.UUID(made)) == made
 
@@ -34,7 +34,7 @@ def test_ids_sort_by_time_within_a_millisecond_too(monkeypatch, step_ns):
     assert len({one[:18] for one in made}) == len(times)  # the time alone tells them apart
 
 
-def test_ids_of_one_moment_differ(monkeypatch):
+def test_ids_of_the_same_time_differ(monkeypatch):
     monkeypatch.setattr(request_id.time, "time_ns", lambda: 1_700_000_000_000_000_000)
     made = [uuid.UUID(new_request_id()).int for _ in range(5_000)]
     assert len(set(made)) == len(made)
@@ -49,10 +49,10 @@ def test_ids_of_one_moment_differ(monkeypatch):
     assert zeros & mask == mask
 
 
-def test_a_fit_id_of_the_caller_is_kept():
+def test_a_safe_id_of_the_caller_is_kept():
     assert request_id_of({b"host": b"x", b"x-request-id": b"scan-7_A.b"}) == "scan-7_A.b"
 
 
 @pytest.mark.parametrize("unfit", [b"", b"a b", b"a\nb", b"\xff", b"x" * 65])
-def test_an_unfit_id_is_replaced(unfit):
+def test_an_unsafe_id_is_replaced(unfit):
     assert uuid.UUID(request_id_of({b"x-request-id": unfit})).version == 7

@@ -1,4 +1,4 @@
-"""One connection as uvicorn's protocol sees it: what comes before, beside and after requests."""
+"""One HTTP/1.1 connection: limits, upgrades, whole answers, and the worker's server."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ CHUNKED = b"POST /read HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n
 
 
 class App:
-    """Answers 200; of /read it reads the body first. Notes the headers that it can see then."""
+    """Answers 200 and records the headers; for /read it reads the body first."""
 
     def __init__(self):
         self.num_entered = 0
@@ -52,7 +52,7 @@ class App:
 
 
 class Connection:
-    """A client's end, and the server's."""
+    """Both ends of a connection."""
 
     def __init__(self, reader, writer, server_end):
         self.reader, self.writer, self.server_end = reader, writer, server_end
@@ -61,7 +61,7 @@ class Connection:
         for part in parts:
             self.writer.write(part)
             await self.writer.drain()
-            await asyncio.sleep(0.01)  # so that it is received by itself
+            await asyncio.sleep(0.01)  # so that each part is received separately
 
     async def until(self, end):
         async with asyncio.timeout(PATIENCE_S):
@@ -72,7 +72,7 @@ class Connection:
             return await self.reader.read()
 
     def is_overdue_in_the_end(self):
-        """What the sweep finds that looks once a second."""
+        """What a sweep once a second finds after 11 s."""
         now = self.server_end.loop.time()
         looks = [self.server_end.is_overdue(now + second) for second in range(12)]
         assert not any(looks[: int(REST_DEADLINE_S)]), "too soon"
@@ -125,7 +125,7 @@ async def connection(app):
         "trailer",
     ],
 )
-async def test_a_client_that_owes_the_rest_of_something_becomes_overdue(connection, owed):
+async def test_a_client_that_sends_half_a_message_becomes_overdue(connection, owed):
     await connection.send(*owed)
     assert connection.is_overdue_in_the_end()
 
@@ -145,7 +145,7 @@ async def test_a_body_that_comes_after_its_answer_leaves_the_connection_idle(con
     await connection.until(b"ok")
 
 
-async def test_an_idle_connection_is_closed_in_the_end(connection):
+async def test_an_idle_connection_is_closed_after_the_keep_alive_time(connection):
     await connection.send(GET + b"\r\n")
     await connection.until(b"ok")
     now = connection.server_end.loop.time()
@@ -164,12 +164,12 @@ async def test_a_connection_is_idle_only_since_its_last_answer(connection):
 
 
 async def test_a_request_that_is_being_answered_is_not_overdue(connection):
-    """The edge has deadlines for it, and answers when they pass."""
+    """The edge enforces its deadline."""
     await connection.send(CHUNKED, b"1\r\nx\r\n")
     assert not connection.is_overdue_in_the_end()
 
 
-async def test_a_client_that_sends_late_but_sends_has_its_time_again(connection):
+async def test_each_request_has_its_own_deadline(connection):
     now = connection.server_end.loop.time()
     await connection.send(GET)
     assert not connection.server_end.is_overdue(now)
@@ -179,7 +179,7 @@ async def test_a_client_that_sends_late_but_sends_has_its_time_again(connection)
     assert not connection.server_end.is_overdue(now + REST_DEADLINE_S + 1)
 
 
-async def test_trailers_are_no_headers(connection, app):
+async def test_trailers_are_not_added_to_the_headers(connection, app):
     await connection.send(CHUNKED, b"1\r\nx\r\n", b"0\r\nx-api-key: late\r\n\r\n")
     await connection.until(b"ok")
     assert app.seen == [{b"host": b"x", b"transfer-encoding": b"chunked"}]
@@ -221,7 +221,7 @@ async def test_endless_trailers_end_the_connection(connection, line):
     assert (await connection.all()).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_large_body_is_no_header(connection):
+async def test_a_large_body_does_not_count_as_header(connection):
     part = b"%x\r\n%s\r\n" % (1000, b"x" * 1000)
     await connection.send(CHUNKED, *[part] * (MAX_HEADER_BYTES // 1000 + 2), b"0\r\n\r\n")
     await connection.until(b"ok")
@@ -238,9 +238,7 @@ async def test_a_large_body_is_no_header(connection):
     ],
     ids=["header", "header in parts", "header and its end", "version", "TLS"],
 )
-async def test_what_never_becomes_a_request_is_refused_as_a_problem(
-    connection, sent, status, detail
-):
+async def test_an_unreadable_request_is_answered_with_a_problem(connection, sent, status, detail):
     if status == 431 and len(sent) == 1:
         sent = [sent[0] + b"\r\n\r\n"]
     await connection.send(*sent)
@@ -255,7 +253,7 @@ async def test_what_never_becomes_a_request_is_refused_as_a_problem(
     assert f"x-request-id: {problem.request_id}" in lines
 
 
-async def test_an_answer_has_its_header_those_of_the_server_and_its_body(connection, app):
+async def test_an_answer_has_the_servers_headers_its_own_and_its_body(connection, app):
     connection.server_end.server_state.default_headers = [(b"date", b"today")]
     app.headers.append((b"x-model-version", b"7"))
     await connection.send(GET + b"\r\n")
@@ -273,9 +271,7 @@ async def test_an_answer_to_head_has_no_body(connection):
 
 
 @pytest.mark.parametrize("reads_on", [False, True])
-async def test_who_waits_to_be_told_to_go_on_is_told_before_the_answer_only(
-    connection, app, reads_on
-):
+async def test_100_continue_is_sent_only_before_the_answer(connection, app, reads_on):
     app.reads_on = reads_on
     expecting = b"host: x\r\ncontent-length: 1\r\nexpect: 100-continue\r\n\r\n"
     await connection.send(b"POST /read HTTP/1.1\r\n" + expecting)
@@ -297,7 +293,7 @@ async def test_who_waits_to_be_told_to_go_on_is_told_before_the_answer_only(
     ],
     ids=["HTTP/1.0", "client", "application"],
 )
-async def test_a_connection_that_is_not_kept_is_closed_after_saying_so(
+async def test_a_connection_without_keep_alive_is_closed_after_connection_close(
     connection, app, sent, headers
 ):
     app.headers += headers
@@ -348,13 +344,13 @@ async def test_a_target_is_split_and_unquoted(connection):
 
 @pytest.fixture
 def worker_server():
-    """A worker's server without a socket, and both ends of the pipe to tell that it serves."""
+    """A worker's server without a socket, and both ends of its ready pipe."""
     ready, told = os.pipe()
     yield WorkerServer(uvicorn.Config(App()), told), ready, told
     os.close(ready)
 
 
-async def test_a_server_says_that_it_serves_and_exits_when_told_to(worker_server, monkeypatch):
+async def test_a_server_reports_ready_and_exits_on_a_signal(worker_server, monkeypatch):
     monkeypatch.setattr(worker, "SWEEP_S", 1000.0)
     server, ready, _ = worker_server
     serving = asyncio.create_task(server.main_loop())
@@ -365,7 +361,7 @@ async def test_a_server_says_that_it_serves_and_exits_when_told_to(worker_server
     assert dict(server.server_state.default_headers)[b"date"]
 
 
-async def test_a_server_looks_for_slow_connections_again_and_again(worker_server, monkeypatch):
+async def test_a_server_sweeps_slow_connections_periodically(worker_server, monkeypatch):
     looks = asyncio.Semaphore(0)
     monkeypatch.setattr(worker, "SWEEP_S", 0.01)
     monkeypatch.setattr(worker, "close_slow", lambda connections, now: looks.release())
@@ -378,7 +374,7 @@ async def test_a_server_looks_for_slow_connections_again_and_again(worker_server
     await serving
 
 
-async def test_a_server_told_to_exit_while_it_starts_does_not_say_that_it_serves(worker_server):
+async def test_a_signal_during_start_prevents_the_ready_report(worker_server):
     server, ready, told = worker_server
     server.config.lifespan = "off"
     server.handle_exit(signal.SIGTERM, None)

@@ -1,4 +1,4 @@
-"""One real server process, `python -m serving`, and the clients that others have written for it."""
+"""A real server process, `python -m serving`, with the clients of BentoML, Triton and KServe."""
 
 import asyncio
 import contextlib
@@ -82,7 +82,7 @@ def test_head_of_a_page_is_its_headers(port):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/docs.json", "/", "/favicon.ico", "/static/x.js"])
-def test_nothing_of_bentomls_own_pages_can_be_reached(port, path):
+def test_bentomls_own_pages_are_not_reachable(port, path):
     assert ask(port, "GET", path)[0] == 404
 
 
@@ -98,7 +98,7 @@ def test_a_chunked_body_over_the_limit_is_413(port):
     try:
         status, _, _ = ask(port, "POST", "/v1/digit", parts, content_type="image/png")
     except ConnectionError:
-        return  # closed on us while we still sent: as good
+        return  # the connection was closed while the client still sent: also correct
     assert status == 413
 
 
@@ -111,7 +111,7 @@ def test_metrics_name_what_was_served(port, crops):
 
 @contextlib.contextmanager
 def bentoml_client(port):
-    """BentoML's client, which leaves its folder for the interpreter's end to warn about."""
+    """BentoML's client; it leaves its temporary folder, a warning at exit."""
     with bentoml.SyncHTTPClient(f"http://127.0.0.1:{port}") as client:
         yield client
     client._temp_dir.cleanup()
@@ -125,7 +125,7 @@ def test_bentomls_own_client_works(port, images, three_labels):
     np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=1e-5)
 
 
-def test_one_bad_image_among_bentomls_batch_harms_no_other(port, images, three_labels):
+def test_a_bad_image_in_bentomls_batch_does_not_affect_others(port, images, three_labels):
     array = images[[0, 70, 150], 0].copy()
     array[1, 5, 5] = np.nan
     with bentoml_client(port) as client:
@@ -135,7 +135,7 @@ def test_one_bad_image_among_bentomls_batch_harms_no_other(port, images, three_l
 
 
 @pytest.mark.parametrize("images", [[[1, 2, 3]], [1], [[[1.0] * 27] * 28], "none"], ids=repr)
-def test_what_is_no_image_is_refused_before_bentomls_batch(port, images):
+def test_an_invalid_image_is_refused_before_bentomls_batch(port, images):
     body = json.dumps({"images": images}).encode()
     status, answer, headers = ask(port, "POST", "/classify", body, content_type="application/json")
     assert (status, headers["content-type"]) == (400, "application/problem+json")
@@ -171,7 +171,7 @@ def test_tritons_own_client_works(port, framed, three_labels, binary):
     client.close()
 
 
-def test_tritons_client_gets_our_refusal_as_its_error(port):
+def test_tritons_client_raises_our_refusal(port):
     tritonclient = pytest.importorskip("tritonclient.http")
     client = tritonclient.InferenceServerClient(f"127.0.0.1:{port}")
     tensor = tritonclient.InferInput("image", [1, 5, 5], "UINT8")
@@ -198,7 +198,7 @@ def test_kserves_own_client_works(port, framed, three_labels, tmp_path):
     assert answers == {"json": three_labels, "binary": three_labels}
 
 
-def test_64_callers_at_once_get_their_own_answers(port, crops):
+def test_64_concurrent_callers_get_their_own_answers(port, crops):
     async def one(crop):
         return await asyncio.to_thread(
             ask, port, "POST", "/v1/digit", crop.png, content_type="image/png"
@@ -219,7 +219,7 @@ def test_the_openapi_document_is_served(port):
         assert json.load(response)["openapi"] == "3.1.0"
 
 
-def test_it_says_where_it_serves_and_ctrl_c_ends_it_without_another_word(tmp_path):
+def test_it_logs_its_address_and_exits_silently_on_ctrl_c(tmp_path):
     log = tmp_path / "log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
