@@ -14,7 +14,7 @@ from loadtest.bench import measurements, ours, table
 from loadtest.process import pinned_to
 
 PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
-RESULTS: Final = servers.ROOT / "loadtest" / "bench.json"
+RESULTS: Final = servers.ROOT / "docs" / "measurements" / "bench.json"
 DOCUMENT: Final = servers.ROOT / "docs" / "performance.md"
 LOCK: Final = "LOADTEST_LOCK"  # where several jobs share a machine: locked during each turn
 BATCHERS: Final = (servers.OURS, "bentoml-batchable")

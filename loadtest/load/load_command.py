@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest import machine, servers, slo
-from loadtest.load import outcomes, ramp, runner, shapes
+from contract import slo
+from loadtest import machine, servers
+from loadtest.load import ramp, request_log, runner, shapes, verdict
+from loadtest.load.request_log import Log
+from loadtest.load.verdict import Finding, Phase
 from loadtest.process import Tree, pinned_to
-from loadtest.slo import Finding, Log, Phase
 
 RESULTS: Final = Path("results") / "load"
 CAPACITY: Final = servers.ROOT / "loadtest" / "capacity.json"  # the deployment reads it
@@ -53,10 +55,10 @@ def _shape(
     if open_loop:
         log, late_ms = runner.run_open(runner.arrivals_of(shape), host, keys)
         print(f"the generator was at most {late_ms:.1f} ms late for 99 % of the requests")
-        outcomes.save(log, out / f"{shape.name}.npz")
+        request_log.save(log, out / f"{shape.name}.npz")
     else:
         log = runner.run_locust(shape, host, keys, out)
-    findings = slo.judge(log, shape.phases, slo.load())
+    findings = verdict.judge(log, shape.phases, slo.load())
     tool = "open loop" if open_loop else "Locust"
     report = machine.provenance(command) | {"shape": shape.name, "tool": tool}
     report |= evidence(log, shape.phases, findings)
@@ -72,7 +74,7 @@ def evidence(log: Log, phases: list[Phase], findings: list[Finding]) -> dict[str
 
     def clean(row: dict[str, Any]) -> dict[str, Any]:
         return {
-            key: slo.finite(value) if isinstance(value, float) else value
+            key: verdict.finite(value) if isinstance(value, float) else value
             for key, value in row.items()
         }
 
@@ -80,7 +82,7 @@ def evidence(log: Log, phases: list[Phase], findings: list[Finding]) -> dict[str
         "passed": all(finding.passed for finding in findings),
         "findings": [clean(asdict(finding)) for finding in findings],
         "phases": [asdict(phase) for phase in phases],
-        "seconds": [clean(row) for row in slo.timeline(log)],
+        "seconds": [clean(row) for row in verdict.timeline(log)],
     }
 
 
@@ -221,9 +223,9 @@ def compare_text(before: dict[str, Any], after: dict[str, Any]) -> str:
             lines.append(f"{row['question']:40} {was and was['value']!s:>12} {row['value']!s:>12}")
             continue
         change = row["value"] / was["value"] - 1 if was["value"] else 0.0
-        verdict = "" if was["passed"] == row["passed"] else "  FAILS NOW" * (not row["passed"])
+        failure = "" if was["passed"] == row["passed"] else "  FAILS NOW" * (not row["passed"])
         lines.append(
             f"{row['question']:40} {was['value']:>12.4f} {row['value']:>12.4f} {change:+8.1%}"
-            f"{verdict}"
+            f"{failure}"
         )
     return "\n".join(lines)

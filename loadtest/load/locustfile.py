@@ -23,8 +23,9 @@ import gevent
 from locust import FastHttpUser, LoadTestShape, events, task
 from locust.env import Environment
 
-from loadtest import digit_crops, slo
-from loadtest.load import mix, outcomes, shapes
+from contract import slo
+from loadtest import digit_crops
+from loadtest.load import mix, request_log, shapes
 
 KEYS: Final = [key for key in os.environ.get("LOADTEST_KEYS", "").split(",") if key]
 DURATION_S: Final = 60 * float(os.environ.get("LOADTEST_MINUTES", "1"))
@@ -33,7 +34,7 @@ OUT: Final = os.environ.get("LOADTEST_OUT")
 NUM_CALLS: Final = 2000
 MAX_USERS_A_SECOND: Final = 1000
 CALLS: Final = mix.calls(digit_crops.load(), KEYS, NUM_CALLS, random.Random(7))  # noqa: S311
-RECORDER: Final = outcomes.Recorder(start_s=time.time())
+RECORDER: Final = request_log.Recorder(start_s=time.time())
 
 
 class Scanner(FastHttpUser):  # type: ignore[misc]  # Locust is untyped here
@@ -62,7 +63,7 @@ class Scanner(FastHttpUser):  # type: ignore[misc]  # Locust is untyped here
         """Send one call and check its answer."""
         call = random.choice(CALLS)  # noqa: S311
         begun = time.time()
-        status, result = slo.NO_ANSWER, None
+        status, result = request_log.NO_ANSWER, None
         headers = {"Content-Type": call.request.content_type, **call.request.headers}
         with self.client.post(
             call.request.path, data=call.request.body, headers=headers, catch_response=True
@@ -73,7 +74,7 @@ class Scanner(FastHttpUser):  # type: ignore[misc]  # Locust is untyped here
                     result = mix.check(call, response.content)
                 except ValueError as error:
                     response.failure(str(error))
-                    status = slo.NO_ANSWER
+                    status = request_log.NO_ANSWER
             if result is not None and result.is_wrong:
                 response.failure(f"accepted a wrong digit: {call.labels} {response.text[:300]}")
         RECORDER.add(begun, 1e3 * (time.time() - begun), status, len(call.labels), result)
@@ -98,5 +99,5 @@ def _begin(**_: Any) -> None:
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def _end(environment: Environment, **_: Any) -> None:
     if OUT:
-        outcomes.save(RECORDER.log(), Path(OUT))
+        request_log.save(RECORDER.log(), Path(OUT))
     environment.process_exit_code = 0  # the verdict is `loadtest run`'s, from the log

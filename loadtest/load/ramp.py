@@ -8,9 +8,10 @@ from typing import Final
 
 import numpy as np
 
+from contract.slo import Slo
 from loadtest.clients import openloop
 from loadtest.load.runner import run_open
-from loadtest.slo import Slo, summarise
+from loadtest.load.verdict import summarise
 
 FIRST_RPS: Final = 200.0
 GROWTH: Final = 1.25
@@ -52,9 +53,7 @@ def ramp(host: str, keys: list[str], slo: Slo) -> list[Step]:
 def try_rate(rps: float, host: str, keys: list[str], slo: Slo) -> Step:
     """One rate for a few seconds."""
     log, late_ms = run_open(openloop.constant(rps, STEP_S), host, keys)
-    steady = log.at_s >= JUDGED_FROM_S
-    judged = type(log)(*(getattr(log, name)[steady] for name in type(log).__slots__))
-    figures = summarise(judged, STEP_S - JUDGED_FROM_S)
+    figures = summarise(log.between(JUDGED_FROM_S, STEP_S), STEP_S - JUDGED_FROM_S)
     held = figures["p99_ms"] < slo.p99_ms and figures["failed_frac"] <= slo.error_frac
     return Step(
         rps=rps,

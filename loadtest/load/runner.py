@@ -15,9 +15,9 @@ from loadtest import digit_crops, servers
 from loadtest.clients import openloop
 from loadtest.clients.http1 import Answer
 from loadtest.errors import LoadtestFailed
-from loadtest.load import mix, outcomes
+from loadtest.load import mix, request_log
+from loadtest.load.request_log import NO_ANSWER, Log
 from loadtest.load.shapes import Shape
-from loadtest.slo import NO_ANSWER, Log
 
 LOCUSTFILE: Final = Path(__file__).parent / "locustfile.py"
 NUM_CALLS: Final = 2000
@@ -53,7 +53,7 @@ def run_locust(shape: Shape, host: str, keys: list[str], out: Path) -> Log:
     )
     if not log.exists():
         raise LoadtestFailed(f"Locust ended with {finished.returncode}: {finished.stderr[-800:]}")
-    return outcomes.read(log)
+    return request_log.read(log)
 
 
 def arrivals_of(shape: Shape) -> NDArray[np.float64]:
@@ -96,7 +96,7 @@ def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tup
         sample = openloop.run(name, port, wires, arrivals_s, is_right=compare)
     except OSError as error:
         raise LoadtestFailed(f"{host} cannot be reached: {error}") from error
-    recorder = outcomes.Recorder(start_s=0.0)
+    recorder = request_log.Recorder(start_s=0.0)
     columns = (sample.sent_at_s.tolist(), sample.latency_ms.tolist(), sample.status.tolist())
     for number, (at_s, latency_ms, status) in enumerate(zip(*columns, strict=True)):
         result = checks.get(number)

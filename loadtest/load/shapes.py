@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from loadtest.slo import Phase, Slo
+from contract.slo import Slo
+from loadtest.load.verdict import Phase
 
 SETTLE_S: Final = 5.0  # connections are opened and every user starts at once: not judged
 TRUCK_EVERY_S: Final = 60.0

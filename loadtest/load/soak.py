@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest import machine, page, slo
+from contract import slo
+from loadtest import machine, page
 from loadtest.clients import openloop
+from loadtest.load import verdict
 from loadtest.load.load_command import RESULTS, Local, local_service
 from loadtest.load.runner import run_open
 
@@ -50,7 +52,7 @@ def load(service: Local, minutes: float) -> list[Stretch]:
     for number in range(max(1, round(60 * minutes / STRETCH_S))):
         arrivals_s = openloop.constant(objective.sustained_rps, STRETCH_S)
         log, _ = run_open(arrivals_s, service.host, service.keys)
-        figures = slo.summarise(log, STRETCH_S)
+        figures = verdict.summarise(log, STRETCH_S)
         stretches.append(
             Stretch(
                 at_min=(number + 1) * STRETCH_S / 60,
@@ -103,11 +105,12 @@ def keep(out: Path, facts: dict[str, Any], stretches: list[Stretch], reasons: li
             "min",
         ),
     ]
-    verdict = "; ".join(reasons) or "It held."
-    intro = f"{verdict} {facts['date']}, {facts['machine']}: {facts['command']}"
+    reason = "; ".join(reasons) or "It held."
+    intro = f"{reason} {facts['date']}, {facts['machine']}: {facts['command']}"
     (out / "soak.html").write_text(page.page("Soak", intro, [], charts))
     rows = [
-        {name: slo.finite(getattr(one, name)) for name in Stretch.__slots__} for one in stretches
+        {name: verdict.finite(getattr(one, name)) for name in Stretch.__slots__}
+        for one in stretches
     ]
     report = facts | {"failed_because": reasons, "growth_mb": growth_mb(stretches)}
     (out / "soak.json").write_text(json.dumps(report | {"stretches": rows}, indent=1) + "\n")

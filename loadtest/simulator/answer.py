@@ -7,10 +7,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.slo import Slo
 from infra import prices
 from loadtest.simulator.policies import Plan
 from loadtest.simulator.simulate import Outcome
-from loadtest.slo import Slo
 
 HOURS_PER_MONTH: Final = 730.0
 BYTES_PER_REQUEST: Final = 2_000  # a scanned crop as PNG with its head, and the answer

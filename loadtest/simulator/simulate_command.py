@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadtest import machine, page, servers, slo
+from contract import slo
+from contract.slo import Slo
+from loadtest import machine, page, servers
 from loadtest.simulator import arrivals, deployed_policies, service_times
 from loadtest.simulator.answer import Answer, answer, binned, cheapest, pareto, record
 from loadtest.simulator.arrivals import Traffic
@@ -17,7 +19,6 @@ from loadtest.simulator.policies import Plan
 from loadtest.simulator.service_fit import measure
 from loadtest.simulator.service_times import ServiceTimes
 from loadtest.simulator.simulate import Outcome, Simulation
-from loadtest.slo import Slo
 
 TEMPLATES: Final = servers.ROOT / "infra" / "snapshots" / "prod"
 RESULTS: Final = Path("results") / "simulate"

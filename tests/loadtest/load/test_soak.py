@@ -1,6 +1,7 @@
 import json
 
-from loadtest import servers, slo
+from contract import slo
+from loadtest import servers
 from loadtest.__main__ import COMMANDS, main
 from loadtest.load import soak
 from loadtest.simulator import validate

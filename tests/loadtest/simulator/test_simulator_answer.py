@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from contract import slo
 from infra import capacity
-from loadtest import page, slo
+from loadtest import page
 from loadtest.simulator import arrivals, scale, service_times, simulate_command
 from loadtest.simulator.answer import Answer, answer, cheapest, lcus, pareto
 from loadtest.simulator.policies import Plan

@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from loadtest import slo
-from loadtest.load import outcomes, shapes
+from contract import slo
+from loadtest.load import request_log, shapes
 from loadtest.load.load_command import compare_text, evidence, verdict_text, write_capacity
 from loadtest.load.mix import Check
-from loadtest.slo import Log, Phase, judge
+from loadtest.load.request_log import Log
+from loadtest.load.verdict import Phase, judge
 
 OBJECTIVE = slo.Slo(
     sustained_rps=100,
@@ -78,8 +79,9 @@ def test_refusals_are_told_apart_from_other_failures():
 
 def test_requests_outside_the_phase_are_not_judged():
     calm, storm = make_log(), make_log(latency_ms=900.0)
-    late = Log(storm.at_s + 20, *(getattr(storm, n) for n in Log.__slots__[1:]))
-    assert failed(slo.concat([calm, late])) == []
+    late = Log(storm.at_s + 20, *(getattr(storm, name) for name in Log.__slots__[1:]))
+    columns = ([getattr(calm, name), getattr(late, name)] for name in Log.__slots__)
+    assert failed(Log(*map(np.concatenate, columns))) == []
 
 
 def test_the_verdict_names_the_first_reason():
@@ -94,11 +96,11 @@ def test_evidence_can_be_written_as_json_without_infinity():
 
 
 def test_a_log_is_read_back_as_it_was_written(tmp_path):
-    recorder = outcomes.Recorder(start_s=100.0)
+    recorder = request_log.Recorder(start_s=100.0)
     recorder.add(101.5, 7.0, 200, 8, Check(num_right=7, is_wrong=True))
     recorder.add(102.0, 9.0, 503, 1, None)
-    outcomes.save(recorder.log(), tmp_path / "a.npz")
-    log = outcomes.read(tmp_path / "a.npz")
+    request_log.save(recorder.log(), tmp_path / "a.npz")
+    log = request_log.read(tmp_path / "a.npz")
     assert log.at_s.tolist() == [1.5, 2.0]
     assert log.num_crops.tolist() == [8, 0]  # what was not answered was not compared
     assert log.is_wrong.tolist() == [True, False]

@@ -2,11 +2,31 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadtest.load.mix import Check
-from loadtest.slo import Log
+
+NO_ANSWER: Final = 0  # the status of a request that got none
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Every request of a load test, in the order in which they ended."""
+
+    at_s: NDArray[np.float64]  # when it should have left (open loop) or left, from the start
+    latency_ms: NDArray[np.float64]
+    status: NDArray[np.int64]  # 0: no answer
+    num_crops: NDArray[np.int64]  # crops whose answers were compared with their labels
+    num_right: NDArray[np.int64]
+    is_wrong: NDArray[np.bool_]  # answered, but a digit was accepted that is not the label
+
+    def between(self, starts_s: float, ends_s: float) -> "Log":
+        """The requests of one stretch of the test."""
+        inside = (self.at_s >= starts_s) & (self.at_s < ends_s)
+        return Log(*(getattr(self, name)[inside] for name in Log.__slots__))
 
 
 @dataclass(slots=True)
