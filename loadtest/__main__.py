@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Final
 
-from loadtest.errors import LoadtestFailed
+from loadtest.failure import LoadtestFailed
 
 # command -> (module, function, what it does); a module is imported only for its own command
 COMMANDS: Final = {
@@ -20,15 +20,15 @@ COMMANDS: Final = {
         "local",
         "start the service, hold the steady rate, take a truck, judge",
     ),
-    "compare": ("load.load_command", "compare", "two runs side by side"),
+    "compare": ("load.compare", "main", "two runs side by side"),
     "soak": ("load.soak", "main", "the sustained rate for long: memory and latency drawn"),
     "simulate": (
         "simulator.simulate_command",
         "simulate",
         "tasks and scaling on paper: latency, refusals, cost",
     ),
-    "fit": ("simulator.simulate_command", "fit", "measure a running service for the simulator"),
-    "scale": ("simulator.scale", "main", "tasks, network and cost at 10,000 and 100,000 RPS"),
+    "fit": ("simulator.service_fit", "main", "measure a running service for the simulator"),
+    "scale": ("simulator.high_rates", "main", "tasks, network and cost at 10,000 and 100,000 RPS"),
     "validate": ("simulator.validate", "main", "the simulator against the real service, nginx"),
 }
 

@@ -18,6 +18,12 @@ def provenance(command: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def source(command: Sequence[str]) -> str:
+    """The same record in one line."""
+    facts = provenance(command)
+    return f"{facts['date']}, {facts['machine']}, commit {facts['commit']}: {facts['command']}"
+
+
 def hardware() -> str:
     """Processor, cores and memory in one line."""
     model = "unknown processor"

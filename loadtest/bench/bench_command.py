@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest import machine, servers
-from loadtest.bench import measurements, ours, table
+from loadtest.bench import bulk_requests, contender, measurements, stage_times, startup, table
+from loadtest.bench.catalog import SERVERS
 from loadtest.process import pinned_to
 
 PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
@@ -26,7 +27,7 @@ class Choice:
 
     parts: list[str]
     names: list[str]
-    config: measurements.BenchConfig
+    config: contender.BenchConfig
     out: Path
     document: Path | None
 
@@ -39,10 +40,10 @@ def parse(arguments: list[str], folder: Path) -> Choice:
     parser.add_argument(
         "--servers",
         nargs="+",
-        choices=servers.SERVERS,
+        choices=SERVERS,
         metavar="NAME",
-        default=list(servers.SERVERS),
-        help=", ".join(servers.SERVERS),
+        default=list(SERVERS),
+        help=", ".join(SERVERS),
     )
     parser.add_argument(
         "--rounds", type=int, default=5, help="interleaved rounds; the median counts"
@@ -50,7 +51,7 @@ def parse(arguments: list[str], folder: Path) -> Choice:
     parser.add_argument("--out", type=Path, help="results (JSON); parts not measured are kept")
     chosen = parser.parse_args(arguments)
     quick = bool(chosen.quick)
-    config = measurements.BenchConfig(
+    config = contender.BenchConfig(
         rounds=1 if quick else chosen.rounds,
         saturate_s=1 if quick else 3,
         calm_s=2.0 if quick else 4.0,
@@ -71,7 +72,7 @@ def main(arguments: list[str]) -> int:
             for part in choice.parts:
                 print(f"== {part}", flush=True)
                 command = ["python -m loadtest bench", *arguments]
-                record = machine.provenance(command) | measurements.config_record(choice.config)
+                record = machine.provenance(command) | choice.config.record()
                 results["parts"][part] = record | MEASURES[part](choice)
                 _write(choice, results)
     print(table.render(results))
@@ -91,8 +92,8 @@ def _write(choice: Choice, results: dict[str, Any]) -> None:
 def _interleaved(measure: Any, only: tuple[str, ...] | None) -> Callable[[Choice], dict[str, Any]]:
     def run(choice: Choice) -> dict[str, Any]:
         names = [name for name in choice.names if only is None or name in only]
-        chosen = [servers.SERVERS[name] for name in names]
-        with measurements.field_of(chosen, choice.config) as (ready, absent):
+        chosen = [SERVERS[name] for name in names]
+        with contender.start_contenders(chosen, choice.config) as (ready, absent):
             rows = measurements.interleave(ready, choice.config.rounds, measure, _say)
         return {"rows": rows, "absent": absent}
 
@@ -100,13 +101,13 @@ def _interleaved(measure: Any, only: tuple[str, ...] | None) -> Callable[[Choice
 
 
 def _stages(choice: Choice) -> dict[str, Any]:
-    with measurements.locked(choice.config.lock):
-        return {"rows": ours.stages()}
+    with contender.locked(choice.config.lock):
+        return {"rows": stage_times.stages()}
 
 
 def _start(choice: Choice) -> dict[str, Any]:
-    with measurements.locked(choice.config.lock):
-        return {"rows": ours.start_and_memory(servers.SERVERS[servers.OURS], choice.config)}
+    with contender.locked(choice.config.lock):
+        return {"rows": startup.start_and_memory(SERVERS[servers.OURS], choice.config)}
 
 
 def _say(line: str) -> None:
@@ -117,7 +118,7 @@ MEASURES: Final[dict[str, Callable[[Choice], dict[str, Any]]]] = {
     "saturation": _interleaved(measurements.saturation, None),
     "latency": _interleaved(measurements.latency, None),
     "batching": _interleaved(measurements.batching, BATCHERS),
-    "crops": _interleaved(ours.many_crops, (servers.OURS,)),
+    "crops": _interleaved(bulk_requests.many_crops, (servers.OURS,)),
     "stages": _stages,
     "start": _start,
 }

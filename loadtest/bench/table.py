@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from loadtest.servers import OURS, SERVERS
+from loadtest.bench.catalog import SERVERS
+from loadtest.servers import OURS
 
 BEGIN: Final = "<!-- tables: written by `python -m loadtest bench` -->"
 END: Final = "<!-- end of tables -->"

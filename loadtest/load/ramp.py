@@ -3,12 +3,17 @@
 Open loop, because a closed loop slows down with the server and never shows the break.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from contract import slo
 from contract.slo import Slo
+from loadtest import machine
 from loadtest.clients import openloop
 from loadtest.load.runner import run_open
 from loadtest.load.verdict import summarise
@@ -33,12 +38,12 @@ class Step:
     held: bool
 
 
-def ramp(host: str, keys: list[str], slo: Slo) -> list[Step]:
+def ramp(host: str, keys: list[str], objective: Slo) -> list[Step]:
     """Steps of rising rate, coarse and then fine, until one does not hold the SLO."""
     steps: list[Step] = []
     rps, growth = FIRST_RPS, GROWTH
     while True:
-        step = try_rate(rps, host, keys, slo)
+        step = try_rate(rps, host, keys, objective)
         steps.append(step)
         if step.late_ms > MAX_LATE_MS:
             return steps
@@ -50,11 +55,11 @@ def ramp(host: str, keys: list[str], slo: Slo) -> list[Step]:
         rps *= growth
 
 
-def try_rate(rps: float, host: str, keys: list[str], slo: Slo) -> Step:
+def try_rate(rps: float, host: str, keys: list[str], objective: Slo) -> Step:
     """One rate for a few seconds."""
     log, late_ms = run_open(openloop.constant(rps, STEP_S), host, keys)
     figures = summarise(log.between(JUDGED_FROM_S, STEP_S), STEP_S - JUDGED_FROM_S)
-    held = figures["p99_ms"] < slo.p99_ms and figures["failed_frac"] <= slo.error_frac
+    held = figures["p99_ms"] < objective.p99_ms and figures["failed_frac"] <= objective.error_frac
     return Step(
         rps=rps,
         p50_ms=figures["p50_ms"],
@@ -68,3 +73,48 @@ def try_rate(rps: float, host: str, keys: list[str], slo: Slo) -> Step:
 def capacity_rps(steps: list[Step]) -> float:
     """The highest rate that held; 0 if none did."""
     return float(np.max([step.rps for step in steps if step.held], initial=0.0))
+
+
+def run(host: str, keys: list[str], cores: int, out: Path, command: Sequence[str]) -> int:
+    """Ramp up, print each step, write `ramp.json`; the exit code."""
+    objective = slo.load()
+    steps = ramp(host, keys, objective)
+    for step in steps:
+        print(
+            f"{step.rps:8.0f} requests/s  p50 {step.p50_ms:7.1f} ms  p99 {step.p99_ms:7.1f} ms  "
+            f"failed {step.failed_frac:.2%}  {'holds' if step.held else 'breaks'}"
+        )
+    capacity = capacity_rps(steps)
+    limited = steps[-1].late_ms > MAX_LATE_MS
+    print(f"capacity: {capacity:.0f} requests/s, {capacity / cores:.0f} per core")
+    if limited:
+        print("the load generator was the limit: the service may hold more")
+    out.mkdir(parents=True, exist_ok=True)
+    report = machine.provenance(command) | {
+        "capacity_rps": capacity,
+        "cores": cores,
+        "generator_was_the_limit": limited,
+        "steps": [asdict(step) for step in steps],
+    }
+    text = json.dumps(report, indent=1).replace("Infinity", "null")
+    (out / "ramp.json").write_text(text + "\n")
+    return 0 if capacity >= objective.sustained_rps else 1
+
+
+def write_capacity(ramp_file: Path, to: Path) -> None:
+    """What one core holds within the SLO, for the deployment's plan; nothing if unknown.
+
+    Raises:
+        ValueError: the load generator, not the service, was the limit.
+    """
+    report = json.loads(ramp_file.read_text())
+    if report["generator_was_the_limit"]:
+        raise ValueError("the load generator was the limit, so the capacity is not known")
+    facts = {
+        "requests_per_s_per_core": round(report["capacity_rps"] / report["cores"], 1),
+        "measured": report["date"],
+        "machine": report["machine"],
+        "commit": report["commit"],
+        "command": report["command"],
+    }
+    to.write_text(json.dumps(facts, indent=1) + "\n")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from loadtest import digit_crops, servers
 from loadtest.clients import openloop
 from loadtest.clients.http1 import Answer
-from loadtest.errors import LoadtestFailed
+from loadtest.failure import LoadtestFailed
 from loadtest.load import mix, request_log
 from loadtest.load.request_log import NO_ANSWER, Log
 from loadtest.load.shapes import Shape

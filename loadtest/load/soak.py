@@ -11,7 +11,8 @@ from contract import slo
 from loadtest import machine, page
 from loadtest.clients import openloop
 from loadtest.load import verdict
-from loadtest.load.load_command import RESULTS, Local, local_service
+from loadtest.load.load_command import RESULTS
+from loadtest.load.local_service import Local, local_service
 from loadtest.load.runner import run_open
 
 STRETCH_S: Final = 10.0

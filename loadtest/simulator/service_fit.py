@@ -1,20 +1,43 @@
-"""Measures a running service for the simulator: what one request costs, and what it takes idle."""
+"""`python -m loadtest fit`: measure a running service for the simulator."""
 
+import argparse
+import json
 import random
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from loadtest import digit_crops
+from loadtest import digit_crops, machine
 from loadtest.clients import openloop, wrk
 from loadtest.load import mix, runner
-from loadtest.simulator.service_times import ServiceTimes
+from loadtest.simulator.service_times import SERVICE_FILE, ServiceTimes
 
 IDLE_RPS: Final = 50.0
 IDLE_S: Final = 20.0
 SATURATE_S: Final = 5
 NUM_CALLS: Final = 400
+
+
+def main(arguments: list[str]) -> int:
+    """Measure a running service of one core for the simulator."""
+    parser = argparse.ArgumentParser("python -m loadtest fit", description=main.__doc__)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--keys-file", type=Path, help="one API key a line")
+    parser.add_argument("--out", type=Path, default=SERVICE_FILE)
+    chosen = parser.parse_args(arguments)
+    keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
+    measured = replace(
+        measure(chosen.host, keys), source=machine.source(["python -m loadtest fit", *arguments])
+    )
+    chosen.out.write_text(json.dumps(asdict(measured), indent=1) + "\n")
+    print(
+        f"{1e3 / measured.busy_ms:.0f} requests/s per core, unloaded p50 "
+        f"{measured.unloaded_ms[50]:.2f} ms, p99 {measured.unloaded_ms[99]:.2f} ms"
+    )
+    return 0
 
 
 def measure(host: str, keys: list[str]) -> ServiceTimes:

@@ -1,9 +1,9 @@
-"""`python -m loadtest simulate | fit`: capacity on paper."""
+"""`python -m loadtest simulate`: capacity on paper."""
 
 import argparse
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,28 +28,6 @@ RATES: Final = {
     "trucks": arrivals.truck_rates,
     "day": arrivals.day_rates,
 }
-
-
-def fit(arguments: list[str]) -> int:
-    """Measure a running service of one core for the simulator."""
-    parser = argparse.ArgumentParser("python -m loadtest fit", description=fit.__doc__)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--keys-file", type=Path, help="one API key a line")
-    parser.add_argument("--out", type=Path, default=service_times.SERVICE_FILE)
-    chosen = parser.parse_args(arguments)
-    keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
-    measured = replace(measure(chosen.host, keys), source=_source("fit", arguments))
-    chosen.out.write_text(json.dumps(asdict(measured), indent=1) + "\n")
-    print(
-        f"{1e3 / measured.busy_ms:.0f} requests/s per core, unloaded p50 "
-        f"{measured.unloaded_ms[50]:.2f} ms, p99 {measured.unloaded_ms[99]:.2f} ms"
-    )
-    return 0
-
-
-def _source(name: str, arguments: list[str]) -> str:
-    facts = machine.provenance([f"python -m loadtest {name}", *arguments])
-    return f"{facts['date']}, {facts['machine']}, commit {facts['commit']}: {facts['command']}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,7 +174,7 @@ def _keep(
     sweep: list[Answer],
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    source = _source("simulate", arguments)
+    source = machine.source(["python -m loadtest simulate", *arguments])
     content: dict[str, Any] = {"source": source, "service": measured.source, "answer": record(one)}
     content["sweep"] = [record(other) for other in sweep]
     (out / "simulate.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -1,7 +1,7 @@
 import numpy as np
 
 from loadtest import digit_crops
-from loadtest.bench.measurements import digit_of
+from loadtest.bench.contender import digit_of
 from model.preprocess import frame
 
 

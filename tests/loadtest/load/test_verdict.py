@@ -5,8 +5,10 @@ import pytest
 
 from contract import slo
 from loadtest.load import request_log, shapes
-from loadtest.load.load_command import compare_text, evidence, verdict_text, write_capacity
+from loadtest.load.compare import compare_text
+from loadtest.load.load_command import evidence, verdict_text
 from loadtest.load.mix import Check
+from loadtest.load.ramp import write_capacity
 from loadtest.load.request_log import Log
 from loadtest.load.verdict import Phase, judge
 

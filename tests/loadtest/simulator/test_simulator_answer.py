@@ -6,7 +6,7 @@ import pytest
 from contract import slo
 from infra import capacity
 from loadtest import page
-from loadtest.simulator import arrivals, scale, service_times, simulate_command
+from loadtest.simulator import arrivals, high_rates, service_times, simulate_command
 from loadtest.simulator.answer import Answer, answer, cheapest, lcus, pareto
 from loadtest.simulator.policies import Plan
 from loadtest.simulator.service_fit import spread_of
@@ -127,7 +127,7 @@ def test_a_hundred_times_the_load_needs_as_many_more_tasks_and_holds_without_a_z
     plan = Plan(3, 6)
     busy_ms = 1e3 / capacity.read_measured().rps_per_core
     measured = service_times.ServiceTimes(busy_ms, 0.3, UNLOADED)
-    small, large = (scale.size(rps, plan, measured) for rps in (100, 10_000))
+    small, large = (high_rates.size(rps, plan, measured) for rps in (100, 10_000))
     assert large.tasks > small.tasks >= 3
     assert large.shed_frac_without_zone == 0
     assert large.lcus == pytest.approx(100 * small.lcus)
