@@ -1,6 +1,5 @@
 """`python -m loadtest bench`: choose parts and servers, measure, write JSON and tables."""
 
-import argparse
 import json
 import os
 import tempfile
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest import machine, servers
+from loadtest import command_line, machine, servers
 from loadtest.bench import bulk_requests, contender, measurements, stage_times, startup, table
 from loadtest.bench.catalog import SERVERS
 from loadtest.process import pinned_to
@@ -34,7 +33,7 @@ class Choice:
 
 def parse(arguments: list[str], folder: Path) -> Choice:
     """Read the command line."""
-    parser = argparse.ArgumentParser("python -m loadtest bench", description=__doc__)
+    parser = command_line.parser("bench", __doc__)
     parser.add_argument("--quick", action="store_true", help="about two minutes, one short round")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument(

@@ -1,14 +1,15 @@
 """`python -m loadtest compare`: two runs side by side."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+from loadtest import command_line
+
 
 def main(arguments: list[str]) -> int:
     """Two runs side by side."""
-    parser = argparse.ArgumentParser("python -m loadtest compare", description=main.__doc__)
+    parser = command_line.parser("compare", main.__doc__)
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     chosen = parser.parse_args(arguments)

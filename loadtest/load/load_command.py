@@ -1,6 +1,5 @@
 """`python -m loadtest run | local`: make load, judge it, keep the evidence."""
 
-import argparse
 import json
 import secrets
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract import slo
-from loadtest import machine, servers
+from loadtest import command_line, machine, servers
 from loadtest.load import ramp, request_log, runner, shapes, verdict
 from loadtest.load.local_service import local_service
 from loadtest.load.request_log import Log
@@ -24,21 +23,20 @@ READY_S: Final = 60.0
 
 def run(arguments: list[str]) -> int:
     """Load a running service with a shape, and judge the SLO."""
-    parser = argparse.ArgumentParser("python -m loadtest run", description=run.__doc__)
+    parser = command_line.parser("run", run.__doc__)
     parser.add_argument("shape", choices=[*shapes.SHAPES, "ramp"])
     parser.add_argument("--host", required=True, help="for example http://127.0.0.1:3000")
     parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--keys-file", type=Path, help="one API key a line, one for each site")
+    command_line.add_keys(parser)
     parser.add_argument("--open", action="store_true", help="open loop instead of Locust")
     parser.add_argument("--cores", type=int, default=1, help="the service's, for ramp")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
-    keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
     command = ["python -m loadtest run", *arguments]
     if chosen.shape == "ramp":
-        return ramp.run(chosen.host, keys, chosen.cores, chosen.out, command)
+        return ramp.run(chosen.host, chosen.keys, chosen.cores, chosen.out, command)
     shape = shapes.SHAPES[chosen.shape](60 * chosen.minutes, slo.load())
-    return _shape(shape, chosen.host, keys, chosen.out, command, open_loop=chosen.open)
+    return _shape(shape, chosen.host, chosen.keys, chosen.out, command, open_loop=chosen.open)
 
 
 def _shape(
@@ -101,7 +99,7 @@ def verdict_text(findings: list[Finding]) -> str:
 
 def local(arguments: list[str]) -> int:
     """Start the service, hold the steady rate, take a truck, judge both, stop it."""
-    parser = argparse.ArgumentParser("python -m loadtest local", description=local.__doc__)
+    parser = command_line.parser("local", local.__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="of the steady rate")
     parser.add_argument("--ramp", action="store_true", help="write loadtest/capacity.json, too")
     parser.add_argument("--out", type=Path, default=RESULTS)

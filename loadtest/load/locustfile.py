@@ -24,16 +24,14 @@ from locust import FastHttpUser, LoadTestShape, events, task
 from locust.env import Environment
 
 from contract import slo
-from loadtest import digit_crops
 from loadtest.load import mix, request_log, shapes
 
 KEYS: Final = [key for key in os.environ.get("LOADTEST_KEYS", "").split(",") if key]
 DURATION_S: Final = 60 * float(os.environ.get("LOADTEST_MINUTES", "1"))
 SHAPE: Final = shapes.SHAPES[os.environ.get("LOADTEST_SHAPE", "steady")](DURATION_S, slo.load())
 OUT: Final = os.environ.get("LOADTEST_OUT")
-NUM_CALLS: Final = 2000
 MAX_USERS_A_SECOND: Final = 1000
-CALLS: Final = mix.calls(digit_crops.load(), KEYS, NUM_CALLS, random.Random(7))  # noqa: S311
+CALLS: Final = mix.standard_calls(KEYS)
 RECORDER: Final = request_log.Recorder(start_s=time.time())
 
 

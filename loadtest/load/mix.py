@@ -1,7 +1,6 @@
 """What a scanner sends, and whether an answer is right.
 
 Single crops mostly, some bundles, some whole postcodes. Shared by Locust and the open-loop client.
-Pure.
 """
 
 import random
@@ -10,12 +9,14 @@ from typing import Any, Final
 
 import orjson
 
+from loadtest import digit_crops
 from loadtest.clients.http1 import Request, multipart
 from loadtest.digit_crops import LabelledCrop
 
 SHARES: Final = {"digit": 0.90, "digits": 0.05, "postcode": 0.05}
 BUNDLE: Final = 8
 CODE_LENGTH: Final = 5
+NUM_CALLS: Final = 2000
 PATHS: Final = {"digit": "/v1/digit", "digits": "/v1/digits", "postcode": "/v1/postcode"}
 
 
@@ -34,6 +35,11 @@ class Check:
 
     num_right: int
     is_wrong: bool  # a machine would have acted on a digit that is not the label
+
+
+def standard_calls(keys: list[str], num_calls: int = NUM_CALLS) -> list[Call]:
+    """The calls of every load test: the shipped test crops, the same sequence in every run."""
+    return calls(digit_crops.load(), keys, num_calls, random.Random(7))  # noqa: S311
 
 
 def calls(

@@ -13,7 +13,7 @@ import numpy as np
 
 from contract import slo
 from contract.slo import Slo
-from loadtest import machine
+from loadtest import command_line, machine
 from loadtest.clients import openloop
 from loadtest.load.runner import run_open
 from loadtest.load.verdict import summarise
@@ -24,6 +24,7 @@ FINE_GROWTH: Final = 1.05
 STEP_S: Final = 8.0
 JUDGED_FROM_S: Final = 2.0
 MAX_LATE_MS: Final = 20.0
+HEADER: Final = ("requests/s", "p50 ms", "p99 ms", "failed", "SLO")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,7 @@ def run(host: str, keys: list[str], cores: int, out: Path, command: Sequence[str
     """Ramp up, print each step, write `ramp.json`; the exit code."""
     objective = slo.load()
     steps = ramp(host, keys, objective)
-    for step in steps:
-        print(
-            f"{step.rps:8.0f} requests/s  p50 {step.p50_ms:7.1f} ms  p99 {step.p99_ms:7.1f} ms  "
-            f"failed {step.failed_frac:.2%}  {'holds' if step.held else 'breaks'}"
-        )
+    print(command_line.table([HEADER, *map(_row, steps)]))
     capacity = capacity_rps(steps)
     limited = steps[-1].late_ms > MAX_LATE_MS
     print(f"capacity: {capacity:.0f} requests/s, {capacity / cores:.0f} per core")
@@ -99,6 +96,16 @@ def run(host: str, keys: list[str], cores: int, out: Path, command: Sequence[str
     text = json.dumps(report, indent=1).replace("Infinity", "null")
     (out / "ramp.json").write_text(text + "\n")
     return 0 if capacity >= objective.sustained_rps else 1
+
+
+def _row(step: Step) -> list[str]:
+    return [
+        f"{step.rps:.0f}",
+        f"{step.p50_ms:.1f}",
+        f"{step.p99_ms:.1f}",
+        f"{step.failed_frac:.2%}",
+        "holds" if step.held else "broken",
+    ]
 
 
 def write_capacity(ramp_file: Path, to: Path) -> None:

@@ -1,7 +1,6 @@
 """Runs a shape of load against a service, by Locust or by the open-loop client."""
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest import digit_crops, servers
+from loadtest import servers
 from loadtest.clients import openloop
 from loadtest.clients.http1 import Answer
 from loadtest.failure import LoadtestFailed
@@ -20,7 +19,6 @@ from loadtest.load.request_log import NO_ANSWER, Log
 from loadtest.load.shapes import Shape
 
 LOCUSTFILE: Final = Path(__file__).parent / "locustfile.py"
-NUM_CALLS: Final = 2000
 GRACE_S: Final = 60.0
 
 
@@ -81,7 +79,7 @@ def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tup
     """
     address = urlsplit(host)
     name, port = address.hostname or "127.0.0.1", address.port or 80
-    calls = mix.calls(digit_crops.load(), keys, NUM_CALLS, random.Random(7))  # noqa: S311
+    calls = mix.standard_calls(keys)
     wires = [call.request.wire(address.netloc) for call in calls]
     checks: dict[int, mix.Check] = {}
 

@@ -1,6 +1,5 @@
 """`python -m loadtest soak --minutes 30`: the sustained rate for long; memory and latency drawn."""
 
-import argparse
 import json
 import secrets
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract import slo
-from loadtest import machine, page
+from loadtest import command_line, machine, page
 from loadtest.clients import openloop
 from loadtest.load import verdict
 from loadtest.load.load_command import RESULTS
@@ -33,7 +32,7 @@ class Stretch:
 
 def main(arguments: list[str]) -> int:
     """Start the service, load it, draw, judge: no failures, p99 in the SLO, memory flat."""
-    parser = argparse.ArgumentParser("python -m loadtest soak", description=__doc__)
+    parser = command_line.parser("soak", __doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)

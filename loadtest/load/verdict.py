@@ -5,6 +5,7 @@ look splendid. So the verdict asks in this order: were requests made, were they 
 many made as planned, how long did they take, were the digits right, how many were refused.
 """
 
+import operator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from loadtest.load.request_log import Log
 ACHIEVED_FRAC: Final = 0.97  # of the planned rate; a generator that falls behind proves nothing
 MIN_ACCURACY: Final = 0.98  # of the labelled crops; the champion reads more, see its model card
 BUSY: Final = (429, 503)
+COMPARE: Final = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +50,25 @@ def judge(log: Log, phases: list[Phase], slo: Slo) -> list[Finding]:
 
 
 def _judge_phase(log: Log, phase: Phase, slo: Slo) -> list[Finding]:
-    made = len(log.at_s)
     figures = summarise(log, phase.ends_s - phase.starts_s)
-    wanted_rps = phase.planned_rps * ACHIEVED_FRAC
-
-    def finding(question: str, value: float, limit: str, *, passed: bool) -> Finding:
-        return Finding(f"{phase.name}: {question}", value, limit, passed)
-
+    questions = (
+        ("requests made", "requests", ">", 0.0),
+        ("share failed", "failed_frac", "<=", slo.error_frac),
+        ("requests/s", "rps", ">=", phase.planned_rps * ACHIEVED_FRAC),
+        ("p50 ms", "p50_ms", "<", np.inf),
+        ("p95 ms", "p95_ms", "<", np.inf),
+        ("p99 ms", "p99_ms", "<", phase.p99_ms),
+        ("accuracy", "accuracy", ">=", MIN_ACCURACY),
+        ("share refused (429, 503)", "shed_frac", "<=", slo.error_frac),
+    )
     return [
-        finding("requests made", made, "> 0", passed=made > 0),
-        finding(
-            "share failed",
-            figures["failed_frac"],
-            f"<= {slo.error_frac:g}",
-            passed=figures["failed_frac"] <= slo.error_frac,
-        ),
-        finding(
-            "requests/s", figures["rps"], f">= {wanted_rps:g}", passed=figures["rps"] >= wanted_rps
-        ),
-        finding("p50 ms", figures["p50_ms"], "", passed=made > 0),
-        finding("p95 ms", figures["p95_ms"], "", passed=made > 0),
-        finding(
-            "p99 ms",
-            figures["p99_ms"],
-            f"< {phase.p99_ms:g}",
-            passed=figures["p99_ms"] < phase.p99_ms,
-        ),
-        finding(
-            "accuracy",
-            figures["accuracy"],
-            f">= {MIN_ACCURACY:g}",
-            passed=figures["accuracy"] >= MIN_ACCURACY,
-        ),
-        finding(
-            "share refused (429, 503)",
-            figures["shed_frac"],
-            f"<= {slo.error_frac:g}",
-            passed=figures["shed_frac"] <= slo.error_frac,
-        ),
+        Finding(
+            question=f"{phase.name}: {question}",
+            value=figures[name],
+            limit=f"{sign} {limit:g}" if np.isfinite(limit) else "",
+            passed=bool(COMPARE[sign](figures[name], limit)),
+        )
+        for question, name, sign, limit in questions
     ]
 
 

@@ -1,8 +1,6 @@
 """`python -m loadtest fit`: measure a running service for the simulator."""
 
-import argparse
 import json
-import random
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
@@ -10,7 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from loadtest import digit_crops, machine
+from loadtest import command_line, machine
 from loadtest.clients import openloop, wrk
 from loadtest.load import mix, runner
 from loadtest.simulator.service_times import SERVICE_FILE, ServiceTimes
@@ -23,15 +21,13 @@ NUM_CALLS: Final = 400
 
 def main(arguments: list[str]) -> int:
     """Measure a running service of one core for the simulator."""
-    parser = argparse.ArgumentParser("python -m loadtest fit", description=main.__doc__)
+    parser = command_line.parser("fit", main.__doc__)
     parser.add_argument("--host", required=True)
-    parser.add_argument("--keys-file", type=Path, help="one API key a line")
+    command_line.add_keys(parser)
     parser.add_argument("--out", type=Path, default=SERVICE_FILE)
     chosen = parser.parse_args(arguments)
-    keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
-    measured = replace(
-        measure(chosen.host, keys), source=machine.source(["python -m loadtest fit", *arguments])
-    )
+    source = machine.source(["python -m loadtest fit", *arguments])
+    measured = replace(measure(chosen.host, chosen.keys), source=source)
     chosen.out.write_text(json.dumps(asdict(measured), indent=1) + "\n")
     print(
         f"{1e3 / measured.busy_ms:.0f} requests/s per core, unloaded p50 "
@@ -48,7 +44,7 @@ def measure(host: str, keys: list[str]) -> ServiceTimes:
     """
     log, _ = runner.run_open(openloop.constant(IDLE_RPS, IDLE_S), host, keys)
     unloaded_ms = np.percentile(log.latency_ms[log.status == 200], np.arange(101))
-    calls = mix.calls(digit_crops.load(), keys, NUM_CALLS, random.Random(7))  # noqa: S311
+    calls = mix.standard_calls(keys, NUM_CALLS)
     port = urlsplit(host).port or 80
     saturated = [
         wrk.saturate(

@@ -11,7 +11,7 @@ import numpy as np
 
 from contract import slo
 from contract.slo import Slo
-from loadtest import machine, page, servers
+from loadtest import command_line, machine, page, servers
 from loadtest.simulator import arrivals, deployed_policies, service_times
 from loadtest.simulator.answer import Answer, answer, binned, cheapest, pareto, record
 from loadtest.simulator.arrivals import Traffic
@@ -31,7 +31,7 @@ RATES: Final = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m loadtest simulate")
+    parser = command_line.parser("simulate", simulate.__doc__)
     parser.add_argument("--arrivals", choices=RATES, default="trucks")
     parser.add_argument("--trace", type=Path, help="recorded requests, instead of --arrivals")
     parser.add_argument("--rps", type=float, help="the peak rate; default: the SLO's burst")
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         "--service", type=Path, default=service_times.SERVICE_FILE, help="measured file"
     )
     parser.add_argument("--fit", metavar="URL", help="measure a running service instead")
-    parser.add_argument("--keys-file", type=Path, help="for --fit: one API key a line")
+    command_line.add_keys(parser)
     parser.add_argument("--min-tasks", type=int, help="instead of the templates'")
     parser.add_argument("--max-tasks", type=int, help="instead of the templates'")
     parser.add_argument("--sweep", action="store_true", help="minimum tasks and targets")
@@ -74,8 +74,7 @@ def simulate(arguments: list[str]) -> int:
 
 def _service(chosen: argparse.Namespace) -> ServiceTimes:
     if chosen.fit:
-        keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
-        return replace(measure(chosen.fit, keys), source=f"measured now at {chosen.fit}")
+        return replace(measure(chosen.fit, chosen.keys), source=f"measured now at {chosen.fit}")
     return service_times.read(chosen.service)
 
 
@@ -144,14 +143,10 @@ HEADER: Final = [
 def text(load: Traffic, one: Answer, sweep: list[Answer]) -> str:
     """The answers as lines."""
     rows = [HEADER, _row(one), *[_row(other) for other in pareto(sweep)]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = [
         f"{load.name}: as deployed" + (", then the Pareto front of the sweep" if sweep else "")
     ]
-    lines += [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    lines.append(command_line.table(rows))
     if sweep:
         best = cheapest(sweep)
         lines.append(

@@ -12,7 +12,6 @@ speed changes within seconds, and of two cores one runs nginx and the load gener
 compared is what the simulator makes of that: who waits for how long.
 """
 
-import argparse
 import itertools
 import json
 import uuid
@@ -24,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest import digit_crops, machine, servers
+from loadtest import command_line, digit_crops, machine, servers
 from loadtest.clients import openloop, wrk
 from loadtest.clients.http1 import Request
 from loadtest.failure import LoadtestFailed
@@ -42,6 +41,7 @@ STEADY_FRAC: Final = 0.6  # at equal distances, so nothing waits; with less to d
 STEADY_S: Final = 15.0
 SATURATION_TOLERANCE: Final = 0.10
 LATENCY_TOLERANCE: Final = 0.25
+SIDES: Final = ("no queue", "measured", "simulated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Comparison:
 
 def main(arguments: list[str]) -> int:
     """Measure, simulate, compare; non-zero if they differ by more than the tolerance."""
-    parser = argparse.ArgumentParser("python -m loadtest validate", description=__doc__)
+    parser = command_line.parser("validate", __doc__)
     parser.add_argument("--step-s", type=float, default=STEP_S, help="length of a step")
     parser.add_argument("--out", type=Path, default=Path("results") / "validate.json")
     chosen = parser.parse_args(arguments)
@@ -218,13 +218,20 @@ def _piece(stack: Stack, arrivals_s: NDArray[np.float64], rest_ms: float) -> tup
 
 
 def text(rows: list[Comparison]) -> str:
-    """The comparison as lines; "no queue" is what both sides are given."""
-    figures = "no queue  measured  simulated"
-    lines = [f"workers   crops/s  work ms | p50 ms: {figures} | p99 ms: {figures}"]
-    lines += [
-        f"{row.workers:7}  {row.rps:8.1f}  {row.work_ms:7.2f}"
-        f" | {row.unqueued_p50_ms:16.1f}  {row.p50_ms:8.1f}  {row.simulated_p50_ms:9.1f}"
-        f" | {row.unqueued_p99_ms:16.1f}  {row.p99_ms:8.1f}  {row.simulated_p99_ms:9.1f}"
+    """The comparison as a table; "no queue" is the input that both sides share."""
+    times = [f"{name}, {side}" for name in ("p50 ms", "p99 ms") for side in SIDES]
+    body = [
+        [
+            f"{row.workers}",
+            f"{row.rps:.1f}",
+            f"{row.work_ms:.2f}",
+            f"{row.unqueued_p50_ms:.1f}",
+            f"{row.p50_ms:.1f}",
+            f"{row.simulated_p50_ms:.1f}",
+            f"{row.unqueued_p99_ms:.1f}",
+            f"{row.p99_ms:.1f}",
+            f"{row.simulated_p99_ms:.1f}",
+        ]
         for row in rows
     ]
-    return "\n".join(lines)
+    return command_line.table([["workers", "crops/s", "work ms", *times], *body])

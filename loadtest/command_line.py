@@ -1,0 +1,31 @@
+"""What the commands share on the terminal: the parser, the API keys, a table."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of `python -m loadtest COMMAND`."""
+    return argparse.ArgumentParser(f"python -m loadtest {command}", description=description)
+
+
+def add_keys(to: argparse.ArgumentParser) -> None:
+    """Add `--keys-file`; the parsed value is `keys`, a list."""
+    to.add_argument(
+        "--keys-file",
+        dest="keys",
+        metavar="FILE",
+        type=lambda name: Path(name).read_text().split(),
+        default=[],
+        help="API keys, one a line, one for each site (default: send no key)",
+    )
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as lines with right-aligned columns; the first row is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
