@@ -1,5 +1,5 @@
-"""What ends a load test without a verdict."""
+"""The error that ends a load test without a verdict."""
 
 
 class LoadtestFailed(RuntimeError):
-    """The load could not be made, so nothing can be judged."""
+    """The load could not be generated, so there is no verdict."""

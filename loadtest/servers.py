@@ -1,4 +1,7 @@
-"""The servers of the benchmark: how each is set up, started, asked and known to be ready."""
+"""A server under test: its venv, its command, its port, and whether it is ready.
+
+`ours` is our own service; the other servers of the benchmark are in bench/catalog.py.
+"""
 
 import asyncio
 import hashlib
@@ -36,7 +39,7 @@ _QUIET: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one server runs: its folder for files, its port, and its venv's programs."""
+    """Where one server runs: the folder for its files, its port, the `bin` of its venv."""
 
     folder: Path
     port: int
@@ -47,33 +50,33 @@ class Place:
 class Server:
     """One server under test.
 
-    `command` may first write files into the place's folder.
+    `command` may write files into the place's folder.
     """
 
     name: str
     label: str
-    venv: str | None  # the peer's requirements file and venv; None is the project's own venv
+    venv: str | None  # name of the peer's requirements file and venv; None: this project's venv
     command: Callable[[Place], list[str]]
     path: str = "/digit"
     form_field: str | None = None  # None: the crop is the raw body
     headers: Mapping[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     can_pause: bool = True
-    warms_up: bool = False  # compiles while it runs: loaded until its rate is flat
+    warms_up: bool = False  # compiles while it runs, so load it until its rate is flat
 
     def request(self, png: bytes) -> Request:
-        """The request for one crop, the way this server takes it."""
+        """A request for one crop, in the form that this server accepts."""
         if self.form_field is None:
             return Request(self.path, "image/png", png, self.headers)
         return multipart(self.path, self.form_field, [png], self.headers)
 
 
 class NotInstalled(RuntimeError):
-    """The server's packages are not there; the message says how to get them, or what failed."""
+    """The server's packages could not be installed; the message holds pip's output."""
 
 
 def api_keys_json(keys: list[str]) -> str:
-    """A key file for our service that holds these keys, each for a site of its own."""
+    """The key file of our service for these keys, one site each."""
     entries = [
         {
             "site": f"site-{number}",
@@ -87,7 +90,7 @@ def api_keys_json(keys: list[str]) -> str:
 
 
 def as_shipped(place: Place) -> list[str]:
-    """As `make serve` and the image start it."""
+    """The command of `make serve` and of the image."""
     port = f"DIGITS_PORT={place.port}"
     return ["env", port, str(place.bin / "python"), "-m", "serving"]
 
@@ -99,7 +102,7 @@ def ours(
     label: str = "**Digitline**",
     command: Callable[[Place], list[str]] = as_shipped,
 ) -> Server:
-    """Our service as it ships: metrics, keys and limits on."""
+    """Our service as shipped: metrics, keys and limits on."""
     return Server(
         name,
         label,
@@ -112,7 +115,7 @@ def ours(
 
 
 def set_up(server: Server) -> Path:
-    """Make the server's venv if it is not there; the folder of its programs.
+    """Make the server's venv if it is absent or outdated; return its `bin` folder.
 
     Raises:
         NotInstalled: pip could not install the pinned requirements.
@@ -139,12 +142,12 @@ def set_up(server: Server) -> Path:
 
 
 def start(server: Server, folder: Path, core: int = SERVER_CORE) -> tuple[Tree, int]:
-    """Start a server on one core; its tree and its port. It may not be ready yet.
+    """Start a server on one core; return its process tree and port, before it is ready.
 
     Args:
-        server: which.
-        folder: an empty folder for its files and its log.
-        core: the only one that it may use.
+        server: the server to start.
+        folder: for its files and its log; empty or absent.
+        core: the core that it is pinned to.
 
     Raises:
         NotInstalled: as `set_up`.
@@ -165,7 +168,7 @@ def start(server: Server, folder: Path, core: int = SERVER_CORE) -> tuple[Tree, 
 
 
 def free_port() -> int:
-    """A port with a few free ones after it, below those that the kernel gives to clients."""
+    """The first of `PORTS_EACH` free ports, below the kernel's ephemeral range."""
     for first in range(FIRST_PORT, LAST_PORT, PORTS_EACH):
         if all(_is_free(first + offset) for offset in range(PORTS_EACH)):
             return first
@@ -183,17 +186,19 @@ def _is_free(port: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], tree: Tree, *, timeout_s: float) -> float:
-    """Poll every 10 ms until the condition holds; the seconds that took.
+    """Poll every 10 ms until the condition holds; return the seconds waited.
 
     Raises:
-        TimeoutError: it never held, or the server ended first.
+        TimeoutError: the condition did not hold in time, or the server ended.
     """
     begun = time.perf_counter()
     while not condition():
         waited_s = time.perf_counter() - begun
         if not tree.is_alive() or waited_s > timeout_s:
             state = "still runs" if tree.is_alive() else "ended"
-            raise TimeoutError(f"not ready after {waited_s:.1f} s; the server {state}")
+            raise TimeoutError(
+                f"not ready after {waited_s:.1f} s (limit {timeout_s:g} s); the server {state}"
+            )
         time.sleep(0.01)
     return time.perf_counter() - begun
 

@@ -15,8 +15,9 @@ from loadtest.process import pinned_to
 
 PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
 RESULTS: Final = servers.ROOT / "docs" / "measurements" / "bench.json"
+QUICK_RESULTS: Final = Path("results") / "bench-quick.json"
 DOCUMENT: Final = servers.ROOT / "docs" / "performance.md"
-LOCK: Final = "LOADTEST_LOCK"  # where several jobs share a machine: locked during each turn
+LOCK: Final = "LOADTEST_LOCK"  # names a file to lock during each turn, if jobs share the machine
 BATCHERS: Final = (servers.OURS, "bentoml-batchable")
 
 
@@ -34,20 +35,37 @@ class Choice:
 def parse(arguments: list[str], folder: Path) -> Choice:
     """Read the command line."""
     parser = command_line.parser("bench", __doc__)
-    parser.add_argument("--quick", action="store_true", help="about two minutes, one short round")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round: all parts take about two minutes"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        metavar="PART",
+        default=list(PARTS),
+        help=f"default: all of {', '.join(PARTS)}",
+    )
     parser.add_argument(
         "--servers",
         nargs="+",
         choices=SERVERS,
         metavar="NAME",
         default=list(SERVERS),
-        help=", ".join(SERVERS),
+        help=f"default: all of {', '.join(SERVERS)}",
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="interleaved rounds; the median counts"
+        "--rounds",
+        type=int,
+        default=5,
+        help="interleaved rounds, of which the median is reported (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, help="results (JSON); parts not measured are kept")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"JSON file; parts not measured are kept (default: {QUICK_RESULTS} with --quick, else"
+        f" {RESULTS.relative_to(servers.ROOT)}, and the tables in docs/performance.md)",
+    )
     chosen = parser.parse_args(arguments)
     quick = bool(chosen.quick)
     config = contender.BenchConfig(
@@ -57,7 +75,7 @@ def parse(arguments: list[str], folder: Path) -> Choice:
         folder=folder,
         lock=Path(os.environ[LOCK]) if LOCK in os.environ else None,
     )
-    out = chosen.out or (Path("results/bench-quick.json") if quick else RESULTS)
+    out = chosen.out or (QUICK_RESULTS if quick else RESULTS)
     document = DOCUMENT if out == RESULTS else None
     return Choice(chosen.parts, chosen.servers, config, out, document)
 
@@ -79,7 +97,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _write(choice: Choice, results: dict[str, Any]) -> None:
-    """After every part, so that a run that is cut off keeps what it has."""
+    """Write after every part, so that an interrupted run keeps its finished parts."""
     results["parts"] = {part: results["parts"][part] for part in PARTS if part in results["parts"]}
     choice.out.parent.mkdir(parents=True, exist_ok=True)
     choice.out.write_text(table.dump(results))
@@ -93,7 +111,7 @@ def _interleaved(measure: Any, only: tuple[str, ...] | None) -> Callable[[Choice
         names = [name for name in choice.names if only is None or name in only]
         chosen = [SERVERS[name] for name in names]
         with contender.start_contenders(chosen, choice.config) as (ready, absent):
-            rows = measurements.interleave(ready, choice.config.rounds, measure, _say)
+            rows = measurements.interleave(ready, choice.config.rounds, measure, _print)
         return {"rows": rows, "absent": absent}
 
     return run
@@ -109,7 +127,7 @@ def _start(choice: Choice) -> dict[str, Any]:
         return {"rows": startup.start_and_memory(SERVERS[servers.OURS], choice.config)}
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)
 
 

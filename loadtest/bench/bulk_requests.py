@@ -22,11 +22,11 @@ from model.preprocess import Framed, frame_many
 
 PACKED: Final = (64, 256, 1024)
 NUM_FILES: Final = 64
-CALLERS: Final = 2  # enough that one request waits while another is worked on
+CALLERS: Final = 2  # one request waits while another is processed
 
 
 def packed_request(server: Server, samples: list[LabelledCrop], num_crops: int) -> Request:
-    """One /v1/digits request of N 28x28 crops as one uint8 array in numpy's file format."""
+    """One /v1/digits request with N 28x28 crops as one uint8 array in NumPy's file format."""
     rows = [crop.pixels() for crop in samples]
     file = io.BytesIO()
     np.save(file, np.stack([rows[index % len(rows)] for index in range(num_crops)]))
@@ -34,13 +34,13 @@ def packed_request(server: Server, samples: list[LabelledCrop], num_crops: int) 
 
 
 def files_request(server: Server, samples: list[LabelledCrop]) -> Request:
-    """One /v1/digits request of PNG files in a form."""
+    """One /v1/digits request with PNG files in a multipart form."""
     files = [crop.png for crop in samples]
     return multipart("/v1/digits", "images", files, server.headers)
 
 
 def many_crops(contender: Contender) -> dict[str, float]:
-    """Crops a second in /v1/digits, beside the same work in a bare loop on the same core."""
+    """Crops a second in /v1/digits, and in a bare loop of the same work on the same core."""
     server = contender.server
     framed = digit_crops.workload(28, NUM_FILES)
     loose = [
@@ -71,7 +71,7 @@ def _rate(contender: Contender, request: Request) -> float:
 
 
 def bare_rates(framed: list[LabelledCrop], loose: list[LabelledCrop]) -> dict[str, float]:
-    """Crops a second of decode, preprocess and inference in a loop, without any server."""
+    """Crops a second of decoding, preprocessing and inference in a loop without a server."""
     reader = Reader()
 
     def rate(inputs: list[Any], to_crops: Callable[[list[Any]], list[NDArray[np.uint8]]]) -> float:

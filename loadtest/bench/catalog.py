@@ -1,4 +1,4 @@
-"""Every server of the benchmark: ours, ours in other settings, and the peers."""
+"""The servers of the benchmark and their commands: ours, two variants of ours, and the peers."""
 
 import json
 import subprocess
@@ -63,7 +63,7 @@ def _torchserve(place: Place) -> list[str]:
 
 
 def _capturing(place: Place) -> list[str]:
-    """The same with every crop kept, originals too, in a spool on the disk of the benchmark."""
+    """As shipped, with capture of every crop and its original, on the benchmark's disk."""
     return ["env", f"DIGITS_CAPTURE_DIR={place.folder / 'spool'}", *as_shipped(place)]
 
 

@@ -1,7 +1,7 @@
-"""A server that takes part in the benchmark: started, checked, warmed up, and run in its turn.
+"""A server in the benchmark: started, checked, warmed up, and run in turn with the others.
 
-The server's whole process tree is pinned to one core, the load generator to another. Servers that
-wait for their turn are stopped (SIGSTOP) and use no processor time.
+The server's process tree is pinned to one core, the load generator to another. A server that waits
+for its turn is stopped (SIGSTOP) and uses no processor time.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class BenchConfig:
         saturate_s: seconds of wrk for each server, round and crop size.
         calm_s: seconds at 100 RPS for each server and round, before and again after the bursts.
         folder: for the servers' files and logs.
-        lock: a file locked during each turn, so that other jobs on this machine can take turns.
+        lock: a file locked during each turn, so that jobs on one machine run alternately.
     """
 
     rounds: int
@@ -51,7 +51,7 @@ class BenchConfig:
     lock: Path | None
 
     def record(self) -> dict[str, float]:
-        """The settings that belong to the record of a run."""
+        """The settings to record with the results."""
         return {
             "rounds": self.rounds,
             "saturate_s": self.saturate_s,
@@ -61,28 +61,28 @@ class BenchConfig:
 
 @dataclass(slots=True)
 class Contender:
-    """A server that takes part: its requests, and while it runs its tree and port."""
+    """A server that takes part: its requests, and its process tree and port while it runs."""
 
     server: Server
     config: BenchConfig
-    expected: dict[int, list[int]]  # side -> the digits that the champion reads
+    expected: dict[int, list[int]]  # side_px -> the digit that the champion reads in each crop
     requests: dict[int, list[Request]] = field(default_factory=dict)
     tree: Tree | None = None
     port: int = 0
 
     @property
     def running(self) -> Tree:
-        """Its tree of processes; it must have been started."""
+        """The process tree; the server must have been started."""
         assert self.tree is not None, f"{self.server.name} was not started"
         return self.tree
 
     def start(self) -> None:
-        """Start it, wait until it reads every crop right, and warm it up.
+        """Start the server, check every crop's digit, and warm it up.
 
         Raises:
-            NotInstalled: its packages are not there.
-            TimeoutError: it did not get ready.
-            WrongAnswer: it reads a crop otherwise than the champion.
+            NotInstalled: its packages could not be installed.
+            TimeoutError: it was not ready in time.
+            WrongAnswer: it reads another digit than the champion.
         """
         folder = self.config.folder / self.server.name
         self.tree, self.port = start(self.server, folder)
@@ -95,14 +95,14 @@ class Contender:
             raise
 
     def stop(self) -> None:
-        """End it with everything it started."""
+        """Stop the server and every process that it started."""
         if self.tree is not None:
             self.tree.terminate(grace_s=10)
             self.tree = None
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Let it run, alone; stopped again afterwards."""
+        """Resume this server alone; pause it afterwards."""
         with locked(self.config.lock):
             if self.tree is None:
                 self.start()
@@ -119,7 +119,7 @@ class Contender:
                     self.stop()
 
     def _restart_if_broken(self) -> None:
-        """Some servers do not outlive a pause: they get a fresh start, and are warmed up again."""
+        """Restart and warm up a server that does not answer after its pause (seen: TorchServe)."""
         try:
             wait_until(self._reads_a_crop, self.running, timeout_s=WAKE_S)
         except TimeoutError:
@@ -127,10 +127,10 @@ class Contender:
             self.start()
 
     def check(self) -> None:
-        """Every crop is answered with the digit that the champion reads.
+        """Check that every crop is answered with the digit that the champion reads.
 
         Raises:
-            WrongAnswer: one is not.
+            WrongAnswer: a digit differs.
         """
         for side_px, requests in self.requests.items():
             for request, digit in zip(requests, self.expected[side_px], strict=True):
@@ -142,7 +142,7 @@ class Contender:
                     )
 
     def warm_up(self) -> None:
-        """Load it for two seconds; one that compiles while it runs, until its rate is flat."""
+        """Load the server for 4 s; one that compiles, until its rate is stable to 5 %."""
         rate = 0.0
         for _ in range(WARM_UP_ROUNDS if self.server.warms_up else 1):
             before = rate
@@ -161,7 +161,7 @@ class Contender:
             connection.close()
 
     def wires(self, side_px: int) -> list[bytes]:
-        """The requests as bytes."""
+        """The requests of one crop size as bytes."""
         return [request.wire(f"127.0.0.1:{self.port}") for request in self.requests[side_px]]
 
     def _reads_a_crop(self) -> bool:
@@ -176,12 +176,12 @@ class Contender:
 
 
 class WrongAnswer(AssertionError):
-    """A server does other work than the rest, so its numbers would mean nothing."""
+    """A server reads other digits than the champion, so its numbers are not comparable."""
 
 
 @contextlib.contextmanager
 def locked(path: Path | None) -> Iterator[None]:
-    """Hold an exclusive lock on the file, if one is given."""
+    """Hold an exclusive lock on the file; without a file do nothing."""
     if path is None:
         yield
         return
@@ -191,7 +191,7 @@ def locked(path: Path | None) -> Iterator[None]:
 
 
 def digit_of(body: bytes) -> int | None:
-    """The digit in an answer; BentoML's batch API answers with a list of one."""
+    """The digit in an answer. BentoML's batch API answers with a list of one."""
     answer = orjson.loads(body)
     digit = (answer[0] if isinstance(answer, list) else answer)["digit"]
     return None if digit is None else int(digit)
@@ -201,7 +201,7 @@ def digit_of(body: bytes) -> int | None:
 def start_contenders(
     servers: Sequence[Server], config: BenchConfig
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
-    """Start the servers; those that take part, and why each other one does not."""
+    """Start the servers; yield those that take part, and the reason of each that does not."""
     reader = Reader()
     samples = {side: digit_crops.workload(side, NUM_CROPS) for side in SIDES_PX}
     expected = {side: [_digit(reader, crop.png) for crop in samples[side]] for side in SIDES_PX}

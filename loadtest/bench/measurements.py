@@ -1,7 +1,7 @@
-"""What is measured of every server in turn: saturation, latency, micro-batching.
+"""Measure every server in turn: saturation, latency, micro-batching.
 
-A number is the median of interleaved rounds: this kind of machine drifts by a factor of two within
-an hour, but not within a round.
+A number is the median of interleaved rounds, because the speed of a shared machine changes by a
+factor of two within an hour, but not within a round.
 """
 
 import random
@@ -26,12 +26,13 @@ def interleave(
     contenders: Sequence[Contender],
     rounds: int,
     measure: Callable[[Contender], dict[str, float]],
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
-    """Measure every contender once a round; the median of each figure, and all its values.
+    """Measure every contender once a round; return each figure's median and values.
 
-    Each round has an order of its own, the same in every run. In a fixed order whoever comes after
-    the heaviest server pays for it in every round: after Ray our p99 was 3.8 ms, elsewhere 2.4.
+    The order is shuffled with the round as seed, so every run has the same orders. In a fixed order
+    the server after the heaviest one is always slowed down: our p99 was 3.8 ms after Ray, 2.4 ms
+    elsewhere.
     """
     rows: dict[str, list[dict[str, float]]] = {one.server.name: [] for one in contenders}
     for number in range(rounds):
@@ -40,12 +41,12 @@ def interleave(
                 rows[contender.server.name].append(measure(contender))
             figures = rows[contender.server.name][-1]
             text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            say(f"round {number + 1}/{rounds}  {contender.server.name:18} {text}")
+            print_line(f"round {number + 1}/{rounds}  {contender.server.name:18} {text}")
     return {name: summarise(values) for name, values in rows.items()}
 
 
 def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Median of each figure over the rounds, with every round's value beside it."""
+    """The median of each figure over the rounds, and the value of every round."""
     return {
         name: {
             "median": statistics.median(row[name] for row in rows),
@@ -56,7 +57,7 @@ def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 def saturation(contender: Contender) -> dict[str, float]:
-    """Requests a second at saturation and processor time per request, for both crop sizes."""
+    """Requests a second at saturation and processor time per request, by crop size."""
     figures: dict[str, float] = {}
     for side_px in SIDES_PX:
         cpu_s = contender.running.cpu_s()
@@ -76,7 +77,7 @@ def saturation(contender: Contender) -> dict[str, float]:
 
 
 def latency(contender: Contender) -> dict[str, float]:
-    """Open loop at 100 RPS, then bursts of 256 at once, then 100 RPS again."""
+    """Open loop: 100 requests/s, then bursts of 256 at once, then 100 requests/s again."""
     calm = drive(contender, openloop.constant(CALM_RPS, contender.config.calm_s))
     bursts = []
     for _ in range(NUM_BURSTS):
@@ -97,7 +98,7 @@ def latency(contender: Contender) -> dict[str, float]:
 
 
 def drive(contender: Contender, arrivals_s: NDArray[np.float64]) -> openloop.Sample:
-    """Send 28 px crops at these times, checking every digit."""
+    """Send 28 px crops at these times and check every digit."""
     expected = contender.expected[28]
 
     def is_right(number: int, answer: Answer) -> bool:

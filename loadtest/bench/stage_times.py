@@ -21,7 +21,7 @@ NUM_CROPS: Final = 2000
 
 
 def seconds_each(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds of one call, after five calls to warm up."""
+    """Median seconds of a call, after five warm-up calls."""
     for _ in range(5):
         work()
     times = []
@@ -35,7 +35,8 @@ def seconds_each(work: Callable[[], object], repeats: int) -> float:
 def stages() -> dict[str, float]:
     """Microseconds of each stage for one crop, on the server core: mean over 2,000 crops.
 
-    Of an append to the capture spool the median: a disk makes a mean of its rare pauses.
+    An append to the capture spool is given as a median, because rare pauses of the disk would
+    dominate its mean.
     """
     reader = Reader()
     figures: dict[str, float] = {}
@@ -59,7 +60,7 @@ def stages() -> dict[str, float]:
 
 
 def _microseconds(stage: Callable[[Any], object], inputs: list[Any]) -> float:
-    """Best of five passes, so that another process's turn on the core does not count."""
+    """Best of five passes, which excludes interruptions by other processes."""
     passes = NUM_CROPS // len(inputs)
 
     def once() -> None:

@@ -14,9 +14,9 @@ MEMORY_MARKS: Final = (10_000, 100_000)
 
 
 def start_and_memory(server: Server, config: BenchConfig) -> dict[str, float]:
-    """Seconds to the first /readyz 200 (second start: files are in memory), and memory.
+    """Median seconds until /readyz answers 200 (three starts, files cached), and memory.
 
-    Memory is read when so many requests were answered; the growth between is what leaks.
+    Memory is read after each number of requests in `MEMORY_MARKS`; growth between them is a leak.
     """
     seconds = []
     for number in range(3):

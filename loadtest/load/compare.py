@@ -1,4 +1,4 @@
-"""`python -m loadtest compare`: two runs side by side."""
+"""`python -m loadtest compare`: compare two runs."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ from loadtest import command_line
 
 
 def main(arguments: list[str]) -> int:
-    """Two runs side by side."""
+    """Print every finding of two runs, its change, and whether it fails now."""
     parser = command_line.parser("compare", main.__doc__)
-    parser.add_argument("before", type=Path)
-    parser.add_argument("after", type=Path)
+    parser.add_argument("before", type=Path, help="JSON file of the first run")
+    parser.add_argument("after", type=Path, help="JSON file of the second run")
     chosen = parser.parse_args(arguments)
     before, after = (json.loads(path.read_text()) for path in (chosen.before, chosen.after))
     print(compare_text(before, after))
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
 
 
 def compare_text(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Every question of both runs, the change, and whether the verdict changed.
+    """One line per finding: both values, the change, and whether it fails now.
 
     Raises:
         ValueError: the runs had different shapes or tools.

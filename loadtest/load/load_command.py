@@ -1,4 +1,4 @@
-"""`python -m loadtest run | local`: make load, judge it, keep the evidence."""
+"""`python -m loadtest run` and `local`: generate load, judge it, write the record."""
 
 import json
 import secrets
@@ -18,28 +18,39 @@ from loadtest.load.verdict import Finding, Phase
 RESULTS: Final = Path("results") / "load"
 CAPACITY: Final = servers.ROOT / "loadtest" / "capacity.json"  # the deployment reads it
 NUM_SITES: Final = 3
-READY_S: Final = 60.0
 
 
 def run(arguments: list[str]) -> int:
-    """Load a running service with a shape, and judge the SLO."""
+    """Put a shape of load on a running service and judge the SLO.
+
+    `ramp` raises the rate until the SLO breaks, which measures the capacity.
+    """
     parser = command_line.parser("run", run.__doc__)
-    parser.add_argument("shape", choices=[*shapes.SHAPES, "ramp"])
+    parser.add_argument("shape", choices=[*shapes.SHAPES, "ramp"], help="the load over time")
     parser.add_argument("--host", required=True, help="for example http://127.0.0.1:3000")
-    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument(
+        "--minutes", type=float, default=2.0, help="duration, not for ramp (default: %(default)s)"
+    )
     command_line.add_keys(parser)
-    parser.add_argument("--open", action="store_true", help="open loop instead of Locust")
-    parser.add_argument("--cores", type=int, default=1, help="the service's, for ramp")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--open", action="store_true", help="use the open-loop client (default: Locust)"
+    )
+    parser.add_argument(
+        "--cores",
+        type=int,
+        default=1,
+        help="cores of the service, to compute ramp's capacity per core (default: %(default)s)",
+    )
+    command_line.add_path(parser, "--out", RESULTS, "folder for the results")
     chosen = parser.parse_args(arguments)
     command = ["python -m loadtest run", *arguments]
     if chosen.shape == "ramp":
         return ramp.run(chosen.host, chosen.keys, chosen.cores, chosen.out, command)
     shape = shapes.SHAPES[chosen.shape](60 * chosen.minutes, slo.load())
-    return _shape(shape, chosen.host, chosen.keys, chosen.out, command, open_loop=chosen.open)
+    return _run_shape(shape, chosen.host, chosen.keys, chosen.out, command, open_loop=chosen.open)
 
 
-def _shape(
+def _run_shape(
     shape: shapes.Shape,
     host: str,
     keys: list[str],
@@ -50,23 +61,23 @@ def _shape(
 ) -> int:
     if open_loop:
         log, late_ms = runner.run_open(runner.arrivals_of(shape), host, keys)
-        print(f"the generator was at most {late_ms:.1f} ms late for 99 % of the requests")
+        print(f"lateness of the load generator: p99 {late_ms:.1f} ms")
         request_log.save(log, out / f"{shape.name}.npz")
     else:
         log = runner.run_locust(shape, host, keys, out)
     findings = verdict.judge(log, shape.phases, slo.load())
     tool = "open loop" if open_loop else "Locust"
     report = machine.provenance(command) | {"shape": shape.name, "tool": tool}
-    report |= evidence(log, shape.phases, findings)
+    report |= record(log, shape.phases, findings)
     path = out / f"{shape.name}.json"
     path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     print(verdict_text(findings))
-    print(f"kept in {path}")
+    print(f"written: {path}")
     return 0 if all(finding.passed for finding in findings) else 1
 
 
-def evidence(log: Log, phases: list[Phase], findings: list[Finding]) -> dict[str, Any]:
-    """The figures of a run, for its JSON file."""
+def record(log: Log, phases: list[Phase], findings: list[Finding]) -> dict[str, Any]:
+    """The content of a run's JSON file, next to its provenance."""
 
     def clean(row: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -83,7 +94,7 @@ def evidence(log: Log, phases: list[Phase], findings: list[Finding]) -> dict[str
 
 
 def verdict_text(findings: list[Finding]) -> str:
-    """The questions and answers as lines, and the first reason to fail."""
+    """One line per finding; the last line names the first that failed."""
     lines = [
         f"{'ok  ' if one.passed else 'FAIL'}  {one.question:40} {one.value:>12.4f}  {one.limit}"
         for one in findings
@@ -91,18 +102,27 @@ def verdict_text(findings: list[Finding]) -> str:
     failed = [one for one in findings if not one.passed]
     if failed:
         first = failed[0]
-        lines.append(f"the SLO is broken: {first.question} is {first.value:.4g}, not {first.limit}")
+        lines.append(
+            f"the SLO is broken: {first.question} is {first.value:.4g}, must be {first.limit}"
+        )
     else:
         lines.append("the SLO holds")
     return "\n".join(lines)
 
 
 def local(arguments: list[str]) -> int:
-    """Start the service, hold the steady rate, take a truck, judge both, stop it."""
+    """Start the service, run the steady rate and a truck's burst, judge the SLO, stop it."""
     parser = command_line.parser("local", local.__doc__)
-    parser.add_argument("--minutes", type=float, default=2.0, help="of the steady rate")
-    parser.add_argument("--ramp", action="store_true", help="write loadtest/capacity.json, too")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=2.0,
+        help="duration of the steady rate (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ramp", action="store_true", help="measure the capacity too; write loadtest/capacity.json"
+    )
+    command_line.add_path(parser, "--out", RESULTS, "folder for the results")
     chosen = parser.parse_args(arguments)
     keys = [secrets.token_urlsafe(32) for _ in range(NUM_SITES)]
     command = ["python -m loadtest local", *arguments]
@@ -114,7 +134,9 @@ def local(arguments: list[str]) -> int:
             shapes.trucks(shapes.TRUCK_EVERY_S, objective),
         ):
             print(f"== {shape.name}, {shape.duration_s:g} s", flush=True)
-            codes.append(_shape(shape, service.host, keys, chosen.out, command, open_loop=False))
+            codes.append(
+                _run_shape(shape, service.host, keys, chosen.out, command, open_loop=False)
+            )
             time.sleep(1)
         if chosen.ramp:
             print("== ramp, open loop", flush=True)

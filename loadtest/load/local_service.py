@@ -15,7 +15,7 @@ READY_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Our service, started for a test."""
+    """Our service, running for a load test."""
 
     tree: Tree
     host: str
@@ -24,7 +24,7 @@ class Local:
 
 @contextlib.contextmanager
 def local_service(keys: list[str]) -> Iterator[Local]:
-    """Start our service as it ships, with a key for each site; stop it afterwards."""
+    """Run our service as shipped, with these API keys, one for each site."""
     server = servers.ours(keys)
     with tempfile.TemporaryDirectory(prefix="load-") as folder:
         tree, port = servers.start(server, Path(folder))

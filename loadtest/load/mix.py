@@ -1,6 +1,6 @@
-"""What a scanner sends, and whether an answer is right.
+"""The requests that scanners send, and the check of an answer against its labels.
 
-Single crops mostly, some bundles, some whole postcodes. Shared by Locust and the open-loop client.
+Mostly single crops, some bundles, some postcodes. Locust and the open-loop client share them.
 """
 
 import random
@@ -34,7 +34,7 @@ class Check:
     """How an answer compares with the labels."""
 
     num_right: int
-    is_wrong: bool  # a machine would have acted on a digit that is not the label
+    is_wrong: bool  # a digit was accepted that differs from its label
 
 
 def standard_calls(keys: list[str], num_calls: int = NUM_CALLS) -> list[Call]:
@@ -45,12 +45,12 @@ def standard_calls(keys: list[str], num_calls: int = NUM_CALLS) -> list[Call]:
 def calls(
     crops: list[LabelledCrop], keys: list[str], num_calls: int, rng: random.Random
 ) -> list[Call]:
-    """So many ready-made calls; each site's key sends its share.
+    """Make calls ahead of time; every site's key sends an equal share.
 
     Args:
-        crops: what there is to send.
-        keys: one API key per site; empty sends none.
-        num_calls: how many.
+        crops: to choose from.
+        keys: one API key per site; without keys none is sent.
+        num_calls: number of calls.
         rng: chooses kinds, crops and keys.
     """
     kinds = rng.choices(list(SHARES), weights=list(SHARES.values()), k=num_calls)
@@ -69,7 +69,7 @@ def _call(kind: str, crops: list[LabelledCrop], key: str | None, rng: random.Ran
 
 
 def check(call: Call, body: bytes) -> Check:
-    """Compare an answer with the labels.
+    """Compare an answer with the labels of its call.
 
     Raises:
         ValueError: the body is not an answer to this call.

@@ -1,4 +1,4 @@
-"""More and more load until the SLO breaks: what one core holds.
+"""Raise the rate until the SLO breaks: this measures the capacity.
 
 Open loop, because a closed loop slows down with the server and never shows the break.
 """
@@ -35,12 +35,14 @@ class Step:
     p50_ms: float
     p99_ms: float
     failed_frac: float
-    late_ms: float  # how late the generator was; large: it, not the server, is the limit
+    late_ms: (
+        float  # of the generator; above MAX_LATE_MS the generator, not the server, is the limit
+    )
     held: bool
 
 
 def ramp(host: str, keys: list[str], objective: Slo) -> list[Step]:
-    """Steps of rising rate, coarse and then fine, until one does not hold the SLO."""
+    """Raise the rate in coarse and then fine steps, until a step breaks the SLO."""
     steps: list[Step] = []
     rps, growth = FIRST_RPS, GROWTH
     while True:
@@ -57,7 +59,7 @@ def ramp(host: str, keys: list[str], objective: Slo) -> list[Step]:
 
 
 def try_rate(rps: float, host: str, keys: list[str], objective: Slo) -> Step:
-    """One rate for a few seconds."""
+    """Send one rate for `STEP_S` seconds and judge it."""
     log, late_ms = run_open(openloop.constant(rps, STEP_S), host, keys)
     figures = summarise(log.between(JUDGED_FROM_S, STEP_S), STEP_S - JUDGED_FROM_S)
     held = figures["p99_ms"] < objective.p99_ms and figures["failed_frac"] <= objective.error_frac
@@ -72,12 +74,12 @@ def try_rate(rps: float, host: str, keys: list[str], objective: Slo) -> Step:
 
 
 def capacity_rps(steps: list[Step]) -> float:
-    """The highest rate that held; 0 if none did."""
+    """The highest rate that held the SLO; 0 if none did."""
     return float(np.max([step.rps for step in steps if step.held], initial=0.0))
 
 
 def run(host: str, keys: list[str], cores: int, out: Path, command: Sequence[str]) -> int:
-    """Ramp up, print each step, write `ramp.json`; the exit code."""
+    """Run the ramp, print its steps, write `ramp.json`; return the exit code."""
     objective = slo.load()
     steps = ramp(host, keys, objective)
     print(command_line.table([HEADER, *map(_row, steps)]))
@@ -85,7 +87,7 @@ def run(host: str, keys: list[str], cores: int, out: Path, command: Sequence[str
     limited = steps[-1].late_ms > MAX_LATE_MS
     print(f"capacity: {capacity:.0f} requests/s, {capacity / cores:.0f} per core")
     if limited:
-        print("the load generator was the limit: the service may hold more")
+        print("the load generator reached its limit, so the service may hold more")
     out.mkdir(parents=True, exist_ok=True)
     report = machine.provenance(command) | {
         "capacity_rps": capacity,
@@ -109,14 +111,14 @@ def _row(step: Step) -> list[str]:
 
 
 def write_capacity(ramp_file: Path, to: Path) -> None:
-    """What one core holds within the SLO, for the deployment's plan; nothing if unknown.
+    """Write the rate that one core holds within the SLO; the deployment's plan reads it.
 
     Raises:
         ValueError: the load generator, not the service, was the limit.
     """
     report = json.loads(ramp_file.read_text())
     if report["generator_was_the_limit"]:
-        raise ValueError("the load generator was the limit, so the capacity is not known")
+        raise ValueError("the load generator reached its limit, so the capacity is not known")
     facts = {
         "requests_per_s_per_core": round(report["capacity_rps"] / report["cores"], 1),
         "measured": report["date"],

@@ -1,8 +1,8 @@
 """The verdict on a load test. Pure.
 
-A load test lies most easily by leaving requests out: a dead server fails fast and its latencies
-look splendid. So the verdict asks in this order: were requests made, were they answered, were as
-many made as planned, how long did they take, were the digits right, how many were refused.
+A dead server fails fast, so the latencies of its few answers look good. The verdict therefore asks
+in this order: were requests made, were they answered, were as many made as planned, how long did
+they take, were the digits right, how many were refused.
 """
 
 import operator
@@ -14,15 +14,17 @@ import numpy as np
 from contract.slo import Slo
 from loadtest.load.request_log import Log
 
-ACHIEVED_FRAC: Final = 0.97  # of the planned rate; a generator that falls behind proves nothing
-MIN_ACCURACY: Final = 0.98  # of the labelled crops; the champion reads more, see its model card
+ACHIEVED_FRAC: Final = (
+    0.97  # of the planned rate; below it the generator fell behind, so the run proves nothing
+)
+MIN_ACCURACY: Final = 0.98  # of the labelled crops; the champion exceeds it, see its model card
 BUSY: Final = (429, 503)
 COMPARE: Final = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the test with one promise: calm at the sustained rate, or a burst."""
+    """A period of the test with one limit: the sustained rate, or a burst."""
 
     name: str
     starts_s: float
@@ -33,7 +35,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One question of the verdict and its answer."""
+    """One question of the verdict, its value and its limit."""
 
     question: str
     value: float
@@ -42,7 +44,7 @@ class Finding:
 
 
 def judge(log: Log, phases: list[Phase], slo: Slo) -> list[Finding]:
-    """Every question for every phase, in the order in which an answer can be trusted."""
+    """Ask every question of every phase; a later answer means nothing if an earlier one failed."""
     findings: list[Finding] = []
     for phase in phases:
         findings += _judge_phase(log.between(phase.starts_s, phase.ends_s), phase, slo)
@@ -73,7 +75,7 @@ def _judge_phase(log: Log, phase: Phase, slo: Slo) -> list[Finding]:
 
 
 def summarise(log: Log, duration_s: float) -> dict[str, float]:
-    """The figures of a stretch. Latencies are of the requests answered 200; inf if none was."""
+    """The figures of a period. Latencies count requests answered 200; inf if there are none."""
     made = len(log.at_s)
     good = log.latency_ms[log.status == 200]
     crops = int(log.num_crops.sum())
@@ -92,7 +94,7 @@ def summarise(log: Log, duration_s: float) -> dict[str, float]:
 
 
 def timeline(log: Log) -> list[dict[str, Any]]:
-    """The figures of every second, for the plots."""
+    """The figures of every second."""
     last_s = int(log.at_s.max()) + 1 if len(log.at_s) else 0
     return [
         {"at_s": second} | summarise(log.between(second, second + 1), 1.0)
@@ -101,5 +103,5 @@ def timeline(log: Log) -> list[dict[str, Any]]:
 
 
 def finite(value: float) -> float | None:
-    """For JSON, which has no infinity."""
+    """None for infinity, which JSON does not have."""
     return value if np.isfinite(value) else None

@@ -1,11 +1,10 @@
-"""`python -m loadtest scale`: the same model far beyond the plan: tasks, network, cost.
+"""`python -m loadtest scale`: tasks, network and cost at rates far above the plan.
 
-The number of tasks comes from the deployment's own formula (infra/capacity.py); whether they hold
-is simulated, with all tasks and with one availability zone gone.
+The deployment's own formula (infra/capacity.py) gives the number of tasks. A simulated minute shows
+whether they hold the rate, with all tasks and with one availability zone (AZ) lost.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from infra import capacity, cost, prices, settings
 from loadtest import command_line
 from loadtest.simulator import arrivals, deployed_policies, service_times
-from loadtest.simulator.answer import (
+from loadtest.simulator.figures import (
     BYTES_PER_REQUEST,
     HOURS_PER_MONTH,
     lcus,
@@ -41,7 +40,7 @@ HEADER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What one rate needs."""
+    """What one rate needs, and how it performs."""
 
     rps: float
     tasks: int
@@ -51,15 +50,23 @@ class Size:
     lcus: float
     gbit_per_s: float
     usd_per_month: float  # tasks and load balancer
-    waf_usd_per_month: float  # requests inspected
-    capture_tb_per_month: float  # every read kept
+    waf_usd_per_month: float  # charge for inspected requests
+    capture_tb_per_month: float  # every crop captured
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line for each rate."""
+    """Print one row for each rate."""
     parser = command_line.parser("scale", __doc__)
-    parser.add_argument("--rps", type=float, nargs="+", default=[100, 300, 10_000, 100_000])
-    parser.add_argument("--service", type=Path, default=service_times.SERVICE_FILE)
+    parser.add_argument(
+        "--rps",
+        type=float,
+        nargs="+",
+        default=[100, 300, 10_000, 100_000],
+        help="rates in requests/s (default: 100 300 10000 100000)",
+    )
+    command_line.add_path(
+        parser, "--service", service_times.SERVICE_FILE, service_times.SERVICE_HELP
+    )
     chosen = parser.parse_args(arguments)
     measured = service_times.read(chosen.service)
     plan = deployed_policies.read_plan(TEMPLATES)
@@ -86,7 +93,7 @@ def _row(one: Size) -> list[str]:
 
 
 def size(rps: float, plan: Plan, measured: ServiceTimes) -> Size:
-    """Tasks by the deployment's formula, proved by simulating a minute."""
+    """Tasks by the deployment's formula, checked by a simulated minute."""
     held_rps = capacity.read_measured().rps_per_core * plan.vcpus * capacity.USABLE_FRAC
     tasks = capacity.num_tasks(rps, held_rps)
     left = tasks - -(-tasks // settings.NUM_AZS)

@@ -15,7 +15,7 @@ from capture.spool import live_segments, read_segment, sealed_segments
 from loadtest import servers
 from loadtest.process import TICKS_PER_S, Tree
 
-# Nothing is refused, on either side: what is compared is waiting.
+# Nothing is refused, in the service or in the simulation, because waiting times are compared.
 PLAIN_QUEUE: Final = {
     "DIGITS_MAX_BATCH_SIZE": "1",
     "DIGITS_QUEUE_LIMIT": "100000",
@@ -41,26 +41,29 @@ http {{
 """
 
 
+Command = Callable[[servers.Place], list[str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """Worker processes behind nginx."""
 
-    port: int  # of nginx before all of them
-    first_port: int  # of nginx before the first alone
+    port: int  # nginx, balancing over all workers
+    first_port: int  # nginx, in front of the first worker only
     workers: list[Tree]
-    spools: list[Path]  # what each has captured
+    spools: list[Path]  # the capture folder of each
 
     def cpu_s(self) -> float:
-        """Processor time of whatever runs on the workers' cores.
+        """Processor time used on the workers' cores.
 
-        Where no core is left for nginx and the load generator, theirs is taken from the workers.
+        Without a spare core this includes nginx and the load generator.
         """
         if (os.cpu_count() or 1) > len(self.workers):
             return sum(worker.cpu_s() for worker in self.workers)
         return machine_s()
 
     def work_ms(self, run: str) -> dict[str, float]:
-        """Request id -> how long the model's thread worked on it, of the ids that begin so."""
+        """Request id -> time on the model thread, for the ids that start with `run`."""
         return {
             record.request_id: record.decode_ms
             + record.preprocess_ms
@@ -73,9 +76,9 @@ class Stack:
 
 
 def captured(spool: Path) -> Iterator[CaptureRecord]:
-    """Every record of a spool that is being written; one may come twice."""
+    """Every record of a spool that is still being written; a record may come twice."""
     for segment in live_segments(spool):
-        with contextlib.suppress(FileNotFoundError):  # finished meanwhile, and so among the next
+        with contextlib.suppress(FileNotFoundError):  # sealed meanwhile, so it is read below
             yield from read_segment(segment)
     for segment in sealed_segments(spool):
         yield from read_segment(segment)
@@ -83,12 +86,14 @@ def captured(spool: Path) -> Iterator[CaptureRecord]:
 
 @contextlib.contextmanager
 def stack(workers: int) -> Iterator[Stack]:
-    """The service in so many processes, each on its core, behind nginx."""
+    """Start this number of workers, each on its own core, behind nginx."""
     with tempfile.TemporaryDirectory(prefix="validate-") as name, contextlib.ExitStack() as undo:
         folder = Path(name)
         ports, trees, spools = [], [], []
         ours = servers.ours([servers.API_KEY])
-        queueing = replace(ours, env=ours.env | PLAIN_QUEUE, command=_nicely(ours.command))
+        queueing = replace(
+            ours, env=ours.env | PLAIN_QUEUE, command=_with_low_priority(ours.command)
+        )
         for core in range(workers):
             spool = folder / f"spool-{core}"
             capturing = replace(queueing, env=queueing.env | {"DIGITS_CAPTURE_DIR": str(spool)})
@@ -101,14 +106,16 @@ def stack(workers: int) -> Iterator[Stack]:
         yield Stack(*undo.enter_context(nginx(folder, ports)), trees, spools)
 
 
-def _nicely(command: Callable[[servers.Place], list[str]]) -> Callable[[servers.Place], list[str]]:
-    """A worker that lets nginx and the load generator go first: they have no core of their own."""
+def _with_low_priority(
+    command: Callable[[servers.Place], list[str]],
+) -> Callable[[servers.Place], list[str]]:
+    """Lower the worker's priority: nginx and the load generator share its core."""
     return lambda place: ["nice", "-n", "19", *command(place)]
 
 
 @contextlib.contextmanager
 def nginx(folder: Path, ports: list[int]) -> Iterator[tuple[int, int]]:
-    """Nginx, with connections kept: its port before all of these, and before the first alone."""
+    """Run nginx with keep-alive; its ports in front of all workers and of the first only."""
     port = servers.free_port()
     upstreams = [f"server 127.0.0.1:{one};" for one in ports]
     configuration = folder / "nginx.conf"
@@ -129,7 +136,7 @@ def nginx(folder: Path, ports: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def machine_s() -> float:
-    """Processor time that this machine has spent on anything."""
+    """Processor time of everything on this machine since boot."""
     user, nice, system, _, _, irq, softirq = map(
         int, Path("/proc/stat").read_text().splitlines()[0].split()[1:8]
     )

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,11 +19,11 @@ NUM_CALLS: Final = 400
 
 
 def main(arguments: list[str]) -> int:
-    """Measure a running service of one core for the simulator."""
+    """Measure a running service of one worker and write the service times that `simulate` reads."""
     parser = command_line.parser("fit", main.__doc__)
-    parser.add_argument("--host", required=True)
+    parser.add_argument("--host", required=True, help="for example http://127.0.0.1:3000")
     command_line.add_keys(parser)
-    parser.add_argument("--out", type=Path, default=SERVICE_FILE)
+    command_line.add_path(parser, "--out", SERVICE_FILE, "result")
     chosen = parser.parse_args(arguments)
     source = machine.source(["python -m loadtest fit", *arguments])
     measured = replace(measure(chosen.host, chosen.keys), source=source)
@@ -37,10 +36,10 @@ def main(arguments: list[str]) -> int:
 
 
 def measure(host: str, keys: list[str]) -> ServiceTimes:
-    """Load a service of one worker: idle first, then as much as it takes.
+    """Measure latency at a low rate, then the rate at saturation.
 
     Returns:
-        its times; the source is left for the caller to fill in.
+        the times; the caller fills in `source`.
     """
     log, _ = runner.run_open(openloop.constant(IDLE_RPS, IDLE_S), host, keys)
     unloaded_ms = np.percentile(log.latency_ms[log.status == 200], np.arange(101))
@@ -60,9 +59,9 @@ def measure(host: str, keys: list[str]) -> ServiceTimes:
 
 
 def spread_of(percentiles_ms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    """How much requests differ in work, from the percentiles 0 to 100 of their idle latency.
+    """Standard deviation of the work by its mean, from percentiles 0 to 100 of idle latency.
 
-    From the middle two thirds: the tail is the machine's, not the request's.
+    Only percentiles 16 to 84 count: the machine, not the request, causes the tail.
     """
     half_width = (percentiles_ms[84] - percentiles_ms[16]) / 2
     return float(round(half_width / percentiles_ms[50], 3))

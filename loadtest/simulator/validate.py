@@ -1,15 +1,15 @@
 """`python -m loadtest validate`: the simulator against the real service behind nginx.
 
-One and then two worker processes, each on a core of its own, behind nginx; the load steps up with
-Poisson arrivals. The crops are large, so that the work is the workers' and the load generator,
-which shares a core with a worker, takes a few per cent of it; and each is a batch of its own, so
-that they are read in order of arrival, as the simulator has it (many crops in one request would
-be read a chunk of each request in turn).
+Runs one and then two worker processes, each on its own core, behind nginx, under Poisson arrivals
+that rise in steps. The crops are large: the load generator, which shares a core with a worker,
+takes only a few per cent of the time. Each crop is one request and one batch, so crops are read in
+order of arrival, as in the simulator (of several large requests, the service reads a chunk each in
+turn).
 
-The simulator is given the very same arrivals and, as a recorded trace, the work of each request as
-the service captured it: how long decoding, framing, inference and decision took. A shared machine's
-speed changes within seconds, and of two cores one runs nginx and the load generator, too. What is
-compared is what the simulator makes of that: who waits for how long.
+The simulator gets the same arrivals and the work of each request (decoding, framing, inference,
+decision) as the service captured it, because the speed of a shared machine changes within seconds.
+So the comparison tests the waiting times. It fails if two workers differ from twice one by more
+than 10 %, or if p50 or p99 of any step differs by more than 25 %.
 """
 
 import itertools
@@ -36,8 +36,8 @@ SIDE_PX: Final = 1000  # 4 ms of decoding on the model's thread
 NUM_CROPS: Final = 20
 STEPS: Final = (0.3, 0.5, 0.7, 0.8)
 STEP_S: Final = 25.0
-NUM_PIECES: Final = 5  # of a step; the median counts, so that one pause of the machine does not
-STEADY_FRAC: Final = 0.6  # at equal distances, so nothing waits; with less to do caches get cold
+NUM_PIECES: Final = 5  # of a step; the median discards one pause of the machine
+STEADY_FRAC: Final = 0.6  # of saturation, evenly spaced: nothing waits, caches stay warm
 STEADY_S: Final = 15.0
 SATURATION_TOLERANCE: Final = 0.10
 LATENCY_TOLERANCE: Final = 0.25
@@ -46,30 +46,30 @@ SIDES: Final = ("no queue", "measured", "simulated")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What requests took, in their order."""
+    """Times of the requests, in the order of arrival."""
 
     latency_ms: NDArray[np.float64]
     work_ms: NDArray[np.float64]
-    cpu_ms: float  # for a request, of all that runs on the workers' cores
+    cpu_ms: float  # per request, of everything on the workers' cores
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Service times that were measured of these very requests; the simulator draws none."""
+    """Service times measured on these same requests; nothing is drawn."""
 
     work_ms: NDArray[np.float64]
-    cpu_ms: float  # mean; beside the work the worker parses and answers, nginx may run there
-    rest_ms: float  # of latency: both ways through nginx, HTTP, a change of threads
-    max_wait_ms: float = 1e6  # nothing is refused
+    cpu_ms: float  # mean per request: the work, HTTP, and nginx if it runs on these cores
+    overhead_ms: float  # latency besides the work: nginx, HTTP, a thread switch
+    max_wait_ms: float = 1e6  # effectively none: nothing is refused
 
     def draw_s(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:  # noqa: ARG002
         """Seconds that each request keeps a worker busy."""
-        beside_ms = max(self.cpu_ms - float(self.work_ms.mean()), 0.0)
-        return (self.work_ms[:number] + beside_ms) / 1e3
+        other_ms = max(self.cpu_ms - float(self.work_ms.mean()), 0.0)
+        return (self.work_ms[:number] + other_ms) / 1e3
 
     def draw_unloaded_ms(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:  # noqa: ARG002
         """Latency of each request, had it not waited."""
-        return self.work_ms[:number] + self.rest_ms
+        return self.work_ms[:number] + self.overhead_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +90,25 @@ class Comparison:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, simulate, compare; non-zero if they differ by more than the tolerance."""
+    """Measure, simulate, compare; 1 if they differ by more than the tolerances."""
     parser = command_line.parser("validate", __doc__)
-    parser.add_argument("--step-s", type=float, default=STEP_S, help="length of a step")
-    parser.add_argument("--out", type=Path, default=Path("results") / "validate.json")
+    parser.add_argument(
+        "--step-s", type=float, default=STEP_S, help="seconds per step (default: %(default)s)"
+    )
+    command_line.add_path(parser, "--out", Path("results") / "validate.json", "result")
     chosen = parser.parse_args(arguments)
     facts = machine.provenance(["python -m loadtest validate", *arguments])
     with stack(1) as one:
         one_rps = saturation_rps(one.port)
-        rest_ms = rest_of(one, one_rps)
-        rows = compare(one, rest_ms, chosen.step_s)
+        overhead_ms = measure_overhead(one, one_rps)
+        rows = compare(one, overhead_ms, chosen.step_s)
     with stack(2) as two:
         predicted_rps, two_rps = saturations(two)
-        rows += compare(two, rest_ms, chosen.step_s)
+        rows += compare(two, overhead_ms, chosen.step_s)
     report: dict[str, Any] = facts | {
         "saturation_rps": {"1 worker": one_rps, "2 workers": two_rps},
         "twice_one_worker_rps": predicted_rps,
-        "rest_ms": rest_ms,
+        "overhead_ms": overhead_ms,
         "steps": [asdict(row) for row in rows],
     }
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +126,7 @@ def main(arguments: list[str]) -> int:
 
 @cache
 def requests() -> list[Request]:
-    """The load: large crops, one a request."""
+    """The load: one large crop per request."""
     key = {"X-Api-Key": servers.API_KEY}
     return [
         Request("/v1/digit", "image/png", crop.png, key)
@@ -133,14 +135,14 @@ def requests() -> list[Request]:
 
 
 def saturation_rps(port: int) -> float:
-    """As many crops a second as it takes: median of three."""
+    """Crops a second at saturation: median of three runs."""
     return float(np.median([_saturate(port) for _ in range(3)]))
 
 
 def saturations(two: Stack) -> tuple[float, float]:
-    """Crops a second: twice one worker's, which is the simulator's, and both's; medians of three.
+    """Crops a second: twice one worker's (the simulator's prediction), and two workers'.
 
-    One and both are measured in turn, so that the machine is as fast for the one as for the other.
+    Medians of three pairs, measured alternately, so that both see the same speed of the machine.
     """
     pairs = [(2 * _saturate(two.first_port), _saturate(two.port)) for _ in range(3)]
     simulated, measured = np.median(pairs, axis=0).tolist()
@@ -151,8 +153,8 @@ def _saturate(port: int) -> float:
     return wrk.saturate(port, requests(), connections=8, duration_s=5).rps
 
 
-def rest_of(one: Stack, one_rps: float) -> float:
-    """Milliseconds that a request takes beside the work on it, where none has to wait."""
+def measure_overhead(one: Stack, one_rps: float) -> float:
+    """Milliseconds of latency besides the work, while no request waits."""
     steady = measure(one, openloop.constant(STEADY_FRAC * one_rps, STEADY_S))
     return float(np.median(steady.latency_ms - steady.work_ms))
 
@@ -175,36 +177,36 @@ def measure(stack: Stack, arrivals_s: NDArray[np.float64]) -> Measured:
     )
     cpu_s = stack.cpu_s() - cpu_s
     if sample.num_failed:
-        raise LoadtestFailed(f"crops ended in {sample.statuses()}")
+        raise LoadtestFailed(f"crops ended with statuses {sample.statuses()}; all must be 200")
     work_ms = stack.work_ms(run)
     return Measured(
         sample.latency_ms, np.array([work_ms[one] for one in ids]), 1e3 * cpu_s / len(ids)
     )
 
 
-def compare(stack: Stack, rest_ms: float, step_s: float) -> list[Comparison]:
-    """Step the load up, each step a share of what the stack takes right before it."""
+def compare(stack: Stack, overhead_ms: float, step_s: float) -> list[Comparison]:
+    """Raise the load in steps; a step's rate is a share of the saturation just before it."""
     rows = []
     for number, share in enumerate(STEPS):
         rps = share * _saturate(stack.port)
         rng = np.random.default_rng(number)
         count = int(rps * step_s / NUM_PIECES)
         pieces = [
-            _piece(stack, np.cumsum(rng.exponential(1 / rps, count)), rest_ms)
+            _piece(stack, np.cumsum(rng.exponential(1 / rps, count)), overhead_ms)
             for _ in range(NUM_PIECES)
         ]
         rows.append(Comparison(len(stack.workers), rps, *np.median(pieces, axis=0).tolist()))
     return rows
 
 
-def _piece(stack: Stack, arrivals_s: NDArray[np.float64], rest_ms: float) -> tuple[float, ...]:
-    """A step's figures, from a piece of it."""
+def _piece(stack: Stack, arrivals_s: NDArray[np.float64], overhead_ms: float) -> tuple[float, ...]:
+    """The figures of one piece of a step."""
     workers = len(stack.workers)
     real = measure(stack, arrivals_s)
     load = Traffic("step", arrivals_s, float(np.ceil(arrivals_s[-1])))
-    recorded = Recorded(real.work_ms, real.cpu_ms, rest_ms)
+    recorded = Recorded(real.work_ms, real.cpu_ms, overhead_ms)
     outcome = Simulation(Plan(workers, workers), load, recorded, np.random.default_rng(0)).run()
-    unqueued_ms = real.work_ms + rest_ms
+    unqueued_ms = real.work_ms + overhead_ms
     figures = [
         (
             float(np.percentile(unqueued_ms, percent)),
