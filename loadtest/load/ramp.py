@@ -35,9 +35,7 @@ class Step:
     p50_ms: float
     p99_ms: float
     failed_frac: float
-    late_ms: (
-        float  # of the generator; above MAX_LATE_MS the generator, not the server, is the limit
-    )
+    late_ms: float  # of the generator; above MAX_LATE_MS it is the limit, not the server
     held: bool
 
 

@@ -14,9 +14,7 @@ import numpy as np
 from contract.slo import Slo
 from loadtest.load.request_log import Log
 
-ACHIEVED_FRAC: Final = (
-    0.97  # of the planned rate; below it the generator fell behind, so the run proves nothing
-)
+ACHIEVED_FRAC: Final = 0.97  # of the planned rate; below it the generator fell behind
 MIN_ACCURACY: Final = 0.98  # of the labelled crops; the champion exceeds it, see its model card
 BUSY: Final = (429, 503)
 COMPARE: Final = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}

@@ -13,9 +13,9 @@ from loadtest.simulator.policies import Plan
 from loadtest.simulator.simulate import Outcome
 
 HOURS_PER_MONTH: Final = 730.0
-BYTES_PER_REQUEST: Final = 2_000  # a scanned crop as PNG with its head, and the answer
-LCU_BYTES_PER_H: Final = 1e9  # one load balancer capacity unit (LCU): 1 GB an hour, or
-LCU_CONNECTIONS: Final = 3_000  # 3,000 open connections
+BYTES_PER_REQUEST: Final = 2_000  # a scanned crop as PNG, the HTTP headers, and the answer
+LCU_BYTES_PER_H: Final = 1e9  # of one load balancer capacity unit (LCU)
+LCU_CONNECTIONS: Final = 3_000  # open connections of one LCU
 WINDOW_S: Final = 60.0
 
 

@@ -24,9 +24,7 @@ PUBLISH_DELAY_S: Final[dict[tuple[Metric, int], float]] = {
 HIGH_PERIODS: Final = 3  # consecutive datapoints above the target before a scale-out
 LOW_SPAN_S: Final = 900.0  # datapoints stay below for 15 minutes before a scale-in
 LOW_FRAC: Final = 0.9  # of the target; judged
-MAX_SHRINK_FRAC: Final = (
-    0.1  # of the tasks in one scale-in, at least one (AWS: "more gradually"); judged
-)
+MAX_SHRINK_FRAC: Final = 0.1  # of the tasks in one scale-in, at least one task; judged
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,10 @@ def _sweep(
     return settings
 
 
+def _rows(one: Figures, sweep: list[Figures]) -> list[list[str]]:
+    return [HEADER, *map(_row, [one, *pareto(sweep)])]
+
+
 def _row(one: Figures) -> list[str]:
     return [
         f"{one.min_tasks}",
@@ -164,11 +168,9 @@ HEADER: Final = [
 
 def text(load: Traffic, one: Figures, sweep: list[Figures]) -> str:
     """The figures as a table; after a sweep with the cheapest setting that meets the SLO."""
-    rows = [HEADER, _row(one), *[_row(other) for other in pareto(sweep)]]
-    lines = [
-        f"{load.name}: as deployed" + (", then the Pareto front of the sweep" if sweep else "")
-    ]
-    lines.append(command_line.table(rows))
+    title = f"{load.name}: as deployed"
+    lines = [title + (", then the Pareto front of the sweep" if sweep else "")]
+    lines.append(command_line.table(_rows(one, sweep)))
     if sweep:
         best = cheapest(sweep)
         lines.append(
@@ -200,8 +202,7 @@ def _write(
         f"{measured.source}. Limits and policies from the deployment's templates: "
         f"{plan.min_tasks} to {plan.max_tasks} tasks, {len(plan.policies)} policies. {source}"
     )
-    rows = [HEADER, _row(one), *[_row(other) for other in pareto(sweep)]]
-    document = page.page("Simulated capacity", intro, rows, charts(outcome, sweep))
+    document = page.page("Simulated capacity", intro, _rows(one, sweep), charts(outcome, sweep))
     (out / "simulate.html").write_text(document)
     print(f"written: {out}/simulate.html and {out}/simulate.json")
 

@@ -68,18 +68,18 @@ class Recorded:
         return (self.work_ms[:number] + other_ms) / 1e3
 
     def draw_unloaded_ms(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:  # noqa: ARG002
-        """Latency of each request, had it not waited."""
+        """Latency of each request without its wait."""
         return self.work_ms[:number] + self.overhead_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One step of the load: measured beside simulated, each the median of the step's pieces."""
+    """One step of the load, measured and simulated; each figure is the median of its pieces."""
 
     workers: int
     rps: float
     work_ms: float
-    unqueued_p50_ms: float  # had nobody waited: what both sides are given
+    unqueued_p50_ms: float  # without waiting; input of both sides
     p50_ms: float
     simulated_p50_ms: float
     unqueued_p99_ms: float
