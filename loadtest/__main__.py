@@ -9,39 +9,15 @@ from loadtest.failure import LoadtestFailed
 
 # command -> (module, function, help); only the module of the chosen command is imported
 COMMANDS: Final = {
-    "bench": (
-        "bench.bench_command",
-        "main",
-        "measure our service and its peers in one run; write the tables",
-    ),
-    "run": (
-        "load.load_command",
-        "run",
-        "put a shape of load on a running service and judge the SLO",
-    ),
-    "local": (
-        "load.load_command",
-        "local",
-        "start the service, run the steady rate and a burst, judge the SLO",
-    ),
+    "bench": ("bench.bench_command", "main", "measure our service and its peers; write the tables"),
+    "run": ("load.load_command", "run", "put a shape of load on a running service; judge the SLO"),
+    "local": ("load.load_command", "local", "start the service, load it, judge the SLO"),
     "compare": ("load.compare", "main", "compare the JSON files of two runs"),
     "soak": ("load.soak", "main", "run the sustained rate for long; draw memory and latency"),
-    "simulate": (
-        "simulator.simulate_command",
-        "simulate",
-        "simulate tasks and scaling: latency, refusals, cost",
-    ),
-    "fit": ("simulator.service_fit", "main", "measure the service times that the simulator uses"),
-    "scale": (
-        "simulator.high_rates",
-        "main",
-        "tasks, network and cost at rates up to 100,000 requests/s",
-    ),
-    "validate": (
-        "simulator.validate",
-        "main",
-        "compare the simulator with the real service behind nginx",
-    ),
+    "simulate": ("simulator.simulate_command", "simulate", "simulate tasks, latency and cost"),
+    "fit": ("simulator.service_fit", "main", "measure the service times that `simulate` uses"),
+    "scale": ("simulator.high_rates", "main", "tasks, network and cost up to 100,000 requests/s"),
+    "validate": ("simulator.validate", "main", "compare the simulator with the real service"),
 }
 
 

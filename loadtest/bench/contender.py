@@ -52,11 +52,7 @@ class BenchConfig:
 
     def record(self) -> dict[str, float]:
         """The settings to record with the results."""
-        return {
-            "rounds": self.rounds,
-            "saturate_s": self.saturate_s,
-            "calm_s": self.calm_s,
-        }
+        return {"rounds": self.rounds, "saturate_s": self.saturate_s, "calm_s": self.calm_s}
 
 
 @dataclass(slots=True)

@@ -213,34 +213,27 @@ def charts(outcome: Outcome, sweep: list[Figures]) -> list[page.Chart]:
     starts = np.arange(0.0, outcome.duration_s, width_s)
     rows = binned(outcome, starts, width_s)
     minutes = (starts / 60).tolist()
-    last = outcome.duration_s / 60
     changes = [*outcome.tasks, (outcome.duration_s, *outcome.tasks[-1][1:])]
     times = [at_s / 60 for at_s, _, _ in changes]
+
+    def over_time(title: str, *lines: page.Line) -> page.Chart:
+        return page.Chart(title, lines, "min", outcome.duration_s / 60)
+
     drawn = [
-        page.Chart("Requests a second", [page.Line("arrivals", minutes, rows["rps"])], "min", last),
-        page.Chart(
+        over_time("Requests a second", page.Line("arrivals", minutes, rows["rps"])),
+        over_time(
             "Tasks",
-            [
-                page.Line("desired", times, [desired for _, desired, _ in changes], is_step=True),
-                page.Line("in service", times, [run for _, _, run in changes], is_step=True),
-            ],
-            "min",
-            last,
+            page.Line("desired", times, [desired for _, desired, _ in changes], is_step=True),
+            page.Line("in service", times, [running for _, _, running in changes], is_step=True),
         ),
-        page.Chart(
+        over_time(
             "Latency, ms",
-            [
-                page.Line("p50", minutes, rows["p50_ms"]),
-                page.Line("p99", minutes, rows["p99_ms"]),
-            ],
-            "min",
-            last,
+            page.Line("p50", minutes, rows["p50_ms"]),
+            page.Line("p99", minutes, rows["p99_ms"]),
         ),
-        page.Chart(
+        over_time(
             "Refused, % of requests",
-            [page.Line("refused", minutes, [100 * share for share in rows["shed_frac"]])],
-            "min",
-            last,
+            page.Line("refused", minutes, [100 * share for share in rows["shed_frac"]]),
         ),
     ]
     if sweep:
