@@ -8,9 +8,10 @@ about CDK.
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+
+from contract import slo
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,11 +64,11 @@ class TruckHours:
 
 
 # --- the objective: one file for load tests, alarms and documents -------------------------------
-_SLO = tomllib.loads((REPOSITORY_ROOT / "loadtest" / "slo.toml").read_text())
-P99_MS: float = _SLO["p99_ms"]
-ERROR_FRAC: float = _SLO["error_frac"]
-PLANNED_RPS: float = _SLO["sustained_rps"]
-PEAK_RPS: float = _SLO["burst_rps"]
+_SLO = slo.load()
+P99_MS = _SLO.p99_ms
+ERROR_FRAC = _SLO.error_frac
+PLANNED_RPS = _SLO.sustained_rps
+PEAK_RPS = _SLO.burst_rps
 
 # --- network ------------------------------------------------------------------------------------
 NUM_AZS = 3  # one AZ may fail and two thirds of the tasks remain

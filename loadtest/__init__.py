@@ -1,1 +1,1 @@
-"""Load: the benchmark against peers, the load test against the SLO, the capacity simulator."""
+"""Load tests: the benchmark against peers, the test against the SLO, the capacity simulator."""

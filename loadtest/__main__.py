@@ -5,36 +5,24 @@ import signal
 import sys
 from typing import Final
 
-from loadtest.errors import LoadtestFailed
+from loadtest.failure import LoadtestFailed
 
-# command -> (module, function, what it does); a module is imported only for its own command
+# command -> (module, function, help); only the module of the chosen command is imported
 COMMANDS: Final = {
-    "bench": (
-        "bench.bench_command",
-        "main",
-        "our server against its peers: one table, ratios in one run",
-    ),
-    "run": ("load.load_command", "run", "load a running service with a shape, and judge the SLO"),
-    "local": (
-        "load.load_command",
-        "local",
-        "start the service, hold the steady rate, take a truck, judge",
-    ),
-    "compare": ("load.load_command", "compare", "two runs side by side"),
-    "soak": ("load.soak", "main", "the sustained rate for long: memory and latency drawn"),
-    "simulate": (
-        "simulator.simulate_command",
-        "simulate",
-        "tasks and scaling on paper: latency, refusals, cost",
-    ),
-    "fit": ("simulator.simulate_command", "fit", "measure a running service for the simulator"),
-    "scale": ("simulator.scale", "main", "tasks, network and cost at 10,000 and 100,000 RPS"),
-    "validate": ("simulator.validate", "main", "the simulator against the real service, nginx"),
+    "bench": ("bench.bench_command", "main", "measure our service and its peers; write the tables"),
+    "run": ("load.load_command", "run", "put a shape of load on a running service; judge the SLO"),
+    "local": ("load.load_command", "local", "start the service, load it, judge the SLO"),
+    "compare": ("load.compare", "main", "compare the JSON files of two runs"),
+    "soak": ("load.soak", "main", "run the sustained rate for long; draw memory and latency"),
+    "simulate": ("simulator.simulate_command", "simulate", "simulate tasks, latency and cost"),
+    "fit": ("simulator.service_fit", "main", "measure the service times that `simulate` uses"),
+    "scale": ("simulator.high_rates", "main", "tasks, network and cost up to 100,000 requests/s"),
+    "validate": ("simulator.validate", "main", "compare the simulator with the real service"),
 }
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name not in COMMANDS:
         print("usage: python -m loadtest COMMAND [--help]\n")
@@ -49,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _stop(number: int, _: object) -> None:
-    """End as on Ctrl-C: the servers under test are stopped, too."""
+    """Exit as on Ctrl-C, so that the servers under test are stopped too."""
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""The crops that the load is made of: real labelled digits, at a chosen size, as PNG bytes."""
+"""The crops of the load tests: real labelled digits as PNG bytes, in a chosen size."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ class LabelledCrop:
 
 
 def workload(side_px: int, num_crops: int) -> list[LabelledCrop]:
-    """The benchmark's crops: 28 px as MNIST has them, or squares of another side, as scanned."""
+    """The benchmark's crops: 28 px in MNIST's frame, or scanned squares of another side."""
     chosen = spread(load(), num_crops)
     return [framed(crop) if side_px == 28 else resized(crop, side_px) for crop in chosen]
 
@@ -47,7 +47,7 @@ def load(folder: Path = CROPS) -> list[LabelledCrop]:
 
 
 def spread(crops: list[LabelledCrop], num_crops: int) -> list[LabelledCrop]:
-    """So many of the crops, evenly over the list, so that every digit takes part."""
+    """A sample at even steps through the list, so that every digit occurs."""
     step = len(crops) / num_crops
     return [crops[int(index * step)] for index in range(num_crops)]
 

@@ -1,4 +1,4 @@
-"""What a number was measured on: hardware, date, commit, command."""
+"""Where a number comes from: hardware, date, commit, command."""
 
 import os
 import subprocess
@@ -9,13 +9,19 @@ from typing import Any
 
 
 def provenance(command: Sequence[str]) -> dict[str, Any]:
-    """The record that stands beside every measured number."""
+    """The record that accompanies every measured number."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": hardware(),
         "commit": commit(),
         "command": " ".join(command),
     }
+
+
+def source(command: Sequence[str]) -> str:
+    """The same record as one line."""
+    facts = provenance(command)
+    return f"{facts['date']}, {facts['machine']}, commit {facts['commit']}: {facts['command']}"
 
 
 def hardware() -> str:

@@ -1,7 +1,7 @@
-"""A server under test: started on its own core, watched, paused and stopped as one tree.
+"""The process tree of a server under test: start on one core, measure, pause, stop.
 
-Knows nothing about HTTP. Every process of a tree is found by a mark in its environment, because
-some servers (Ray, TorchServe) detach their children.
+Knows nothing about HTTP. A mark in the environment identifies the processes of a tree, because some
+servers (Ray, TorchServe) detach their children.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident memory of a tree of processes."""
+    """Resident memory of a process tree."""
 
-    rss_bytes: int  # summed: pages that processes share are counted once for each
-    pss_bytes: int  # shared pages divided among those that share them
+    rss_bytes: int  # sum; a shared page counts once per process
+    pss_bytes: int  # a shared page is divided among its processes
 
 
 class Tree:
@@ -32,9 +32,9 @@ class Tree:
 
     Args:
         argv: the command.
-        core: the core that the whole tree is pinned to; None leaves it unpinned.
-        env: what to add to this process's environment.
-        log: where its standard output and error go.
+        core: the tree is pinned to this core; None does not pin it.
+        env: added to this process's environment.
+        log: receives standard output and error.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Tree:
         return found
 
     def cpu_s(self) -> float:
-        """User plus system time of the tree, with that of children that ended and were waited for.
+        """User plus system time of the tree, including children that ended and were waited for.
 
         Resolution is one tick (10 ms): measure over seconds.
         """
@@ -79,25 +79,25 @@ class Tree:
         return ticks / TICKS_PER_S
 
     def memory(self) -> "Memory":
-        """What the tree holds in memory now."""
+        """Memory of the tree now."""
         return Memory(
             rss_bytes=sum(_status_bytes(pid, "status", "VmRSS:") for pid in self.pids()),
             pss_bytes=sum(_status_bytes(pid, "smaps_rollup", "Pss:") for pid in self.pids()),
         )
 
     def pause(self) -> None:
-        """Stop every process of the tree where it stands, so that it uses no processor time."""
+        """Send SIGSTOP to every process of the tree, so that it uses no processor time."""
         self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused tree go on."""
+        """Send SIGCONT to every process of the tree."""
         self._signal_all(signal.SIGCONT)
 
     def terminate(self, *, grace_s: float) -> int | None:
-        """Ask the first process to end; after the grace, kill what is left.
+        """Send SIGTERM to the first process; kill what is left after `grace_s`.
 
         Returns:
-            the exit code of the first process, None when it had to be killed.
+            the exit code of the first process; None if it was killed.
         """
         self.resume()
         self._process.terminate()
@@ -130,7 +130,7 @@ def _status_bytes(pid: int, file: str, name: str) -> int:
 
 @contextlib.contextmanager
 def pinned_to(core: int) -> Iterator[None]:
-    """Run this process, and what it starts, on one core."""
+    """Run this process, and the processes it starts, on one core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

@@ -1,4 +1,7 @@
-"""The servers of the benchmark: how each is set up, started, asked and known to be ready."""
+"""A server under test: its venv, its command, its port, and whether it is ready.
+
+`ours` is our own service; the other servers of the benchmark are in bench/catalog.py.
+"""
 
 import asyncio
 import hashlib
@@ -22,8 +25,6 @@ PEERS: Final = ROOT / "loadtest" / "bench" / "peers"
 SERVER_CORE: Final = 0
 CLIENT_CORE: Final = 1
 OURS: Final = "digitline"
-UNDER_BENTOML: Final = "digitline-bentoml"
-CAPTURING: Final = "digitline-capture"
 FIRST_PORT: Final = 21_000
 LAST_PORT: Final = 31_000
 PORTS_EACH: Final = 5
@@ -38,7 +39,7 @@ _QUIET: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one server runs: its folder for files, its port, and its venv's programs."""
+    """Where one server runs: the folder for its files, its port, the `bin` of its venv."""
 
     folder: Path
     port: int
@@ -49,84 +50,33 @@ class Place:
 class Server:
     """One server under test.
 
-    `command` may first write files into the place's folder.
+    `command` may write files into the place's folder.
     """
 
     name: str
     label: str
-    venv: str | None  # the peer's requirements file and venv; None is the project's own venv
+    venv: str | None  # name of the peer's requirements file and venv; None: this project's venv
     command: Callable[[Place], list[str]]
     path: str = "/digit"
     form_field: str | None = None  # None: the crop is the raw body
     headers: Mapping[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     can_pause: bool = True
-    warms_up: bool = False  # compiles while it runs: loaded until its rate is flat
+    warms_up: bool = False  # compiles while it runs, so load it until its rate is flat
 
     def request(self, png: bytes) -> Request:
-        """The request for one crop, the way this server takes it."""
+        """A request for one crop, in the form that this server accepts."""
         if self.form_field is None:
             return Request(self.path, "image/png", png, self.headers)
         return multipart(self.path, self.form_field, [png], self.headers)
 
 
 class NotInstalled(RuntimeError):
-    """The server's packages are not there; the message says how to get them, or what failed."""
-
-
-def _bentoml(target: str) -> Callable[[Place], list[str]]:
-    def command(place: Place) -> list[str]:
-        argv = [str(place.bin / "bentoml"), "serve", target, "--host", "127.0.0.1"]
-        return [*argv, "--port", str(place.port)]
-
-    return command
-
-
-def _uvicorn(target: str) -> Callable[[Place], list[str]]:
-    def command(place: Place) -> list[str]:
-        argv = [str(place.bin / "uvicorn"), target, "--host", "127.0.0.1", "--no-access-log"]
-        return [*argv, "--port", str(place.port)]
-
-    return command
-
-
-def _python(module: str, *arguments: str) -> Callable[[Place], list[str]]:
-    def command(place: Place) -> list[str]:
-        return [str(place.bin / "python"), "-m", module, str(place.port), *arguments]
-
-    return command
-
-
-def _mlserver(place: Place) -> list[str]:
-    settings = {"host": "127.0.0.1", "http_port": place.port, "parallel_workers": 0}
-    settings |= {"grpc_port": place.port + 1, "metrics_port": place.port + 2, "debug": False}
-    model = {"name": "digits", "implementation": "loadtest.bench.peers.ml_server.Digits"}
-    (place.folder / "settings.json").write_text(json.dumps(settings))
-    (place.folder / "model-settings.json").write_text(json.dumps(model))
-    return [str(place.bin / "mlserver"), "start", str(place.folder)]
-
-
-def _torchserve(place: Place) -> list[str]:
-    archive = [str(place.bin / "torch-model-archiver"), "--model-name", "digits", "--version", "1"]
-    archive += ["--handler", str(PEERS / "torch_serve.py"), "--export-path", str(place.folder)]
-    subprocess.run([*archive, "--force"], check=True)
-    batching = {"defaultVersion": True, "marName": "digits.mar", "minWorkers": 1, "maxWorkers": 1}
-    batching |= {"batchSize": 32, "maxBatchDelay": 1, "responseTimeout": 3600}
-    addresses = ["inference", "management", "metrics"]
-    (place.folder / "config.properties").write_text(
-        "".join(
-            f"{name}_address=http://127.0.0.1:{place.port + offset}\n"
-            for offset, name in enumerate(addresses)
-        )
-        + f"model_store={place.folder}\nload_models=digits.mar\ndisable_token_authorization=true\n"
-        + f"job_queue_size=1000\nmodels={json.dumps({'digits': {'1': batching}})}\n"
-    )
-    argv = [str(place.bin / "torchserve"), "--start", "--foreground", "--disable-token-auth"]
-    return [*argv, "--ts-config", str(place.folder / "config.properties")]
+    """The server's packages could not be installed; the message holds pip's output."""
 
 
 def api_keys_json(keys: list[str]) -> str:
-    """A key file for our service that holds these keys, each for a site of its own."""
+    """The key file of our service for these keys, one site each."""
     entries = [
         {
             "site": f"site-{number}",
@@ -139,15 +89,10 @@ def api_keys_json(keys: list[str]) -> str:
     return json.dumps({"keys": entries})
 
 
-def _shipped(place: Place) -> list[str]:
-    """As `make serve` and the image start it."""
+def as_shipped(place: Place) -> list[str]:
+    """The command of `make serve` and of the image."""
     port = f"DIGITS_PORT={place.port}"
     return ["env", port, str(place.bin / "python"), "-m", "serving"]
-
-
-def _capturing(place: Place) -> list[str]:
-    """The same with every crop kept, originals too, in a spool on the disk of the benchmark."""
-    return ["env", f"DIGITS_CAPTURE_DIR={place.folder / 'spool'}", *_shipped(place)]
 
 
 def ours(
@@ -155,9 +100,9 @@ def ours(
     *,
     name: str = OURS,
     label: str = "**Digitline**",
-    command: Callable[[Place], list[str]] = _shipped,
+    command: Callable[[Place], list[str]] = as_shipped,
 ) -> Server:
-    """Our service as it ships: metrics, keys and limits on."""
+    """Our service as shipped: metrics, keys and limits on."""
     return Server(
         name,
         label,
@@ -169,85 +114,8 @@ def ours(
     )
 
 
-SERVERS: Final = {
-    server.name: server
-    for server in [
-        ours([API_KEY]),
-        ours(
-            [API_KEY],
-            name=CAPTURING,
-            label="Digitline, every crop captured",
-            command=_capturing,
-        ),
-        ours(
-            [API_KEY],
-            name=UNDER_BENTOML,
-            label="Digitline under `bentoml serve`",
-            command=_bentoml("service:DigitService"),
-        ),
-        Server(
-            "bentoml",
-            "BentoML, the documented way (`PIL.Image`)",
-            "bentoml",
-            _bentoml("loadtest.bench.peers.bentoml_documented:Documented"),
-            form_field="image",
-        ),
-        Server(
-            "bentoml-batchable",
-            "BentoML, `batchable=True`",
-            "bentoml",
-            _bentoml("loadtest.bench.peers.bentoml_batchable:Batchable"),
-            form_field="images",
-        ),
-        Server(
-            "fastapi-sync",
-            "FastAPI + ONNX Runtime, sync handler, upload",
-            "fastapi",
-            _uvicorn("loadtest.bench.peers.fastapi_sync:app"),
-            form_field="image",
-        ),
-        Server(
-            "fastapi-async",
-            "FastAPI + ONNX Runtime, async handler, raw body",
-            "fastapi",
-            _uvicorn("loadtest.bench.peers.fastapi_async:app"),
-        ),
-        Server(
-            "litserve",
-            "LitServe, no batching",
-            "litserve",
-            _python("loadtest.bench.peers.lit", "1"),
-            form_field="request",
-        ),
-        Server(
-            "litserve-batch",
-            "LitServe, batches of 64",
-            "litserve",
-            _python("loadtest.bench.peers.lit", "64"),
-            form_field="request",
-        ),
-        Server("mlserver", "MLServer, custom raw handler", "mlserver", _mlserver),
-        Server(
-            "torchserve",
-            "TorchServe, batches of 32",
-            "torchserve",
-            _torchserve,
-            path="/predictions/digits",
-            warms_up=True,
-        ),
-        Server(
-            "ray",
-            "Ray Serve, raw body",
-            "ray",
-            _python("loadtest.bench.peers.ray_serve"),
-            can_pause=False,
-        ),
-    ]
-}
-
-
 def set_up(server: Server) -> Path:
-    """Make the server's venv if it is not there; the folder of its programs.
+    """Make the server's venv if it is absent or outdated; return its `bin` folder.
 
     Raises:
         NotInstalled: pip could not install the pinned requirements.
@@ -274,12 +142,12 @@ def set_up(server: Server) -> Path:
 
 
 def start(server: Server, folder: Path, core: int = SERVER_CORE) -> tuple[Tree, int]:
-    """Start a server on one core; its tree and its port. It may not be ready yet.
+    """Start a server on one core; return its process tree and port, before it is ready.
 
     Args:
-        server: which.
-        folder: an empty folder for its files and its log.
-        core: the only one that it may use.
+        server: the server to start.
+        folder: for its files and its log; empty or absent.
+        core: the core that it is pinned to.
 
     Raises:
         NotInstalled: as `set_up`.
@@ -300,7 +168,7 @@ def start(server: Server, folder: Path, core: int = SERVER_CORE) -> tuple[Tree, 
 
 
 def free_port() -> int:
-    """A port with a few free ones after it, below those that the kernel gives to clients."""
+    """The first of `PORTS_EACH` free ports, below the kernel's ephemeral range."""
     for first in range(FIRST_PORT, LAST_PORT, PORTS_EACH):
         if all(_is_free(first + offset) for offset in range(PORTS_EACH)):
             return first
@@ -318,17 +186,19 @@ def _is_free(port: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], tree: Tree, *, timeout_s: float) -> float:
-    """Poll every 10 ms until the condition holds; the seconds that took.
+    """Poll every 10 ms until the condition holds; return the seconds waited.
 
     Raises:
-        TimeoutError: it never held, or the server ended first.
+        TimeoutError: the condition did not hold in time, or the server ended.
     """
     begun = time.perf_counter()
     while not condition():
         waited_s = time.perf_counter() - begun
         if not tree.is_alive() or waited_s > timeout_s:
             state = "still runs" if tree.is_alive() else "ended"
-            raise TimeoutError(f"not ready after {waited_s:.1f} s; the server {state}")
+            raise TimeoutError(
+                f"not ready after {waited_s:.1f} s (limit {timeout_s:g} s); the server {state}"
+            )
         time.sleep(0.01)
     return time.perf_counter() - begun
 

@@ -1,6 +1,5 @@
 """`python -m loadtest bench`: choose parts and servers, measure, write JSON and tables."""
 
-import argparse
 import json
 import os
 import tempfile
@@ -9,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest import machine, servers
-from loadtest.bench import measurements, ours, table
+from loadtest import command_line, machine, servers
+from loadtest.bench import bulk_requests, contender, measurements, stage_times, startup, table
+from loadtest.bench.catalog import SERVERS
 from loadtest.process import pinned_to
 
 PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
-RESULTS: Final = servers.ROOT / "loadtest" / "bench.json"
+RESULTS: Final = servers.ROOT / "docs" / "measurements" / "bench.json"
+QUICK_RESULTS: Final = Path("results") / "bench-quick.json"
 DOCUMENT: Final = servers.ROOT / "docs" / "measurements" / "bench.md"
-LOCK: Final = "LOADTEST_LOCK"  # where several jobs share a machine: locked during each turn
+LOCK: Final = "LOADTEST_LOCK"  # names a file to lock during each turn, if jobs share the machine
 BATCHERS: Final = (servers.OURS, "bentoml-batchable")
 
 
@@ -26,38 +27,55 @@ class Choice:
 
     parts: list[str]
     names: list[str]
-    config: measurements.BenchConfig
+    config: contender.BenchConfig
     out: Path
     document: Path | None
 
 
 def parse(arguments: list[str], folder: Path) -> Choice:
     """Read the command line."""
-    parser = argparse.ArgumentParser("python -m loadtest bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about two minutes, one short round")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser = command_line.parser("bench", __doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round: all parts take about two minutes"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        metavar="PART",
+        default=list(PARTS),
+        help=f"default: all of {', '.join(PARTS)}",
+    )
     parser.add_argument(
         "--servers",
         nargs="+",
-        choices=servers.SERVERS,
+        choices=SERVERS,
         metavar="NAME",
-        default=list(servers.SERVERS),
-        help=", ".join(servers.SERVERS),
+        default=list(SERVERS),
+        help=f"default: all of {', '.join(SERVERS)}",
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="interleaved rounds; the median counts"
+        "--rounds",
+        type=int,
+        default=5,
+        help="interleaved rounds, of which the median is reported (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, help="results (JSON); parts not measured are kept")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"JSON file; parts not measured are kept (default: {QUICK_RESULTS} with --quick, else"
+        f" {RESULTS.relative_to(servers.ROOT)}, and the tables in docs/performance.md)",
+    )
     chosen = parser.parse_args(arguments)
     quick = bool(chosen.quick)
-    config = measurements.BenchConfig(
+    config = contender.BenchConfig(
         rounds=1 if quick else chosen.rounds,
         saturate_s=1 if quick else 3,
         calm_s=2.0 if quick else 4.0,
         folder=folder,
         lock=Path(os.environ[LOCK]) if LOCK in os.environ else None,
     )
-    out = chosen.out or (Path("results/bench-quick.json") if quick else RESULTS)
+    out = chosen.out or (QUICK_RESULTS if quick else RESULTS)
     document = DOCUMENT if out == RESULTS else None
     return Choice(chosen.parts, chosen.servers, config, out, document)
 
@@ -71,7 +89,7 @@ def main(arguments: list[str]) -> int:
             for part in choice.parts:
                 print(f"== {part}", flush=True)
                 command = ["python -m loadtest bench", *arguments]
-                record = machine.provenance(command) | measurements.config_record(choice.config)
+                record = machine.provenance(command) | choice.config.record()
                 results["parts"][part] = record | MEASURES[part](choice)
                 _write(choice, results)
     print(table.render(results))
@@ -79,7 +97,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _write(choice: Choice, results: dict[str, Any]) -> None:
-    """After every part, so that a run that is cut off keeps what it has."""
+    """Write after every part, so that an interrupted run keeps its finished parts."""
     results["parts"] = {part: results["parts"][part] for part in PARTS if part in results["parts"]}
     choice.out.parent.mkdir(parents=True, exist_ok=True)
     choice.out.write_text(table.dump(results))
@@ -91,25 +109,25 @@ def _write(choice: Choice, results: dict[str, Any]) -> None:
 def _interleaved(measure: Any, only: tuple[str, ...] | None) -> Callable[[Choice], dict[str, Any]]:
     def run(choice: Choice) -> dict[str, Any]:
         names = [name for name in choice.names if only is None or name in only]
-        chosen = [servers.SERVERS[name] for name in names]
-        with measurements.field_of(chosen, choice.config) as (ready, absent):
-            rows = measurements.interleave(ready, choice.config.rounds, measure, _say)
+        chosen = [SERVERS[name] for name in names]
+        with contender.start_contenders(chosen, choice.config) as (ready, absent):
+            rows = measurements.interleave(ready, choice.config.rounds, measure, _print)
         return {"rows": rows, "absent": absent}
 
     return run
 
 
 def _stages(choice: Choice) -> dict[str, Any]:
-    with measurements.locked(choice.config.lock):
-        return {"rows": ours.stages()}
+    with contender.locked(choice.config.lock):
+        return {"rows": stage_times.stages()}
 
 
 def _start(choice: Choice) -> dict[str, Any]:
-    with measurements.locked(choice.config.lock):
-        return {"rows": ours.start_and_memory(servers.SERVERS[servers.OURS], choice.config)}
+    with contender.locked(choice.config.lock):
+        return {"rows": startup.start_and_memory(SERVERS[servers.OURS], choice.config)}
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)
 
 
@@ -117,7 +135,7 @@ MEASURES: Final[dict[str, Callable[[Choice], dict[str, Any]]]] = {
     "saturation": _interleaved(measurements.saturation, None),
     "latency": _interleaved(measurements.latency, None),
     "batching": _interleaved(measurements.batching, BATCHERS),
-    "crops": _interleaved(ours.many_crops, (servers.OURS,)),
+    "crops": _interleaved(bulk_requests.many_crops, (servers.OURS,)),
     "stages": _stages,
     "start": _start,
 }

@@ -1,10 +1,11 @@
-"""Benchmark results -> the Markdown tables of docs/performance.md. Pure text."""
+"""Write the benchmark's results as the Markdown tables of docs/performance.md. Pure."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from loadtest.servers import OURS, SERVERS
+from loadtest.bench.catalog import SERVERS
+from loadtest.servers import OURS
 
 BEGIN: Final = "<!-- tables: written by `python -m loadtest bench` -->"
 END: Final = "<!-- end of tables -->"
@@ -13,7 +14,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 
 def insert(document: str, tables: str) -> str:
-    """Replace what stands between the two marks.
+    """Replace the text between the two marks.
 
     Raises:
         ValueError: the document lacks a mark.
@@ -26,7 +27,7 @@ def insert(document: str, tables: str) -> str:
 
 
 def render(results: Mapping[str, Any]) -> str:
-    """Every part that was measured, each with date, hardware and command."""
+    """The table of every measured part, each with date, hardware and command."""
     writers: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "saturation": saturation,
         "latency": latency,
@@ -70,10 +71,10 @@ def saturation(part: Mapping[str, Any]) -> str:
     base = _median(rows[BASE], "rps_28") if BASE in rows else None
     ours = _median(rows[OURS], "rps_28") if OURS in rows else None
     ours_cpu = _median(rows[OURS], "cpu_us_28") if OURS in rows else None
-    header = ["Server", "28 px: requests/s per core", "against BentoML documented"]
-    header += ["Digitline against it", "CPU us/request", "its CPU against Digitline's"]
-    header += ["128 px: requests/s", "CPU us/request"]
-    header += ["not answered 200"]
+    header = ["Server", "28 px: requests/s per core", "rate / BentoML's rate"]
+    header += ["Digitline's rate / rate", "28 px: CPU us/request", "CPU / Digitline's CPU"]
+    header += ["128 px: requests/s per core", "128 px: CPU us/request"]
+    header += ["requests without answer 200"]
     body = []
     for name, row in rows.items():
         rate = _median(row, "rps_28")
@@ -91,14 +92,14 @@ def saturation(part: Mapping[str, Any]) -> str:
                 f"{errors:.0f}",
             ]
         )
-    title = "### Saturation: wrk, 32 connections, one server core\n\n"
+    title = "### Saturation: wrk with 32 connections, server on one core\n\n"
     return title + _table(header, body + _absent(part, len(header)))
 
 
 def latency(part: Mapping[str, Any]) -> str:
     """Latency at 100 RPS before and after bursts."""
-    header = ["Server", "p50 ms", "p99 ms", "burst of 256: last answer ms", "burst: failed"]
-    header += ["p50 ms afterwards", "p99 ms afterwards", "failed at 100 RPS"]
+    header = ["Server", "p50 ms", "p99 ms", "burst of 256: last answer, ms", "failed in bursts"]
+    header += ["p50 ms after bursts", "p99 ms after bursts", "failed at 100 requests/s"]
     body = []
     for name, row in part["rows"].items():
         failed = sum(row["failed"]["rounds"]) + sum(row["after_failed"]["rounds"])
@@ -112,12 +113,12 @@ def latency(part: Mapping[str, Any]) -> str:
                 f"{failed:.0f}",
             ]
         )
-    title = "### Latency at 100 requests/s, open loop, before and after bursts of 256 at once\n\n"
+    title = "### Latency at 100 requests/s, open loop, before and after bursts of 256 requests\n\n"
     return title + _table(header, body + _absent(part, len(header)))
 
 
 def batching(part: Mapping[str, Any]) -> str:
-    """Ours against BentoML's dispatcher at 1 to 128 callers."""
+    """Our batcher and BentoML's at 1 to 128 callers."""
     header = ["Callers", *(SERVERS[name].label for name in part["rows"])]
     body = []
     for callers in (1, 8, 32, 128):
@@ -133,26 +134,26 @@ def batching(part: Mapping[str, Any]) -> str:
         f", failed {sum(row['burst_failed']['rounds']):.0f}"
         for row in part["rows"].values()
     ]
-    title = "### Micro-batching: ours against BentoML's dispatcher\n\n"
+    title = "### Micro-batching: our batcher and BentoML's\n\n"
     return title + _table(header, [*body, ["256 at once", *burst]])
 
 
 def many_crops(part: Mapping[str, Any]) -> str:
-    """Crops a second in one request, against the same work bare."""
+    """Crops a second in bulk requests, and in a bare loop of the same work."""
     row = part["rows"][OURS]
     bare = {kind: _median(row, f"bare_{kind}") for kind in ("packed", "loose", "files")}
     labels = {
         "packed_64": "64 packed crops",
         "packed_256": "256 packed crops",
         "packed_1024": "1,024 packed crops",
-        "loose_256": "256 packed crops that are not in MNIST's frame",
+        "loose_256": "256 packed crops, not in MNIST's frame",
         "files_64": "64 PNG files",
     }
     body = []
     for key, label in labels.items():
         rate, limit = _median(row, key), bare[key.split("_")[0]]
         body.append([label, f"{rate:,.0f}", f"{limit:,.0f}", f"{rate / limit:.0%}"])
-    header = ["`POST /v1/digits`", "crops/s per core", "bare loop, crops/s", "share"]
+    header = ["`POST /v1/digits`", "crops/s per core", "bare loop: crops/s", "share of bare loop"]
     return "### Many crops in one request\n\n" + _table(header, body)
 
 
@@ -162,8 +163,8 @@ def stages(part: Mapping[str, Any]) -> str:
         "decode_us_28": "decode a 28 px PNG",
         "decode_us_128": "decode a 128 px PNG",
         "preprocess_us_28": "preprocess a 28 px crop in MNIST's frame",
-        "preprocess_us_28_of_32": "the same, 32 together, per crop",
-        "preprocess_us_28_loose": "preprocess a 28 px crop in another frame",
+        "preprocess_us_28_of_32": "preprocess 32 such crops together, per crop",
+        "preprocess_us_28_loose": "preprocess a 28 px crop not in MNIST's frame",
         "preprocess_us_128": "preprocess a 128 px crop",
         **{
             f"inference_us_batch_{size}": f"inference, batch of {size}, per crop"
@@ -181,13 +182,16 @@ def start(part: Mapping[str, Any]) -> str:
     row = part["rows"]
     growth = row["rss_mb_100000"] - row["rss_mb_10000"]
     rows = [
-        ["start to first `/readyz` 200, warm", f"{row['ready_s']:.2f} s"],
-        ["resident memory, all processes, at request 10,000", f"{row['rss_mb_10000']:.1f} MB"],
-        ["at request 100,000", f"{row['rss_mb_100000']:.1f} MB"],
-        ["growth", f"{growth:+.1f} MB"],
-        ["proportional (shared pages once), at 100,000", f"{row['pss_mb_100000']:.1f} MB"],
+        ["start until `/readyz` answers 200, files cached", f"{row['ready_s']:.2f} s"],
+        ["resident memory of all processes after 10,000 requests", f"{row['rss_mb_10000']:.1f} MB"],
+        ["resident memory after 100,000 requests", f"{row['rss_mb_100000']:.1f} MB"],
+        ["growth between the two", f"{growth:+.1f} MB"],
+        [
+            "proportional memory (shared pages divided) after 100,000 requests",
+            f"{row['pss_mb_100000']:.1f} MB",
+        ],
     ]
-    return "### Start and memory\n\n" + _table(["", ""], rows)
+    return "### Start and memory\n\n" + _table(["Figure", "Value"], rows)
 
 
 def dump(results: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Load generators: HTTP/1.1 on sockets, open loop, and wrk."""
+"""Load generators: a minimal HTTP/1.1 client, an open-loop client, and wrk."""

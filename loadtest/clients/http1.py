@@ -1,7 +1,7 @@
-"""HTTP/1.1 as far as the load generators need it: requests as bytes, answers off a socket.
+"""The part of HTTP/1.1 that the load generators need: requests as bytes, answers from a socket.
 
-A general client (aiohttp, httpx) costs more than the server under test and would be what is
-measured; this one parses a status line, a length and nothing else.
+A general client (aiohttp, httpx) uses more processor time than the server under test, so its own
+speed would be measured. This one parses only the status and the length.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _CHUNKED: Final = b"transfer-encoding: chunked"
 
 
 class BrokenAnswer(ConnectionError):
-    """The connection ended, or what came back is not an HTTP answer this client understands."""
+    """The connection ended early, or the answer is not HTTP/1.1 that this client understands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def wire(self, host: str) -> bytes:
-        """The request as it goes over the connection."""
+        """The bytes of the request."""
         head = [f"POST {self.path} HTTP/1.1", f"Host: {host}"]
         head += [f"Content-Type: {self.content_type}", f"Content-Length: {len(self.body)}"]
         head += [f"{name}: {value}" for name, value in self.headers.items()]
@@ -51,7 +51,7 @@ def multipart(
     *,
     media_type: str = "image/png",
 ) -> Request:
-    """A form that carries the files under one field name."""
+    """A multipart form with all files under one field name."""
     boundary = uuid.uuid5(uuid.NAMESPACE_URL, field_name).hex
     parts = [
         b'--%s\r\nContent-Disposition: form-data; name="%s"; filename="%d.png"\r\n'
@@ -64,7 +64,7 @@ def multipart(
 
 
 def parse(data: bytes) -> Answer | None:
-    """The answer that these bytes hold; None while it is not complete.
+    """The answer in these bytes; None while it is incomplete.
 
     Raises:
         BrokenAnswer: not an HTTP/1.1 answer.
@@ -84,7 +84,7 @@ def parse(data: bytes) -> Answer | None:
             return None if joined is None else Answer(status, joined)
     except ValueError as error:
         raise BrokenAnswer(str(error)) from error
-    raise BrokenAnswer("an answer without a length")
+    raise BrokenAnswer("the answer has neither Content-Length nor chunks")
 
 
 def _join_chunks(data: bytes) -> bytes | None:
@@ -103,7 +103,7 @@ def _join_chunks(data: bytes) -> bytes | None:
 
 
 class Connection:
-    """One keep-alive connection; one request on it at a time."""
+    """One keep-alive connection; sends one request at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -114,7 +114,7 @@ class Connection:
         """Connect.
 
         Raises:
-            OSError: nobody listens.
+            OSError: no server listens there.
         """
         return cls(*await asyncio.open_connection(host, port))
 
@@ -130,7 +130,7 @@ class Connection:
             while (answer := parse(data)) is None:
                 more = await self._reader.read(65_536)
                 if not more:
-                    raise BrokenAnswer("the connection ended before the answer did")
+                    raise BrokenAnswer("the connection ended before the answer was complete")
                 data += more
         except OSError as error:
             raise BrokenAnswer(str(error)) from error

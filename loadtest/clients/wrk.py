@@ -1,7 +1,7 @@
-"""Closed-loop saturation by wrk: as many requests as the server can take.
+"""Saturation by wrk, a closed loop: as many requests as the server can answer.
 
-wrk keeps a fixed number of connections busy, so its rate is the server's capacity; its latencies
-suffer from coordinated omission and are not quoted as what a scanner would see.
+wrk keeps a fixed number of connections busy, so its rate is the server's capacity. Its latencies
+suffer from coordinated omission, so they do not show what a scanner would see.
 """
 
 import json
@@ -27,7 +27,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class WrkResult:
-    """What wrk saw in one run."""
+    """The result of one run of wrk."""
 
     requests: int
     duration_s: float
@@ -37,14 +37,14 @@ class WrkResult:
 
     @property
     def rps(self) -> float:
-        """Good answers a second."""
+        """Requests answered without error, a second."""
         return (self.requests - self.errors) / self.duration_s
 
 
 def saturate(
     port: int, requests: Sequence[Request], *, connections: int, duration_s: int
 ) -> WrkResult:
-    """Send the requests round and round over so many connections.
+    """Send the requests cyclically over `connections` connections.
 
     Raises:
         subprocess.CalledProcessError: wrk could not run.
@@ -63,7 +63,7 @@ def saturate(
 
 
 def lua_script(port: int, requests: Sequence[Request]) -> str:
-    """The requests as ready-made strings, so that wrk spends nothing on making them."""
+    """A script with the requests as constant strings, so that wrk does not build them."""
     rows = ",\n".join(_lua_string(request.wire(f"127.0.0.1:{port}")) for request in requests)
     return (
         f"local rows = {{\n{rows}\n}}\nlocal i = 0\n"
@@ -72,7 +72,7 @@ def lua_script(port: int, requests: Sequence[Request]) -> str:
 
 
 def parse(output: str) -> WrkResult:
-    """Read the line that the script's `done` printed.
+    """Read the result line, which `done` in the script prints.
 
     Raises:
         ValueError: there is none.

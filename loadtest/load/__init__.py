@@ -1,1 +1,1 @@
-"""The load test: shapes of scanner traffic, made, recorded and judged against the SLO."""
+"""The load test: scanner traffic is generated, recorded and judged against the SLO."""

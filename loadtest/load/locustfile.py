@@ -1,11 +1,11 @@
-"""Scanners as Locust users.
+"""Locust users that behave like scanners.
 
-Run by `python -m loadtest run`, or by hand:
+Started by `python -m loadtest run`, or by hand:
 
     LOADTEST_SHAPE=steady LOADTEST_MINUTES=2 locust -f loadtest/load/locustfile.py --headless -H URL
 
-One user makes one request a second, so the number of users is the rate.
-Every answer is compared with its labels; an accepted digit that is not the label is a failure.
+One user sends one request a second, so the number of users is the rate. Every answer is compared
+with its labels; an accepted digit that differs from its label is a failure.
 
 Import this file only in a process that imports Locust first: gevent patches the standard library.
 """
@@ -23,36 +23,35 @@ import gevent
 from locust import FastHttpUser, LoadTestShape, events, task
 from locust.env import Environment
 
-from loadtest import digit_crops, slo
-from loadtest.load import mix, outcomes, shapes
+from contract import slo
+from loadtest.load import mix, request_log, shapes
 
 KEYS: Final = [key for key in os.environ.get("LOADTEST_KEYS", "").split(",") if key]
 DURATION_S: Final = 60 * float(os.environ.get("LOADTEST_MINUTES", "1"))
 SHAPE: Final = shapes.SHAPES[os.environ.get("LOADTEST_SHAPE", "steady")](DURATION_S, slo.load())
 OUT: Final = os.environ.get("LOADTEST_OUT")
-NUM_CALLS: Final = 2000
 MAX_USERS_A_SECOND: Final = 1000
-CALLS: Final = mix.calls(digit_crops.load(), KEYS, NUM_CALLS, random.Random(7))  # noqa: S311
-RECORDER: Final = outcomes.Recorder(start_s=time.time())
+CALLS: Final = mix.standard_calls(KEYS)
+RECORDER: Final = request_log.Recorder(start_s=time.time())
 
 
 class Scanner(FastHttpUser):  # type: ignore[misc]  # Locust is untyped here
-    """One scanner: a request a second on a kept connection, real labelled crops."""
+    """One scanner: one request a second on a keep-alive connection, real labelled crops."""
 
     next_at_s = 0.0
     network_timeout = 10.0
     connection_timeout = 10.0
 
     def on_start(self) -> None:
-        """Start somewhere within the second: users that start together would fire together."""
+        """Start at a random time within the second, so that users do not send together."""
         self.next_at_s = time.time() + random.random()  # noqa: S311
         gevent.sleep(self.next_at_s - time.time())
 
     def wait_time(self) -> float:
-        """Until this user's next second.
+        """Seconds until this user's next planned request.
 
-        Locust's own `constant_throughput` counts from when the last request really left: users
-        that were held up together stay together, until all of them fire in one millisecond.
+        Locust's `constant_throughput` counts from the last actual request: users that were delayed
+        together stay together, and in the end all send in the same millisecond.
         """
         self.next_at_s += 1.0
         return max(0.0, self.next_at_s - time.time())
@@ -62,7 +61,7 @@ class Scanner(FastHttpUser):  # type: ignore[misc]  # Locust is untyped here
         """Send one call and check its answer."""
         call = random.choice(CALLS)  # noqa: S311
         begun = time.time()
-        status, result = slo.NO_ANSWER, None
+        status, result = request_log.NO_ANSWER, None
         headers = {"Content-Type": call.request.content_type, **call.request.headers}
         with self.client.post(
             call.request.path, data=call.request.body, headers=headers, catch_response=True
@@ -73,17 +72,17 @@ class Scanner(FastHttpUser):  # type: ignore[misc]  # Locust is untyped here
                     result = mix.check(call, response.content)
                 except ValueError as error:
                     response.failure(str(error))
-                    status = slo.NO_ANSWER
+                    status = request_log.NO_ANSWER
             if result is not None and result.is_wrong:
                 response.failure(f"accepted a wrong digit: {call.labels} {response.text[:300]}")
         RECORDER.add(begun, 1e3 * (time.time() - begun), status, len(call.labels), result)
 
 
-class Planned(LoadTestShape):  # type: ignore[misc]
-    """As many users as the shape has requests a second."""
+class UsersAtRate(LoadTestShape):  # type: ignore[misc]
+    """Keeps as many users as the shape has requests a second."""
 
     def tick(self) -> tuple[int, float] | None:
-        """Users now, and how fast to get there; None ends the test."""
+        """The number of users now and the spawn rate; None ends the test."""
         now_s = self.get_run_time()
         if now_s >= SHAPE.duration_s:
             return None
@@ -98,5 +97,5 @@ def _begin(**_: Any) -> None:
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def _end(environment: Environment, **_: Any) -> None:
     if OUT:
-        outcomes.save(RECORDER.log(), Path(OUT))
-    environment.process_exit_code = 0  # the verdict is `loadtest run`'s, from the log
+        request_log.save(RECORDER.log(), Path(OUT))
+    environment.process_exit_code = 0  # `loadtest run` gives the verdict, from the log

@@ -1,7 +1,6 @@
-"""What a scanner sends, and whether an answer is right.
+"""The requests that scanners send, and the check of an answer against its labels.
 
-Single crops mostly, some bundles, some whole postcodes. Shared by Locust and the open-loop client.
-Pure.
+Mostly single crops, some bundles, some postcodes. Locust and the open-loop client share them.
 """
 
 import random
@@ -10,12 +9,14 @@ from typing import Any, Final
 
 import orjson
 
+from loadtest import digit_crops
 from loadtest.clients.http1 import Request, multipart
 from loadtest.digit_crops import LabelledCrop
 
 SHARES: Final = {"digit": 0.90, "digits": 0.05, "postcode": 0.05}
 BUNDLE: Final = 8
 CODE_LENGTH: Final = 5
+NUM_CALLS: Final = 2000
 PATHS: Final = {"digit": "/v1/digit", "digits": "/v1/digits", "postcode": "/v1/postcode"}
 
 
@@ -33,18 +34,23 @@ class Check:
     """How an answer compares with the labels."""
 
     num_right: int
-    is_wrong: bool  # a machine would have acted on a digit that is not the label
+    is_wrong: bool  # a digit was accepted that differs from its label
+
+
+def standard_calls(keys: list[str], num_calls: int = NUM_CALLS) -> list[Call]:
+    """The calls of every load test: the shipped test crops, the same sequence in every run."""
+    return calls(digit_crops.load(), keys, num_calls, random.Random(7))  # noqa: S311
 
 
 def calls(
     crops: list[LabelledCrop], keys: list[str], num_calls: int, rng: random.Random
 ) -> list[Call]:
-    """So many ready-made calls; each site's key sends its share.
+    """Make calls ahead of time; every site's key sends an equal share.
 
     Args:
-        crops: what there is to send.
-        keys: one API key per site; empty sends none.
-        num_calls: how many.
+        crops: to choose from.
+        keys: one API key per site; without keys none is sent.
+        num_calls: number of calls.
         rng: chooses kinds, crops and keys.
     """
     kinds = rng.choices(list(SHARES), weights=list(SHARES.values()), k=num_calls)
@@ -63,7 +69,7 @@ def _call(kind: str, crops: list[LabelledCrop], key: str | None, rng: random.Ran
 
 
 def check(call: Call, body: bytes) -> Check:
-    """Compare an answer with the labels.
+    """Compare an answer with the labels of its call.
 
     Raises:
         ValueError: the body is not an answer to this call.

@@ -1,7 +1,6 @@
-"""Runs a shape of load against a service, by Locust or by the open-loop client."""
+"""Run a shape of load against a service, with Locust or the open-loop client."""
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,23 +10,22 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest import digit_crops, servers
+from loadtest import servers
 from loadtest.clients import openloop
 from loadtest.clients.http1 import Answer
-from loadtest.errors import LoadtestFailed
-from loadtest.load import mix, outcomes
+from loadtest.failure import LoadtestFailed
+from loadtest.load import mix, request_log
+from loadtest.load.request_log import NO_ANSWER, Log
 from loadtest.load.shapes import Shape
-from loadtest.slo import NO_ANSWER, Log
 
 LOCUSTFILE: Final = Path(__file__).parent / "locustfile.py"
-NUM_CALLS: Final = 2000
 GRACE_S: Final = 60.0
 
 
 def run_locust(shape: Shape, host: str, keys: list[str], out: Path) -> Log:
-    """Drive a shape with Locust users; its HTML report is written beside the log.
+    """Run a shape with Locust; write its log and its HTML report into `out`.
 
-    In a process of its own: gevent patches the standard library.
+    Locust runs in another process, because gevent patches the standard library.
 
     Raises:
         LoadtestFailed: Locust ended without a log.
@@ -52,21 +50,23 @@ def run_locust(shape: Shape, host: str, keys: list[str], out: Path) -> Log:
         check=False,
     )
     if not log.exists():
-        raise LoadtestFailed(f"Locust ended with {finished.returncode}: {finished.stderr[-800:]}")
-    return outcomes.read(log)
+        raise LoadtestFailed(
+            f"Locust wrote no log, exit code {finished.returncode}: {finished.stderr[-800:]}"
+        )
+    return request_log.read(log)
 
 
 def arrivals_of(shape: Shape) -> NDArray[np.float64]:
-    """The shape as arrival times: evenly spaced within each tenth of a second, no randomness."""
+    """The arrival times of a shape: evenly spaced within each 0.1 s, without randomness."""
     step_s = 0.1
-    owed = 0.0
+    due = 0.0
     times: list[float] = []
     for number in range(round(shape.duration_s / step_s)):
-        begins_s = number * step_s
-        owed += shape.rps(begins_s) * step_s
-        whole = int(owed + 1e-9)
-        owed -= whole
-        times += [begins_s + step_s * index / whole for index in range(whole)]
+        starts_s = number * step_s
+        due += shape.rps(starts_s) * step_s
+        whole = int(due + 1e-9)
+        due -= whole
+        times += [starts_s + step_s * index / whole for index in range(whole)]
     return np.array(times)
 
 
@@ -74,14 +74,14 @@ def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tup
     """Send calls at these times, whether or not earlier ones were answered.
 
     Returns:
-        the log, and the 99th percentile of how late the generator itself was, in ms.
+        the log, and the p99 of the generator's own lateness in ms.
 
     Raises:
-        LoadtestFailed: nobody listens.
+        LoadtestFailed: the service cannot be reached.
     """
     address = urlsplit(host)
     name, port = address.hostname or "127.0.0.1", address.port or 80
-    calls = mix.calls(digit_crops.load(), keys, NUM_CALLS, random.Random(7))  # noqa: S311
+    calls = mix.standard_calls(keys)
     wires = [call.request.wire(address.netloc) for call in calls]
     checks: dict[int, mix.Check] = {}
 
@@ -96,7 +96,7 @@ def run_open(arrivals_s: NDArray[np.float64], host: str, keys: list[str]) -> tup
         sample = openloop.run(name, port, wires, arrivals_s, is_right=compare)
     except OSError as error:
         raise LoadtestFailed(f"{host} cannot be reached: {error}") from error
-    recorder = outcomes.Recorder(start_s=0.0)
+    recorder = request_log.Recorder(start_s=0.0)
     columns = (sample.sent_at_s.tolist(), sample.latency_ms.tolist(), sample.status.tolist())
     for number, (at_s, latency_ms, status) in enumerate(zip(*columns, strict=True)):
         result = checks.get(number)

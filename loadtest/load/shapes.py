@@ -1,22 +1,23 @@
-"""The shapes of load: how many requests a second at each moment.
+"""The shapes of load: the rate at each moment, and the phases that are judged.
 
-Pure; Locust and the open-loop client both follow them.
+Pure. Locust and the open-loop client both follow them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from loadtest.slo import Phase, Slo
+from contract.slo import Slo
+from loadtest.load.verdict import Phase
 
-SETTLE_S: Final = 5.0  # connections are opened and every user starts at once: not judged
+SETTLE_S: Final = 5.0  # not judged: connections open and all users start
 TRUCK_EVERY_S: Final = 60.0
 TRUCK_AT_S: Final = 20.0
 TRUCK_S: Final = 30.0
-TRUCK_EDGE_S: Final = 2.0  # on either side of a burst, judged as neither
+TRUCK_EDGE_S: Final = 2.0  # at both ends of a burst, not judged
 IDLE_RPS: Final = 10.0
 
-# Share of the sustained rate by hour of the day: little at night, trucks at six and at fifteen.
+# Share of the sustained rate in each hour of the day: low at night, trucks at 06:00 and 15:00.
 DAY: Final = (
     *(0.02, 0.02, 0.02, 0.02, 0.05, 0.3, 1.0, 1.0, 0.8, 0.5, 0.3, 0.3),
     *(0.3, 0.4, 0.8, 1.0, 1.0, 0.7, 0.4, 0.2, 0.1, 0.05, 0.02, 0.02),
@@ -25,22 +26,22 @@ DAY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A load over time, and the phases it is judged by."""
+    """A load over time, and its judged phases."""
 
     name: str
     duration_s: float
-    rps: Callable[[float], float]  # at seconds from the start
+    rps: Callable[[float], float]  # argument: seconds from the start
     phases: list[Phase]
 
 
 def steady(duration_s: float, slo: Slo) -> Shape:
-    """The sustained rate, all the time."""
+    """The sustained rate of the SLO."""
     phase = Phase("steady", SETTLE_S, duration_s, slo.sustained_rps, slo.p99_ms)
     return Shape("steady", duration_s, lambda _: slo.sustained_rps, [phase])
 
 
 def trucks(duration_s: float, slo: Slo) -> Shape:
-    """Three trucks at once: from 10 to 300 requests a second within a second, every minute."""
+    """Three trucks at once, every minute: from 10 to 300 requests/s within a second."""
 
     def rps(at_s: float) -> float:
         inside = TRUCK_AT_S <= at_s % TRUCK_EVERY_S < TRUCK_AT_S + TRUCK_S
@@ -61,13 +62,13 @@ def trucks(duration_s: float, slo: Slo) -> Shape:
         start_s += TRUCK_EVERY_S
     if not phases:
         raise ValueError(
-            f"{duration_s:g} s is too short for a truck; give at least {TRUCK_AT_S + TRUCK_S:g} s"
+            f"{duration_s:g} s is too short for one burst; use at least {TRUCK_AT_S + TRUCK_S:g} s"
         )
     return Shape("trucks", duration_s, rps, phases)
 
 
 def day(duration_s: float, slo: Slo) -> Shape:
-    """A facility's day, compressed: every hour takes a 24th of the time."""
+    """A facility's day, compressed: each hour takes 1/24 of the duration."""
     hour_s = duration_s / len(DAY)
 
     def rps(at_s: float) -> float:

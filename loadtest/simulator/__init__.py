@@ -1,1 +1,1 @@
-"""The capacity simulator: arrivals -> tasks -> policies, on paper that computes."""
+"""The capacity simulator: arrivals, tasks, scaling policies -> latency, refusals, cost."""

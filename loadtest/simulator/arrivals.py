@@ -16,19 +16,19 @@ from loadtest.load.shapes import DAY
 DAY_S: Final = 86_400
 TRUCK_EVERY_S: Final = 900
 TRUCK_S: Final = 120
-IDLE_FRAC: Final = 1 / 30  # of the peak between two trucks: from 10 to 300 requests a second
+IDLE_FRAC: Final = 1 / 30  # of the peak, between two trucks: 10 of 300 requests/s
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Requests over time."""
+    """The arrival times of requests."""
 
     name: str
     arrivals_s: NDArray[np.float64]  # (N,) ascending, from the start
     duration_s: float
 
     def hourly_max_rps(self) -> NDArray[np.float64]:
-        """The busiest minute's rate in each hour: what a forecast would have to know."""
+        """The rate of the busiest minute in each hour, as a forecast would give it."""
         minutes = np.histogram(self.arrivals_s, np.arange(0, self.duration_s + 60, 60))[0] / 60
         hours = -(-len(minutes) // 60)
         padded = np.zeros(hours * 60)
@@ -38,7 +38,7 @@ class Traffic:
 
 
 def poisson(name: str, rates_rps: NDArray[np.float64], rng: np.random.Generator) -> Traffic:
-    """Poisson arrivals around a rate for each second."""
+    """Poisson arrivals; one rate for each second."""
     counts = rng.poisson(rates_rps)
     seconds = np.repeat(np.arange(len(rates_rps)), counts)
     arrivals = np.sort(seconds + rng.random(len(seconds)))
@@ -46,34 +46,37 @@ def poisson(name: str, rates_rps: NDArray[np.float64], rng: np.random.Generator)
 
 
 def constant_rates(rps: float, duration_s: float) -> NDArray[np.float64]:
-    """The same rate all the time."""
+    """One rate for the whole time."""
     return np.full(int(duration_s), float(rps))
 
 
 def truck_rates(peak_rps: float, duration_s: float) -> NDArray[np.float64]:
-    """Trucks unload for two minutes every quarter of an hour; little in between."""
+    """The peak for the last 2 of every 15 minutes, while trucks unload; 1/30 of it otherwise."""
     seconds = np.arange(int(duration_s))
     unloading = seconds % TRUCK_EVERY_S >= TRUCK_EVERY_S - TRUCK_S
     return np.where(unloading, float(peak_rps), peak_rps * IDLE_FRAC)
 
 
 def day_rates(peak_rps: float, duration_s: float) -> NDArray[np.float64]:
-    """A facility's day from midnight on: night, trucks at six and at fifteen."""
+    """The hours of a facility's day from midnight (`load.shapes.DAY`)."""
     hours = (np.arange(int(duration_s)) // 3600) % 24
     return peak_rps * np.array(DAY)[hours]
 
 
 def recorded(path: Path) -> Traffic:
-    """A trace: a CSV with the column `at_s` or `time`, or the service's own log (JSON lines).
+    """Read a trace: a CSV with a column `at_s` or `time`, or the service's log (JSON lines).
 
-    Times are seconds, or ISO 8601; only the order and the distances matter.
+    Times are seconds or ISO 8601; they count from the first request.
 
     Raises:
         ValueError: the file holds no request with a time.
     """
     times = np.sort(np.array(list(_times(path)), dtype=np.float64))
     if not times.size:
-        raise ValueError(f"{path.name} holds no request with a time")
+        raise ValueError(
+            f"{path.name} holds no request with a time: expected a CSV column `at_s` or `time`, "
+            "or JSON lines with `timestamp` and `status`"
+        )
     times -= times[0]
     return Traffic(path.name, times, float(np.ceil(times[-1] + 1)))
 

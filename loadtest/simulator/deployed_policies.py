@@ -1,6 +1,6 @@
-"""Policies as the deployment has them: read out of synthesised CloudFormation templates.
+"""Read the scaling plan from the deployment's synthesised CloudFormation templates.
 
-So that the simulated policies cannot drift from the deployed ones.
+The simulated policies therefore cannot differ from the deployed ones.
 """
 
 import json
@@ -31,15 +31,15 @@ Resource = Mapping[str, Any]
 
 
 class TemplateError(ValueError):
-    """The templates hold no service that scales, or something this simulator does not know."""
+    """The templates hold no scaling service, or a policy that the simulator does not know."""
 
 
 def read_plan(folder: Path) -> Plan:
     """The scaling plan of the templates (`*.json`, in any depth) of one environment.
 
     Raises:
-        TemplateError: there is not exactly one scalable target, or a policy is of a kind that
-            cannot be simulated; nothing is left out silently.
+        TemplateError: there is not exactly one scalable target, or a policy cannot be simulated;
+            no policy is left out silently.
     """
     resources: dict[str, Resource] = {}
     for path in sorted(folder.rglob("*.json")):
@@ -50,10 +50,12 @@ def read_plan(folder: Path) -> Plan:
 
 
 def plan_of(resources: Mapping[str, Resource]) -> Plan:
-    """As `read_plan`, from the resources themselves."""
+    """The scaling plan of these resources; raises as `read_plan`."""
     targets = list(_of(resources, "AWS::ApplicationAutoScaling::ScalableTarget"))
     if len(targets) != 1:
-        raise TemplateError(f"{len(targets)} scalable targets; exactly one is expected")
+        raise TemplateError(
+            f"{len(targets)} scalable targets in the templates; exactly one is expected"
+        )
     target = targets[0][1]
     policies: list[TargetTracking | StepScaling] = []
     predictive = None
@@ -109,7 +111,7 @@ def _metric_of(name: str, details: Resource) -> tuple[Metric, int]:
 
 
 def _counts_requests(metrics: list[Any]) -> bool:
-    """Whether metric math divides the load balancer's requests by the running tasks."""
+    """Whether the metric math is the load balancer's requests divided by the running tasks."""
     names = {
         query["MetricStat"]["Metric"]["MetricName"] for query in metrics if "MetricStat" in query
     }
@@ -194,7 +196,7 @@ def _days(text: str) -> list[int]:
 
 
 def _task_facts(resources: Mapping[str, Resource]) -> dict[str, float]:
-    """Size of the task, health checks and draining, where the templates tell them."""
+    """Task size, health-check time and drain time, as far as the templates hold them."""
     facts: dict[str, float] = {}
     services = [s for _, s in _of(resources, "AWS::ECS::Service") if s.get("LoadBalancers")]
     definitions = dict(_of(resources, "AWS::ECS::TaskDefinition"))

@@ -1,7 +1,7 @@
-"""Application Auto Scaling's rules for an ECS service. Pure: measurements in, wanted tasks out.
+"""Application Auto Scaling's rules for an ECS service. Pure: measurements in, desired tasks out.
 
-Knows nothing about requests or queues. What AWS does not publish is marked "judged" below; the two
-published scale-out times (363 s and 86 s from load to decision) are regression tests.
+Knows nothing about requests or queues. "Judged" marks our estimate where AWS publishes nothing.
+The two published scale-out times (363 s and 86 s from load to decision) are regression tests.
 
 Source:
     AWS, ECS developer guide and Application Auto Scaling API reference; AWS's own measurement of
@@ -14,17 +14,17 @@ from typing import Final, Literal
 
 Metric = Literal["requests_per_task", "cpu_percent"]
 
-# A period's datapoint can be used this long after the period ended. Fitted to AWS's measurement:
+# A policy sees a period's datapoint this long after the period's end. Fitted to AWS's measurement:
 # 363 = 3 x 60 + 183 and 86 = 3 x 20 + 26. For the load balancer's count: judged.
 PUBLISH_DELAY_S: Final[dict[tuple[Metric, int], float]] = {
     ("cpu_percent", 60): 183.0,
     ("cpu_percent", 20): 26.0,
     ("requests_per_task", 60): 60.0,
 }
-HIGH_PERIODS: Final = 3  # datapoints above the target before scaling out
-LOW_SPAN_S: Final = 900.0  # datapoints below for a quarter of an hour before scaling in
+HIGH_PERIODS: Final = 3  # consecutive datapoints above the target before a scale-out
+LOW_SPAN_S: Final = 900.0  # datapoints stay below for 15 minutes before a scale-in
 LOW_FRAC: Final = 0.9  # of the target; judged
-MAX_SHRINK_FRAC: Final = 0.1  # of the tasks, at least one, at a time ("more gradually"); judged
+MAX_SHRINK_FRAC: Final = 0.1  # of the tasks in one scale-in, at least one task; judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class TargetTracking:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One adjustment of a step policy; bounds count from the alarm's threshold."""
+    """One adjustment of a step policy; bounds are relative to the alarm's threshold."""
 
     lower: float
     upper: float
@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepScaling:
-    """Add tasks by how far a metric is above an alarm's threshold."""
+    """Add tasks in steps, by how far a metric is above an alarm's threshold."""
 
     name: str
     metric: Metric
@@ -75,7 +75,7 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Predictive:
-    """A floor of tasks for each hour from a forecast of its load."""
+    """A minimum of tasks for each hour, from a forecast of its load."""
 
     requests_per_task_per_hour: float
     buffer_s: float = 300.0
@@ -91,14 +91,14 @@ class Plan:
     policies: tuple[TargetTracking | StepScaling, ...] = ()
     schedule: tuple[Scheduled, ...] = ()
     predictive: Predictive | None = None
-    start_s: float = 57.0  # wanted to running; a 413 MB image without lazy loading
-    health_s: float = 20.0  # running to in service: two checks ten seconds apart
-    drain_s: float = 30.0  # taken out, still paid for
+    start_s: float = 57.0  # desired to running: a 413 MB image, no lazy loading
+    health_s: float = 20.0  # running to in service: two health checks, 10 s apart
+    drain_s: float = 30.0  # out of service, still paid for
     vcpus: float = 1.0
     memory_gb: float = 2.0
 
     def with_minimum(self, min_tasks: int) -> "Plan":
-        """The same plan with another floor, in its schedule too."""
+        """The same plan with another minimum, also in its schedule."""
         schedule = tuple(
             replace(one, min_tasks=max(min_tasks, 0) if one.min_tasks is not None else None)
             for one in self.schedule
@@ -107,7 +107,7 @@ class Plan:
         return replace(self, min_tasks=min_tasks, max_tasks=highest, schedule=schedule)
 
     def with_maximum(self, max_tasks: int) -> "Plan":
-        """The same plan with another ceiling, in its schedule too."""
+        """The same plan with another maximum, also in its schedule."""
         schedule = tuple(
             replace(one, max_tasks=max_tasks if one.max_tasks is not None else None)
             for one in self.schedule
@@ -127,50 +127,50 @@ class Plan:
 
 @dataclass(slots=True)
 class _Tracker:
-    """The datapoints of one policy that have become visible, newest last."""
+    """The visible datapoints of one policy, newest last."""
 
     policy: TargetTracking | StepScaling
     values: list[float] = field(default_factory=list)
-    tasks: float = 0.0  # that the newest value is an average over
+    tasks: float = 0.0  # in service in the period of the newest value
 
 
 @dataclass(slots=True)
 class AutoScaler:
-    """Decides how many tasks are wanted.
+    """Decides how many tasks are desired.
 
     Call `observe` with every finished period of a policy's metric when it becomes visible, and
-    `limits` when a schedule or forecast moves the limits. `wanted` is the answer.
+    `limits` when a schedule or a forecast changes the limits. Then read `desired`.
     """
 
     plan: Plan
-    wanted: int = 0
+    desired: int = 0
     low: int = 0
     high: int = 0
     out_until_s: float = -math.inf
-    out_to: int = 0  # where the scale-out in force goes; a larger one may pass
+    out_to: int = 0  # target of the scale-out in cooldown; only a larger one may pass
     in_until_s: float = -math.inf
     trackers: dict[str, _Tracker] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.low, self.high = self.plan.min_tasks, self.plan.max_tasks
-        self.wanted = min(max(self.wanted, self.low), self.high)
+        self.desired = min(max(self.desired, self.low), self.high)
         self.trackers = {one.name: _Tracker(one) for one in self.plan.policies}
 
     def limits(self, low: int | None, high: int | None) -> None:
-        """Move the limits; tasks outside of them are added or taken at once."""
+        """Change the limits; the desired count moves into them at once."""
         self.low = self.low if low is None else low
         self.high = max(self.high if high is None else high, self.low)
-        self.wanted = min(max(self.wanted, self.low), self.high)
+        self.desired = min(max(self.desired, self.low), self.high)
 
     def observe(self, name: str, value: float | None, tasks: float, now_s: float) -> None:
-        """One finished period of one policy's metric has become visible.
+        """Take a datapoint that has become visible, and scale.
 
         Args:
             name: the policy.
-            value: None: no data, which breaks a row of breaches and never scales.
-            tasks: in service in that period; tasks that were still starting are not counted, so
-                that a scale-out on its way is not ordered twice.
-            now_s: when.
+            value: None means no data: it resets the policy's datapoints and never scales.
+            tasks: in service in that period, without tasks that were still starting, so that one
+                scale-out is not ordered twice.
+            now_s: time of the decision.
         """
         tracker = self.trackers[name]
         if value is None:
@@ -178,15 +178,15 @@ class AutoScaler:
             return
         tracker.values.append(value)
         tracker.tasks = tasks
-        del tracker.values[: -_kept(tracker.policy)]
+        del tracker.values[: -_num_kept(tracker.policy)]
         out = self._scale_out(tracker)
-        if out is not None and out > self.wanted:
-            self._grow(tracker.policy, out, now_s)
+        if out is not None and out > self.desired:
+            self._apply_scale_out(tracker.policy, out, now_s)
         elif isinstance(tracker.policy, TargetTracking):
-            self._consider_shrinking(now_s)
+            self._scale_in(now_s)
 
     def _scale_out(self, tracker: _Tracker) -> int | None:
-        """How many tasks a policy's newest datapoints ask for; None if they ask for nothing."""
+        """The number of tasks that a policy's newest datapoints ask for; None for no change."""
         policy, values = tracker.policy, tracker.values
         if isinstance(policy, TargetTracking):
             high = values[-HIGH_PERIODS:]
@@ -196,22 +196,22 @@ class AutoScaler:
         high = values[-policy.evaluation_periods :]
         if len(high) < policy.evaluation_periods or min(high) <= policy.threshold:
             return None
-        return self.wanted + _step_size(policy, values[-1] - policy.threshold, self.wanted)
+        return self.desired + _step_size(policy, values[-1] - policy.threshold, self.desired)
 
-    def _grow(self, policy: TargetTracking | StepScaling, to: int, now_s: float) -> None:
+    def _apply_scale_out(self, policy: TargetTracking | StepScaling, to: int, now_s: float) -> None:
         to = min(to, self.high)
-        if to <= self.wanted or (now_s < self.out_until_s and to <= self.out_to):
+        if to <= self.desired or (now_s < self.out_until_s and to <= self.out_to):
             return
         if isinstance(policy, TargetTracking):
             cooldown_s = policy.out_cooldown_s
         else:
             cooldown_s = policy.cooldown_s
-        self.wanted = self.out_to = to
+        self.desired = self.out_to = to
         self.out_until_s = now_s + cooldown_s
-        self.in_until_s = -math.inf  # a scale-out ends the scale-in cooldown
+        self.in_until_s = -math.inf  # a scale-out ends the cooldown of a scale-in
 
-    def _consider_shrinking(self, now_s: float) -> None:
-        """Scale in when every tracking policy that may is low, and no cooldown is in force."""
+    def _scale_in(self, now_s: float) -> None:
+        """Scale in if each tracking policy that may scale in is low, outside of cooldowns."""
         tracking = [
             one
             for one in self.trackers.values()
@@ -220,10 +220,10 @@ class AutoScaler:
         if now_s < max(self.in_until_s, self.out_until_s) or not all(map(_is_low, tracking)):
             return
         needed = max((_needed(one) for one in tracking), default=self.low)
-        floor = self.wanted - max(1, math.floor(self.wanted * MAX_SHRINK_FRAC))
+        floor = self.desired - max(1, math.floor(self.desired * MAX_SHRINK_FRAC))
         to = max(needed, floor, self.low)
-        if to < self.wanted:
-            self.wanted = to
+        if to < self.desired:
+            self.desired = to
             self.in_until_s = now_s + max(
                 one.policy.in_cooldown_s
                 for one in tracking
@@ -231,7 +231,7 @@ class AutoScaler:
             )
 
 
-def _kept(policy: TargetTracking | StepScaling) -> int:
+def _num_kept(policy: TargetTracking | StepScaling) -> int:
     return max(HIGH_PERIODS, round(LOW_SPAN_S / policy.period_s))
 
 
@@ -252,7 +252,7 @@ def _step_size(policy: StepScaling, excess: float, tasks: int) -> int:
     for step in policy.steps:
         if step.lower <= excess < step.upper:
             change = tasks * step.change / 100 if policy.is_percent else step.change
-            # AWS rounds a percentage between 0 and 1 up, and larger ones down
+            # AWS rounds a change between 0 and 1 task up, and a larger one down
             whole = 1 if 0 < change < 1 else math.floor(change)
             return max(whole, policy.min_magnitude) if change > 0 else 0
     return 0

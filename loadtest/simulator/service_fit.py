@@ -1,15 +1,16 @@
-"""Measures a running service for the simulator: what one request costs, and what it takes idle."""
+"""`python -m loadtest fit`: measure a running service for the simulator."""
 
-import random
+import json
+from dataclasses import asdict, replace
 from typing import Final
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from loadtest import digit_crops
+from loadtest import command_line, machine
 from loadtest.clients import openloop, wrk
 from loadtest.load import mix, runner
-from loadtest.simulator.service_times import ServiceTimes
+from loadtest.simulator.service_times import SERVICE_FILE, ServiceTimes
 
 IDLE_RPS: Final = 50.0
 IDLE_S: Final = 20.0
@@ -17,15 +18,32 @@ SATURATE_S: Final = 5
 NUM_CALLS: Final = 400
 
 
+def main(arguments: list[str]) -> int:
+    """Measure a running service of one worker and write the service times that `simulate` reads."""
+    parser = command_line.parser("fit", main.__doc__)
+    parser.add_argument("--host", required=True, help="for example http://127.0.0.1:3000")
+    command_line.add_keys(parser)
+    command_line.add_path(parser, "--out", SERVICE_FILE, "result")
+    chosen = parser.parse_args(arguments)
+    source = machine.source(["python -m loadtest fit", *arguments])
+    measured = replace(measure(chosen.host, chosen.keys), source=source)
+    chosen.out.write_text(json.dumps(asdict(measured), indent=1) + "\n")
+    print(
+        f"{1e3 / measured.busy_ms:.0f} requests/s per core, unloaded p50 "
+        f"{measured.unloaded_ms[50]:.2f} ms, p99 {measured.unloaded_ms[99]:.2f} ms"
+    )
+    return 0
+
+
 def measure(host: str, keys: list[str]) -> ServiceTimes:
-    """Load a service of one worker: idle first, then as much as it takes.
+    """Measure latency at a low rate, then the rate at saturation.
 
     Returns:
-        its times; the source is left for the caller to fill in.
+        the times; the caller fills in `source`.
     """
     log, _ = runner.run_open(openloop.constant(IDLE_RPS, IDLE_S), host, keys)
     unloaded_ms = np.percentile(log.latency_ms[log.status == 200], np.arange(101))
-    calls = mix.calls(digit_crops.load(), keys, NUM_CALLS, random.Random(7))  # noqa: S311
+    calls = mix.standard_calls(keys, NUM_CALLS)
     port = urlsplit(host).port or 80
     saturated = [
         wrk.saturate(
@@ -41,9 +59,9 @@ def measure(host: str, keys: list[str]) -> ServiceTimes:
 
 
 def spread_of(percentiles_ms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    """How much requests differ in work, from the percentiles 0 to 100 of their idle latency.
+    """Standard deviation of the work by its mean, from percentiles 0 to 100 of idle latency.
 
-    From the middle two thirds: the tail is the machine's, not the request's.
+    Only percentiles 16 to 84 count: the machine, not the request, causes the tail.
     """
     half_width = (percentiles_ms[84] - percentiles_ms[16]) / 2
     return float(round(half_width / percentiles_ms[50], 3))

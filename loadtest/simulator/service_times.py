@@ -1,4 +1,4 @@
-"""How long a request keeps a core busy, and how long it takes where nothing waits: measured."""
+"""Measured service times: how long a request keeps a core busy, and its latency without load."""
 
 import json
 from dataclasses import dataclass
@@ -12,34 +12,35 @@ from serving.config import Settings
 
 MAX_WAIT_MS: Final = float(Settings.model_fields["max_queue_wait_ms"].default)
 SERVICE_FILE: Final = Path(__file__).parents[1] / "service_times.json"
+SERVICE_HELP: Final = "service times, as `fit` writes them"
 
 
 class Times(Protocol):
-    """What the simulator asks of one core of the service: measured or drawn, it does not know."""
+    """What the simulator needs to know of one core: drawn from a distribution, or recorded."""
 
     @property
     def max_wait_ms(self) -> float:
-        """A request that would wait longer is refused."""
+        """A request whose wait would be longer is refused."""
 
     def draw_s(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Seconds of work for so many requests."""
+        """Seconds that each of `number` requests keeps a core busy."""
 
     def draw_unloaded_ms(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Latencies of so many requests that wait for nothing."""
+        """Latency of each of `number` requests that do not wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceTimes:
-    """One core of the service.
+    """Measured times of one core of the service.
 
     Args:
         busy_ms: mean time that one request keeps the core busy; 1000 / busy_ms is its capacity.
         spread: standard deviation of that time divided by its mean.
-        unloaded_ms: (101,) percentiles 0 to 100 of the latency where nothing waits; it includes
-            the request's own work and the network.
-        max_wait_ms: a request that would wait longer is refused (the service's own limit).
+        unloaded_ms: (101,) percentiles 0 to 100 of the latency without load; includes the request's
+            own work and the network.
+        max_wait_ms: a request whose wait would be longer is refused; default: the service's.
         kind: the distribution of the busy time.
-        source: what measured it.
+        source: date, machine, commit and command of the measurement.
     """
 
     busy_ms: float
@@ -50,7 +51,7 @@ class ServiceTimes:
     source: str = ""
 
     def draw_s(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Seconds of work for so many requests."""
+        """Seconds that each of `number` requests keeps a core busy."""
         mean_s = self.busy_ms / 1e3
         if self.kind == "exponential":
             return rng.exponential(mean_s, number)
@@ -60,12 +61,12 @@ class ServiceTimes:
         return rng.lognormal(np.log(mean_s) - variance / 2, np.sqrt(variance), number)
 
     def draw_unloaded_ms(self, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Latencies of so many requests that wait for nothing."""
+        """Latency of each of `number` requests that do not wait."""
         return np.interp(rng.random(number) * 100, np.arange(101), self.unloaded_ms)
 
 
 def read(path: Path = SERVICE_FILE) -> ServiceTimes:
-    """Read a measured file, as `python -m loadtest fit` writes it.
+    """Read a file that `python -m loadtest fit` wrote.
 
     Raises:
         OSError: there is none.

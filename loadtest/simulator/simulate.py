@@ -1,7 +1,7 @@
 """The discrete-event model: requests, tasks that start and drain, metrics that arrive late.
 
-Between two events (a metric becomes visible, a task is ready, a schedule strikes) the number of
-servers stands still, and the requests of that stretch go through the queue in one loop.
+Between two events (a metric becomes visible, a task is ready, a scheduled action runs) the number
+of cores does not change, so the requests between them go through the queue in one loop.
 """
 
 import heapq
@@ -22,7 +22,7 @@ from loadtest.simulator.policies import (
     StepScaling,
     TargetTracking,
 )
-from loadtest.simulator.queueing import SHED, Servers
+from loadtest.simulator.queueing import REFUSED, Cores
 from loadtest.simulator.service_times import Times
 
 WEEK_MIN: Final = 7 * 24 * 60
@@ -30,13 +30,13 @@ WEEK_MIN: Final = 7 * 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened."""
+    """The result of one simulation."""
 
     arrivals_s: NDArray[np.float64]  # (N,)
     latency_ms: NDArray[np.float64]  # (N,) nan where refused
     wait_s: NDArray[np.float64]  # (N,) nan where refused
-    tasks: list[tuple[float, int, int]]  # (from when, wanted, in service)
-    task_s: float  # paid for: starting, in service and draining
+    tasks: list[tuple[float, int, int]]  # (from when, desired, in service)
+    task_s: float  # paid task-seconds: starting, in service and draining
     duration_s: float
 
     @property
@@ -61,23 +61,23 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Period:
-    """One policy metric's current period."""
+    """The current period of one policy's metric."""
 
     policy: TargetTracking | StepScaling
     starts_s: float = 0.0
     requests: int = 0
     busy_s: float = 0.0
-    carried_s: float = 0.0  # work that did not fit into the periods before
-    server_s: float = 0.0
+    carried_s: float = 0.0  # work left over from earlier periods
+    core_s: float = 0.0
     task_s: float = 0.0
 
     def value(self) -> float | None:
         """The period's datapoint; None when no request came (the load balancer sends none)."""
         if self.policy.metric == "cpu_percent":
             work = self.busy_s + self.carried_s
-            done = min(work, self.server_s)
+            done = min(work, self.core_s)
             self.carried_s = work - done
-            return 100 * done / self.server_s if self.server_s else None
+            return 100 * done / self.core_s if self.core_s else None
         if not self.requests or not self.task_s:
             return None
         tasks = self.task_s / self.policy.period_s
@@ -86,17 +86,17 @@ class _Period:
     def restart(self, now_s: float) -> None:
         """Begin the next period."""
         self.starts_s, self.requests, self.busy_s = now_s, 0, 0.0
-        self.server_s = self.task_s = 0.0
+        self.core_s = self.task_s = 0.0
 
 
 @dataclass(slots=True)
 class Simulation:
-    """One run. Build it and call `run`.
+    """One simulation. Build it and call `run`.
 
     Args:
         plan: limits, policies and task facts.
         traffic: the requests.
-        service: what one core does with a request.
+        service: service times of one core.
         rng: for service times and unloaded latencies.
         start_minute: minute of the week at which the run starts, for schedules (Monday 00:00: 0).
     """
@@ -106,21 +106,21 @@ class Simulation:
     service: Times
     rng: np.random.Generator
     start_minute: int = 0
-    servers: Servers = field(default_factory=Servers)
+    cores: Cores = field(default_factory=Cores)
     running: int = 0
-    starting: list[int] = field(default_factory=list)  # tickets of tasks not yet ready
+    starting: list[int] = field(default_factory=list)  # tickets of tasks that are not ready yet
     tasks: list[tuple[float, int, int]] = field(default_factory=list)
     task_s: float = 0.0
     now_s: float = 0.0
-    done: int = 0  # requests let through so far
+    done: int = 0  # requests served so far
 
     def run(self) -> Outcome:
-        """Let the whole traffic through."""
+        """Simulate all of the traffic."""
         scaler = AutoScaler(self.plan)
         self._first_limits(scaler)
-        self.running = scaler.wanted
+        self.running = scaler.desired
         self._resize()
-        self._note(scaler)
+        self._record_tasks(scaler)
         services_s = self.service.draw_s(len(self.traffic.arrivals_s), self.rng)
         periods = [_Period(policy) for policy in self.plan.policies]
         waits: list[NDArray[np.float64]] = []
@@ -142,30 +142,30 @@ class Simulation:
         last = int(np.searchsorted(self.traffic.arrivals_s, until_s))
         chosen = slice(self.done, last)
         self.done = last
-        waits = self.servers.serve(
+        waits = self.cores.serve(
             self.traffic.arrivals_s[chosen], services_s[chosen], self.service.max_wait_ms / 1e3
         )
-        busy_s = float(services_s[chosen][waits != SHED].sum())
+        busy_s = float(services_s[chosen][waits != REFUSED].sum())
         for period in periods:
             period.requests += len(waits)
             period.busy_s += busy_s
-            period.server_s += span_s * len(self.servers.free_at_s)
+            period.core_s += span_s * len(self.cores.free_at_s)
             period.task_s += span_s * self.running
         return waits
 
     def _plan_events(self, events: "_Events", scaler: AutoScaler, periods: list[_Period]) -> None:
         for period in periods:
             self._plan_period(events, scaler, period)
-        for strike in self.plan.schedule:
-            first_s = 60.0 * ((strike.minute_of_week - self.start_minute) % WEEK_MIN)
-            low, high = strike.min_tasks, strike.max_tasks
+        for action in self.plan.schedule:
+            first_s = 60.0 * ((action.minute_of_week - self.start_minute) % WEEK_MIN)
+            low, high = action.min_tasks, action.max_tasks
             for at_s in np.arange(first_s, self.traffic.duration_s, 60.0 * WEEK_MIN):
                 if at_s > 0:
                     events.add(float(at_s), partial(scaler.limits, low, high))
         self._plan_forecast(events, scaler)
 
     def _plan_forecast(self, events: "_Events", scaler: AutoScaler) -> None:
-        """A forecast that is right: the busiest minute of each hour, known a buffer ahead."""
+        """A perfect forecast: the busiest minute of each hour, known `buffer_s` before the hour."""
         predictive = self.plan.predictive
         if predictive is None or predictive.forecast_only:
             return
@@ -190,47 +190,47 @@ class Simulation:
         events.add(ends_s, end)
 
     def _first_limits(self, scaler: AutoScaler) -> None:
-        """The schedule's last strike before the start is in force."""
-        strikes = sorted(
+        """Apply the last scheduled action before the start."""
+        actions = sorted(
             self.plan.schedule,
-            key=lambda strike: (self.start_minute - strike.minute_of_week) % WEEK_MIN,
+            key=lambda action: (self.start_minute - action.minute_of_week) % WEEK_MIN,
         )
-        if strikes:
-            scaler.limits(strikes[0].min_tasks, strikes[0].max_tasks)
-            scaler.wanted = scaler.low
+        if actions:
+            scaler.limits(actions[0].min_tasks, actions[0].max_tasks)
+            scaler.desired = scaler.low
 
     def _reconcile(self, scaler: AutoScaler, events: "_Events") -> None:
-        """Start or stop tasks so that as many are there, or on their way, as are wanted."""
+        """Start or stop tasks until running plus starting tasks equal the desired count."""
         have = self.running + len(self.starting)
-        for _ in range(scaler.wanted - have):
+        for _ in range(scaler.desired - have):
             ticket = events.ticket()
             self.starting.append(ticket)
             ready_s = self.now_s + self.plan.start_s + self.plan.health_s
             events.add(ready_s, partial(self._ready, ticket))
-        for _ in range(have - scaler.wanted):
+        for _ in range(have - scaler.desired):
             if self.starting:
                 self.starting.pop()
             else:
                 self.running -= 1
                 self.task_s += min(self.plan.drain_s, self.traffic.duration_s - self.now_s)
         self._resize()
-        self._note(scaler)
+        self._record_tasks(scaler)
 
     def _ready(self, ticket: int) -> None:
-        if ticket in self.starting:  # it may have been stopped before it was ready
+        if ticket in self.starting:  # absent if it was stopped before it was ready
             self.starting.remove(ticket)
             self.running += 1
 
     def _resize(self) -> None:
         cores = max(1, round(self.running * self.plan.vcpus))
-        self.servers.set_number(cores, self.now_s)
+        self.cores.set_number(cores, self.now_s)
 
-    def _note(self, scaler: AutoScaler) -> None:
-        if not self.tasks or self.tasks[-1][1:] != (scaler.wanted, self.running):
-            self.tasks.append((self.now_s, scaler.wanted, self.running))
+    def _record_tasks(self, scaler: AutoScaler) -> None:
+        if not self.tasks or self.tasks[-1][1:] != (scaler.desired, self.running):
+            self.tasks.append((self.now_s, scaler.desired, self.running))
 
     def _outcome(self, waits: NDArray[np.float64]) -> Outcome:
-        waits = np.where(waits == SHED, np.nan, waits)
+        waits = np.where(waits == REFUSED, np.nan, waits)
         unloaded_ms = self.service.draw_unloaded_ms(len(waits), self.rng)
         return Outcome(
             arrivals_s=self.traffic.arrivals_s,
@@ -243,25 +243,25 @@ class Simulation:
 
 
 class _Events:
-    """What happens when, in order; of events at one time the one planned first."""
+    """A queue of events by time; events at the same time run in the order of `add`."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._tickets = itertools.count()
 
     def ticket(self) -> int:
-        """A number that nobody had before."""
+        """A number that was not used before."""
         return next(self._tickets)
 
     def add(self, at_s: float, action: Callable[[], None]) -> None:
-        """Plan an event."""
+        """Add an event."""
         heapq.heappush(self._heap, (at_s, self.ticket(), action))
 
     def next_s(self) -> float:
-        """When the next one is; infinity if there is none."""
+        """Time of the next event; infinity if there is none."""
         return self._heap[0][0] if self._heap else float("inf")
 
     def run_due(self, now_s: float) -> None:
-        """Run everything up to now."""
+        """Run every event up to now."""
         while self._heap and self._heap[0][0] <= now_s:
             heapq.heappop(self._heap)[2]()

@@ -1,4 +1,4 @@
-"""`python -m loadtest simulate | fit`: capacity on paper."""
+"""`python -m loadtest simulate`: latency, refusals, tasks and cost of the deployment."""
 
 import argparse
 import json
@@ -9,15 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadtest import machine, page, servers, slo
+from contract import slo
+from contract.slo import Slo
+from loadtest import command_line, machine, page, servers
 from loadtest.simulator import arrivals, deployed_policies, service_times
-from loadtest.simulator.answer import Answer, answer, binned, cheapest, pareto, record
 from loadtest.simulator.arrivals import Traffic
+from loadtest.simulator.figures import Figures, binned, cheapest, figures_of, pareto
 from loadtest.simulator.policies import Plan
 from loadtest.simulator.service_fit import measure
 from loadtest.simulator.service_times import ServiceTimes
 from loadtest.simulator.simulate import Outcome, Simulation
-from loadtest.slo import Slo
 
 TEMPLATES: Final = servers.ROOT / "infra" / "snapshots" / "prod"
 RESULTS: Final = Path("results") / "simulate"
@@ -29,51 +30,49 @@ RATES: Final = {
 }
 
 
-def fit(arguments: list[str]) -> int:
-    """Measure a running service of one core for the simulator."""
-    parser = argparse.ArgumentParser("python -m loadtest fit", description=fit.__doc__)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--keys-file", type=Path, help="one API key a line")
-    parser.add_argument("--out", type=Path, default=service_times.SERVICE_FILE)
-    chosen = parser.parse_args(arguments)
-    keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
-    measured = replace(measure(chosen.host, keys), source=_source("fit", arguments))
-    chosen.out.write_text(json.dumps(asdict(measured), indent=1) + "\n")
-    print(
-        f"{1e3 / measured.busy_ms:.0f} requests/s per core, unloaded p50 "
-        f"{measured.unloaded_ms[50]:.2f} ms, p99 {measured.unloaded_ms[99]:.2f} ms"
-    )
-    return 0
-
-
-def _source(name: str, arguments: list[str]) -> str:
-    facts = machine.provenance([f"python -m loadtest {name}", *arguments])
-    return f"{facts['date']}, {facts['machine']}, commit {facts['commit']}: {facts['command']}"
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m loadtest simulate")
-    parser.add_argument("--arrivals", choices=RATES, default="trucks")
-    parser.add_argument("--trace", type=Path, help="recorded requests, instead of --arrivals")
-    parser.add_argument("--rps", type=float, help="the peak rate; default: the SLO's burst")
-    parser.add_argument("--hours", type=float, default=2.0)
-    parser.add_argument("--start-minute", type=int, default=5 * 60, help="of the week, Monday 0:00")
-    parser.add_argument("--templates", type=Path, default=TEMPLATES, help="synthesised, folder")
+    parser = command_line.parser("simulate", simulate.__doc__)
+    default = "(default: %(default)s)"
     parser.add_argument(
-        "--service", type=Path, default=service_times.SERVICE_FILE, help="measured file"
+        "--arrivals", choices=RATES, default="trucks", help=f"shape of the load {default}"
     )
-    parser.add_argument("--fit", metavar="URL", help="measure a running service instead")
-    parser.add_argument("--keys-file", type=Path, help="for --fit: one API key a line")
-    parser.add_argument("--min-tasks", type=int, help="instead of the templates'")
-    parser.add_argument("--max-tasks", type=int, help="instead of the templates'")
-    parser.add_argument("--sweep", action="store_true", help="minimum tasks and targets")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--trace", type=Path, help="CSV or JSON lines of recorded requests (default: --arrivals)"
+    )
+    parser.add_argument("--rps", type=float, help="peak rate (default: burst_rps of the SLO)")
+    parser.add_argument(
+        "--hours", type=float, default=2.0, help=f"length of the simulated load {default}"
+    )
+    parser.add_argument(
+        "--start-minute",
+        type=int,
+        default=5 * 60,
+        help=f"start, in minutes after Monday 00:00, local time of the schedules {default}",
+    )
+    command_line.add_path(
+        parser, "--templates", TEMPLATES, "folder of the synthesised CloudFormation templates"
+    )
+    command_line.add_path(
+        parser, "--service", service_times.SERVICE_FILE, service_times.SERVICE_HELP
+    )
+    parser.add_argument(
+        "--fit", metavar="URL", help="measure this running service now (default: read --service)"
+    )
+    command_line.add_keys(parser)
+    parser.add_argument("--min-tasks", type=int, help="fewest tasks (default: the templates')")
+    parser.add_argument("--max-tasks", type=int, help="most tasks (default: the templates')")
+    parser.add_argument(
+        "--sweep",
+        action="store_true",
+        help="also simulate other minimums of tasks, with policy targets times 0.5, 1 and 1.5",
+    )
+    parser.add_argument("--seed", type=int, default=1, help=f"of the random numbers {default}")
+    command_line.add_path(parser, "--out", RESULTS, "folder for the page and the JSON")
     return parser
 
 
 def simulate(arguments: list[str]) -> int:
-    """Simulate the deployment under a load, as deployed and swept."""
+    """Simulate the deployment under a load; with --sweep under other settings too."""
     chosen = _parser().parse_args(arguments)
     objective = slo.load()
     measured = _service(chosen)
@@ -81,7 +80,7 @@ def simulate(arguments: list[str]) -> int:
     begun = time.perf_counter()
     load = _traffic(chosen, objective)
     outcome = run(plan, load, measured, chosen.seed, chosen.start_minute)
-    one = answer(outcome, plan, objective)
+    one = figures_of(outcome, plan, objective)
     sweep = _sweep(chosen, plan, load, measured, objective) if chosen.sweep else []
     seconds = time.perf_counter() - begun
     print(text(load, one, sweep))
@@ -89,14 +88,15 @@ def simulate(arguments: list[str]) -> int:
         f"{len(load.arrivals_s):,} requests simulated in {seconds:.1f} s"
         + (f", {len(sweep) + 1} times" if sweep else "")
     )
-    _keep(chosen.out, arguments, measured, load, plan, outcome, one, sweep)
+    _write(chosen.out, arguments, measured, load, plan, outcome, one, sweep)
     return 0
 
 
 def _service(chosen: argparse.Namespace) -> ServiceTimes:
     if chosen.fit:
-        keys = chosen.keys_file.read_text().split() if chosen.keys_file else []
-        return replace(measure(chosen.fit, keys), source=f"measured now at {chosen.fit}")
+        return replace(
+            measure(chosen.fit, chosen.keys), source=f"measured during this run at {chosen.fit}"
+        )
     return service_times.read(chosen.service)
 
 
@@ -117,23 +117,27 @@ def _traffic(chosen: argparse.Namespace, objective: Slo) -> Traffic:
 
 
 def run(plan: Plan, load: Traffic, measured: ServiceTimes, seed: int, start: int) -> Outcome:
-    """One simulation; the same seed gives the same outcome."""
+    """Run one simulation; the same seed gives the same outcome."""
     return Simulation(plan, load, measured, np.random.default_rng(seed + 1), start).run()
 
 
 def _sweep(
     chosen: argparse.Namespace, plan: Plan, load: Traffic, measured: ServiceTimes, objective: Slo
-) -> list[Answer]:
-    answers = []
+) -> list[Figures]:
+    settings = []
     for number in range(1, max(plan.min_tasks, 4) * 2 + 1):
         for factor in SWEEP_TARGETS:
             tried = plan.with_minimum(number).with_target_scale(factor)
             outcome = run(tried, load, measured, chosen.seed, chosen.start_minute)
-            answers.append(answer(outcome, tried, objective, target_scale=factor))
-    return answers
+            settings.append(figures_of(outcome, tried, objective, target_scale=factor))
+    return settings
 
 
-def _row(one: Answer) -> list[str]:
+def _rows(one: Figures, sweep: list[Figures]) -> list[list[str]]:
+    return [HEADER, *map(_row, [one, *pareto(sweep)])]
+
+
+def _row(one: Figures) -> list[str]:
     return [
         f"{one.min_tasks}",
         f"{one.target_scale:g}",
@@ -162,88 +166,74 @@ HEADER: Final = [
 ]
 
 
-def text(load: Traffic, one: Answer, sweep: list[Answer]) -> str:
-    """The answers as lines."""
-    rows = [HEADER, _row(one), *[_row(other) for other in pareto(sweep)]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = [
-        f"{load.name}: as deployed" + (", then the Pareto front of the sweep" if sweep else "")
-    ]
-    lines += [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+def text(load: Traffic, one: Figures, sweep: list[Figures]) -> str:
+    """The figures as a table; after a sweep with the cheapest setting that meets the SLO."""
+    title = f"{load.name}: as deployed"
+    lines = [title + (", then the Pareto front of the sweep" if sweep else "")]
+    lines.append(command_line.table(_rows(one, sweep)))
     if sweep:
         best = cheapest(sweep)
         lines.append(
             "no setting of the sweep meets the SLO"
             if best is None
-            else f"cheapest that meets the SLO: at least {best.min_tasks} tasks, targets x"
+            else f"cheapest that meets the SLO: minimum {best.min_tasks} tasks, targets times "
             f"{best.target_scale:g}: {best.usd_per_month:,.0f} USD/month"
         )
     return "\n".join(lines)
 
 
-def _keep(
+def _write(
     out: Path,
     arguments: list[str],
     measured: ServiceTimes,
     load: Traffic,
     plan: Plan,
     outcome: Outcome,
-    one: Answer,
-    sweep: list[Answer],
+    one: Figures,
+    sweep: list[Figures],
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    source = _source("simulate", arguments)
-    content: dict[str, Any] = {"source": source, "service": measured.source, "answer": record(one)}
-    content["sweep"] = [record(other) for other in sweep]
+    source = machine.source(["python -m loadtest simulate", *arguments])
+    content: dict[str, Any] = {"source": source, "service": measured.source, "answer": asdict(one)}
+    content["sweep"] = [asdict(other) for other in sweep]
     (out / "simulate.json").write_text(json.dumps(content, indent=1) + "\n")
     intro = (
         f"{len(load.arrivals_s):,} requests in {load.duration_s / 3600:.1f} h. Service times: "
-        f"{measured.source}. Limits and policies: {plan.min_tasks} to {plan.max_tasks} tasks, "
-        f"{len(plan.policies)} policies, from the deployment's templates. {source}"
+        f"{measured.source}. Limits and policies from the deployment's templates: "
+        f"{plan.min_tasks} to {plan.max_tasks} tasks, {len(plan.policies)} policies. {source}"
     )
-    rows = [HEADER, _row(one), *[_row(other) for other in pareto(sweep)]]
-    document = page.page("Capacity, simulated", intro, rows, charts(outcome, sweep))
+    document = page.page("Simulated capacity", intro, _rows(one, sweep), charts(outcome, sweep))
     (out / "simulate.html").write_text(document)
-    print(f"kept in {out}/simulate.html and .json")
+    print(f"written: {out}/simulate.html and {out}/simulate.json")
 
 
-def charts(outcome: Outcome, sweep: list[Answer]) -> list[page.Chart]:
-    """Arrivals, tasks, latency and refusals on one time axis; the sweep below."""
+def charts(outcome: Outcome, sweep: list[Figures]) -> list[page.Chart]:
+    """Arrivals, tasks, latency and refusals on one time axis; then the sweep."""
     width_s = max(10.0, outcome.duration_s / 400)
     starts = np.arange(0.0, outcome.duration_s, width_s)
     rows = binned(outcome, starts, width_s)
     minutes = (starts / 60).tolist()
-    last = outcome.duration_s / 60
     changes = [*outcome.tasks, (outcome.duration_s, *outcome.tasks[-1][1:])]
     times = [at_s / 60 for at_s, _, _ in changes]
+
+    def over_time(title: str, *lines: page.Line) -> page.Chart:
+        return page.Chart(title, lines, "min", outcome.duration_s / 60)
+
     drawn = [
-        page.Chart("Requests a second", [page.Line("arrivals", minutes, rows["rps"])], "min", last),
-        page.Chart(
+        over_time("Requests a second", page.Line("arrivals", minutes, rows["rps"])),
+        over_time(
             "Tasks",
-            [
-                page.Line("wanted", times, [wanted for _, wanted, _ in changes], is_step=True),
-                page.Line("in service", times, [run for _, _, run in changes], is_step=True),
-            ],
-            "min",
-            last,
+            page.Line("desired", times, [desired for _, desired, _ in changes], is_step=True),
+            page.Line("in service", times, [running for _, _, running in changes], is_step=True),
         ),
-        page.Chart(
+        over_time(
             "Latency, ms",
-            [
-                page.Line("p50", minutes, rows["p50_ms"]),
-                page.Line("p99", minutes, rows["p99_ms"]),
-            ],
-            "min",
-            last,
+            page.Line("p50", minutes, rows["p50_ms"]),
+            page.Line("p99", minutes, rows["p99_ms"]),
         ),
-        page.Chart(
+        over_time(
             "Refused, % of requests",
-            [page.Line("refused", minutes, [100 * share for share in rows["shed_frac"]])],
-            "min",
-            last,
+            page.Line("refused", minutes, [100 * share for share in rows["shed_frac"]]),
         ),
     ]
     if sweep:
@@ -251,10 +241,10 @@ def charts(outcome: Outcome, sweep: list[Answer]) -> list[page.Chart]:
     return drawn
 
 
-def _pareto_chart(sweep: list[Answer]) -> page.Chart:
+def _pareto_chart(sweep: list[Figures]) -> page.Chart:
     front = pareto(sweep)
     return page.Chart(
-        "The sweep: worst-minute p99 in ms over USD a month",
+        "Sweep: p99 of the worst minute, ms, against USD/month",
         [
             page.Line(
                 "every setting",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import digit_crops, servers
+from loadtest.bench.catalog import SERVERS
 from loadtest.clients import openloop
 from loadtest.clients.http1 import Answer, Request, multipart
 from loadtest.process import Tree
@@ -108,7 +109,7 @@ class Service:
     def _command(self) -> list[str]:
         if self.kind == OURS:
             return [sys.executable, "-m", "serving"]
-        server = servers.SERVERS[self.kind]
+        server = SERVERS[self.kind]
         programs = servers.set_up(server)
         return server.command(servers.Place(self.folder, self.port, programs))
 
@@ -181,7 +182,7 @@ class Service:
         """The request for one crop, in the form that this server takes."""
         if self.kind == OURS:
             return Request("/v1/digit", "image/png", png, headers or {})
-        server = servers.SERVERS[self.kind]
+        server = SERVERS[self.kind]
         return multipart(server.path, server.form_field or "", [png], headers or {})
 
     def rss_mb(self) -> float:

@@ -1,1 +1,1 @@
-"""The peers of the benchmark: small honest servers that do the same work as ours."""
+"""The peers of the benchmark: small servers on other stacks that do the same work as ours."""

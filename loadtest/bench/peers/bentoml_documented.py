@@ -1,4 +1,4 @@
-"""BentoML the way its documentation shows an image model: a sync API that takes a PIL image."""
+"""BentoML as its documentation serves an image model: a sync API that takes a PIL image."""
 
 import bentoml
 import numpy as np

@@ -1,4 +1,4 @@
-"""FastAPI at its leanest: an async handler on the raw body, answered with orjson."""
+"""FastAPI in its cheapest form: an async handler on the raw body, answer by orjson."""
 
 import orjson
 from fastapi import FastAPI, Request, Response

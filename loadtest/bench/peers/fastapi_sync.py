@@ -1,4 +1,4 @@
-"""FastAPI and ONNX Runtime as most tutorials write it: a sync handler that takes an upload."""
+"""FastAPI and ONNX Runtime as in most tutorials: a sync handler that takes an upload."""
 
 from typing import Annotated
 

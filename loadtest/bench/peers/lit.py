@@ -1,4 +1,4 @@
-"""LitServe: a LitAPI on an uploaded file, with LitServe's own batching when asked for."""
+"""LitServe: a LitAPI on an uploaded file, with LitServe's own batching if argument 2 exceeds 1."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime with its own handler on the raw body, its cheapest form."""
+"""MLServer in its cheapest form: a custom runtime with a handler on the raw body."""
 
 import orjson
 from fastapi import Request, Response

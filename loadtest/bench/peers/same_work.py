@@ -1,7 +1,7 @@
-"""The same work for every peer: PNG bytes -> image -> scores -> answer.
+"""The work that every peer does: PNG bytes -> image -> scores -> answer.
 
 Every peer decodes with `model.decode` (or its own stack's Pillow), frames with `model.preprocess`
-and runs the champion on one ONNX Runtime thread. Only the serving stack around it differs.
+and runs the champion on one ONNX Runtime thread. Only the serving stack differs.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""TorchServe: a custom handler; the front end batches requests and hands them over a socket."""
+"""TorchServe: a custom handler; the front end batches requests and sends them through a socket."""
 
 import numpy as np
 from ts.torch_handler.base_handler import BaseHandler

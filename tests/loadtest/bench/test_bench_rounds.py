@@ -1,4 +1,4 @@
-"""Every round of the benchmark measures every server once, in an order of its own."""
+"""Each round of the benchmark measures every server once, in a different order."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ def test_each_round_measures_all_in_another_order():
 
 
 def test_two_runs_have_the_same_orders():
-    said = [[], []]
-    for lines in said:
+    printed = [[], []]
+    for lines in printed:
         interleave([contender(name) for name in "abcd"], 3, lambda _: {"x": 1.0}, lines.append)
-    assert said[0] == said[1]
+    assert printed[0] == printed[1]

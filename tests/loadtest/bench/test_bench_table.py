@@ -16,14 +16,14 @@ def row(rps, errors=0.0):
     }
 
 
-RECORD = {"date": "2026-01-02", "machine": "a box", "commit": "abc", "command": "bench"}
+RECORD = {"date": "2026-01-02", "machine": "a machine", "commit": "abc", "command": "bench"}
 SATURATION = RECORD | {
     "rows": {OURS: row(6000.0), "bentoml": row(600.0, errors=2.0)},
     "absent": {"ray": "no package"},
 }
 
 
-def test_ratios_come_from_one_run():
+def test_ratios_are_relative_to_bentoml_and_digitline_of_the_same_run():
     text = render({"parts": {"saturation": SATURATION}})
     ours = next(line for line in text.splitlines() if "**Digitline**" in line)
     theirs = next(line for line in text.splitlines() if "documented way" in line)
@@ -31,18 +31,18 @@ def test_ratios_come_from_one_run():
     assert "| 600 | 1.0x | 10.0x |" in theirs
 
 
-def test_a_refused_request_and_an_absent_peer_are_shown():
+def test_failed_requests_and_absent_peers_are_shown():
     text = render({"parts": {"saturation": SATURATION}})
     assert next(line for line in text.splitlines() if "documented way" in line).endswith("| 8 |")
     assert "did not take part: no package" in text
 
 
-def test_every_table_says_where_it_comes_from():
+def test_every_table_has_its_provenance():
     text = render({"parts": {"saturation": SATURATION}})
-    assert "2026-01-02, a box, commit abc: `bench`" in text
+    assert "2026-01-02, a machine, commit abc: `bench`" in text
 
 
-def test_tables_replace_only_what_stands_between_the_marks():
+def test_tables_replace_only_the_text_between_the_marks():
     document = f"before\n{BEGIN}\nold\n{END}\nafter"
     written = insert(document, "new")
     assert written == f"before\n{BEGIN}\n\nnew\n{END}\nafter"

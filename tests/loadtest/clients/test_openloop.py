@@ -47,18 +47,18 @@ async def test_every_request_is_sent_once_and_answered():
     assert (sample.latency_ms > 0).all()
 
 
-async def test_a_generator_that_shares_its_core_sleeps_instead_of_turning_in_a_loop(monkeypatch):
+async def test_a_generator_that_shares_its_core_sleeps_instead_of_polling(monkeypatch):
     async def refuse(when: float) -> None:
-        raise AssertionError("it turned in a loop")
+        raise AssertionError("the generator polled")
 
-    monkeypatch.setattr("loadtest.clients.openloop._sleep_until", refuse)
+    monkeypatch.setattr("loadtest.clients.openloop.poll_until", refuse)
     async with serving(answering(OK)) as port:
         sample = await drive("127.0.0.1", port, [WIRE], constant(200, 0.2), shares_core=True)
     assert sample.statuses() == {"200": 40}
     assert sample.late_ms >= 0
 
 
-async def test_a_stall_is_charged_to_the_requests_that_had_to_wait():
+async def test_latency_includes_the_wait_behind_a_stalled_request():
     """One connection and 50 ms an answer: the tenth request waits for nine others."""
     async with serving(answering(OK, delay_s=0.05)) as port:
         sample = await drive("127.0.0.1", port, [WIRE], burst(10), max_connections=1)
@@ -66,7 +66,7 @@ async def test_a_stall_is_charged_to_the_requests_that_had_to_wait():
     assert (np.diff(np.sort(sample.latency_ms)) > 40).all()
 
 
-async def test_refusals_count_as_failed_and_not_as_fast():
+async def test_refused_requests_count_as_failed_and_not_as_fast():
     busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
     async with serving(answering(busy)) as port:
         sample = await drive("127.0.0.1", port, [WIRE], burst(4))
@@ -88,7 +88,7 @@ async def test_a_wrong_answer_is_counted():
     assert (sample.num_wrong, sample.num_failed) == (1, 0)
 
 
-async def test_a_chunked_answer_is_put_together():
+async def test_a_chunked_answer_is_joined():
     chunked = (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
     )
@@ -102,7 +102,7 @@ async def test_a_chunked_answer_is_put_together():
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 what\r\nContent-Length: 2\r\n\r\nok"]
 )
-async def test_an_answer_that_is_no_http_is_an_error(answer):
+async def test_an_answer_that_is_not_http_is_an_error(answer):
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
         writer.write(answer)
@@ -115,7 +115,7 @@ async def test_an_answer_that_is_no_http_is_an_error(answer):
         connection.close()
 
 
-def test_the_fast_event_loop_gives_the_same_answers():
+def test_the_uvloop_event_loop_gives_the_same_answers():
     def serve(ready: queue.Queue[int], stop: threading.Event) -> None:
         async def main() -> None:
             async with serving(answering(OK)) as port:
@@ -137,7 +137,7 @@ def test_the_fast_event_loop_gives_the_same_answers():
     assert sample.statuses() == {"200": 40}
 
 
-async def test_nothing_to_send_is_no_error():
+async def test_an_empty_list_of_arrivals_is_no_error():
     async with serving(answering(OK)) as port:
         sample = await drive("127.0.0.1", port, [WIRE], burst(0))
     assert sample.statuses() == {}

@@ -36,7 +36,7 @@ def test_most_calls_are_single_crops_and_all_kinds_occur():
     assert set(kinds) == set(mix.SHARES)
 
 
-def test_each_sites_key_sends_its_share():
+def test_each_key_sends_an_equal_share():
     sent = [call.request.headers["X-Api-Key"] for call in calls(keys=("a", "b"))]
     assert {"a", "b"} == set(sent)
     assert 0.4 < sent.count("a") / len(sent) < 0.6
@@ -58,7 +58,7 @@ def test_an_accepted_wrong_digit_is_wrong_and_a_rejected_one_is_not(kind):
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"results": []}', b'{"digit": 1}'])
-def test_what_is_not_an_answer_to_the_call_is_an_error(body):
+def test_a_body_that_does_not_answer_the_call_is_an_error(body):
     with pytest.raises(ValueError, match="not an answer"):
         mix.check(one_of("digits"), body)
 
@@ -70,7 +70,7 @@ def test_open_loop_arrivals_follow_the_shape():
     assert (np.diff(arrivals) > 0).all()
 
 
-def test_the_locustfile_loads_in_a_process_of_its_own():
+def test_locust_loads_the_locustfile():
     """Locust patches the standard library, so it must never be imported here."""
     command = [sys.executable, "-m", "locust", "-f", "loadtest/load/locustfile.py", "--list"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

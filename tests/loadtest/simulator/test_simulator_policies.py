@@ -1,4 +1,4 @@
-"""The scaling rules, against what AWS published and as properties."""
+"""The scaling rules: AWS's published times, and properties over random metrics."""
 
 import math
 from itertools import pairwise
@@ -39,7 +39,7 @@ def simulate(plan, rates, *, busy_ms=10.0, start_minute=0, seed=1):
 def test_scale_out_takes_as_long_as_aws_measured(period_s, decided_s, running_s):
     plan = Plan(1, 10, (cpu(period_s),), start_s=23.0, health_s=0.0)
     outcome = simulate(plan, constant_rates(150, 600))
-    decided = next(at_s for at_s, wanted, _ in outcome.tasks if wanted > 1)
+    decided = next(at_s for at_s, desired, _ in outcome.tasks if desired > 1)
     running = next(at_s for at_s, _, running in outcome.tasks if running > 1)
     assert decided == pytest.approx(decided_s, abs=1)
     assert running == pytest.approx(running_s, abs=1)
@@ -53,7 +53,7 @@ def test_a_fast_step_policy_beats_target_tracking():
     assert fast.shed_frac < slow.shed_frac
 
 
-def test_tasks_are_enough_after_a_step_in_load_and_given_back_after_it():
+def test_tasks_follow_a_step_in_load_and_are_removed_after_it():
     rates = np.concatenate([constant_rates(20, 600), constant_rates(250, 1800)])
     rates = np.concatenate([rates, constant_rates(20, 3600)])
     outcome = simulate(Plan(1, 20, (cpu(20),)), rates)
@@ -62,31 +62,31 @@ def test_tasks_are_enough_after_a_step_in_load_and_given_back_after_it():
     assert outcome.tasks[-1][2] < peak
 
 
-def test_standing_tasks_hold_a_burst_that_no_policy_could_follow():
+def test_only_a_sufficient_minimum_of_tasks_holds_a_short_burst():
     rates = np.tile(np.concatenate([constant_rates(10, 240), constant_rates(250, 60)]), 6)
-    follow = simulate(Plan(1, 10, (cpu(20),)), rates)
-    stand = simulate(Plan(4, 10, (cpu(20),)), rates)
-    assert follow.shed_frac > 0.05
-    assert stand.shed_frac == 0
+    scaled = simulate(Plan(1, 10, (cpu(20),)), rates)
+    minimum = simulate(Plan(4, 10, (cpu(20),)), rates)
+    assert scaled.shed_frac > 0.05
+    assert minimum.shed_frac == 0
 
 
-def test_a_schedule_raises_the_floor_before_the_trucks():
+def test_a_schedule_raises_the_minimum_of_tasks():
     morning = Scheduled(minute_of_week=4 * 60, min_tasks=6, max_tasks=10)
     night = Scheduled(minute_of_week=12 * 60, min_tasks=2, max_tasks=10)
     plan = Plan(2, 10, schedule=(morning, night))
     outcome = simulate(plan, constant_rates(1, 7200), start_minute=3 * 60)
     assert outcome.tasks[0][1] == 2
-    raised = next(at_s for at_s, wanted, _ in outcome.tasks if wanted == 6)
+    raised = next(at_s for at_s, desired, _ in outcome.tasks if desired == 6)
     assert raised == 3600
     inside = simulate(plan, constant_rates(1, 60), start_minute=5 * 60)
-    assert inside.tasks[0][1:] == (6, 6)  # the last strike before the start is in force
+    assert inside.tasks[0][1:] == (6, 6)  # the last action before the start applies
 
 
 def test_a_forecast_has_tasks_ready_before_the_hour():
     rates = np.concatenate([constant_rates(10, 3600), constant_rates(250, 3600)])
     predictive = Predictive(requests_per_task_per_hour=3600 * 60.0, buffer_s=300)
     outcome = simulate(Plan(1, 10, predictive=predictive), rates)
-    assert next(at_s for at_s, wanted, _ in outcome.tasks if wanted > 1) == 3300
+    assert next(at_s for at_s, desired, _ in outcome.tasks if desired > 1) == 3300
     assert outcome.shed_frac == 0
     only = Predictive(3600 * 60.0, forecast_only=True)
     assert simulate(Plan(1, 10, predictive=only), rates).max_tasks() == 1
@@ -101,10 +101,12 @@ def test_paid_time_counts_starting_and_draining_tasks():
     assert outcome.task_s == pytest.approx(1000 + 400)  # paid from second 600, ready at 700
 
 
-# In stretches: a quarter of an hour of single random values is never low all the time.
-stretch = st.tuples(st.one_of(st.none(), st.floats(0, 500), st.floats(0, 9)), st.integers(1, 50))
-values = st.lists(stretch, min_size=1, max_size=6).map(
-    lambda stretches: [value for value, length in stretches for _ in range(length)]
+# Runs of equal values, because 15 minutes of independent random values are never all low.
+run_of_values = st.tuples(
+    st.one_of(st.none(), st.floats(0, 500), st.floats(0, 9)), st.integers(1, 50)
+)
+values = st.lists(run_of_values, min_size=1, max_size=6).map(
+    lambda runs: [value for value, length in runs for _ in range(length)]
 )
 tracking = st.builds(
     TargetTracking,
@@ -118,26 +120,26 @@ tracking = st.builds(
 
 
 def replay(plan, values, names=("a",)):
-    """Feed the same datapoints to every policy; (time, wanted) after each."""
-    scaler = AutoScaler(plan, wanted=plan.min_tasks)
+    """Feed the same datapoints to every policy; (time, desired) after each."""
+    scaler = AutoScaler(plan, desired=plan.min_tasks)
     path = []
     for number, value in enumerate(values):
         for name in names:
-            scaler.observe(name, value, scaler.wanted, 60.0 * number)
-            path.append((60.0 * number, scaler.wanted))
+            scaler.observe(name, value, scaler.desired, 60.0 * number)
+            path.append((60.0 * number, scaler.desired))
     return path
 
 
 @settings(max_examples=150, deadline=None)
 @given(tracking, values, st.integers(1, 5), st.integers(0, 20))
 def test_tasks_stay_within_the_limits(policy, values, low, room):
-    for _, wanted in replay(Plan(low, low + room, (policy,)), values):
-        assert low <= wanted <= low + room
+    for _, desired in replay(Plan(low, low + room, (policy,)), values):
+        assert low <= desired <= low + room
 
 
 @settings(max_examples=150, deadline=None)
 @given(tracking, values)
-def test_no_scale_in_comes_within_a_cooldown(policy, values):
+def test_no_scale_in_happens_within_a_cooldown(policy, values):
     path = replay(Plan(1, 50, (policy,)), values)
     last_change_s = -math.inf
     cooldown_s = 0.0
@@ -149,45 +151,45 @@ def test_no_scale_in_comes_within_a_cooldown(policy, values):
             cooldown_s = policy.out_cooldown_s if after > before else policy.in_cooldown_s
 
 
-@pytest.mark.parametrize(("other_value", "is_given_back"), [(0.0, True), (48.0, False)])
-def test_scale_in_needs_every_tracking_policy(other_value, is_given_back):
-    """48 of 50 would do with fewer tasks, but is not low."""
+@pytest.mark.parametrize(("other_value", "scales_in"), [(0.0, True), (48.0, False)])
+def test_scale_in_needs_every_tracking_policy(other_value, scales_in):
+    """A value of 48 needs fewer tasks than the target of 50, but is not below 90 % of it."""
     one = TargetTracking("a", "cpu_percent", 50.0)
     other = TargetTracking("b", "cpu_percent", 50.0)
-    scaler = AutoScaler(Plan(1, 50, (one, other)), wanted=40)
+    scaler = AutoScaler(Plan(1, 50, (one, other)), desired=40)
     for number in range(60):
-        scaler.observe("a", 0.0, scaler.wanted, 60.0 * number)
-        scaler.observe("b", other_value, scaler.wanted, 60.0 * number)
-    assert (scaler.wanted < 40) == is_given_back
+        scaler.observe("a", 0.0, scaler.desired, 60.0 * number)
+        scaler.observe("b", other_value, scaler.desired, 60.0 * number)
+    assert (scaler.desired < 40) == scales_in
 
 
 def test_a_scale_out_ends_the_cooldown_of_a_scale_in():
     policy = TargetTracking("a", "cpu_percent", 50.0, out_cooldown_s=0, in_cooldown_s=36_000)
-    scaler = AutoScaler(Plan(1, 50, (policy,)), wanted=10)
+    scaler = AutoScaler(Plan(1, 50, (policy,)), desired=10)
     path = []
     for number, value in enumerate([0.0] * 15 + [100.0] * 3 + [0.0] * 15):
-        scaler.observe("a", value, scaler.wanted, 60.0 * number)
-        path.append(scaler.wanted)
+        scaler.observe("a", value, scaler.desired, 60.0 * number)
+        path.append(scaler.desired)
     assert (path[0], path[14], path[17], path[-1]) == (10, 9, 18, 17)
 
 
-def test_a_larger_scale_out_passes_a_cooldown_and_a_smaller_one_does_not():
+def test_only_a_larger_scale_out_ignores_the_cooldown():
     plan = Plan(2, 100, (cpu(),))
     scaler = AutoScaler(plan)
     for number, value in enumerate([100.0, 100.0, 100.0]):
         scaler.observe("cpu", value, 2, 60.0 * number)
-    assert scaler.wanted == 4
+    assert scaler.desired == 4
     scaler.observe("cpu", 90.0, 2, 180.0)  # the new tasks are not up yet: asks for 4 again
-    assert scaler.wanted == 4
+    assert scaler.desired == 4
     scaler.observe("cpu", 150.0, 2, 240.0)
-    assert scaler.wanted == 6
+    assert scaler.desired == 6
 
 
 def test_missing_data_never_scales():
     scaler = AutoScaler(Plan(2, 10, (cpu(),)))
     for number in range(40):
         scaler.observe("cpu", 100.0 if number % 3 else None, 2, 60.0 * number)
-    assert scaler.wanted == 2
+    assert scaler.desired == 2
 
 
 def test_an_empty_trace_of_requests_is_simulated():

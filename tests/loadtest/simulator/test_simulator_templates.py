@@ -74,7 +74,7 @@ def test_limits_policies_and_schedule_are_read(resources):
     cpu, burst = plan.policies
     assert isinstance(cpu, TargetTracking)
     assert (cpu.metric, cpu.period_s, cpu.target) == ("cpu_percent", 20, 50)
-    assert (cpu.out_cooldown_s, cpu.in_cooldown_s) == (30, 300)  # the second is AWS's default
+    assert (cpu.out_cooldown_s, cpu.in_cooldown_s) == (30, 300)  # 300 s is AWS's default
     assert isinstance(burst, StepScaling)
     assert (burst.threshold, burst.min_magnitude, burst.is_percent) == (700, 2, True)
     assert [one.minute_of_week for one in plan.schedule] == [225, 1665]
@@ -115,7 +115,7 @@ def test_a_step_policy_without_its_alarm_is_an_error(resources):
         ),
     ],
 )
-def test_what_cannot_be_simulated_is_refused_and_not_left_out(resources, path, value):
+def test_an_unknown_policy_or_metric_is_an_error(resources, path, value):
     place = resources["Cpu"]["Properties"]
     for key in path[:-1]:
         place = place[key]
@@ -124,7 +124,7 @@ def test_what_cannot_be_simulated_is_refused_and_not_left_out(resources, path, v
         plan_of(resources)
 
 
-def test_a_schedule_that_is_not_weekly_is_refused():
+def test_a_schedule_that_is_not_weekly_is_an_error():
     assert minutes_of_week("cron(0 0 ? * * *)") == [day * 1440 for day in range(7)]
     with pytest.raises(TemplateError, match="not weekly"):
         minutes_of_week("rate(5 minutes)")

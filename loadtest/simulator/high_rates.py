@@ -1,19 +1,18 @@
-"""`python -m loadtest scale`: the same model far beyond the plan: tasks, network, cost.
+"""`python -m loadtest scale`: tasks, network and cost at rates far above the plan.
 
-The number of tasks comes from the deployment's own formula (infra/capacity.py); whether they hold
-is simulated, with all tasks and with one availability zone gone.
+The deployment's own formula (infra/capacity.py) gives the number of tasks. A simulated minute shows
+whether they hold the rate, with all tasks and with one availability zone (AZ) lost.
 """
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from infra import capacity, cost, prices, settings
+from loadtest import command_line
 from loadtest.simulator import arrivals, deployed_policies, service_times
-from loadtest.simulator.answer import (
+from loadtest.simulator.figures import (
     BYTES_PER_REQUEST,
     HOURS_PER_MONTH,
     lcus,
@@ -25,11 +24,23 @@ from loadtest.simulator.simulate import Simulation
 from loadtest.simulator.simulate_command import TEMPLATES
 
 SECONDS: Final = 60
+HEADER: Final = (
+    "requests/s",
+    "tasks",
+    "p99 ms",
+    "p99 ms, one AZ lost",
+    "refused, one AZ lost",
+    "LCU",
+    "Gbit/s",
+    "USD/month",
+    "WAF USD/month",
+    "captures TB/month",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What one rate needs."""
+    """What one rate needs, and how it performs."""
 
     rps: float
     tasks: int
@@ -39,37 +50,50 @@ class Size:
     lcus: float
     gbit_per_s: float
     usd_per_month: float  # tasks and load balancer
-    waf_usd_per_month: float  # requests inspected
-    capture_tb_per_month: float  # every read kept
+    waf_usd_per_month: float  # charge for inspected requests
+    capture_tb_per_month: float  # every crop captured
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line for each rate."""
-    parser = argparse.ArgumentParser("python -m loadtest scale", description=__doc__)
-    parser.add_argument("--rps", type=float, nargs="+", default=[100, 300, 10_000, 100_000])
-    parser.add_argument("--service", type=Path, default=service_times.SERVICE_FILE)
+    """Print one row for each rate."""
+    parser = command_line.parser("scale", __doc__)
+    parser.add_argument(
+        "--rps",
+        type=float,
+        nargs="+",
+        default=[100, 300, 10_000, 100_000],
+        help="rates in requests/s (default: 100 300 10000 100000)",
+    )
+    command_line.add_path(
+        parser, "--service", service_times.SERVICE_FILE, service_times.SERVICE_HELP
+    )
     chosen = parser.parse_args(arguments)
     measured = service_times.read(chosen.service)
     plan = deployed_policies.read_plan(TEMPLATES)
     print(f"service times: {measured.source}")
     print(f"capacity: {capacity.read_measured().source}; prices of {prices.AS_OF}")
-    print(
-        "requests/s   tasks   p99 ms   one AZ gone: p99 ms, refused     LCU   Gbit/s"
-        "  USD/month   WAF USD/month  captures TB/month"
-    )
-    for rps in chosen.rps:
-        one = size(rps, plan, measured)
-        print(
-            f"{one.rps:10,.0f}  {one.tasks:6,}  {one.p99_ms:7.1f}  {one.p99_ms_without_zone:20.1f}"
-            f"  {one.shed_frac_without_zone:8.3%}  {one.lcus:6.1f}  {one.gbit_per_s:7.2f}"
-            f"  {one.usd_per_month:9,.0f}  {one.waf_usd_per_month:14,.0f}"
-            f"  {one.capture_tb_per_month:17,.1f}"
-        )
+    sizes = [size(rps, plan, measured) for rps in chosen.rps]
+    print(command_line.table([HEADER, *map(_row, sizes)]))
     return 0
 
 
+def _row(one: Size) -> list[str]:
+    return [
+        f"{one.rps:,.0f}",
+        f"{one.tasks:,}",
+        f"{one.p99_ms:.1f}",
+        f"{one.p99_ms_without_zone:.1f}",
+        f"{one.shed_frac_without_zone:.3%}",
+        f"{one.lcus:.1f}",
+        f"{one.gbit_per_s:.2f}",
+        f"{one.usd_per_month:,.0f}",
+        f"{one.waf_usd_per_month:,.0f}",
+        f"{one.capture_tb_per_month:,.1f}",
+    ]
+
+
 def size(rps: float, plan: Plan, measured: ServiceTimes) -> Size:
-    """Tasks by the deployment's formula, proved by simulating a minute."""
+    """Tasks by the deployment's formula, checked by a simulated minute."""
     held_rps = capacity.read_measured().rps_per_core * plan.vcpus * capacity.USABLE_FRAC
     tasks = capacity.num_tasks(rps, held_rps)
     left = tasks - -(-tasks // settings.NUM_AZS)

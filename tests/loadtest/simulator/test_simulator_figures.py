@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 
+from contract import slo
 from infra import capacity
-from loadtest import page, slo
-from loadtest.simulator import arrivals, scale, service_times, simulate_command
-from loadtest.simulator.answer import Answer, answer, cheapest, lcus, pareto
+from loadtest import page
+from loadtest.simulator import arrivals, high_rates, service_times, simulate_command
+from loadtest.simulator.figures import Figures, cheapest, figures_of, lcus, pareto
 from loadtest.simulator.policies import Plan
 from loadtest.simulator.service_fit import spread_of
 from loadtest.simulator.simulate import Simulation
@@ -16,7 +17,7 @@ UNLOADED = tuple([2.0] * 101)
 
 
 def setting(usd, p99_ms, *, meets=True):
-    return Answer(1, 1.0, 1.0, p99_ms, p99_ms, 0.0, 1.0, 1, usd, meets)
+    return Figures(1, 1.0, 1.0, p99_ms, p99_ms, 0.0, 1.0, 1, usd, meets)
 
 
 def outcome_of(tasks, rps, seconds=600, busy_ms=10.0):
@@ -28,11 +29,11 @@ def outcome_of(tasks, rps, seconds=600, busy_ms=10.0):
 
 
 def test_enough_tasks_meet_the_slo_and_too_few_do_not():
-    good = answer(*outcome_of(4, 200), OBJECTIVE)
-    bad = answer(*outcome_of(1, 200), OBJECTIVE)
+    good = figures_of(*outcome_of(4, 200), OBJECTIVE)
+    bad = figures_of(*outcome_of(1, 200), OBJECTIVE)
     assert good.meets_slo
     assert not bad.meets_slo
-    assert bad.shed_frac == pytest.approx(0.5, abs=0.05)  # twice what one task can do
+    assert bad.shed_frac == pytest.approx(0.5, abs=0.05)  # the load is twice one task's capacity
     assert good.usd_per_month > bad.usd_per_month
 
 
@@ -42,16 +43,16 @@ def test_the_cheapest_setting_is_one_that_meets_the_slo():
     assert cheapest(settings[:1]) is None
 
 
-def test_the_pareto_front_drops_what_is_dearer_and_slower():
+def test_the_pareto_front_drops_settings_that_cost_more_and_are_slower():
     settings = [setting(10, 90), setting(20, 95), setting(30, 50), setting(40, 50)]
     assert [one.usd_per_month for one in pareto(settings)] == [10, 30]
 
 
-def test_bytes_decide_the_load_balancers_units():
+def test_bytes_determine_the_load_balancers_capacity_units():
     assert lcus(10_000) == pytest.approx(72)
 
 
-def test_a_recorded_csv_and_a_service_log_are_read_alike(tmp_path):
+def test_a_csv_trace_and_a_service_log_give_the_same_arrivals(tmp_path):
     table = tmp_path / "a.csv"
     table.write_text("time,x\n2026-01-01T00:00:00Z,1\n2026-01-01T00:00:03Z,1\n")
     log = tmp_path / "a.log"
@@ -72,19 +73,19 @@ def test_a_trace_without_requests_is_an_error(tmp_path):
         arrivals.recorded(empty)
 
 
-def test_trucks_come_every_quarter_of_an_hour():
+def test_trucks_unload_every_quarter_of_an_hour():
     rates = arrivals.truck_rates(300, 3600)
     assert (rates == 300).sum() == 4 * arrivals.TRUCK_S
     assert rates.min() == 10
 
 
-def test_the_spread_ignores_the_machines_tail():
+def test_the_spread_ignores_the_tail_of_the_latencies():
     percentiles = np.full(101, 2.0)
     percentiles[98:] = 500.0
     assert spread_of(percentiles) == 0
 
 
-def test_a_run_writes_its_page_and_figures(tmp_path, capsys):
+def test_a_simulation_writes_its_page_and_figures(tmp_path, capsys):
     times = {
         "busy_ms": 5.0,
         "spread": 0.3,
@@ -102,7 +103,7 @@ def test_a_run_writes_its_page_and_figures(tmp_path, capsys):
     assert len(kept["sweep"]) > 3
     document = (tmp_path / "simulate.html").read_text()
     assert document.count("<svg") == 5
-    assert "http" not in document.replace("http://www.w3.org", "")  # it loads nothing
+    assert "http" not in document.replace("http://www.w3.org", "")  # the page loads nothing
 
 
 def test_the_same_seed_gives_the_same_answer():
@@ -122,11 +123,11 @@ def test_text_on_a_page_is_escaped():
     assert "<script>" not in page.page("<script>", "<script>", [["<script>"]], [])
 
 
-def test_a_hundred_times_the_load_needs_as_many_more_tasks_and_holds_without_a_zone():
+def test_a_hundredfold_rate_needs_more_tasks_and_holds_with_one_zone_lost():
     plan = Plan(3, 6)
     busy_ms = 1e3 / capacity.read_measured().rps_per_core
     measured = service_times.ServiceTimes(busy_ms, 0.3, UNLOADED)
-    small, large = (scale.size(rps, plan, measured) for rps in (100, 10_000))
+    small, large = (high_rates.size(rps, plan, measured) for rps in (100, 10_000))
     assert large.tasks > small.tasks >= 3
     assert large.shed_frac_without_zone == 0
     assert large.lcus == pytest.approx(100 * small.lcus)

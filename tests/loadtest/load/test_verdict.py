@@ -3,11 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from loadtest import slo
-from loadtest.load import outcomes, shapes
-from loadtest.load.load_command import compare_text, evidence, verdict_text, write_capacity
+from contract import slo
+from loadtest.load import request_log, shapes
+from loadtest.load.compare import compare_text
+from loadtest.load.load_command import record, verdict_text
 from loadtest.load.mix import Check
-from loadtest.slo import Log, Phase, judge
+from loadtest.load.ramp import write_capacity
+from loadtest.load.request_log import Log
+from loadtest.load.verdict import Phase, judge
 
 OBJECTIVE = slo.Slo(
     sustained_rps=100,
@@ -47,15 +50,15 @@ def test_a_good_run_passes():
     assert failed(make_log()) == []
 
 
-def test_no_request_is_no_success():
+def test_a_run_without_requests_fails():
     assert failed(make_log(0))[0] == "requests made"
 
 
-def test_a_dead_server_fails_however_quickly_it_refuses():
+def test_a_dead_server_fails_although_it_fails_fast():
     assert failed(make_log(latency_ms=0.1, status=0))[0] == "share failed"
 
 
-def test_a_generator_that_fell_behind_proves_nothing():
+def test_fewer_requests_than_planned_fail():
     assert failed(make_log(900)) == ["requests/s"]
 
 
@@ -67,19 +70,20 @@ def test_an_accepted_wrong_digit_is_a_failure():
     assert failed(make_log(num_wrong=1)) == ["share failed"]
 
 
-def test_rejecting_or_misreading_too_much_breaks_the_accuracy():
+def test_too_many_rejected_or_misread_crops_fail_the_accuracy():
     assert failed(make_log(num_right=900)) == ["accuracy"]
 
 
-def test_refusals_are_told_apart_from_other_failures():
+def test_only_429_and_503_count_as_refused():
     assert "share refused (429, 503)" in failed(make_log(status=503))
     assert "share refused (429, 503)" not in failed(make_log(status=500))
 
 
 def test_requests_outside_the_phase_are_not_judged():
-    calm, storm = make_log(), make_log(latency_ms=900.0)
-    late = Log(storm.at_s + 20, *(getattr(storm, n) for n in Log.__slots__[1:]))
-    assert failed(slo.concat([calm, late])) == []
+    in_time, slow = make_log(), make_log(latency_ms=900.0)
+    late = Log(slow.at_s + 20, *(getattr(slow, name) for name in Log.__slots__[1:]))
+    columns = ([getattr(in_time, name), getattr(late, name)] for name in Log.__slots__)
+    assert failed(Log(*map(np.concatenate, columns))) == []
 
 
 def test_the_verdict_names_the_first_reason():
@@ -87,25 +91,25 @@ def test_the_verdict_names_the_first_reason():
     assert text.splitlines()[-1].startswith("the SLO is broken: steady: requests made")
 
 
-def test_evidence_can_be_written_as_json_without_infinity():
+def test_the_record_holds_no_infinity():
     log = make_log(10, status=0)
-    kept = evidence(log, [PHASE], judge(log, [PHASE], OBJECTIVE))
+    kept = record(log, [PHASE], judge(log, [PHASE], OBJECTIVE))
     assert next(r for r in kept["findings"] if r["question"] == "steady: p99 ms")["value"] is None
 
 
-def test_a_log_is_read_back_as_it_was_written(tmp_path):
-    recorder = outcomes.Recorder(start_s=100.0)
+def test_a_written_log_is_read_back_unchanged(tmp_path):
+    recorder = request_log.Recorder(start_s=100.0)
     recorder.add(101.5, 7.0, 200, 8, Check(num_right=7, is_wrong=True))
     recorder.add(102.0, 9.0, 503, 1, None)
-    outcomes.save(recorder.log(), tmp_path / "a.npz")
-    log = outcomes.read(tmp_path / "a.npz")
+    request_log.save(recorder.log(), tmp_path / "a.npz")
+    log = request_log.read(tmp_path / "a.npz")
     assert log.at_s.tolist() == [1.5, 2.0]
-    assert log.num_crops.tolist() == [8, 0]  # what was not answered was not compared
+    assert log.num_crops.tolist() == [8, 0]  # without an answer nothing was compared
     assert log.is_wrong.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("name", shapes.SHAPES)
-def test_every_shape_stays_within_its_plan(name):
+def test_every_phase_lies_within_its_shape_and_has_its_rate(name):
     shape = shapes.SHAPES[name](240.0, OBJECTIVE)
     assert shape.phases
     for phase in shape.phases:
@@ -119,7 +123,7 @@ def test_trucks_arrive_within_a_second():
     assert (shape.rps(shapes.TRUCK_AT_S - 0.5), shape.rps(shapes.TRUCK_AT_S + 0.5)) == (10, 300)
 
 
-def test_a_test_too_short_for_a_truck_is_refused():
+def test_a_duration_too_short_for_a_burst_is_refused():
     with pytest.raises(ValueError, match="too short"):
         shapes.trucks(30.0, OBJECTIVE)
 
@@ -148,7 +152,7 @@ def ramp_file(tmp_path, *, limited):
     return file
 
 
-def test_the_capacity_of_a_core_is_written_for_the_deployment(tmp_path):
+def test_the_capacity_per_core_is_written_for_the_deployment(tmp_path):
     write_capacity(ramp_file(tmp_path, limited=False), tmp_path / "capacity.json")
     written = json.loads((tmp_path / "capacity.json").read_text())
     assert written["requests_per_s_per_core"] == 1500
