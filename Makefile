@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
-PACKAGES := contract model serving capture monitoring training loadtest service.py
+PACKAGES := contract pages model serving capture monitoring training loadtest service.py
 
 .PHONY: help serve setup test check train acceptance bench loadtest soak simulate infra-test image-test lock clean
 

@@ -21,7 +21,7 @@ from capture.archive import Window
 from capture.reference import Reference
 from capture.store import MissingKey, Store
 from contract import emf
-from monitoring import alerts, drift, pages, rules
+from monitoring import alerts, drift, drift_pages, rules
 from monitoring.rules import Assessment, Severity
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def make(places: Places, window: Window, reference: Reference) -> tuple[Assessme
         unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
         _put_pictures(places, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
-    page = pages.window_page(summary, unusual)
+    page = drift_pages.window_page(summary, unusual)
     places.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary
 
@@ -175,7 +175,7 @@ def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
     """Write index.html from every report.json there is; returns them, oldest first."""
     keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
     summaries = sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: one["last"])
-    page = pages.calendar_page(summaries, today=today)
+    page = drift_pages.calendar_page(summaries, today=today)
     reports.put("index.html", page.encode(), content_type=HTML)
     return summaries
 
