@@ -12,8 +12,9 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from capture import archive
-from monitoring import rules
+from monitoring import rules, site_rules
 from monitoring.drift import Unusual
+from monitoring.findings import in_words
 from pages.chart import Chart, Line
 from pages.render import render
 
@@ -78,8 +79,9 @@ def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:
         verdict=_verdict(summary),
         summary=summary,
         states=STATES,
-        limits=rules,
-        in_words=rules.in_words,
+        rules=rules,
+        site_rules=site_rules,
+        in_words=in_words,
         crops=[(archive.picture_name(one.request_id, one.crop_index), one) for one in unusual],
         sites=sorted(
             ((worst[one["site"]], one) for one in summary["sites"]),

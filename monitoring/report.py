@@ -22,7 +22,8 @@ from capture.reference import Reference
 from capture.store import MissingKey, Store
 from contract import emf
 from monitoring import alerts, drift, drift_pages, rules
-from monitoring.rules import Assessment, Severity
+from monitoring.events import TO_DO, drift_event, missing_event
+from monitoring.findings import Assessment
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,6 @@ MIN_ROWS_PER_SITE: Final = 1_000
 NUM_PICTURES: Final = 24
 LOOK_BACK_DAYS: Final = 7
 _SUMMARY: Final = "report.json"
-TO_DO: Final = {
-    Severity.CALM: "Nothing.",
-    Severity.WATCH: "Look at the report in office hours: did a scanner, pen or source change?",
-    Severity.ACT: "Follow docs/monitoring.md, 'Drift says act': find the site, look at its crops.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +60,10 @@ def run(
     is killed is made again, and an event that waits in the outbox already is not doubled.
     """
     assessment, summary = make(places, window, reference)
-    if _is_newest(places.reports, window):  # an old day made again is no news
-        _tell_drift(places, window, assessment)
+    # An old day made again is no news, and too little mail says nothing of a beginning or an end.
+    if assessment.enough and _is_newest(places.reports, window):
+        link = f"{places.reports_url}/{window}/index.html"
+        alerts.tell(places.reports, places.sinks, drift_event(window, assessment, link))
     body = json.dumps(summary, indent=1)
     places.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
     summaries = rebuild_calendar(places.reports, today=today)
@@ -197,52 +195,13 @@ def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[da
 
 def tell_missing(places: Places, summaries: Sequence[dict[str, Any]], *, today: date) -> bool:
     """A report that is not there is news, and so is the gap being closed."""
-    missing = missing_days(summaries, today=today)
-    days = [day.isoformat() for day in missing]
-    event = alerts.Event(
-        topic="missing",
-        severity=Severity.ACT if missing else Severity.CALM,
-        title=(
-            f"No drift report for {', '.join(days)}"
-            if missing
-            else f"No drift report is missing in the last {LOOK_BACK_DAYS} days"
-        ),
-        details=("Nobody is looking for drift on these days.",) if missing else (),
-        sites=(),
-        since=days[0] if days else today.isoformat(),
-        window=days[-1] if days else today.isoformat(),
+    event = missing_event(
+        missing_days(summaries, today=today),
+        today=today,
+        num_days=LOOK_BACK_DAYS,
         link=f"{places.reports_url}/index.html",
-        to_do=(
-            f"Run `python -m monitoring report --current {days[0]}`, see why the schedule did not."
-            if missing
-            else "Nothing."
-        ),
     )
     return alerts.tell(places.reports, places.sinks, event)
-
-
-def _tell_drift(places: Places, window: Window, assessment: Assessment) -> None:
-    if not assessment.enough:  # too little to say that anything began or ended
-        return
-    severity = assessment.severity
-    sites = {one.site for one in assessment.findings if one.site and one.severity == Severity.ACT}
-    words = {
-        Severity.CALM: "Drift is over",
-        Severity.WATCH: "Drift: worth a look",
-        Severity.ACT: "Drift: act now",
-    }
-    event = alerts.Event(
-        topic="drift",
-        severity=severity,
-        title=f"{words[severity]} ({window})",
-        details=tuple(one.text for one in assessment.findings[:10]),
-        sites=tuple(sorted(sites)),
-        since=window.first.isoformat(),
-        window=str(window),
-        link=f"{places.reports_url}/{window}/index.html",
-        to_do=TO_DO[severity],
-    )
-    alerts.tell(places.reports, places.sinks, event)
 
 
 def _metrics(assessment: Assessment) -> dict[str, float]:

@@ -23,7 +23,8 @@ from sklearn.datasets import load_digits
 
 from capture import archive, reference, ship
 from monitoring import drift
-from monitoring.rules import Severity, assess
+from monitoring.findings import Severity
+from monitoring.rules import assess
 from monitoring.studies import simulated_mail
 from training.data import fonts, garbage
 from training.data.augment import CORRUPTIONS

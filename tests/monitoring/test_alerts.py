@@ -12,8 +12,10 @@ import pytest
 
 from capture.store import open_store
 from monitoring import alerts
-from monitoring.alerts import Event, SinkError, flush, open_sink, tell
-from monitoring.rules import Severity
+from monitoring.alerts import flush, tell
+from monitoring.events import Event
+from monitoring.findings import Severity
+from monitoring.sinks import SinkError, open_sink
 
 
 def event(severity: Severity = Severity.ACT, day: str = "2026-11-20", sites=("Fano",)) -> Event:

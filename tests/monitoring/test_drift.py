@@ -9,7 +9,7 @@ import pytest
 from capture import archive, ship
 from capture.record import Predictions
 from capture.reference import NUMERIC, build, load, to_parquet
-from monitoring import drift, rules
+from monitoring import distances, drift
 
 NO_LABELS = archive.LABEL_SCHEMA.empty_table().to_pandas()
 
@@ -34,12 +34,12 @@ def value(found, column: str) -> float:
 
 def test_evidently_measures_the_distances_that_the_rules_judge(report, reference):
     rows, _, found = report
-    ours = rules.measure_distances(rows, reference.rows)
+    ours = distances.measure_distances(rows, reference.rows)
     assert set(ours) == set(NUMERIC)
     for column, distance in ours.items():
         assert value(found, column) == pytest.approx(distance, rel=1e-6), column
     assert value(found, "polarity") == pytest.approx(
-        rules._jensen_shannon(rows["polarity"], reference.rows["polarity"]), abs=1e-9
+        distances.jensen_shannon(rows["polarity"], reference.rows["polarity"]), abs=1e-9
     )
 
 

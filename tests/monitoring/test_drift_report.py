@@ -19,8 +19,8 @@ from capture.reference import build, to_parquet
 from capture.store import StoreError, open_store
 from monitoring import report, watch
 from monitoring.__main__ import main
+from monitoring.findings import Severity
 from monitoring.report import Places, missing_days
-from monitoring.rules import Severity
 
 DAY = date(2026, 11, 20)
 WINDOW = Window(DAY, DAY)

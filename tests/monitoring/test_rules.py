@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from monitoring import rules
-from monitoring.rules import Severity, assess
+from monitoring.findings import Severity
+from monitoring.rules import assess
 
 
 def fired(assessment) -> set[str]:
