@@ -1,4 +1,4 @@
-"""Charts and a table as one HTML page. Pure text."""
+"""A table and charts as one HTML page. Pure: text out."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ __all__ = ["Chart", "Line", "nice", "page"]
 
 
 def page(title: str, intro: str, rows: Sequence[Sequence[str]], charts: Sequence[Chart]) -> str:
-    """The whole page.
+    """Render the page.
 
     Args:
         title: heading.
         intro: a paragraph.
         rows: a table, the first row its header; may be empty.
-        charts: below each other, so that charts with one x axis can be read together.
+        charts: one below the other, so that their shared x axis lines up.
     """
     return render("measurement.html", title=title, intro=intro, rows=rows, charts=charts)

@@ -202,7 +202,7 @@ def _tell(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG0
     said = json.loads(options.event.read_text())
     event = Event(**(said | {name: tuple(said[name]) for name in ("details", "sites")}))
     reports = open_store(options.reports)
-    alerts.announce(reports, options.alerts, event)
+    alerts.enqueue(reports, options.alerts, event)
     return _undelivered(alerts.flush(reports))
 
 
@@ -274,7 +274,7 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
 
     places = _places(options, settings)
     summaries = report.rebuild_calendar(places.reports, today=_today())
-    report.tell_missing(places, summaries, today=_today())
+    report.notify_missing(places, summaries, today=_today())
     missing = report.missing_days(summaries, today=_today())
     print("missing: " + (", ".join(map(str, missing)) or "none"))
     return _undelivered(alerts.flush(places.reports))

@@ -1,9 +1,9 @@
-"""Who is told what: typed events, deduplicated, kept in an outbox until every sink took them.
+"""Notifies people of changes: events are deduplicated and wait in an outbox for their sinks.
 
-    alerts/state.json                 what people were told last
-    alerts/outbox/EVENT-SINK.json     told to nobody yet; removed when the sink took it
+    alerts/state.json                 the last notification of each topic
+    alerts/outbox/EVENT-SINK.json     not delivered yet; deleted once the sink accepted it
 
-Both live beside the reports, so a one-off task loses nothing when a sink is down.
+Both are stored beside the reports, so a task that ends loses no event when a sink is down.
 """
 
 from __future__ import annotations
@@ -30,77 +30,77 @@ _JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What people know about a topic."""
+class LastNotice:
+    """What people were last notified of, for one topic."""
 
     severity: int
     since: str
     sites: tuple[str, ...]
 
 
-def is_news(told: Told | None, severity: Severity, sites: Sequence[str]) -> bool:
-    """Worth telling: another severity, or a site that was not named before."""
-    if told is None:
+def is_change(last: LastNotice | None, severity: Severity, sites: Sequence[str]) -> bool:
+    """True for a new severity, or for a site that was not named before."""
+    if last is None:
         return severity > Severity.CALM
-    return severity != told.severity or bool(set(sites) - set(told.sites))
+    return severity != last.severity or bool(set(sites) - set(last.sites))
 
 
-def tell(store: Store, sinks: Sequence[str], event: Event) -> bool:
-    """Put an event into the outbox, once for each sink, when it is news.
+def notify(store: Store, sinks: Sequence[str], event: Event) -> bool:
+    """Put an event into the outbox, once for each sink, if it is a change.
 
     Args:
         store: where the reports are.
         sinks: as in DIGITS_ALERTS.
-        event: its `since` is replaced by the start of the trouble it continues or ends.
+        event: its `since` is replaced by the start of the problem that it continues or ends.
 
     Returns:
-        Whether it was news.
+        Whether it was a change.
     """
     state = _read_state(store)
-    told = state.get(event.topic)
+    last = state.get(event.topic)
     severity = Severity(event.severity)
-    if not is_news(told, severity, event.sites):
+    if not is_change(last, severity, event.sites):
         return False
-    since = told.since if told is not None else event.since
+    since = last.since if last is not None else event.since
     event = Event(**(asdict(event) | {"since": since}))
-    announce(store, sinks, event)
+    enqueue(store, sinks, event)
     if severity == Severity.CALM:
         state.pop(event.topic)
     else:
-        known = told.sites if told is not None else ()
-        state[event.topic] = Told(event.severity, since, tuple({*known, *event.sites}))
+        known = last.sites if last is not None else ()
+        state[event.topic] = LastNotice(event.severity, since, tuple({*known, *event.sites}))
     _write_state(store, state)
     return True
 
 
-def announce(store: Store, sinks: Sequence[str], event: Event) -> None:
-    """Put an event into the outbox, once for each sink, whatever people were told before."""
+def enqueue(store: Store, sinks: Sequence[str], event: Event) -> None:
+    """Put an event into the outbox, once for each sink, even if it is not a change."""
     for sink in sinks:
         name = hashlib.sha256(sink.encode()).hexdigest()[:12]
         body = json.dumps({"sink": sink, "event": asdict(event)})
         store.put(f"{OUTBOX}/{event.id}-{name}.json", body.encode(), content_type=_JSON)
 
 
-def _read_state(store: Store) -> dict[str, Told]:
+def _read_state(store: Store) -> dict[str, LastNotice]:
     try:
         saved = json.loads(store.get(STATE))
     except MissingKey:
         return {}
     return {
-        topic: Told(told["severity"], told["since"], tuple(told["sites"]))
-        for topic, told in saved.items()
+        topic: LastNotice(last["severity"], last["since"], tuple(last["sites"]))
+        for topic, last in saved.items()
     }
 
 
-def _write_state(store: Store, state: dict[str, Told]) -> None:
-    body = json.dumps({topic: asdict(told) for topic, told in state.items()})
+def _write_state(store: Store, state: dict[str, LastNotice]) -> None:
+    body = json.dumps({topic: asdict(last) for topic, last in state.items()})
     store.put(STATE, body.encode(), content_type=_JSON)
 
 
 def flush(store: Store, *, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Deliver the outbox, trying each sink three times; what is refused stays for the next run.
+    """Deliver the outbox. Tries each sink three times; a refused event waits for the next run.
 
-    At least once: a kill between the delivery and the removal tells twice.
+    Delivery is at least once: a kill between delivery and deletion sends the event twice.
 
     Returns:
         Number of deliveries still waiting.

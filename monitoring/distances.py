@@ -1,4 +1,4 @@
-"""How far two samples are apart: the statistics under the rules. Pure, knows no limit."""
+"""Statistics that compare two samples. Pure; the limits are in the rules."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scipy import stats
 
 from capture.reference import NUMERIC
 
-_SMALLEST_STD: Final = 0.001  # as Evidently norms a constant column
+_SMALLEST_STD: Final = 0.001  # Evidently uses the same for a constant column
 
 
 def measure_distances(current: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
-    """Normed Wasserstein distance of each numeric column that both sides have values in."""
+    """Normed Wasserstein distance of each numeric column that has values on both sides."""
     return {
         name: distance
         for name in NUMERIC
@@ -37,7 +37,7 @@ def normed_distance(current: pd.Series, reference: pd.Series) -> float:
 
 
 def class_mix_p(current: pd.Series, reference: pd.Series) -> float:
-    """Chi-squared test that both have the same mix, as a table of counts: both are samples."""
+    """Chi-squared test that both have the same mix. Both are samples, so it compares two counts."""
     ours, theirs = current.dropna().value_counts(), reference.dropna().value_counts()
     names = ours.index.union(theirs.index)
     table = np.stack([ours.reindex(names, fill_value=0), theirs.reindex(names, fill_value=0)])
@@ -57,9 +57,9 @@ def jensen_shannon(current: pd.Series, reference: pd.Series) -> float:
 
 
 def binomial_p(current: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
-    """How likely so many are by chance, if the true share is as high as the reference allows.
+    """Probability of at least this many by chance, if the true share is that of the reference.
 
-    The reference is a sample too: its upper 95 % bound is taken, not its share.
+    The reference is a sample too, so its share is replaced by its upper 95 % bound.
     """
     known = stats.binomtest(int(reference.sum()), len(reference))
     highest = known.proportion_ci(confidence_level=0.9).high

@@ -1,7 +1,4 @@
-"""Report summaries -> the two pages people read: a window, and the calendar of all days.
-
-Severity is colour and shape, for those who see no red. Pure: strings out, nothing read or written.
-"""
+"""Report summaries -> the values of two pages: one window, and the calendar of all days. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ STATES: Final = ("calm", "watch", "act")  # by severity
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One report in a line."""
+    """One report in one line."""
 
     window: str
     state: str  # calm, watch, act, thin
@@ -47,7 +44,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A month of the calendar, from its first Monday's column on."""
+    """A month of the calendar; `num_blank` cells come before its first day."""
 
     name: str
     num_blank: int
@@ -55,7 +52,7 @@ class Month:
 
 
 def calendar_page(summaries: Sequence[Summary], *, today: date) -> str:
-    """The page people open every week: the state now, three months of days, trends, reports."""
+    """The latest verdict, three months of days, trends, and the list of reports."""
     days = [one for one in summaries if one["first"] == one["last"]]
     by_day = {date.fromisoformat(one["first"]): _verdict(one) for one in days}
     last = date.fromisoformat(summaries[-1]["last"]) if summaries else today
@@ -70,7 +67,7 @@ def calendar_page(summaries: Sequence[Summary], *, today: date) -> str:
 
 
 def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:
-    """One window: the verdict, why, what to do, each feature, each site, the oddest crops."""
+    """One window: verdict, findings, what to do, unusual crops, sites, features."""
     worst = _worst_by_site(summary)
     most = max([*summary["distances"].values(), 2 * rules.DISTANCE_LIMIT])
     return render(
@@ -107,7 +104,7 @@ def _sentence(summary: Summary) -> str:
         return "Nothing stands out."
     more = len(summary["findings"]) - 1
     text = str(summary["findings"][0]["text"])
-    return f"{text[0].upper()}{text[1:]}{f', and {more} more' if more else ''}."
+    return f"{text[0].upper()}{text[1:]}{f' (and {more} more)' if more else ''}."
 
 
 def _worst_by_site(summary: Summary) -> dict[str, int]:
@@ -133,7 +130,7 @@ def _months(by_day: Mapping[date, Verdict], today: date) -> list[Month]:
 
 
 def _trends(days: Sequence[Summary], today: date) -> list[tuple[Chart, str]]:
-    """Charts with what each says of the last day; none before there are two days."""
+    """Charts, each with its last value in words; none before there are two days."""
     begin = today - timedelta(DAYS_OF_TREND)
     days = [one for one in days if date.fromisoformat(one["first"]) >= begin]
     if len(days) < 2:
@@ -154,14 +151,14 @@ def _trends(days: Sequence[Summary], today: date) -> list[tuple[Chart, str]]:
             limit=("limit", limits),
         ),
         _trend("Records", days, [one["num_stored"] for one in days]),
-        _trend("Slowest 1 %", days, [one["p99_ms"] or 0 for one in days], unit=" ms"),
+        _trend("p99 latency", days, [one["p99_ms"] or 0 for one in days], unit=" ms"),
     ]
     labelled = [one for one in days if one["accuracy"] is not None]
     if len(labelled) > 1:
         right = [_percent(one["accuracy"]) for one in labelled]
         shortfall = max(100 - min(right), 0.5)
         name = "Accuracy of labelled accepted reads"
-        span = (100 - 2 * shortfall, 100.0)  # from 0, a fall of a point would not be seen
+        span = (100 - 2 * shortfall, 100.0)  # on an axis from 0, a fall of one point is invisible
         charts.append(_trend(name, labelled, right, unit="%", span=span))
     return charts
 
@@ -179,7 +176,7 @@ def _trend(
     limit: tuple[str, Sequence[float]] | None = None,
     span: tuple[float, float] | None = None,
 ) -> tuple[Chart, str]:
-    """A line over days, a dashed one to judge it by, and the last value in words."""
+    """A line over days, a dashed limit, and the last value in words."""
     first = date.fromisoformat(days[0]["first"])
     since = [float((date.fromisoformat(one["first"]) - first).days) for one in days]
     lines, aside = [Line(name, since, values)], ""

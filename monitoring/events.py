@@ -1,4 +1,4 @@
-"""What people are told: an event, and the words of each kind. Pure."""
+"""Alert events: what a notification says. Pure."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from monitoring.findings import Assessment, Severity
 
 TO_DO: Final = {
     Severity.CALM: "Nothing.",
-    Severity.WATCH: "Look at the report in office hours: did a scanner, pen or source change?",
-    Severity.ACT: "Follow docs/monitoring.md, 'Drift says act': find the site, look at its crops.",
+    Severity.WATCH: "In office hours, check in the report whether a scanner, pen or source is new.",
+    Severity.ACT: "Follow docs/monitoring.md, 'Drift says act': find the site, then see its crops.",
 }
 _DRIFT_TITLES: Final = {
     Severity.CALM: "Drift is over",
-    Severity.WATCH: "Drift: worth a look",
+    Severity.WATCH: "Drift: check the report",
     Severity.ACT: "Drift: act now",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a person is told. `topic` and `since` name the trouble from its start to its end."""
+    """One notification. `topic` and `since` identify a problem from its start to its end."""
 
     topic: str  # drift | missing | retrain
-    severity: int  # of `Severity`; CALM is a recovery
+    severity: int  # a `Severity`; CALM means recovered
     title: str
     details: tuple[str, ...]
     sites: tuple[str, ...]
-    since: str  # first day of the trouble
-    window: str  # the days that were looked at
+    since: str  # first day of the problem
+    window: str  # the days that were checked
     link: str
     to_do: str
 
     @property
     def id(self) -> str:
-        """The same for the same news, so that a repeated run tells nobody twice."""
-        said = json.dumps([self.topic, self.severity, self.since, self.window, self.sites])
-        return hashlib.sha256(said.encode()).hexdigest()[:20]
+        """Equal for equal events, so that a repeated run sends no duplicate."""
+        key = json.dumps([self.topic, self.severity, self.since, self.window, self.sites])
+        return hashlib.sha256(key.encode()).hexdigest()[:20]
 
     def text(self) -> str:
         """The event as plain text."""
@@ -54,7 +54,7 @@ class Event:
 
 
 def drift_event(window: Window, assessment: Assessment, link: str) -> Event:
-    """The verdict on a window that has enough records."""
+    """Report the verdict on a window that has enough records."""
     severity = assessment.severity
     sites = {one.site for one in assessment.findings if one.site and one.severity == Severity.ACT}
     return Event(
@@ -71,7 +71,7 @@ def drift_event(window: Window, assessment: Assessment, link: str) -> Event:
 
 
 def missing_event(missing: Sequence[date], *, today: date, num_days: int, link: str) -> Event:
-    """Days without a report among the last `num_days`, or that there are none."""
+    """Report which of the last `num_days` days have no report, or that none is missing."""
     if not missing:
         return Event(
             topic="missing",
@@ -89,12 +89,12 @@ def missing_event(missing: Sequence[date], *, today: date, num_days: int, link: 
         topic="missing",
         severity=Severity.ACT,
         title=f"No drift report for {', '.join(days)}",
-        details=("Nobody is looking for drift on these days.",),
+        details=("Drift was not checked on these days.",),
         sites=(),
         since=days[0],
         window=days[-1],
         link=link,
         to_do=(
-            f"Run `python -m monitoring report --current {days[0]}`, see why the schedule did not."
+            f"Run `python -m monitoring report --current {days[0]}`; check why the schedule failed."
         ),
     )

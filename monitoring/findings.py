@@ -1,4 +1,4 @@
-"""What the rules say: severities, findings, and the assessment of a window. Data only."""
+"""The result of the rules: severity, findings, assessment of a window. Data only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 
 class Severity(IntEnum):
-    """How bad it is. The values are the metric DriftSeverity."""
+    """How urgent a finding is. The values are those of the metric DriftSeverity."""
 
     CALM = 0
     WATCH = 1
@@ -30,22 +30,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class SiteSummary:
-    """One site beside the others."""
+    """One site compared with the others."""
 
     site: str
     num_records: int
     reject_share: float
     distance: float  # largest normed distance from the other sites, over image features
     feature: str  # the feature it was largest in
-    named: bool  # whether a rule names it
+    named: bool  # whether a rule fired for it
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What the rules say about a window."""
+    """The verdict on a window."""
 
     num_records: int
-    enough: bool  # False: fewer than MIN_RECORDS, nothing else is filled
+    enough: bool  # False: fewer than MIN_RECORDS; the other fields are empty
     severity: Severity
     findings: tuple[Finding, ...] = ()
     distances: dict[str, float] = field(default_factory=dict)
@@ -55,9 +55,11 @@ class Assessment:
     p99_ms: float = float("nan")
     num_labels: int = 0
     accuracy: float = float("nan")  # of labelled accepted reads
-    mean_confidence: float = float("nan")  # of the same; above the accuracy it promises too much
+    mean_confidence: float = float("nan")  # of the same; above the accuracy: overconfident
 
 
 def in_words(name: str) -> str:
-    """A column's name as people say it: ``stroke_width_px`` is stroke width."""
+    """A column's name for people: ``stroke_width_px`` is "stroke width"."""
+    if name == "num_dropped":
+        return "dropped pieces of ink"
     return re.sub(r"_(px|deg|ms)$", "", name).replace("_", " ")

@@ -1,4 +1,4 @@
-"""One window, end to end: read, judge, write the report, rebuild the calendar, tell people.
+"""One window, end to end: read, judge, write the report, rebuild the calendar, notify.
 
 reports/2026-11-20/index.html, evidently.html, evidently.json, report.json, FINGERPRINT.png
 reports/index.html    the calendar
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 HTML: Final = "text/html; charset=utf-8"
 JSON: Final = "application/json"
-MAX_ROWS: Final = 100_000  # of a window, however many records it has: about 60 MB
+MAX_ROWS: Final = 100_000  # read from a window of any size: about 60 MB
 MIN_ROWS_PER_SITE: Final = 1_000
 NUM_PICTURES: Final = 24
 LOOK_BACK_DAYS: Final = 7
@@ -38,7 +38,7 @@ _SUMMARY: Final = "report.json"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are."""
+    """Where a report reads from and writes to."""
 
     captures: Store
     reports: Store
@@ -54,29 +54,29 @@ def run(
     emit: Callable[[str], None],
     today: date,
 ) -> Assessment:
-    """Make one report and everything that follows from it.
+    """Make one report, then notify, update the calendar and emit the metrics.
 
-    A report is there when its report.json is, which is written after people were told: a run that
-    is killed is made again, and an event that waits in the outbox already is not doubled.
+    A report counts as done when its report.json exists. That is written after the notification, so
+    a killed run is repeated; its event has the same id and replaces the one in the outbox.
     """
     assessment, summary = make(places, window, reference)
-    # An old day made again is no news, and too little mail says nothing of a beginning or an end.
+    # A repeated old day must not notify; too few records are no evidence of a start or an end.
     if assessment.enough and _is_newest(places.reports, window):
         link = f"{places.reports_url}/{window}/index.html"
-        alerts.tell(places.reports, places.sinks, drift_event(window, assessment, link))
+        alerts.notify(places.reports, places.sinks, drift_event(window, assessment, link))
     body = json.dumps(summary, indent=1)
     places.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
     summaries = rebuild_calendar(places.reports, today=today)
-    tell_missing(places, summaries, today=today)
+    notify_missing(places, summaries, today=today)
     emit(emf.line(_metrics(assessment)))
     return assessment
 
 
 def make(places: Places, window: Window, reference: Reference) -> tuple[Assessment, dict[str, Any]]:
-    """Judge a window and write its pages; running it again replaces them.
+    """Judge a window and write its pages; a repeated run replaces them.
 
     Returns:
-        The verdict, and what report.json shall hold.
+        The verdict, and the content of report.json.
     """
     labels = archive.read_labels(places.captures)
     sample = archive.read_sample(
@@ -137,7 +137,7 @@ def summarise(
     reference: Reference,
     rows: pd.DataFrame,
 ) -> dict[str, Any]:
-    """What report.json holds: all that the pages show, and no request id."""
+    """The content of report.json: all that the pages show; it has no request id."""
     found = asdict(assessment)
     found["severity"] = int(assessment.severity)
     for finding in found["findings"]:
@@ -170,7 +170,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
-    """Write index.html from every report.json there is; returns them, oldest first."""
+    """Write index.html from all report.json files; returns these, oldest first."""
     keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
     summaries = sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: one["last"])
     page = drift_pages.calendar_page(summaries, today=today)
@@ -179,7 +179,7 @@ def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
 
 
 def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[date]:
-    """Days of the last week, since the first report, that no report covers."""
+    """Days of the last week that no report covers, from the first report on."""
     if not summaries:
         return []
     covered = {
@@ -193,15 +193,15 @@ def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[da
     return [day for day in Window(first, today - timedelta(1)).days() if day not in covered]
 
 
-def tell_missing(places: Places, summaries: Sequence[dict[str, Any]], *, today: date) -> bool:
-    """A report that is not there is news, and so is the gap being closed."""
+def notify_missing(places: Places, summaries: Sequence[dict[str, Any]], *, today: date) -> bool:
+    """Notify when a report is missing, and again when none is."""
     event = missing_event(
         missing_days(summaries, today=today),
         today=today,
         num_days=LOOK_BACK_DAYS,
         link=f"{places.reports_url}/index.html",
     )
-    return alerts.tell(places.reports, places.sinks, event)
+    return alerts.notify(places.reports, places.sinks, event)
 
 
 def _metrics(assessment: Assessment) -> dict[str, float]:

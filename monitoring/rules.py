@@ -1,8 +1,8 @@
-"""Reference x current -> findings and one severity. Pure: the numbers come in, a verdict goes out.
+"""Reference and current rows -> findings and one severity. Pure.
 
-Distances inform and never page: any harmless new pen or scanner trips them. What pages is what
-costs the post office: rejects, and reads that labels prove wrong. The limits' false-alarm rates
-and power are measured in docs/monitoring.md.
+Distances never page, because a harmless new pen or scanner exceeds their limits. Rejects and
+wrong labelled reads page, because they cost the post office money. docs/monitoring.md has the
+measured false-alarm rate and power of every limit.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from monitoring.distances import binomial_p, class_mix_p, jensen_shannon, measur
 from monitoring.findings import Assessment, Finding, Severity, in_words
 from monitoring.site_rules import judge_sites
 
-MIN_RECORDS: Final = 500  # below it every rule is noise
+MIN_RECORDS: Final = 500  # with fewer, every rule is noise
 DISTANCE_LIMIT: Final = 0.2  # Wasserstein distance over the reference's standard deviation
 CLASS_MIX_P: Final = 0.01
-POLARITY_LIMIT: Final = 0.1  # Jensen-Shannon distance, in nats' root
+POLARITY_LIMIT: Final = 0.1  # Jensen-Shannon distance, square root of nats
 REJECT_WATCH_P: Final = 0.01
 REJECT_ACT_P: Final = 0.001
-# Of reads, above the reference's share. New writers' digits are refused two points more often than
+# Of reads, above the reference's share. Digits of new writers are rejected 2 points more often than
 # validation digits, whose writers training has seen (monitoring/studies/power.py, clean windows).
 REJECT_WATCH_EXCESS: Final = 0.04
 REJECT_ACT_EXCESS: Final = 0.06
@@ -33,7 +33,7 @@ MIN_LABELS: Final = 100
 LABEL_P: Final = 0.01
 CONFIDENCE_GAP_LIMIT: Final = 0.03  # mean confidence minus accuracy, of labelled reads
 MISSING_EXCESS: Final = 0.01
-P99_LIMIT_MS: Final = 100.0  # the service-level objective
+P99_LIMIT_MS: Final = 100.0  # the service level objective
 
 
 def assess(
@@ -45,9 +45,9 @@ def assess(
     """Judge a window.
 
     Args:
-        current: a fair sample: columns NUMERIC, CATEGORICAL, accepted, threshold, total_ms,
+        current: a uniform sample: columns NUMERIC, CATEGORICAL, accepted, threshold, total_ms,
             site, and label (missing where none arrived).
-        reference: the champion's.
+        reference: of the champion.
         by_site: a sample with more rows of small sites, in random order; `current` when None.
         labelled: every labelled row of the window; those of `current` when None.
     """
@@ -105,10 +105,10 @@ def _judge_mix(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[Findi
 
 
 def _judge_rejects(rejected: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Iterator[Finding]:
-    """Binomial test on the share, and an excess worth a person's time: big samples see too much."""
+    """Binomial test and a minimum excess: in a large sample a tiny excess is significant."""
     share, expected = float(rejected.mean()), float(reference.mean())
     p = binomial_p(rejected, reference)
-    text = f"{share:.1%} of crops are rejected; {expected:.1%} were on validation data"
+    text = f"{share:.1%} of crops are rejected; {expected:.1%} is expected from validation data"
     for severity, limit_p, excess in (
         (Severity.ACT, REJECT_ACT_P, REJECT_ACT_EXCESS),
         (Severity.WATCH, REJECT_WATCH_P, REJECT_WATCH_EXCESS),
@@ -123,7 +123,7 @@ def _labelled_accepted(current: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge_labels(labelled: pd.DataFrame, reference: NDArray[np.bool_]) -> Iterator[Finding]:
-    """Accepted reads only: labels come mostly from rejected ones, which reach a person anyway."""
+    """Judge accepted reads only: most labels are of rejected reads, which a person sees anyway."""
     if len(labelled) < MIN_LABELS or not len(reference):
         return
     wrong = (labelled["digit"] != labelled["label"]).to_numpy(bool)
@@ -141,7 +141,7 @@ def _judge_labels(labelled: pd.DataFrame, reference: NDArray[np.bool_]) -> Itera
 
 
 def _judge_missing(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[Finding]:
-    """Missing everywhere is a setting (originals not kept); missing sometimes is a fault."""
+    """A column missing in some rows is a fault; in all rows a setting (originals not captured)."""
     for name in (*NUMERIC, *CATEGORICAL):
         share = float(current[name].isna().mean())
         excess = share - float(reference[name].isna().mean())
@@ -152,5 +152,7 @@ def _judge_missing(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[F
 
 def _judge_latency(p99_ms: float) -> Iterator[Finding]:
     if p99_ms > P99_LIMIT_MS:
-        text = f"1 % of answers took longer than {p99_ms:.0f} ms inside the service"
+        text = (
+            f"p99 latency inside the service is {p99_ms:.0f} ms; the limit is {P99_LIMIT_MS:.0f} ms"
+        )
         yield Finding("latency", "total_ms", p99_ms, P99_LIMIT_MS, Severity.WATCH, text)

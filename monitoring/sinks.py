@@ -1,4 +1,4 @@
-"""Where an event can be delivered: log, file, webhook, SNS, mail. Knows nothing of the outbox."""
+"""Delivers one event: to a log, a file, a webhook, SNS or a mail server. Has no retries."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ Deliver = Callable[[Event], None]
 
 
 class SinkError(RuntimeError):
-    """A sink did not take an event."""
+    """A sink did not accept an event."""
 
 
 def open_sink(sink: str) -> Deliver:
-    """Turn one word of DIGITS_ALERTS into a way to tell.
+    """Make the delivery function of one entry in DIGITS_ALERTS.
 
-    ``log:``, ``file:PATH``, ``https://...`` (a webhook; Slack, Teams and Mattermost take it),
+    ``log:``, ``file:PATH``, ``https://...`` (a webhook; Slack, Teams and Mattermost accept it),
     ``sns:ARN``, ``smtp://[user@]host[:port]/?from=a@b&to=c@d`` (password in DIGITS_SMTP_PASSWORD,
     STARTTLS when there is a user).
 
     Raises:
-        ValueError: none of these.
+        ValueError: the scheme is none of these.
     """
     scheme = urlsplit(sink).scheme
     kinds: dict[str, Callable[[str, Event], None]] = {
@@ -52,7 +52,7 @@ def open_sink(sink: str) -> Deliver:
         "smtp": _to_smtp,
     }
     if scheme not in kinds:
-        raise ValueError(f"{sink!r} is no alert sink; give one of {', '.join(kinds)}")
+        raise ValueError(f"{sink!r} is no alert sink; use one of {', '.join(kinds)}")
     kind = kinds[scheme]
     return lambda event: kind(sink, event)
 

@@ -1,4 +1,4 @@
-"""One site beside the others: which are named, and why. Pure."""
+"""Compares each site with the others: which sites get a finding, and why. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from monitoring.findings import Finding, Severity, SiteSummary, in_words
 
 MIN_SITE_RECORDS: Final = 200
 SITE_DISTANCE_LIMIT: Final = 0.35
-SITE_REJECT_P: Final = 0.001  # before it is divided by the number of sites
+SITE_REJECT_P: Final = 0.001  # divided by the number of sites (Bonferroni)
 SITE_REJECT_EXCESS: Final = 0.02
 MOST_NAMED_SITES: Final = 10
-FEW_SITES: Final = 1 / 3  # of the sites: more that stand out may be the clean ones
-MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more see no better
+FEW_SITES: Final = 1 / 3  # of the sites: if more differ, the clean ones may be among them
+MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more rows gain no power
 
 
 def judge_sites(
@@ -25,10 +25,10 @@ def judge_sites(
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     """Compare each site with all the others.
 
-    The site that stands out most is named and taken out of the others' comparison, again and
-    again, so that one dirty lens does not make the clean sites look odd. Where more than a few
-    stand out it may be the clean ones, among others that changed: then only those are named that
-    are far from the reference, too.
+    The site that differs most gets a finding and leaves the comparison; this repeats until no
+    site differs. Otherwise one dirty lens would make the clean sites differ too. If more than
+    `FEW_SITES` differ, the clean sites may be the minority: then a site needs to be far from the
+    reference as well.
     """
     counts = rows["site"].value_counts()
     judged = sorted(counts[counts >= MIN_SITE_RECORDS].index)
@@ -71,7 +71,7 @@ def _name_sites(
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    strength: float  # above 1 when a rule names the site; larger stands out more
+    strength: float  # above 1 when a rule fired; the largest differs most
     summary: SiteSummary
     findings: tuple[Finding, ...]
 
@@ -80,7 +80,7 @@ def _compare_site(
     site: str,
     mine: pd.DataFrame,
     others: pd.DataFrame,
-    reference: pd.DataFrame | None,  # None: the others alone tell
+    reference: pd.DataFrame | None,  # None: compare with the other sites only
     *,
     num_sites: int,
 ) -> _Comparison:
@@ -106,7 +106,7 @@ def _compare_site(
     usual = float((~others["accepted"].astype(bool)).mean()) if len(others) else share
     excess = _site_reject_excess(mine, share, usual, num_sites=num_sites)
     if excess > 1:
-        text = f"site {site} rejects {share:.1%} of its crops; the other sites {usual:.1%}"
+        text = f"site {site} rejects {share:.1%} of its crops; the other sites reject {usual:.1%}"
         limit = usual + SITE_REJECT_EXCESS
         findings.append(Finding("site", "reject share", share, limit, Severity.ACT, text, site))
     return _Comparison(
@@ -117,7 +117,7 @@ def _compare_site(
 
 
 def _site_reject_excess(mine: pd.DataFrame, share: float, usual: float, *, num_sites: int) -> float:
-    """The excess over its limit when it is significant among so many sites, otherwise 0."""
+    """The excess divided by its limit; 0 when it is not significant among this many sites."""
     num_rejected = int((~mine["accepted"].astype(bool)).sum())
     test = stats.binomtest(num_rejected, len(mine), usual, alternative="greater")
     if test.pvalue >= SITE_REJECT_P / num_sites:

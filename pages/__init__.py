@@ -1,1 +1,1 @@
-"""HTML pages from Jinja2 templates: one stylesheet, one file a page, nothing fetched, no script."""
+"""HTML pages from Jinja2 templates: self-contained files with one stylesheet and no script."""

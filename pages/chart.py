@@ -18,12 +18,12 @@ class Line:
     y: Sequence[float]
     is_step: bool = False
     dots_only: bool = False
-    is_limit: bool = False  # dashed: what the others are compared with
+    is_limit: bool = False  # dashed
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Curves over one axis, wide; or small, to stand beside others, with a dot for each value."""
+    """Curves over one x axis. A small chart fits beside others and has a dot for each value."""
 
     title: str
     lines: Sequence[Line]
@@ -36,7 +36,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where the plot lies in its picture, px."""
+    """Size of the picture and position of the plot in it, px."""
 
     width: int
     height: int
@@ -70,7 +70,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """All that the template writes down."""
+    """Everything that the template draws."""
 
     frame: Frame
     x_marks: Sequence[Mark]
@@ -79,7 +79,7 @@ class Drawing:
 
 
 def draw(chart: Chart) -> Drawing:
-    """Place a chart's curves and the numbers of its axes."""
+    """Compute the positions of a chart's curves and axis labels."""
     frame = _SMALL if chart.is_small else _WIDE
     xs = [value for line in chart.lines for value in line.x]
     ys = [value for line in chart.lines for value in line.y]
@@ -131,7 +131,7 @@ def _quarters(x_max: float, label: str) -> list[tuple[float, str]]:
 
 
 def nice(value: float) -> float:
-    """The next of 1, 2, 5 times a power of ten: an axis that ends on a round number."""
+    """Round up to 1, 2 or 5 times a power of ten, for the end of an axis."""
     if value <= 0:
         return 1.0
     power = 10.0 ** (len(f"{int(value)}") - 1) if value >= 1 else 10.0 ** -len(f"{int(1 / value)}")

@@ -1,6 +1,6 @@
-"""A template's name and its values -> one HTML page as text.
+"""Template name and values -> one HTML page as text.
 
-Every value is escaped. Knows nothing about what the pages show.
+All values are escaped. Knows nothing about what the pages show.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(name: str, **values: object) -> str:
-    """Fill one template; a name that it misses raises `jinja2.UndefinedError`."""
+    """Fill one template. A missing value raises `jinja2.UndefinedError`."""
     return _environment().get_template(name).render(values)
 
 

@@ -37,6 +37,6 @@ def test_the_rules_in_the_plan_are_those_in_force():
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon"])
-def test_a_retention_that_is_none_is_refused(value):
+def test_an_invalid_retention_is_refused(value):
     with pytest.raises(ValueError, match="DIGITS_CAPTURE_KEEP_DAYS"):
         from_environment({"DIGITS_CAPTURE_KEEP_DAYS": value})

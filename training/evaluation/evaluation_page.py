@@ -13,7 +13,7 @@ from training.evaluation.judge import Evaluation
 
 
 def write_report(title: str, evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
-    """The whole page; pictures are PNG bytes by file name, and unknown names are left out."""
+    """Render the page. `pictures` are PNG bytes by file name; unknown names are left out."""
     return render(
         "evaluation.html",
         title=title,
