@@ -197,11 +197,12 @@ def _tell(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG0
 
     from capture.store import open_store
     from monitoring import alerts
+    from monitoring.events import Event
 
     said = json.loads(options.event.read_text())
-    event = alerts.Event(**(said | {name: tuple(said[name]) for name in ("details", "sites")}))
+    event = Event(**(said | {name: tuple(said[name]) for name in ("details", "sites")}))
     reports = open_store(options.reports)
-    alerts.announce(reports, options.alerts, event)
+    alerts.enqueue(reports, options.alerts, event)
     return _undelivered(alerts.flush(reports))
 
 
@@ -217,11 +218,11 @@ def _reference(options: argparse.Namespace, settings: Settings) -> int:  # noqa:
 
 def _places(options: argparse.Namespace, settings: Settings) -> Places:
     from capture.store import open_store
-    from monitoring import alerts
     from monitoring.report import Places
+    from monitoring.sinks import open_sink
 
     for sink in options.alerts:
-        alerts.open_sink(sink)  # a wrong one is refused now, not when it is needed
+        open_sink(sink)  # a wrong one is refused now, not when it is needed
     return Places(
         captures=open_store(options.store),
         reports=open_store(options.reports),
@@ -273,7 +274,7 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
 
     places = _places(options, settings)
     summaries = report.rebuild_calendar(places.reports, today=_today())
-    report.tell_missing(places, summaries, today=_today())
+    report.notify_missing(places, summaries, today=_today())
     missing = report.missing_days(summaries, today=_today())
     print("missing: " + (", ".join(map(str, missing)) or "none"))
     return _undelivered(alerts.flush(places.reports))

@@ -1,7 +1,7 @@
-"""Captured rows x the champion's reference -> an Evidently report, and the odd crops to look at.
+"""Captured rows and the champion's reference -> an Evidently report and the most unusual crops.
 
-The only importer of evidently, which takes seconds and 270 MB: imported when a report is made.
-Knows nothing about where reports go or who is told.
+The only module that imports evidently. The import takes seconds and 270 MB, so it happens when a
+report is made. Knows nothing about where reports are stored or who is notified.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ CAPTURE_COLUMNS: Final = (
     "model_version",
     "time",
 )
-MAX_REPORT_ROWS: Final = 20_000  # Evidently draws no better with more
+MAX_REPORT_ROWS: Final = 20_000  # more rows do not improve Evidently's charts
 MAX_REPORT_SITES: Final = 20
-_PER_FEATURE: Final = 4  # of the odd crops, so that one feature does not fill the page
+_PER_FEATURE: Final = 4  # unusual crops, so that one feature does not fill the page
 
 
 def prepare(captured: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """Give captured rows the columns that rules and reports compare, and labels where they exist.
 
-    Blank crops are left out of nothing: their features are missing, their reject counts.
+    Blank crops stay: their features are missing, and they count as rejected.
     """
     rows = captured.merge(labels, on=["request_id", "crop_index"], how="left")
     rows["polarity"] = rows["inverted"].map({True: LIGHT_INK, False: DARK_INK}).astype(object)
@@ -54,7 +54,7 @@ class Rendered:
 
     html: str
     json: str
-    labelled_html: str | None  # accuracy where labels arrived; None when too few did
+    labelled_html: str | None  # accuracy of labelled reads; None when there are too few
 
 
 def render(
@@ -66,7 +66,7 @@ def render(
     """
     known = current if labelled is None else labelled
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Evidently's own imports and of empty histograms
+        warnings.simplefilter("ignore")  # from Evidently's imports and from empty histograms
         return _run(current.head(MAX_REPORT_ROWS), reference, known)
 
 
@@ -76,7 +76,7 @@ def _run(current: pd.DataFrame, reference: Reference, known: pd.DataFrame) -> Re
     threshold = float(current["threshold"].median())
     theirs = reference.rows.assign(
         rejected=reference.is_rejected(threshold).astype(float),
-        total_ms=rules.P99_LIMIT_MS,  # validation has no latency: the limit is drawn instead
+        total_ms=rules.P99_LIMIT_MS,  # validation has no latency: show the limit instead
         site="reference",
     )
     ours = current.assign(rejected=(~current["accepted"].astype(bool)).astype(float))
@@ -122,7 +122,7 @@ def _metrics(ours: pd.DataFrame, numeric: list[str], expected_rejects: float) ->
 
 
 def _quality(labelled: pd.DataFrame, reference: Reference) -> str:
-    """Evidently's classification metrics of labelled reads beside the validation data's."""
+    """Evidently's classification metrics of labelled reads and of validation data."""
     from evidently import DataDefinition, Dataset, MulticlassClassification, Report
     from evidently.metrics import Accuracy, F1ByLabel
 
@@ -140,7 +140,7 @@ def _quality(labelled: pd.DataFrame, reference: Reference) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unusual:
-    """A crop unlike the reference, and in what."""
+    """A crop that is far from the reference, and the feature that differs most."""
 
     request_id: str
     crop_index: int
@@ -150,11 +150,11 @@ class Unusual:
     accepted: bool
     feature: str
     value: float
-    strength: float  # distance from the reference's median, in its 1 to 99 % range
+    strength: float  # distance from the reference's median, over its 1 to 99 % range
 
 
 def find_unusual(rows: pd.DataFrame, reference: pd.DataFrame, count: int) -> list[Unusual]:
-    """Pick the rows farthest outside the reference, a few for each feature they stand out in."""
+    """Pick the rows farthest from the reference, at most `_PER_FEATURE` for each feature."""
     names = [
         name
         for name in (*features.IMAGE_FEATURES, *features.CROP_FEATURES, "aspect", "garbage")

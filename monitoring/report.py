@@ -1,4 +1,4 @@
-"""One window, end to end: read, judge, write the report, rebuild the calendar, tell people.
+"""One window, end to end: read, judge, write the report, rebuild the calendar, notify.
 
 reports/2026-11-20/index.html, evidently.html, evidently.json, report.json, FINGERPRINT.png
 reports/index.html    the calendar
@@ -21,28 +21,24 @@ from capture.archive import Window
 from capture.reference import Reference
 from capture.store import MissingKey, Store
 from contract import emf
-from monitoring import alerts, drift, pages, rules
-from monitoring.rules import Assessment, Severity
+from monitoring import alerts, drift, drift_pages, rules
+from monitoring.events import TO_DO, drift_event, missing_event
+from monitoring.findings import Assessment
 
 log = logging.getLogger(__name__)
 
 HTML: Final = "text/html; charset=utf-8"
 JSON: Final = "application/json"
-MAX_ROWS: Final = 100_000  # of a window, however many records it has: about 60 MB
+MAX_ROWS: Final = 100_000  # read from a window of any size: about 60 MB
 MIN_ROWS_PER_SITE: Final = 1_000
 NUM_PICTURES: Final = 24
 LOOK_BACK_DAYS: Final = 7
 _SUMMARY: Final = "report.json"
-TO_DO: Final = {
-    Severity.CALM: "Nothing.",
-    Severity.WATCH: "Look at the report in office hours: did a scanner, pen or source change?",
-    Severity.ACT: "Follow docs/monitoring.md, 'Drift says act': find the site, look at its crops.",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are."""
+    """Where a report reads from and writes to."""
 
     captures: Store
     reports: Store
@@ -58,27 +54,29 @@ def run(
     emit: Callable[[str], None],
     today: date,
 ) -> Assessment:
-    """Make one report and everything that follows from it.
+    """Make one report, then notify, update the calendar and emit the metrics.
 
-    A report is there when its report.json is, which is written after people were told: a run that
-    is killed is made again, and an event that waits in the outbox already is not doubled.
+    A report counts as done when its report.json exists. That is written after the notification, so
+    a killed run is repeated; its event has the same id and replaces the one in the outbox.
     """
     assessment, summary = make(places, window, reference)
-    if _is_newest(places.reports, window):  # an old day made again is no news
-        _tell_drift(places, window, assessment)
+    # A repeated old day must not notify; too few records are no evidence of a start or an end.
+    if assessment.enough and _is_newest(places.reports, window):
+        link = f"{places.reports_url}/{window}/index.html"
+        alerts.notify(places.reports, places.sinks, drift_event(window, assessment, link))
     body = json.dumps(summary, indent=1)
     places.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
     summaries = rebuild_calendar(places.reports, today=today)
-    tell_missing(places, summaries, today=today)
+    notify_missing(places, summaries, today=today)
     emit(emf.line(_metrics(assessment)))
     return assessment
 
 
 def make(places: Places, window: Window, reference: Reference) -> tuple[Assessment, dict[str, Any]]:
-    """Judge a window and write its pages; running it again replaces them.
+    """Judge a window and write its pages; a repeated run replaces them.
 
     Returns:
-        The verdict, and what report.json shall hold.
+        The verdict, and the content of report.json.
     """
     labels = archive.read_labels(places.captures)
     sample = archive.read_sample(
@@ -105,7 +103,7 @@ def make(places: Places, window: Window, reference: Reference) -> tuple[Assessme
         unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
         _put_pictures(places, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
-    page = pages.window_page(summary, unusual)
+    page = drift_pages.window_page(summary, unusual)
     places.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary
 
@@ -139,7 +137,7 @@ def summarise(
     reference: Reference,
     rows: pd.DataFrame,
 ) -> dict[str, Any]:
-    """What report.json holds: all that the pages show, and no request id."""
+    """The content of report.json: all that the pages show; it has no request id."""
     found = asdict(assessment)
     found["severity"] = int(assessment.severity)
     for finding in found["findings"]:
@@ -172,16 +170,16 @@ def _without_nan(value: Any) -> Any:
 
 
 def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
-    """Write index.html from every report.json there is; returns them, oldest first."""
+    """Write index.html from all report.json files; returns these, oldest first."""
     keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
     summaries = sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: one["last"])
-    page = pages.calendar_page(summaries, today=today)
+    page = drift_pages.calendar_page(summaries, today=today)
     reports.put("index.html", page.encode(), content_type=HTML)
     return summaries
 
 
 def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[date]:
-    """Days of the last week, since the first report, that no report covers."""
+    """Days of the last week that no report covers, from the first report on."""
     if not summaries:
         return []
     covered = {
@@ -195,54 +193,15 @@ def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[da
     return [day for day in Window(first, today - timedelta(1)).days() if day not in covered]
 
 
-def tell_missing(places: Places, summaries: Sequence[dict[str, Any]], *, today: date) -> bool:
-    """A report that is not there is news, and so is the gap being closed."""
-    missing = missing_days(summaries, today=today)
-    days = [day.isoformat() for day in missing]
-    event = alerts.Event(
-        topic="missing",
-        severity=Severity.ACT if missing else Severity.CALM,
-        title=(
-            f"No drift report for {', '.join(days)}"
-            if missing
-            else f"No drift report is missing in the last {LOOK_BACK_DAYS} days"
-        ),
-        details=("Nobody is looking for drift on these days.",) if missing else (),
-        sites=(),
-        since=days[0] if days else today.isoformat(),
-        window=days[-1] if days else today.isoformat(),
+def notify_missing(places: Places, summaries: Sequence[dict[str, Any]], *, today: date) -> bool:
+    """Notify when a report is missing, and again when none is."""
+    event = missing_event(
+        missing_days(summaries, today=today),
+        today=today,
+        num_days=LOOK_BACK_DAYS,
         link=f"{places.reports_url}/index.html",
-        to_do=(
-            f"Run `python -m monitoring report --current {days[0]}`, see why the schedule did not."
-            if missing
-            else "Nothing."
-        ),
     )
-    return alerts.tell(places.reports, places.sinks, event)
-
-
-def _tell_drift(places: Places, window: Window, assessment: Assessment) -> None:
-    if not assessment.enough:  # too little to say that anything began or ended
-        return
-    severity = assessment.severity
-    sites = {one.site for one in assessment.findings if one.site and one.severity == Severity.ACT}
-    words = {
-        Severity.CALM: "Drift is over",
-        Severity.WATCH: "Drift: worth a look",
-        Severity.ACT: "Drift: act now",
-    }
-    event = alerts.Event(
-        topic="drift",
-        severity=severity,
-        title=f"{words[severity]} ({window})",
-        details=tuple(one.text for one in assessment.findings[:10]),
-        sites=tuple(sorted(sites)),
-        since=window.first.isoformat(),
-        window=str(window),
-        link=f"{places.reports_url}/{window}/index.html",
-        to_do=TO_DO[severity],
-    )
-    alerts.tell(places.reports, places.sinks, event)
+    return alerts.notify(places.reports, places.sinks, event)
 
 
 def _metrics(assessment: Assessment) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Makes a report every day without a scheduler: what AWS does with a schedule, for one machine."""
+"""Makes a report every day, for a single machine without a scheduler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitoring.report import Places
 
 log = logging.getLogger(__name__)
 
-REPORT_AT_UTC_HOUR = 1  # late segments of the day before have arrived
+REPORT_AT_UTC_HOUR = 1  # by then the late segments of the previous day have arrived
 RETRY_S = 300.0
 
 
@@ -28,17 +28,17 @@ def watch(
     keep_days: int,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
-    """Report on each day once it is over, catching up on days missed, until told to stop.
+    """Report on each finished day, including missed ones, until `stop` is set.
 
-    Also merges the day's files, deletes what is past its retention, and delivers waiting alerts.
-    What fails is logged, told as a missing report, and tried again after `RETRY_S`. A report
-    under way when it is told to stop is finished; days missed after it wait for the next start.
+    Also merges the day's files, deletes expired records and delivers waiting alerts. A failure is
+    logged, sent as a "missing report" event and retried after `RETRY_S`. When `stop` is set, the
+    current report is finished; the remaining days wait for the next start.
     """
     is_first = True
     while not stop.is_set():
         today = (now() - timedelta(hours=REPORT_AT_UTC_HOUR)).date()
         try:
-            if is_first:  # it may have been killed between a report and its place there
+            if is_first:  # the last run may have been killed before it updated the calendar
                 report.rebuild_calendar(places.reports, today=today)
                 is_first = False
             for day in unreported(places, today=today):
@@ -48,15 +48,15 @@ def watch(
                 report.run(places, Window(day, day), load(), emit=emit, today=today)
             archive.expire(places.captures, keep_days=keep_days, today=today)
         except (OSError, ValueError) as error:
-            log.exception("no report: %s", error)  # noqa: TRY401 - the reason in one line, too
-            _tell(places, today)
+            log.exception("report failed: %s", error)  # noqa: TRY401 - the reason on the first line too
+            _notify(places, today)
         if alerts.flush(places.reports):
-            log.warning("alerts are waiting for a sink")
+            log.warning("some alerts are not delivered yet")
         stop.wait(RETRY_S)
 
 
 def unreported(places: Places, *, today: date) -> list[date]:
-    """Days of the last week that have records and no report, and yesterday in any case."""
+    """Days of the last week with records and without a report; yesterday even without records."""
     days = Window(today - timedelta(report.LOOK_BACK_DAYS), today - timedelta(1)).days()
     return [
         day
@@ -66,9 +66,9 @@ def unreported(places: Places, *, today: date) -> list[date]:
     ]
 
 
-def _tell(places: Places, today: date) -> None:
+def _notify(places: Places, today: date) -> None:
     try:
         summaries = report.rebuild_calendar(places.reports, today=today)
-        report.tell_missing(places, summaries, today=today)
+        report.notify_missing(places, summaries, today=today)
     except OSError as error:
-        log.error("cannot tell: %s", error)  # noqa: TRY400 - told every RETRY_S
+        log.error("cannot notify: %s", error)  # noqa: TRY400 - repeats every RETRY_S

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 # reference (capture.reference) and reads labelled captures (capture.labelled, capture.store).
 ALLOWED = {
     "contract": set(),
+    "pages": {"jinja2"},
     "model": {"numpy", "PIL", "pyspng", "onnxruntime"},
     "serving": {
         "contract", "model", "capture.spool", "capture.record", "starlette", "pydantic",
@@ -27,18 +28,19 @@ ALLOWED = {
         "contract", "model", "numpy", "pandas", "pyarrow", "boto3", "botocore", "duckdb", "PIL",
     },
     "monitoring": {
-        "contract", "model", "capture", "numpy", "pandas", "boto3", "botocore", "evidently",
-        "scipy", "PIL",
+        "contract", "model", "capture", "pages", "numpy", "pandas", "boto3", "botocore",
+        "evidently", "scipy",
     },
     "training": {
         "contract", "model", "capture.record", "capture.predictions", "capture.reference",
-        "capture.labelled", "capture.store", "numpy", "torch", "onnx", "onnxruntime", "mlflow",
+        "capture.labelled", "capture.store", "pages", "numpy", "torch", "onnx", "onnxruntime", "mlflow",
         "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
     },
 }  # fmt: skip
 ONLY_IN = {
     "mlflow": {"training/tracking.py"},
     "evidently": {"monitoring/drift.py"},
+    "jinja2": {"pages/render.py"},
     "re2": {"serving/api/postcode.py"},
 }  # fmt: skip
 # What the serving image does not have.

@@ -1,1 +1,1 @@
-"""Studies of the drift rules: false alarms, power, memory; and mail to look at the pages with."""
+"""Studies of the drift rules: false alarms, power, memory. `demo` makes pages to look at."""

@@ -1,16 +1,16 @@
-"""Three weeks of made mail, for looking at the pages: ten sites, a dirty lens, then a new scanner.
+"""Simulate three weeks of mail and report on them, to have pages to look at.
 
-    python -m monitoring.studies.demo FOLDER
-
-Writes FOLDER/captures, FOLDER/reference.parquet and FOLDER/reports.
+Ten sites; one gets a dirty lens for three days, later five get a new scanner. Writes
+FOLDER/captures, FOLDER/reference.parquet and FOLDER/reports.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
-import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -22,16 +22,32 @@ from capture.store import open_store
 from monitoring import alerts, report
 from monitoring.studies import simulated_mail
 
-SITES = ("Aachen", "Bergen", "Coimbra", "Dijon", "Espoo", "Fano", "Galway", "Hull", "Izola", "Jena")
-PER_SITE = 250
-DAYS = 21
-MISSED = {6}  # days without a report
-QUIET = {3, 10}  # Sundays: hardly any mail
+SITES: Final = (
+    "Aachen",
+    "Bergen",
+    "Coimbra",
+    "Dijon",
+    "Espoo",
+    "Fano",
+    "Galway",
+    "Hull",
+    "Izola",
+    "Jena",
+)
+PER_SITE: Final = 250
+DAYS: Final = 21
+MISSED: Final = frozenset({6})  # days without a report
+QUIET: Final = frozenset({3, 10})  # Sundays: 30 records a site, which is too little to judge
+DIRTY_LENS_DAYS: Final = (12, 13, 14)
+NEW_SCANNER_DAY: Final = 18
 
 
 def main() -> None:
+    """Make the reference, then each day's mail and report."""
+    parser = argparse.ArgumentParser(prog="python -m monitoring.studies.demo", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where captures and reports are written")
+    folder: Path = parser.parse_args().folder
     logging.basicConfig(level=logging.INFO)
-    folder = Path(sys.argv[1])
     reader = simulated_mail.Reader()
     made = reference.build(reader.predict(*simulated_mail.reference_mail()))
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,11 +58,11 @@ def main() -> None:
         reports_url="reports",
         sinks=("log:", f"file:{folder / 'alerts.jsonl'}"),
     )
-    crops, labels = simulated_mail.ordinary_mail(10_000, seed=2)
+    mail = simulated_mail.ordinary_mail(10_000, seed=2)
     today = datetime.now(UTC).date()
     for back in range(DAYS, 0, -1):
         day, number = today - timedelta(back), DAYS - back
-        write_day(places, reader, crops, labels, day, number, folder)
+        write_day(places, reader, mail, day, number, folder)
         if number not in MISSED:
             emitted: list[str] = []
             seen = report.run(
@@ -56,7 +72,16 @@ def main() -> None:
             print(day, seen.severity.name, seen.num_records, len(seen.findings), emitted[0][-120:])
 
 
-def write_day(places, reader, crops, labels, day: date, number: int, folder: Path) -> None:
+def write_day(
+    places: report.Places,
+    reader: simulated_mail.Reader,
+    mail: tuple[simulated_mail.Crops, simulated_mail.Labels],
+    day: date,
+    number: int,
+    folder: Path,
+) -> None:
+    """Capture one day's mail of every site, with labels for a few crops."""
+    crops, labels = mail
     rng = np.random.default_rng(number)
     spool = Spool(folder / "spool")
     truth = []
@@ -65,9 +90,9 @@ def write_day(places, reader, crops, labels, day: date, number: int, folder: Pat
         num = 30 if number in QUIET else PER_SITE
         chosen = rng.permutation(len(crops))[:num]
         sent = [crops[n] for n in chosen]
-        if site == "Fano" and number in (12, 13, 14):
+        if site == "Fano" and number in DIRTY_LENS_DAYS:
             sent = simulated_mail.spoil(sent, "blur", 4, number)
-        if site in SITES[:5] and number >= 18:
+        if site in SITES[:5] and number >= NEW_SCANNER_DAY:
             sent = simulated_mail.spoil(sent, "fade", 3, number)
         for place, record in enumerate(reader.read(sent, site=site, day=day, seed=seed)):
             spool.append(record)

@@ -1,11 +1,9 @@
-"""False alarms and power of the drift rules, on real digits: the table of docs/monitoring.md.
-
-    python -m monitoring.studies.power [--parts windows sites]
+"""Measure false alarms and power of the drift rules: the tables of docs/monitoring.md.
 
 The reference is made as training makes it, from validation digits as ordinary mail. Windows are
-drawn from test digits, whose writers it has not seen: clean ones for the false alarms, and spoiled
-in one way for the power. Everything passes the production path: preprocessing, champion, capture
-record, Parquet row, rules.
+drawn from test digits, whose writers the reference has not seen: clean windows measure the false
+alarms, windows with one corruption measure the power. All crops take the production path:
+preprocessing, champion, capture record, Parquet row, rules.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -23,28 +22,29 @@ from sklearn.datasets import load_digits
 
 from capture import archive, reference, ship
 from monitoring import drift
-from monitoring.rules import Severity, assess
+from monitoring.findings import Severity
+from monitoring.rules import assess
 from monitoring.studies import simulated_mail
 from training.data import fonts, garbage
 from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import LabelledImages
 from training.data.render import render_digits
 
-PARTS = ("windows", "sites")
-DAY = date(2026, 11, 20)
-SIZES = (500, 2000)
-CLEAN_POOL = 10_000
-POOL = 3_000
-CORRUPTION_SEVERITY = 3
-LENS_SEVERITY = 4
-SITE_RECORDS = 250
-DIRTY = "dirty"
+PARTS: Final = ("windows", "sites")
+DAY: Final = date(2026, 11, 20)
+SIZES: Final = (500, 2000)
+CLEAN_POOL: Final = 10_000
+POOL: Final = 3_000
+CORRUPTION_SEVERITY: Final = 3
+LENS_SEVERITY: Final = 4
+SITE_RECORDS: Final = 250
+DIRTY: Final = "dirty"
 Draw = Callable[[int, np.random.Generator], pd.DataFrame]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rates:
-    """Shares of windows."""
+    """Shares of windows in which the rules fired."""
 
     watch: float  # at least WATCH
     act: float
@@ -52,6 +52,7 @@ class Rates:
 
 
 def rows_of(reader: simulated_mail.Reader, crops: simulated_mail.Crops, seed: int) -> pd.DataFrame:
+    """Read crops and give their records the columns that the rules compare."""
     records = reader.read(crops, site="all", day=DAY, seed=seed)
     captured = ship.to_table(records).drop_columns(["image_png", "crop_png"]).to_pandas()
     captured["site"] = "all"
@@ -59,10 +60,13 @@ def rows_of(reader: simulated_mail.Reader, crops: simulated_mail.Crops, seed: in
 
 
 def draw_from(pool: pd.DataFrame) -> Draw:
+    """Draw a window from one pool, without replacement."""
     return lambda num, rng: pool.iloc[rng.permutation(len(pool))[:num]]
 
 
 def mixed(clean: pd.DataFrame, other: pd.DataFrame, share: float) -> Draw:
+    """Draw a window in which this share comes from another pool."""
+
     def draw(num: int, rng: np.random.Generator) -> pd.DataFrame:
         num_other = round(num * share)
         parts = [draw_from(other)(num_other, rng), draw_from(clean)(num - num_other, rng)]
@@ -72,6 +76,8 @@ def mixed(clean: pd.DataFrame, other: pd.DataFrame, share: float) -> Draw:
 
 
 def class_doubled(clean: pd.DataFrame, digit: str) -> Draw:
+    """Draw a window in which one digit is twice as likely."""
+
     def draw(num: int, rng: np.random.Generator) -> pd.DataFrame:
         weight = np.where(clean["digit"] == digit, 2.0, 1.0)
         chosen = rng.choice(len(clean), num, replace=False, p=weight / weight.sum())
@@ -81,7 +87,7 @@ def class_doubled(clean: pd.DataFrame, digit: str) -> Draw:
 
 
 def sites(clean: pd.DataFrame, num_sites: int, dirty: pd.DataFrame, num_dirty: int) -> Draw:
-    """Equal sites, of which some have a dirty lens."""
+    """Draw a window of sites of equal size; the first ones have a dirty lens."""
 
     def draw(_: int, rng: np.random.Generator) -> pd.DataFrame:
         parts = [
@@ -96,6 +102,7 @@ def sites(clean: pd.DataFrame, num_sites: int, dirty: pd.DataFrame, num_dirty: i
 
 
 def measure(draw: Draw, num: int, made: reference.Reference, repeats: int) -> Rates:
+    """Judge many windows of one size."""
     fired: Counter[str] = Counter()
     severities = []
     for repeat in range(repeats):
@@ -110,7 +117,7 @@ def measure(draw: Draw, num: int, made: reference.Reference, repeats: int) -> Ra
 
 
 def measure_sites(draw: Draw, made: reference.Reference, repeats: int) -> tuple[float, float]:
-    """How many dirty sites were named, and how many clean ones, in the mean."""
+    """Mean number of dirty and of clean sites that the rules name."""
     found, wrong = 0, 0
     for repeat in range(repeats):
         assessment = assess(draw(0, np.random.default_rng(repeat)), made)
@@ -122,6 +129,7 @@ def measure_sites(draw: Draw, made: reference.Reference, repeats: int) -> tuple[
 
 
 def scenarios(reader: simulated_mail.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
+    """Every kind of window by the name that the table gives it."""
     crops, _ = simulated_mail.ordinary_mail(POOL, seed=3)
     made: dict[str, Draw] = {"clean": draw_from(clean)}
     for place, name in enumerate(CORRUPTIONS):
@@ -153,6 +161,7 @@ def scenarios(reader: simulated_mail.Reader, clean: pd.DataFrame) -> dict[str, D
 def print_windows(
     reader: simulated_mail.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
 ) -> None:
+    """Print the table of windows."""
     print(f"Model {reader.version}; {repeats} windows of each size, 500 / 2000 records.\n")
     print("| window | watch or act | act | rules that fired at 2000 (share of windows) |")
     print("|---|---|---|---|")
@@ -170,6 +179,7 @@ def print_windows(
 def print_sites(
     reader: simulated_mail.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
 ) -> None:
+    """Print the table of sites."""
     crops, _ = simulated_mail.ordinary_mail(POOL, seed=3)
     blurred = rows_of(reader, simulated_mail.spoil(crops, "blur", LENS_SEVERITY, seed=9), 60)
     striped = rows_of(reader, simulated_mail.spoil(crops, "stripes", LENS_SEVERITY, seed=9), 61)
@@ -188,10 +198,15 @@ def print_sites(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--site-repeats", type=int, default=20)
+    """Print the tables that were asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m monitoring.studies.power",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="tables to print")
+    parser.add_argument("--repeats", type=int, default=100, help="windows of each kind and size")
+    parser.add_argument("--site-repeats", type=int, default=20, help="days of each set of sites")
     options = parser.parse_args()
     reader = simulated_mail.Reader()
     made = reference.build(reader.predict(*simulated_mail.reference_mail()))

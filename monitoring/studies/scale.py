@@ -1,9 +1,7 @@
-"""How much memory and time a report's reading takes, from days to a month of made-up rows.
+"""Measure the memory and time that a report needs to read 3, 10 and 30 days of records.
 
-    python -m monitoring.studies.scale --rows 20000
-
-Makes 30 days of ten sites with that many rows each, pictures included, and reads 3, 10 and 30 of
-them as a report does, each in a process of its own.
+Writes 30 days of ten sites with generated rows, pictures included, into a temporary folder. Reads
+them as a report does, each window in its own process.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,12 +23,15 @@ from capture.parquet_schema import SCHEMA
 from capture.store import open_store
 from monitoring import drift, report
 
-FIRST = date(2026, 10, 1)
-NUM_DAYS, NUM_SITES = 30, 10
-PNG_BYTES = 600
+FIRST: Final = date(2026, 10, 1)
+NUM_DAYS: Final = 30
+NUM_SITES: Final = 10
+WINDOWS_DAYS: Final = (3, 10, 30)
+PNG_BYTES: Final = 600
 
 
 def make(folder: str, num_rows: int) -> None:
+    """Write the archive: one file for each site and day."""
     rng = np.random.default_rng(0)
     store = open_store(folder)
     for number in range(NUM_DAYS * NUM_SITES):
@@ -40,7 +42,8 @@ def make(folder: str, num_rows: int) -> None:
         store.put(key, data, content_type=archive.PARQUET)
 
 
-def column(field: pa.Field, num_rows: int, number: int, rng: np.random.Generator) -> pa.Array:
+def column(field: Any, num_rows: int, number: int, rng: np.random.Generator) -> Any:
+    """Generate one column of the record schema: a `pyarrow.Array` for a `pyarrow.Field`."""
     if field.name == "request_id":
         return pa.array([f"{number}-{row}" for row in range(num_rows)])
     if field.name == "sample_key":
@@ -57,6 +60,7 @@ def column(field: pa.Field, num_rows: int, number: int, rng: np.random.Generator
 
 
 def read(folder: str, num_days: int) -> str:
+    """Read the first days as a report does, and say what it took."""
     before_mb = peak_mb()
     start_s = time.perf_counter()
     sample = archive.read_sample(
@@ -73,14 +77,19 @@ def read(folder: str, num_days: int) -> str:
 
 
 def peak_mb() -> float:
-    """Of this program alone: getrusage would tell the peak of the one that started it, too."""
+    """Peak memory of this process. getrusage would include the peak of its parent."""
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if "VmHWM" in line)) / 1024
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=20_000, help="of each site's day")
+    """Write the archive, then read each window in its own process."""
+    parser = argparse.ArgumentParser(
+        prog="python -m monitoring.studies.scale",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of each site on each day")
     parser.add_argument("--read", nargs=2, metavar=("FOLDER", "DAYS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
@@ -88,7 +97,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         make(folder, options.rows)
-        for num_days in (3, 10, 30):
+        for num_days in WINDOWS_DAYS:
             command = [sys.executable, __file__, "--read", folder, str(num_days)]
             subprocess.run(command, check=True)
 

@@ -1,6 +1,6 @@
-"""Mail for experiments: real MNIST digits through the scanner simulator, read by the champion.
+"""Simulated mail: real MNIST digits, rendered by the scanner simulator, read by the champion.
 
-Needs the MNIST cache that training fills; used by power.py and demo.py, never by the unit tests.
+Needs the MNIST cache that training fills. power.py and demo.py use it; the unit tests do not.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from capture.record import CaptureRecord, Predictions, to_uint8
 from model import artifact
-from model.classifier import Classifier
+from model.classifier import Classifier, Scores
 from model.decision import BLANK, decide, softmax
 from model.errors import BlankCrop
 from model.preprocess import Framed, frame
@@ -25,14 +25,14 @@ from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import Mnist, load_mnist
 from training.data.render import render_digits
 
-ROOT = Path(__file__).resolve().parents[2]
-SEVERITY = 3  # an ordinary mail piece, as in training's evaluation
-BATCH = 256
+SEVERITY: Final = 3  # an ordinary mail piece, as in training's evaluation
+BATCH: Final = 256
 Crops = list[NDArray[np.uint8]]
+Labels = NDArray[np.uint8]
 
 
 class Reader:
-    """Reads crops as the service does and leaves the records that it leaves."""
+    """Reads crops with the champion and makes the records that the service would capture."""
 
     def __init__(self) -> None:
         champion = artifact.load()
@@ -40,44 +40,51 @@ class Reader:
         self.policy = champion.policy()
         self._classifier = Classifier(champion.onnx_bytes)
 
-    def scores(self, images: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
+    def scores(self, images: NDArray[np.float32]) -> Scores:
+        """Run the champion on (N, 1, 28, 28) images, in batches."""
         parts = [
             self._classifier(images[start : start + BATCH])
             for start in range(0, len(images), BATCH)
         ]
-        return np.concatenate([p.logits for p in parts]), np.concatenate([p.garbage for p in parts])
+        return Scores(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.garbage for part in parts]),
+        )
 
-    def predict(self, crops: Crops, labels: NDArray) -> Predictions:
-        """What training saves for the drift reference."""
-        framed = [frame_or_none(crop) for crop in crops]
-        kept = [one for one in zip(crops, labels, framed, strict=True) if one[2] is not None]
-        logits, garbage = self.scores(np.stack([framed.image for _, _, framed in kept]))
+    def predict(self, crops: Crops, labels: Labels) -> Predictions:
+        """Make what training saves for the drift reference; blank crops are left out."""
+        kept = [
+            (crop, label, framed)
+            for crop, label in zip(crops, labels, strict=True)
+            if (framed := frame_or_none(crop)) is not None
+        ]
+        scores = self.scores(np.stack([framed.image for _, _, framed in kept]))
         return Predictions(
             model_version=self.version,
             threshold=self.policy.threshold,
             garbage_threshold=self.policy.garbage_threshold,
             crops=[crop for crop, _, _ in kept],
             images=np.stack([to_uint8(framed.image) for _, _, framed in kept]),
-            probs=softmax(logits, self.policy.temperature).astype(np.float32),
-            garbage=garbage,
+            probs=softmax(scores.logits, self.policy.temperature).astype(np.float32),
+            garbage=scores.garbage,
             labels=np.array([label for _, label, _ in kept], np.int64),
         )
 
     def read(self, crops: Crops, *, site: str, day: date, seed: int) -> list[CaptureRecord]:
-        """One record for each crop, spread over a day, with plausible times."""
+        """Make one record for each crop, spread over a day, with plausible stage times."""
         rng = np.random.default_rng(seed)
         framed = [frame_or_none(crop) for crop in crops]
         images = np.stack(
             [np.zeros((1, 28, 28), np.float32) if f is None else f.image for f in framed]
         )
-        logits, garbage = self.scores(images)
+        scores = self.scores(images)
         begin = datetime.combine(day, time(), UTC)
         records = []
-        decisions = decide_all(logits, garbage, self.policy)
-        for number, (crop, one, decision) in enumerate(zip(crops, framed, decisions, strict=True)):
+        decided = zip(crops, framed, decide(scores, self.policy), strict=True)
+        for number, (crop, one, scored) in enumerate(decided):
             moment = begin + timedelta(seconds=float(rng.uniform(0, 86_399)))
             time_us = int(moment.timestamp() * 1e6)
-            decision = BLANK if one is None else decision
+            decision = BLANK if one is None else scored
             inference_ms, queue_ms = 0.06, float(rng.gamma(2, 0.4))
             records.append(
                 CaptureRecord(
@@ -91,7 +98,7 @@ class Reader:
                     accepted=decision.accepted,
                     rejected_because=decision.rejected_because,
                     threshold=self.policy.threshold,
-                    garbage=float(garbage[number]),
+                    garbage=float(scores.garbage[number]),
                     probs=tuple(decision.probs),
                     image=None if one is None else to_uint8(one.image),
                     crop=crop,
@@ -113,13 +120,8 @@ class Reader:
         return records
 
 
-def decide_all(logits: NDArray, garbage: NDArray, policy) -> list:
-    from model.classifier import Scores
-
-    return decide(Scores(logits, garbage), policy)
-
-
 def frame_or_none(crop: NDArray[np.uint8]) -> Framed | None:
+    """Frame a crop as the service does; None when it is blank."""
     try:
         return frame(crop)
     except BlankCrop:
@@ -127,6 +129,7 @@ def frame_or_none(crop: NDArray[np.uint8]) -> Framed | None:
 
 
 def uuid7(time_ms: int, rng: np.random.Generator) -> str:
+    """Make a version 7 UUID from a given time and generator, so that a run can be repeated."""
     bits = (time_ms << 80) | int.from_bytes(rng.bytes(10), "big")
     bits = bits & ~(0xF << 76) | (7 << 76)
     bits = bits & ~(0x3 << 62) | (2 << 62)
@@ -135,26 +138,26 @@ def uuid7(time_ms: int, rng: np.random.Generator) -> str:
 
 @cache
 def mnist() -> Mnist:
+    """Load MNIST once."""
     return load_mnist(DataConfig())
 
 
-def reference_mail() -> tuple[Crops, NDArray]:
-    """Validation digits as ordinary mail: what the drift reference is made from."""
+def reference_mail() -> tuple[Crops, Labels]:
+    """Render validation digits as ordinary mail: the drift reference is made from these."""
     return render_digits(mnist().validation, severity=SEVERITY, seed=1)
 
 
-def ordinary_mail(num: int, seed: int) -> tuple[Crops, NDArray]:
-    """Test digits, whose writers the reference has not seen, as ordinary mail."""
+def ordinary_mail(num: int, seed: int) -> tuple[Crops, Labels]:
+    """Render test digits, whose writers the reference has not seen, as ordinary mail."""
     part = mnist().test.take(np.random.default_rng(seed).permutation(10_000)[:num])
     return render_digits(part, severity=SEVERITY, seed=seed)
 
 
 def spoil(crops: Sequence[NDArray[np.uint8]], name: str, severity: float, seed: int) -> Crops:
-    """The same crops through a scanner with one corruption on top."""
+    """Apply one of the scanner simulator's corruptions to every crop."""
     rng = np.random.default_rng(seed)
-    return [
-        np.clip(CORRUPTIONS[name](crop.astype(np.float32) / 255, severity, rng) * 255, 0, 255)
-        .round()
-        .astype(np.uint8)
-        for crop in crops
-    ]
+    spoiled = []
+    for crop in crops:
+        grey = CORRUPTIONS[name](crop.astype(np.float32) / np.float32(255), severity, rng)
+        spoiled.append(np.clip(grey * 255, 0, 255).round().astype(np.uint8))
+    return spoiled

@@ -12,8 +12,10 @@ import pytest
 
 from capture.store import open_store
 from monitoring import alerts
-from monitoring.alerts import Event, SinkError, flush, open_sink, tell
-from monitoring.rules import Severity
+from monitoring.alerts import flush, notify
+from monitoring.events import Event
+from monitoring.findings import Severity
+from monitoring.sinks import SinkError, open_sink
 
 
 def event(severity: Severity = Severity.ACT, day: str = "2026-11-20", sites=("Fano",)) -> Event:
@@ -37,7 +39,7 @@ def reports(tmp_path):
 
 @pytest.fixture
 def told(tmp_path):
-    """A file sink, and what it was told."""
+    """A file sink, and a function that reads what it received."""
     path = tmp_path / "alerts.jsonl"
 
     def read() -> list[tuple[int, str]]:
@@ -51,51 +53,51 @@ def told(tmp_path):
 
 def days(reports, sink, severities, sites=()) -> None:
     for number, severity in enumerate(severities, start=1):
-        tell(reports, [sink], event(severity, f"2026-11-0{number}", sites))
+        notify(reports, [sink], event(severity, f"2026-11-0{number}", sites))
         flush(reports, sleep=lambda _: None)
 
 
-def test_a_calm_start_is_no_news(reports, told):
+def test_a_calm_start_notifies_nobody(reports, told):
     sink, read = told
     days(reports, sink, [Severity.CALM, Severity.CALM])
     assert read() == []
 
 
-def test_the_same_trouble_is_told_once_and_its_end_once(reports, told):
+def test_the_same_problem_is_sent_once_and_its_end_once(reports, told):
     sink, read = told
     act, calm = Severity.ACT, Severity.CALM
     days(reports, sink, [act, act, act, calm, calm])
     assert read() == [(2, "2026-11-01"), (0, "2026-11-01")]
 
 
-def test_getting_worse_is_news_and_keeps_its_beginning(reports, told):
+def test_a_new_severity_is_sent_and_keeps_the_start_date(reports, told):
     sink, read = told
     days(reports, sink, [Severity.WATCH, Severity.ACT, Severity.WATCH])
     assert read() == [(1, "2026-11-01"), (2, "2026-11-01"), (1, "2026-11-01")]
 
 
-def test_a_second_trouble_begins_anew(reports, told):
+def test_a_second_problem_has_its_own_start_date(reports, told):
     sink, read = told
     days(reports, sink, [Severity.ACT, Severity.CALM, Severity.ACT])
     assert read()[-1] == (2, "2026-11-03")
 
 
-def test_another_site_is_news_and_one_less_is_not(reports, told):
+def test_a_new_site_is_sent_and_a_recovered_site_is_not(reports, told):
     sink, read = told
     for day, sites in enumerate([("a",), ("a", "b"), ("b",), ("a",)], start=1):
-        tell(reports, [sink], event(day=f"2026-11-0{day}", sites=sites))
+        notify(reports, [sink], event(day=f"2026-11-0{day}", sites=sites))
         flush(reports, sleep=lambda _: None)
     assert len(read()) == 2
 
 
-def test_a_sink_that_is_down_loses_nothing_and_holds_up_no_other(reports, told, tmp_path):
+def test_a_sink_that_is_down_loses_no_event_and_delays_no_other_sink(reports, told, tmp_path):
     sink, read = told
     (tmp_path / "blocked").write_text("a file where a folder should be")
     down = f"file:{tmp_path / 'blocked' / 'alerts.jsonl'}"
-    tell(reports, [down, sink], event(Severity.WATCH))
+    notify(reports, [down, sink], event(Severity.WATCH))
     assert flush(reports, sleep=lambda _: None) == 1
     assert read() == [(1, "2026-11-20")]
-    tell(reports, [down, sink], event(Severity.ACT, "2026-11-21"))
+    notify(reports, [down, sink], event(Severity.ACT, "2026-11-21"))
     assert flush(reports, sleep=lambda _: None) == 2
     (tmp_path / "blocked").unlink()
     assert flush(reports, sleep=lambda _: None) == 0
@@ -103,20 +105,20 @@ def test_a_sink_that_is_down_loses_nothing_and_holds_up_no_other(reports, told, 
     assert len(read()) == 2
 
 
-def test_a_run_killed_before_it_remembers_tells_nobody_twice(reports, told, monkeypatch):
+def test_a_run_killed_before_it_saves_its_state_sends_no_duplicate(reports, told, monkeypatch):
     sink, read = told
     with monkeypatch.context() as patch:
         patch.setattr(alerts, "_write_state", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            tell(reports, [sink], event())
-    tell(reports, [sink], event())
+            notify(reports, [sink], event())
+    notify(reports, [sink], event())
     flush(reports, sleep=lambda _: None)
     assert len(read()) == 1
 
 
 def test_a_refused_delivery_is_tried_three_times_with_pauses(reports, tmp_path):
     (tmp_path / "blocked").write_text("")
-    tell(reports, [f"file:{tmp_path / 'blocked' / 'a'}"], event())
+    notify(reports, [f"file:{tmp_path / 'blocked' / 'a'}"], event())
     pauses: list[float] = []
     flush(reports, sleep=pauses.append)
     assert pauses == [0.0, 1.0, 4.0]
@@ -130,7 +132,7 @@ def test_the_log_has_the_whole_event(caplog):
 
 @pytest.fixture
 def webhook():
-    """A webhook on loopback that answers what it is told to."""
+    """A webhook on loopback with a status that a test can set."""
     received, answers = [], [200]
 
     class Handler(BaseHTTPRequestHandler):
@@ -189,7 +191,7 @@ def test_an_sns_topic_that_is_gone_is_an_error(s3):
 
 @pytest.fixture
 def mail_server():
-    """The SMTP a mail server speaks, as far as one message goes."""
+    """A mail server that accepts one message."""
     listening = socket.create_server(("127.0.0.1", 0))
     received: list[str] = []
 

@@ -9,7 +9,7 @@ import pytest
 from capture import archive, ship
 from capture.record import Predictions
 from capture.reference import NUMERIC, build, load, to_parquet
-from monitoring import drift, rules
+from monitoring import distances, drift
 
 NO_LABELS = archive.LABEL_SCHEMA.empty_table().to_pandas()
 
@@ -34,16 +34,16 @@ def value(found, column: str) -> float:
 
 def test_evidently_measures_the_distances_that_the_rules_judge(report, reference):
     rows, _, found = report
-    ours = rules.measure_distances(rows, reference.rows)
+    ours = distances.measure_distances(rows, reference.rows)
     assert set(ours) == set(NUMERIC)
     for column, distance in ours.items():
         assert value(found, column) == pytest.approx(distance, rel=1e-6), column
     assert value(found, "polarity") == pytest.approx(
-        rules._jensen_shannon(rows["polarity"], reference.rows["polarity"]), abs=1e-9
+        distances.jensen_shannon(rows["polarity"], reference.rows["polarity"]), abs=1e-9
     )
 
 
-def test_evidently_s_tests_fail_where_a_rule_fires(report):
+def test_evidently_fails_a_test_where_a_rule_fires(report):
     _, _, found = report
     failed = {one["name"] for one in found["tests"] if one["status"] == "FAIL"}
     assert failed == {"Value Drift for column sharpness"}
@@ -61,7 +61,7 @@ def test_without_labels_there_is_no_page_about_them(rows_of, reference):
 
 
 @pytest.mark.parametrize("column", ["garbage", "contrast", "height_px"])
-def test_a_column_that_was_never_captured_breaks_nothing(rows_of, reference, column):
+def test_a_column_that_was_never_captured_is_left_out(rows_of, reference, column):
     rows = rows_of(600)
     rows[column] = np.nan
     found = json.loads(drift.render(rows, reference).json)
@@ -100,7 +100,7 @@ def test_a_blank_crop_counts_as_rejected_and_in_no_distance(make_record):
         assert rows[column].isna().tolist() == [False, True], column
 
 
-def test_the_oddest_crops_are_found_with_the_feature_they_stand_out_in(rows_of, reference):
+def test_unusual_crops_are_found_with_the_feature_that_differs_most(rows_of, reference):
     rows = rows_of(2_000)
     rows.loc[17, "slant_deg"] = 60
     rows.loc[18, "paper_grain"] = -50
@@ -147,7 +147,7 @@ def test_a_reference_is_built_saved_and_loaded(predictions, tmp_path):
     assert loaded.is_rejected(1.0).all()
 
 
-def test_reference_and_captures_describe_the_same_crop_alike(predictions, make_record):
+def test_reference_and_captures_have_the_same_features_of_the_same_crop(predictions, make_record):
     made = build(predictions).rows
     record = make_record(
         image=predictions.images[1], crop=predictions.crops[1], probs=predictions.probs[1].tolist()

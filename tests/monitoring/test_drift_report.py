@@ -19,8 +19,8 @@ from capture.reference import build, to_parquet
 from capture.store import StoreError, open_store
 from monitoring import report, watch
 from monitoring.__main__ import main
+from monitoring.findings import Severity
 from monitoring.report import Places, missing_days
-from monitoring.rules import Severity
 
 DAY = date(2026, 11, 20)
 WINDOW = Window(DAY, DAY)
@@ -85,7 +85,7 @@ def alerts_in(places) -> list[dict]:
     ]
 
 
-def test_a_calm_day_has_its_page_its_evidence_and_its_place_in_the_calendar(places, mail):
+def test_a_calm_day_has_a_page_an_evidently_report_and_a_calendar_entry(places, mail):
     records, made = mail
     fill(places.captures, records)
     assessment, metrics = run(places, made)
@@ -104,7 +104,7 @@ def test_a_calm_day_has_its_page_its_evidence_and_its_place_in_the_calendar(plac
     assert {one["Name"] for one in directive["Metrics"]} <= metrics.keys()
 
 
-def test_a_day_of_rejects_is_told_with_its_link_and_what_to_do(places, mail, make_record):
+def test_a_day_of_rejects_sends_an_alert_with_a_link_and_what_to_do(places, mail, make_record):
     records, made = mail
     rejected = [
         make_record(n, accepted=False, rejected_because="low_confidence") for n in range(600, 800)
@@ -134,7 +134,7 @@ def test_a_site_has_the_badge_of_its_worst_finding(places, mail, make_record):
     assert 'class="badge act"' in badge
 
 
-def test_too_little_mail_is_a_page_and_no_alert(places, mail):
+def test_too_few_records_make_a_page_and_no_alert(places, mail):
     records, made = mail
     fill(places.captures, records[:499])
     assessment, metrics = run(places, made)
@@ -151,7 +151,7 @@ def test_a_day_without_any_mail_is_reported_too(places, mail):
     assert "0 records" in page(places, "2026-11-20/index.html")
 
 
-def test_the_oddest_crops_are_pictures_beside_the_page_and_can_be_erased(
+def test_unusual_crops_are_pictures_beside_the_page_and_can_be_erased(
     places, mail, make_record, tmp_path
 ):
     records, made = mail
@@ -176,7 +176,7 @@ def test_running_a_day_again_leaves_the_same_files(places, mail):
     assert places.reports.find("") == before
 
 
-def test_an_old_day_made_again_tells_nobody(places, mail, make_record):
+def test_a_repeated_old_day_notifies_nobody(places, mail, make_record):
     records, made = mail
     before = DAY - timedelta(1)
     fill(places.captures, records)
@@ -189,7 +189,7 @@ def test_an_old_day_made_again_tells_nobody(places, mail, make_record):
 
 
 @pytest.mark.parametrize("cut_off_at", ["alerts/outbox/", "alerts/state.json", "report.json"])
-def test_a_run_cut_off_anywhere_is_made_again_and_tells_once(
+def test_a_run_killed_anywhere_is_repeated_and_notifies_once(
     places, mail, make_record, monkeypatch, cut_off_at
 ):
     records, made = mail
@@ -232,7 +232,7 @@ def test_labels_that_arrived_are_judged(places, mail):
     assert "labelled.html" in page(places, "2026-11-20/index.html")
 
 
-def test_labels_count_however_little_of_a_large_window_is_sampled(places, mail, monkeypatch):
+def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(places, mail, monkeypatch):
     records, made = mail
     fill(places.captures, records)
     monkeypatch.setattr(report, "MAX_ROWS", 510)
@@ -295,7 +295,7 @@ def test_days_without_a_report_are_found(reported, missing):
     assert [str(day) for day in missing_days(reported, today=TODAY)] == missing
 
 
-def test_a_missing_report_is_an_alert_and_closing_the_gap_its_end(places, mail):
+def test_a_missing_report_sends_an_alert_and_closing_the_gap_ends_it(places, mail):
     made = mail[1]
     for day in (DAY - timedelta(2), DAY):
         run(places, made, Window(day, day), today=day + timedelta(1))
@@ -305,7 +305,7 @@ def test_a_missing_report_is_an_alert_and_closing_the_gap_its_end(places, mail):
 
 
 class OneRound(threading.Event):
-    """Told to stop when it waits for the first time."""
+    """Is set at its first wait."""
 
     def wait(self, timeout: float | None = None) -> bool:
         self.set()
@@ -316,7 +316,7 @@ def watch_once(places, load, now) -> None:
     watch.watch(places, load, OneRound(), emit=lambda _: None, keep_days=10, now=lambda: now)
 
 
-def test_a_watch_that_starts_puts_into_the_calendar_what_a_killed_one_left_out(places, mail):
+def test_a_new_watch_adds_reports_to_the_calendar_that_a_killed_one_left_out(places, mail):
     records, made = mail
     fill(places.captures, records)
     run(places, made)
@@ -325,7 +325,7 @@ def test_a_watch_that_starts_puts_into_the_calendar_what_a_killed_one_left_out(p
     assert 'href="2026-11-20/index.html"' in page(places, "index.html")
 
 
-def test_watching_catches_up_on_days_with_mail_and_looks_after_the_archive(places, mail):
+def test_watch_reports_missed_days_with_records_and_expires_the_archive(places, mail):
     records, made = mail
     for back in (1, 3, 30):
         fill(places.captures, records[:20], day=TODAY - timedelta(back))
@@ -341,7 +341,7 @@ def test_a_day_is_not_reported_before_its_last_records_can_have_arrived(places, 
     assert not report.has_report(places.reports, DAY)
 
 
-def test_watching_outlives_a_report_that_fails_and_tells(places, mail, caplog):
+def test_watch_survives_a_failed_report_and_notifies(places, mail, caplog):
     run(places, mail[1], Window(DAY - timedelta(1), DAY - timedelta(1)), today=DAY)
 
     def broken():
@@ -354,7 +354,7 @@ def test_watching_outlives_a_report_that_fails_and_tells(places, mail, caplog):
     assert "No drift report for 2026-11-20" in told.read_text()
 
 
-def test_the_report_command_does_it_all(tmp_path, mail, capsys, monkeypatch):
+def test_the_report_command_runs_every_step(tmp_path, mail, capsys, monkeypatch):
     records, made = mail
     fill(open_store(str(tmp_path / "captures")), records)
     (tmp_path / "reference.parquet").write_bytes(to_parquet(made))
@@ -369,7 +369,7 @@ def test_the_report_command_does_it_all(tmp_path, mail, capsys, monkeypatch):
     assert (tmp_path / "reports" / "index.html").exists()
 
 
-def test_an_alert_that_nobody_took_makes_the_command_fail_after_its_work(
+def test_an_undelivered_alert_makes_the_command_fail_after_its_work(
     tmp_path, mail, monkeypatch, make_record
 ):
     records, made = mail

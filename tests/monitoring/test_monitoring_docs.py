@@ -6,7 +6,7 @@ import pytest
 
 from capture.parquet_schema import SCHEMA, describe
 from contract import metrics
-from monitoring import rules
+from monitoring import rules, site_rules
 from monitoring.__main__ import _parser
 from monitoring.settings import from_environment
 
@@ -33,10 +33,10 @@ def test_the_rules_in_the_plan_are_those_in_force():
     assert f"above {rules.DISTANCE_LIMIT} standard deviations" in PLAN
     assert f"Fewer than {rules.MIN_RECORDS} records" in PLAN
     assert f"({rules.MIN_LABELS} or more)" in PLAN
-    assert f"a feature {rules.SITE_DISTANCE_LIMIT} standard deviations away" in PLAN
+    assert f"a feature {site_rules.SITE_DISTANCE_LIMIT} standard deviations away" in PLAN
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon"])
-def test_a_retention_that_is_none_is_refused(value):
+def test_an_invalid_retention_is_refused(value):
     with pytest.raises(ValueError, match="DIGITS_CAPTURE_KEEP_DAYS"):
         from_environment({"DIGITS_CAPTURE_KEEP_DAYS": value})

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from monitoring import rules
-from monitoring.rules import Severity, assess
+from monitoring.findings import Severity
+from monitoring.rules import assess
 
 
 def fired(assessment) -> set[str]:
@@ -19,13 +20,13 @@ def test_mail_like_the_reference_is_calm(rows_of, reference, seed):
 
 
 @pytest.mark.parametrize("num", [0, 1, 499])
-def test_too_few_records_are_no_verdict_and_no_exception(rows_of, reference, num):
+def test_too_few_records_give_no_verdict_and_no_exception(rows_of, reference, num):
     assessment = assess(rows_of(num), reference)
     assert not assessment.enough
     assert assessment.findings == ()
 
 
-def test_a_moved_feature_is_named_and_only_informs(rows_of, reference):
+def test_drift_of_a_feature_is_a_finding_that_does_not_page(rows_of, reference):
     rows = rows_of(2_000)
     rows["sharpness"] -= 0.5
     assessment = assess(rows, reference)
@@ -35,13 +36,13 @@ def test_a_moved_feature_is_named_and_only_informs(rows_of, reference):
     assert assessment.severity == Severity.WATCH
 
 
-def test_every_feature_may_move_and_nobody_is_paged(rows_of, reference):
+def test_drift_of_every_feature_pages_nobody(rows_of, reference):
     rows = rows_of(2_000)
     rows[list(rules.NUMERIC)] += 5
     assert assess(rows, reference).severity == Severity.WATCH
 
 
-def test_a_doubled_class_is_noticed(rows_of, reference):
+def test_a_doubled_class_is_a_finding(rows_of, reference):
     rows = rows_of(2_000)
     rows.loc[rows.index[:250], "digit"] = "7"
     (finding,) = assess(rows, reference).findings
@@ -49,7 +50,7 @@ def test_a_doubled_class_is_noticed(rows_of, reference):
     assert "most of all 7" in finding.text
 
 
-def test_inverted_crops_are_noticed(rows_of, reference):
+def test_inverted_crops_are_a_finding(rows_of, reference):
     rows = rows_of(2_000)
     rows.loc[rows.index[:600], "polarity"] = "light ink"
     assert "polarity" in fired(assess(rows, reference))
@@ -65,7 +66,7 @@ def test_severity_comes_from_the_reject_share(rows_of, reference, share, severit
     assert assess(rows, reference).severity == severity
 
 
-def test_fewer_rejects_are_no_news(rows_of, reference):
+def test_fewer_rejects_are_no_finding(rows_of, reference):
     assert assess(rows_of(2_000, rejected=0.0), reference).severity == Severity.CALM
 
 
@@ -103,7 +104,7 @@ def test_overconfidence_on_labelled_reads_pages(rows_of, reference):
     assert "confidence" in fired(assess(rows, reference))
 
 
-def test_a_feature_missing_sometimes_is_a_fault_and_always_a_setting(rows_of, reference):
+def test_a_feature_missing_in_some_rows_is_a_finding_and_in_all_rows_is_not(rows_of, reference):
     rows = rows_of(2_000)
     rows.loc[rows.index[:100], "contrast"] = np.nan
     assert fired(assess(rows, reference)) == {"missing"}
@@ -111,7 +112,7 @@ def test_a_feature_missing_sometimes_is_a_fault_and_always_a_setting(rows_of, re
     assert fired(assess(rows, reference)) == set()
 
 
-def test_slow_answers_are_noticed(rows_of, reference):
+def test_slow_answers_are_a_finding(rows_of, reference):
     rows = rows_of(2_000)
     rows["total_ms"] += np.float32(100)
     assert fired(assess(rows, reference)) == {"latency"}
@@ -159,7 +160,7 @@ def test_a_site_that_rejects_more_than_the_others_pages(rows_of, reference):
     assert assessment.severity == Severity.ACT
 
 
-def test_a_harmless_odd_pen_everywhere_names_no_site(rows_of, reference):
+def test_a_new_pen_at_every_site_names_no_site(rows_of, reference):
     rows = rows_of(5_000, sites=10)
     rows["stroke_width_px"] += 3
     assert named(assess(rows, reference)) == set()

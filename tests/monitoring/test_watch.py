@@ -1,4 +1,4 @@
-"""``python -m monitoring watch`` as a process of its own, told to stop by a real SIGTERM."""
+"""``python -m monitoring watch`` as a process of its own, stopped by a real SIGTERM."""
 
 from __future__ import annotations
 
@@ -91,9 +91,7 @@ def reported(reports: Path) -> set[str]:
 
 
 @pytest.mark.slow
-def test_sigterm_ends_the_watch_after_the_report_under_way_and_leaves_none_half_written(
-    mail, start
-):
+def test_sigterm_ends_the_watch_after_the_current_report_and_leaves_none_half_written(mail, start):
     reports, log = mail / "reports", mail / "watch.log"
     first = start()
     wait_until(lambda: bool(reported(reports)), first, log)

@@ -1,0 +1,67 @@
+"""Statistics that compare two samples. Pure; the limits are in the rules."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from capture.reference import NUMERIC
+
+_SMALLEST_STD: Final = 0.001  # Evidently uses the same for a constant column
+
+
+def measure_distances(current: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
+    """Normed Wasserstein distance of each numeric column that has values on both sides."""
+    return {
+        name: distance
+        for name in NUMERIC
+        if np.isfinite(distance := normed_distance(current[name], reference[name]))
+    }
+
+
+def normed_distance(current: pd.Series, reference: pd.Series) -> float:
+    """Wasserstein distance over the reference's standard deviation; NaN when a side is empty.
+
+    Source:
+        Evidently's `wasserstein` drift method, which the report uses; a test holds them equal.
+    """
+    ours, theirs = current.dropna().to_numpy(float), reference.dropna().to_numpy(float)
+    if not (len(ours) and len(theirs)):
+        return float("nan")
+    norm = max(float(theirs.std()), _SMALLEST_STD)
+    return float(stats.wasserstein_distance(theirs, ours)) / norm
+
+
+def class_mix_p(current: pd.Series, reference: pd.Series) -> float:
+    """Chi-squared test that both have the same mix. Both are samples, so it compares two counts."""
+    ours, theirs = current.dropna().value_counts(), reference.dropna().value_counts()
+    names = ours.index.union(theirs.index)
+    table = np.stack([ours.reindex(names, fill_value=0), theirs.reindex(names, fill_value=0)])
+    if table.shape[1] < 2:
+        return 1.0
+    return float(stats.chi2_contingency(table).pvalue)
+
+
+def jensen_shannon(current: pd.Series, reference: pd.Series) -> float:
+    """Jensen-Shannon distance of two mixes, in nats' root."""
+    ours = current.dropna().value_counts(normalize=True)
+    theirs = reference.dropna().value_counts(normalize=True)
+    names = ours.index.union(theirs.index)
+    p, q = (side.reindex(names, fill_value=0).to_numpy() for side in (ours, theirs))
+    mean = (p + q) / 2
+    return float(np.sqrt((stats.entropy(p, mean) + stats.entropy(q, mean)) / 2))
+
+
+def binomial_p(current: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
+    """Probability of at least this many by chance, if the true share is that of the reference.
+
+    The reference is a sample too, so its share is replaced by its upper 95 % bound.
+    """
+    known = stats.binomtest(int(reference.sum()), len(reference))
+    highest = known.proportion_ci(confidence_level=0.9).high
+    test = stats.binomtest(int(current.sum()), len(current), highest, alternative="greater")
+    return float(test.pvalue)

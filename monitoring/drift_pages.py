@@ -1,0 +1,190 @@
+"""Report summaries -> the values of two pages: one window, and the calendar of all days. Pure."""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+
+from capture import archive
+from monitoring import rules, site_rules
+from monitoring.drift import Unusual
+from monitoring.findings import in_words
+from pages.chart import Chart, Line
+from pages.render import render
+
+Summary = dict[str, Any]  # what report.json holds
+
+MONTHS_SHOWN: Final = 3
+DAYS_OF_TREND: Final = 90
+REPORTS_LISTED: Final = 30
+SITES_LISTED: Final = 60
+STATES: Final = ("calm", "watch", "act")  # by severity
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One report in one line."""
+
+    window: str
+    state: str  # calm, watch, act, thin
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A cell of the calendar."""
+
+    day: date
+    verdict: Verdict | None
+    is_missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A month of the calendar; `num_blank` cells come before its first day."""
+
+    name: str
+    num_blank: int
+    days: Sequence[Day]
+
+
+def calendar_page(summaries: Sequence[Summary], *, today: date) -> str:
+    """The latest verdict, three months of days, trends, and the list of reports."""
+    days = [one for one in summaries if one["first"] == one["last"]]
+    by_day = {date.fromisoformat(one["first"]): _verdict(one) for one in days}
+    last = date.fromisoformat(summaries[-1]["last"]) if summaries else today
+    return render(
+        "drift_calendar.html",
+        title="Digitline drift",
+        verdicts=[_verdict(one) for one in reversed(summaries[-REPORTS_LISTED:])],
+        age_days=(today - last).days,
+        months=_months(by_day, today),
+        charts=_trends([one for one in days if one["enough"]], today),
+    )
+
+
+def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:
+    """One window: verdict, findings, what to do, unusual crops, sites, features."""
+    worst = _worst_by_site(summary)
+    most = max([*summary["distances"].values(), 2 * rules.DISTANCE_LIMIT])
+    return render(
+        "drift_window.html",
+        title=f"Drift {summary['window']}",
+        verdict=_verdict(summary),
+        summary=summary,
+        states=STATES,
+        rules=rules,
+        site_rules=site_rules,
+        in_words=in_words,
+        crops=[(archive.picture_name(one.request_id, one.crop_index), one) for one in unusual],
+        sites=sorted(
+            ((worst[one["site"]], one) for one in summary["sites"]),
+            key=lambda pair: (-pair[0], -pair[1]["reject_share"], -pair[1]["distance"]),
+        )[:SITES_LISTED],
+        distances=sorted(summary["distances"].items(), key=lambda item: -item[1]),
+        most_distance=most,
+    )
+
+
+def _verdict(summary: Summary) -> Verdict:
+    state = STATES[summary["severity"]] if summary["enough"] else "thin"
+    return Verdict(summary["window"], state, _sentence(summary))
+
+
+def _sentence(summary: Summary) -> str:
+    if not summary["enough"]:
+        return (
+            f"{summary['num_records']} records; at least {rules.MIN_RECORDS} are needed to tell "
+            "drift from chance."
+        )
+    if not summary["findings"]:
+        return "Nothing stands out."
+    more = len(summary["findings"]) - 1
+    text = str(summary["findings"][0]["text"])
+    return f"{text[0].upper()}{text[1:]}{f' (and {more} more)' if more else ''}."
+
+
+def _worst_by_site(summary: Summary) -> dict[str, int]:
+    worst = {one["site"]: 0 for one in summary["sites"]}
+    for finding in summary["findings"]:
+        if finding["site"] in worst:
+            worst[finding["site"]] = max(worst[finding["site"]], finding["severity"])
+    return worst
+
+
+def _months(by_day: Mapping[date, Verdict], today: date) -> list[Month]:
+    begun = min(by_day, default=today)
+    firsts = [today.replace(day=1)]
+    while len(firsts) < MONTHS_SHOWN and begun < firsts[-1]:
+        firsts.append((firsts[-1] - timedelta(1)).replace(day=1))
+    months = []
+    for first in firsts:
+        num_days = calendar.monthrange(first.year, first.month)[1]
+        days = [first + timedelta(number) for number in range(num_days)]
+        cells = [Day(day, by_day.get(day), is_missing=begun < day < today) for day in days]
+        months.append(Month(f"{first:%B %Y}", first.weekday(), cells))
+    return months
+
+
+def _trends(days: Sequence[Summary], today: date) -> list[tuple[Chart, str]]:
+    """Charts, each with its last value in words; none before there are two days."""
+    begin = today - timedelta(DAYS_OF_TREND)
+    days = [one for one in days if date.fromisoformat(one["first"]) >= begin]
+    if len(days) < 2:
+        return []
+    limits = [rules.DISTANCE_LIMIT] * len(days)
+    charts = [
+        _trend(
+            "Rejected",
+            days,
+            [_percent(one["reject_share"]) for one in days],
+            unit="%",
+            limit=("expected", [_percent(one["expected_reject_share"]) for one in days]),
+        ),
+        _trend(
+            "Largest distance",
+            days,
+            [max(one["distances"].values(), default=0) for one in days],
+            limit=("limit", limits),
+        ),
+        _trend("Records", days, [one["num_stored"] for one in days]),
+        _trend("p99 latency", days, [one["p99_ms"] or 0 for one in days], unit=" ms"),
+    ]
+    labelled = [one for one in days if one["accuracy"] is not None]
+    if len(labelled) > 1:
+        right = [_percent(one["accuracy"]) for one in labelled]
+        shortfall = max(100 - min(right), 0.5)
+        name = "Accuracy of labelled accepted reads"
+        span = (100 - 2 * shortfall, 100.0)  # on an axis from 0, a fall of one point is invisible
+        charts.append(_trend(name, labelled, right, unit="%", span=span))
+    return charts
+
+
+def _percent(share: float | None) -> float:
+    return 100 * (share or 0.0)
+
+
+def _trend(
+    name: str,
+    days: Sequence[Summary],
+    values: Sequence[float],
+    *,
+    unit: str = "",
+    limit: tuple[str, Sequence[float]] | None = None,
+    span: tuple[float, float] | None = None,
+) -> tuple[Chart, str]:
+    """A line over days, a dashed limit, and the last value in words."""
+    first = date.fromisoformat(days[0]["first"])
+    since = [float((date.fromisoformat(one["first"]) - first).days) for one in days]
+    lines, aside = [Line(name, since, values)], ""
+    if limit is not None:
+        limit_name, limits = limit
+        lines.append(Line(limit_name, since, limits, is_limit=True))
+        aside = f" ({limit_name} {limits[-1]:.3g}{unit})"
+    x_max = max(since[-1], 1.0)
+    marks = [(0.0, days[0]["first"]), (x_max, days[-1]["first"])]
+    chart = Chart(name, lines, x_max=x_max, x_marks=marks, y_span=span, is_small=True)
+    return chart, f"{values[-1]:,.4g}{unit}{aside}"

@@ -1,0 +1,125 @@
+"""Compares each site with the others: which sites get a finding, and why. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+from scipy import stats
+
+from monitoring.distances import measure_distances
+from monitoring.findings import Finding, Severity, SiteSummary, in_words
+
+MIN_SITE_RECORDS: Final = 200
+SITE_DISTANCE_LIMIT: Final = 0.35
+SITE_REJECT_P: Final = 0.001  # divided by the number of sites (Bonferroni)
+SITE_REJECT_EXCESS: Final = 0.02
+MOST_NAMED_SITES: Final = 10
+FEW_SITES: Final = 1 / 3  # of the sites: if more differ, the clean ones may be among them
+MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more rows gain no power
+
+
+def judge_sites(
+    rows: pd.DataFrame, reference: pd.DataFrame
+) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
+    """Compare each site with all the others.
+
+    The site that differs most gets a finding and leaves the comparison; this repeats until no
+    site differs. Otherwise one dirty lens would make the clean sites differ too. If more than
+    `FEW_SITES` differ, the clean sites may be the minority: then a site needs to be far from the
+    reference as well.
+    """
+    counts = rows["site"].value_counts()
+    judged = sorted(counts[counts >= MIN_SITE_RECORDS].index)
+    summaries, findings = _name_sites(judged, rows, reference, by_reference=len(judged) == 2)
+    num_named = sum(one.named for one in summaries)
+    if num_named > len(judged) * FEW_SITES or num_named == MOST_NAMED_SITES:
+        return _name_sites(judged, rows, reference, by_reference=True)
+    return summaries, findings
+
+
+def _name_sites(
+    judged: list[str], rows: pd.DataFrame, reference: pd.DataFrame, *, by_reference: bool
+) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
+    pool = list(judged)
+    num_named = 0
+    summaries: dict[str, SiteSummary] = {}
+    findings: list[Finding] = []
+    while pool:
+        peers = rows[rows["site"].isin(pool)]
+        compared = {
+            site: _compare_site(
+                site,
+                peers[peers["site"] == site],
+                peers[peers["site"] != site],
+                reference if by_reference else None,
+                num_sites=len(judged),
+            )
+            for site in pool
+        }
+        worst = max(pool, key=lambda site: compared[site].strength)
+        if num_named == MOST_NAMED_SITES or compared[worst].strength <= 1:
+            summaries |= {site: compared[site].summary for site in pool}
+            break
+        summaries[worst] = compared[worst].summary
+        findings.extend(compared[worst].findings)
+        num_named += 1
+        pool.remove(worst)
+    return tuple(summaries[site] for site in judged), findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    strength: float  # above 1 when a rule fired; the largest differs most
+    summary: SiteSummary
+    findings: tuple[Finding, ...]
+
+
+def _compare_site(
+    site: str,
+    mine: pd.DataFrame,
+    others: pd.DataFrame,
+    reference: pd.DataFrame | None,  # None: compare with the other sites only
+    *,
+    num_sites: int,
+) -> _Comparison:
+    distances = measure_distances(mine, others.head(MOST_PEER_ROWS))
+    if reference is not None:
+        from_reference = measure_distances(mine, reference)
+        distances = {
+            name: min(distance, from_reference.get(name, 0.0))
+            for name, distance in distances.items()
+        }
+    feature = max(distances, key=lambda name: distances[name], default="")
+    distance = distances.get(feature, 0.0)
+    findings = []
+    if distance > SITE_DISTANCE_LIMIT:
+        text = (
+            f"site {site}: {in_words(feature)} is {distance:.2f} standard deviations "
+            "from the other sites"
+        )
+        findings.append(
+            Finding("site", feature, distance, SITE_DISTANCE_LIMIT, Severity.WATCH, text, site)
+        )
+    share = float((~mine["accepted"].astype(bool)).mean())
+    usual = float((~others["accepted"].astype(bool)).mean()) if len(others) else share
+    excess = _site_reject_excess(mine, share, usual, num_sites=num_sites)
+    if excess > 1:
+        text = f"site {site} rejects {share:.1%} of its crops; the other sites reject {usual:.1%}"
+        limit = usual + SITE_REJECT_EXCESS
+        findings.append(Finding("site", "reject share", share, limit, Severity.ACT, text, site))
+    return _Comparison(
+        strength=max(distance / SITE_DISTANCE_LIMIT, excess),
+        summary=SiteSummary(site, len(mine), share, distance, feature, bool(findings)),
+        findings=tuple(findings),
+    )
+
+
+def _site_reject_excess(mine: pd.DataFrame, share: float, usual: float, *, num_sites: int) -> float:
+    """The excess divided by its limit; 0 when it is not significant among this many sites."""
+    num_rejected = int((~mine["accepted"].astype(bool)).sum())
+    test = stats.binomtest(num_rejected, len(mine), usual, alternative="greater")
+    if test.pvalue >= SITE_REJECT_P / num_sites:
+        return 0.0
+    return (share - usual) / SITE_REJECT_EXCESS

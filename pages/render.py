@@ -1,0 +1,39 @@
+"""Template name and values -> one HTML page as text.
+
+All values are escaped. Knows nothing about what the pages show.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pages.chart import draw
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(name: str, **values: object) -> str:
+    """Fill one template. A missing value raises `jinja2.UndefinedError`."""
+    return _environment().get_template(name).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"formatted": format, "data_uri": _data_uri, "drawn": draw}
+    return made
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
