@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings compose.yaml up where no image can be pulled, and asks it what its users will ask.
+# Brings deploy/compose.yaml up where no image can be pulled, and asks it what its users will ask.
 #
 #   deploy/image.sh tools base build jobs && deploy/compose.sh
 #
@@ -51,7 +51,7 @@ standin() { # NAME < Dockerfile
   docker build -q --network host -t "$1" - > /dev/null
 }
 
-image_of() { sed -n "s|^    image: \($1:.*\)|\1|p" compose.yaml; }
+image_of() { sed -n "s|^    image: \($1:.*\)|\1|p" deploy/compose.yaml; }
 
 standins() {
   standin "$(image_of nginx)" << 'D'
@@ -89,13 +89,12 @@ CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prome
 D
 }
 
-# compose.yaml and deploy/ in a folder of their own, with secrets made as compose.yaml says.
+# deploy/ in a folder of its own, with secrets made as compose.yaml says.
 project() {
   rm -rf "$STACK/project"
-  mkdir -p "$STACK/project"
-  sed '/^name:/d' compose.yaml > "$STACK/project/compose.yaml"
-  cp -r deploy "$STACK/project/"
-  local secrets=$STACK/project/deploy/secrets
+  cp -r deploy "$STACK/project"
+  sed -i '/^name:/d' "$STACK/project/compose.yaml"
+  local secrets=$STACK/project/secrets
   rm -rf "$secrets"
   mkdir -m 700 "$secrets"
   "${PYTHON:-python3}" -m serving.keys new --site here --file "$secrets/api_keys.json" \

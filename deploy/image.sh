@@ -67,7 +67,7 @@ checkers() {
 
 lint() {
   checkers
-  "$FILES/venv/bin/hadolint" Dockerfile Dockerfile.jobs infra/mlflow/Dockerfile
+  "$FILES/venv/bin/hadolint" deploy/Dockerfile deploy/Dockerfile.jobs infra/mlflow/Dockerfile
 }
 
 sbom() { # what is in the image: every pin of the lock, with its hashes
@@ -97,9 +97,9 @@ missing() {
 }
 
 tools() {
-  [ "$(id -u)" = 0 ] || skip "that needs root (with Docker: docker build .)"
+  [ "$(id -u)" = 0 ] || skip "that needs root (with Docker: docker build --file deploy/Dockerfile .)"
   grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release \
-    || skip "its stand-in base is made of Debian 12 (with Docker: docker build .)"
+    || skip "its stand-in base is made of Debian 12 (with Docker: docker build --file deploy/Dockerfile .)"
   missing || return 0
   {
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
@@ -140,7 +140,7 @@ base() {
 build() {
   local manifest=model/champion/manifest.json
   field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$manifest" "$1"; }
-  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$IMAGE" \
+  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$IMAGE" -f deploy/Dockerfile \
     --build-arg "MODEL_VERSION=$(field version)" --build-arg "MODEL_SHA256=$(field sha256)" \
     --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
     > "$FILES/build.log" 2>&1 || { tail -30 "$FILES/build.log"; return 1; }
@@ -150,7 +150,7 @@ build() {
 # The image of the jobs, and what it must do: see tests/image/test_jobs.py.
 jobs() {
   buildah inspect --type image "$IMAGE" > /dev/null 2>&1 || build
-  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$JOBS" -f Dockerfile.jobs \
+  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$JOBS" -f deploy/Dockerfile.jobs \
     --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
     > "$FILES/jobs.log" 2>&1 || { tail -30 "$FILES/jobs.log"; return 1; }
   buildah images "$JOBS"

@@ -1,4 +1,4 @@
-"""compose.yaml, nginx's limits and the dashboard agree with the code and the documents."""
+"""deploy/compose.yaml, nginx's limits and the dashboard agree with the code and the documents."""
 
 import json
 import re
@@ -14,7 +14,8 @@ from serving.config import Settings
 from serving.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+FILE = ROOT / "deploy" / "compose.yaml"
+COMPOSE = yaml.safe_load(FILE.read_text())
 OURS = ("service", "shipper", "mlflow")
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/digitline.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
@@ -88,7 +89,7 @@ def test_nothing_is_published_beyond_this_machine():
 
 
 def test_no_password_stands_in_the_file():
-    text = (ROOT / "compose.yaml").read_text()
+    text = FILE.read_text()
     assert not re.search(r"(?i)password:\s*\S", text.replace("password: {file", ""))
 
 
@@ -97,14 +98,15 @@ def test_every_file_that_is_mounted_exists():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("./"):
-                assert (ROOT / source).exists(), source
+                assert (FILE.parent / source).exists(), source
 
 
 def test_our_containers_own_the_folders_that_volumes_are_mounted_on():
     """A new volume belongs to root, where the image does not have the folder."""
     for name in OURS:
         service = COMPOSE["services"][name]
-        image = (ROOT / service["build"]["dockerfile"]).read_text()
+        build = service["build"]
+        image = (FILE.parent / build["context"] / build["dockerfile"]).read_text()
         owned = set(" ".join(re.findall(r"install -d -o 10001 -g 10001 (.*)", image)).split())
         mounted = {volume.split(":")[1] for volume in service["volumes"]}
         assert mounted <= owned, name

@@ -1,6 +1,6 @@
 """The service behind deploy/nginx.conf, scraped by Prometheus, asked what the dashboard asks.
 
-compose.yaml's files with only addresses changed, each program started on this machine instead of in
+deploy/compose.yaml's files with only addresses changed, each program started on this machine instead of in
 a container.
 """
 

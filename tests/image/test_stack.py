@@ -1,4 +1,4 @@
-"""compose.yaml, brought up: asked through its published ports what its users will ask.
+"""deploy/compose.yaml, brought up: asked through its published ports what its users will ask.
 
 Run by `deploy/compose.sh`, which starts it. For a stack that is up already: "docker compose" in
 DIGITLINE_COMPOSE and a site's key in DIGITLINE_STACK_KEY.
