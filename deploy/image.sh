@@ -173,7 +173,7 @@ bento() {
   local bentoml tag context
   bentoml=$(realpath -s "$(dirname "$(command -v "${PYTHON:-python3}")")")/bentoml
   context=$(mktemp -d) # BentoML walks the whole folder it builds from, venvs and all
-  tar -c service.py bentofile.yaml requirements-serving.txt README.md serving model monitoring \
+  tar -c service.py bentofile.yaml requirements-serving.txt README.md contract serving model capture \
     | tar -x -C "$context"
   export BENTOML_HOME=$context/home BENTOML_DO_NOT_TRACK=True
   tag=$(cd "$context" && "$bentoml" build -o tag | sed -n 's/^__tag__://p')
