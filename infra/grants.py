@@ -7,6 +7,7 @@ other stack's policies. These add exactly what is written here, to the role that
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -19,21 +20,22 @@ WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 DELETE = ("s3:DeleteObject",)
 
 
-def objects(
-    role: iam.IRole, bucket: DataBucket, prefix: str, actions: Sequence[str], reason: str
-) -> None:
-    """Let ``role`` do ``actions`` on the objects below ``prefix``, and list there if it reads.
+@dataclass(frozen=True, slots=True)
+class ObjectGrant:
+    """What a role may do with the objects below a prefix."""
 
-    Args:
-        role: a task's role.
-        bucket: one of foundation's.
-        prefix: without a slash at its end.
-        actions: READ, WRITE, DELETE or a sum of them.
-        reason: what the role does there.
-    """
+    bucket: DataBucket
+    prefix: str  # without a slash at its end
+    actions: tuple[str, ...]  # READ, WRITE, DELETE or a sum of them
+    reason: str  # what the role does there
+
+
+def objects(role: iam.IRole, grant: ObjectGrant) -> None:
+    """Let ``role`` act on the objects of ``grant``, and list them if it reads."""
+    bucket, prefix = grant.bucket, grant.prefix
     below = f"{bucket.arn}/{prefix}/*"
-    _allow(role, actions, [below])
-    if set(READ) & set(actions):
+    _allow(role, grant.actions, [below])
+    if set(READ) & set(grant.actions):
         _allow(
             role,
             ["s3:ListBucket"],
@@ -42,7 +44,7 @@ def objects(
         )
     _allow(role, ["s3:GetBucketLocation"], [bucket.arn])
     key_use(role, bucket.key_arn)
-    acknowledge(role, f"AwsSolutions-IAM5[Resource::{_printed(below)}]", reason)
+    acknowledge(role, f"AwsSolutions-IAM5[Resource::{_printed(below)}]", grant.reason)
 
 
 def key_use(role: iam.IRole, key_arn: str) -> None:

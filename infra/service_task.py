@@ -37,10 +37,12 @@ def task_definition(
     )
     grants.objects(
         task.task_role,
-        foundation.captures,
-        "captures",
-        grants.WRITE,
-        "the shipper writes captures, and can neither read nor delete one",
+        grants.ObjectGrant(
+            foundation.captures,
+            "captures",
+            grants.WRITE,
+            "the shipper writes captures, and can neither read nor delete one",
+        ),
     )
     return task
 
