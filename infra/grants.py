@@ -13,7 +13,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 
 from infra.acknowledge import acknowledge
-from infra.foundation_stack import DataBucket
+from infra.data_buckets import DataBucket
 
 READ = ("s3:GetObject",)
 WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")

@@ -64,6 +64,21 @@ class Service(cdk.Stack):
         cdk.CfnOutput(self, "ClusterName", value=self.cluster.cluster_name)
         cdk.CfnOutput(self, "ServiceName", value=self.service.service_name)
 
+    def insight(
+        self, name: str, period: cdk.Duration, statistic: str = "Average"
+    ) -> cloudwatch.Metric:
+        """One of Container Insights' metrics of this service."""
+        return cloudwatch.Metric(
+            namespace="ECS/ContainerInsights",
+            metric_name=name,
+            dimensions_map={
+                "ClusterName": self.cluster.cluster_name,
+                "ServiceName": self.service.service_name,
+            },
+            statistic=statistic,
+            period=period,
+        )
+
     def _rollback_alarms(self) -> list[cloudwatch.Alarm]:
         """Alarms that undo a release while it is still baking, and page someone at any time."""
         one_minute = cdk.Duration.minutes(1)
