@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import moto_api
+import moto_repairs  # noqa: F401  # changes moto's classes
 import moto_types
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -31,7 +33,7 @@ class Deployment:
     num_resources: int
 
     def client(self, service: str) -> Any:
-        return moto_types.AWS.client(service)
+        return moto_api.AWS.client(service)
 
 
 @contextmanager
@@ -40,8 +42,8 @@ def deployed(environment: Environment, templates: dict[str, Template]) -> Iterat
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    moto_types.AWS.endpoint = f"http://{host}:{port}"
-    moto_types.AWS.region = environment.region
+    moto_api.AWS.endpoint = f"http://{host}:{port}"
+    moto_api.AWS.region = environment.region
     moto_types.created_types.clear()
     try:
         _put_facts(environment)
@@ -49,19 +51,17 @@ def deployed(environment: Environment, templates: dict[str, Template]) -> Iterat
         for name, template in templates.items():
             stack = f"digitline-{environment.name}-{name}"
             outputs[name] = _create(stack, template)
-            resources = moto_types.AWS.client("cloudformation").list_stack_resources(
-                StackName=stack
-            )
+            resources = moto_api.AWS.client("cloudformation").list_stack_resources(StackName=stack)
             num_resources += len(resources["StackResourceSummaries"])
-        yield Deployment(environment, moto_types.AWS.endpoint, outputs, num_resources)
+        yield Deployment(environment, moto_api.AWS.endpoint, outputs, num_resources)
     finally:
-        reset = urllib.request.Request(f"{moto_types.AWS.endpoint}/moto-api/reset", method="POST")
+        reset = urllib.request.Request(f"{moto_api.AWS.endpoint}/moto-api/reset", method="POST")
         urllib.request.urlopen(reset).close()
         server.stop()
 
 
 def _create(stack: str, template: Template) -> dict[str, str]:
-    client = moto_types.AWS.client("cloudformation")
+    client = moto_api.AWS.client("cloudformation")
     client.create_stack(
         StackName=stack, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_NAMED_IAM"]
     )
@@ -72,13 +72,13 @@ def _create(stack: str, template: Template) -> dict[str, str]:
 
 
 def _num_resources(stack: str) -> int:
-    pages = moto_types.AWS.client("cloudformation").get_paginator("list_stack_resources")
+    pages = moto_api.AWS.client("cloudformation").get_paginator("list_stack_resources")
     return sum(len(page["StackResourceSummaries"]) for page in pages.paginate(StackName=stack))
 
 
 def _put_facts(environment: Environment) -> None:
     """The SSM parameters that docs/deploy.md asks the operator for."""
-    ssm = moto_types.AWS.client("ssm")
+    ssm = moto_api.AWS.client("ssm")
     facts = {
         environment.parameter("alert-email"): "operator@example.com",
         environment.parameter("certificate-arn"): _certificate(),
@@ -108,7 +108,7 @@ def _certificate() -> str:
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    imported = moto_types.AWS.client("acm").import_certificate(
+    imported = moto_api.AWS.client("acm").import_certificate(
         Certificate=certificate.public_bytes(pem),
         PrivateKey=key.private_bytes(
             pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -11,23 +11,25 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import api_calls
 import oracle
 import pytest
+from api_calls import Call
 from conftest import NAMES
-from moto_types import UnknownPropertyError, as_input
-from oracle import Call, Check
+from moto_api import UnknownPropertyError, as_input
+from oracle import Check
 
 from infra import emitted, find, settings
 from infra.world import Resource, World
 
-TYPES = sorted(f"AWS::{kind}" for kind in oracle.CREATES)
+TYPES = sorted(f"AWS::{kind}" for kind in api_calls.CREATES)
 NO_LIMITS = {"AWS::EC2::InternetGateway", "AWS::EC2::SecurityGroupIngress"}  # in their models
 broken: list[bool] = []  # of each constraint, whether its violation is seen; conftest.py counts
 
 
 def calls_of(world: World) -> list[Call]:
-    asked = [r for r in world.resources.values() if r.type not in oracle.NO_CALL]
-    return [call for resource in asked for call in oracle.calls(resource, world)]
+    asked = [r for r in world.resources.values() if r.type not in api_calls.NO_CALL]
+    return [call for resource in asked for call in api_calls.calls(resource, world)]
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -36,7 +38,7 @@ def test_every_value_is_one_that_the_api_takes(
     worlds: dict[str, World], name: str, kind: str
 ) -> None:
     world = worlds[name]
-    made = [call for resource in world.all(kind) for call in oracle.calls(resource, world)]
+    made = [call for resource in world.all(kind) for call in api_calls.calls(resource, world)]
     assert made
     assert [fault for call in made for fault in oracle.faults(call)] == []
     assert (kind in NO_LIMITS) != any(True for call in made for _ in oracle.checks(call))
@@ -44,7 +46,7 @@ def test_every_value_is_one_that_the_api_takes(
 
 def test_every_type_is_asked_about_or_says_why_not(worlds: dict[str, World]) -> None:
     used = {r.type for world in worlds.values() for r in world.resources.values()}
-    assert used == {*TYPES, *oracle.NO_CALL}
+    assert used == {*TYPES, *api_calls.NO_CALL}
 
 
 def test_everything_said_in_words_is_about_a_value_of_ours(worlds: dict[str, World]) -> None:
@@ -166,7 +168,7 @@ def test_the_oracle_sees_a_wrong_property(
         place = place[int(key)] if key.isdigit() else place[key]
     assert last in place
     place[last] = wrong
-    seen = oracle.calls(Resource(resource.ref, resource.type, properties), worlds["prod"])
+    seen = api_calls.calls(Resource(resource.ref, resource.type, properties), worlds["prod"])
     assert any(told in fault for call in seen for fault in oracle.faults(call))
 
 
@@ -188,13 +190,13 @@ def test_the_oracle_looks_into_the_calls_of_a_state_machine(
     definition = machine.get("DefinitionString")
     assert right in definition
     properties = {**machine.properties, "DefinitionString": definition.replace(right, wrong)}
-    seen = oracle.calls(Resource(machine.ref, machine.type, properties), worlds["prod"])
+    seen = api_calls.calls(Resource(machine.ref, machine.type, properties), worlds["prod"])
     faults = [fault for call in seen for fault in oracle.faults(call)]
     assert any(fault.startswith(told) for fault in faults)
 
 
 def test_the_oracle_sees_a_misspelt_property() -> None:
-    model = oracle.shape("ecs", "CreateService")
+    model = api_calls.shape("ecs", "CreateService")
     with pytest.raises(UnknownPropertyError, match="stratgy"):
         as_input({"DeploymentConfiguration": {"stratgy": "CANARY"}}, model)
 
@@ -203,11 +205,11 @@ def test_the_oracle_sees_a_property_that_no_call_takes(worlds: dict[str, World])
     bucket = worlds["prod"].all("S3::Bucket")[0]
     properties = {**bucket.properties, "Sturdy": True}
     with pytest.raises(UnknownPropertyError, match="Sturdy"):
-        oracle.calls(Resource(bucket.ref, bucket.type, properties), worlds["prod"])
+        api_calls.calls(Resource(bucket.ref, bucket.type, properties), worlds["prod"])
 
 
 def test_the_high_resolution_metric_is_known_to_autoscaling(worlds: dict[str, World]) -> None:
-    model = oracle.shape("application-autoscaling", "PutScalingPolicy")
+    model = api_calls.shape("application-autoscaling", "PutScalingPolicy")
     config = model.members["TargetTrackingScalingPolicyConfiguration"]
     kinds = config.members["PredefinedMetricSpecification"].members["PredefinedMetricType"].enum
     used = [
@@ -221,14 +223,16 @@ def test_the_high_resolution_metric_is_known_to_autoscaling(worlds: dict[str, Wo
 
 
 def test_fargates_stop_limit_is_the_documented_one() -> None:
-    container = oracle.shape("ecs", "RegisterTaskDefinition").members["containerDefinitions"].member
+    container = (
+        api_calls.shape("ecs", "RegisterTaskDefinition").members["containerDefinitions"].member
+    )
     text = re.sub(r"<[^>]+>", "", container.members["stopTimeout"].documentation)
     assert f"max stop timeout value is {settings.MAX_STOP_TIMEOUT_S} seconds" in text
 
 
 def test_a_circuit_breaker_is_documented_for_rolling_updates_only() -> None:
     """The reason for releases_roll_back_by_themselves, in AWS's own words."""
-    config = oracle.shape("ecs", "CreateService").members["deploymentConfiguration"]
+    config = api_calls.shape("ecs", "CreateService").members["deploymentConfiguration"]
     text = re.sub(r"<[^>]+>", "", config.members["deploymentCircuitBreaker"].documentation)
     assert "can only be used for services using the rolling update" in text
 
