@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infra import capacity, cost, settings
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
+SNAPSHOTS = Path(__file__).parent / "snapshots" / "prod"
 DOCUMENT = settings.REPOSITORY_ROOT / "docs" / "deploy.md"
 MARKER = "<!-- renewed by: python -m infra snapshot -->"
 PICTURE = settings.REPOSITORY_ROOT / "docs" / "images" / "architecture.svg"
@@ -97,19 +97,14 @@ def _check(options: argparse.Namespace) -> int:  # noqa: ARG001
 
 def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
     from infra import diagram, world
-    from infra.app import ENVIRONMENTS, PROD, build
+    from infra.app import PROD, build
 
     with tempfile.TemporaryDirectory() as folder:
         build(folder).synth()
-        for environment in ENVIRONMENTS:
-            stacks = world.read(Path(folder) / f"assembly-{environment.name}")
-            for name, template in stacks.items():
-                file = SNAPSHOTS / environment.name / f"{name}.json"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(world.text(template))
-            if environment == PROD:
-                PICTURE.parent.mkdir(parents=True, exist_ok=True)
-                PICTURE.write_text(diagram.draw(world.World(stacks)))
+        stacks = world.read(Path(folder) / f"assembly-{PROD.name}")
+    for name, template in stacks.items():
+        (SNAPSHOTS / f"{name}.json").write_text(world.text(template))
+    PICTURE.write_text(diagram.draw(world.World(stacks)))
     DOCUMENT.write_text(with_bill(DOCUMENT.read_text()))
     print(f"renewed {SNAPSHOTS.name}/, {PICTURE.name} and the bill in {DOCUMENT.name}")
     return 0
