@@ -8,10 +8,10 @@ import json
 import pytest
 from conftest import NAMES
 
-from infra import diagram, world
-from infra.__main__ import PICTURE, SNAPSHOTS
+from infra import world
+from infra.__main__ import SNAPSHOTS
 from infra.app import ENVIRONMENTS, PROD, STAGING
-from infra.world import Template, World
+from infra.world import Template
 
 STACKS = ["foundation", "service", "autoscaling", "mlops", "watch", "identity"]
 
@@ -56,25 +56,3 @@ def test_only_production_keeps_its_data(synthesised: dict[str, dict[str, Templat
 
 def test_environments_do_not_overlap() -> None:
     assert len({environment.cidr for environment in ENVIRONMENTS}) == len(ENVIRONMENTS)
-
-
-def test_the_picture_is_of_these_templates(worlds: dict[str, World]) -> None:
-    assert diagram.draw(worlds["prod"]) == PICTURE.read_text(), "run `python -m infra snapshot`"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_text_of_the_picture_fits_its_box(worlds: dict[str, World], name: str) -> None:
-    """Looked at in a browser, 34 letters of 13 px fill a box."""
-    lines = [line for box in diagram.BOXES for line in box.detail(worlds[name]).split("|")]
-    assert [line for line in lines if len(line) > 34] == []
-
-
-def test_the_picture_refuses_what_is_not_deployed(
-    synthesised: dict[str, dict[str, Template]],
-) -> None:
-    stacks = json.loads(json.dumps(synthesised["prod"]))
-    resources = stacks["service"]["Resources"]
-    for name in [n for n, body in resources.items() if body["Type"] == "AWS::WAFv2::WebACL"]:
-        del resources[name]
-    with pytest.raises(diagram.NotDeployedError, match="Firewall"):
-        diagram.draw(World(stacks))
