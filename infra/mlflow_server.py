@@ -75,7 +75,6 @@ def database(
         copy_tags_to_snapshot=True,
         auto_minor_version_upgrade=True,
         publicly_accessible=False,
-        iam_authentication=True,
         cloudwatch_logs_exports=["postgresql"],
         enable_performance_insights=True,
         performance_insight_encryption_key=key,
@@ -94,6 +93,7 @@ def database(
         "CKV_AWS_118",
         "enhanced monitoring needs an agent's role; metrics suffice here",
     )
+    acknowledge(instance, "CKV_AWS_161", "nobody signs in by IAM: MLflow uses the password")
     acknowledge(
         instance,
         "AwsSolutions-SMG4",
