@@ -12,7 +12,6 @@ from infra import emitted, settings
 
 # deployment strategies that move traffic between two target groups
 SHIFTING = ("CANARY", "LINEAR", "BLUE_GREEN")
-MAX_STOP_TIMEOUT_S = 120  # Fargate
 KNOW_NO_RESOURCE = re.compile(  # actions that know no resource
     r"ecr:GetAuthorizationToken|xray:Put\w+|xray:GetSampling\w+|logs:\w+LogDelivery|"
     r"logs:ListLogDeliveries|logs:PutResourcePolicy|logs:DescribeResourcePolicies|"

@@ -49,7 +49,7 @@ class Foundation(cdk.Stack):
         self.environment_settings = environment
         self.key = self._key()
         self.vpc = self._vpc()
-        self.endpoints_group = self._endpoints()
+        self._endpoints()
         self.log_bucket = log_bucket(self, self._removal_policy)
         self.training = self._bucket("training")
         self.captures = self._bucket(
@@ -155,7 +155,7 @@ class Foundation(cdk.Stack):
         )
         return vpc
 
-    def _endpoints(self) -> ec2.SecurityGroup:
+    def _endpoints(self) -> None:
         """Interface endpoints behind one group that takes HTTPS from the VPC."""
         group = ec2.SecurityGroup(
             self,
@@ -178,7 +178,6 @@ class Foundation(cdk.Stack):
                 security_groups=[group],
                 open=False,
             )
-        return group
 
     def _bucket(
         self, name: str, expire_days: int | None = None, expire_below: str | None = None

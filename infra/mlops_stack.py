@@ -95,7 +95,7 @@ class MlOps(cdk.Stack):
         self.retrain = self._schedule(mlops_jobs.retrain(foundation, tracking_uri, admin))
         self._schedule(mlops_jobs.compact(foundation))
         self._schedule(mlops_jobs.drift(foundation))
-        self.release = Release(
+        Release(
             self,
             "Release",
             environment=environment,

@@ -109,8 +109,9 @@ def timeouts_nest(world: World) -> Iterator[str]:
 def stop_timeouts_are_within_fargates_limit(world: World) -> Iterator[str]:
     """CloudFormation accepts more and ECS refuses it at deployment."""
     for task, container in find.all_containers(world):
-        if container.get("StopTimeout", 30) > aws.MAX_STOP_TIMEOUT_S:
-            yield f"{task}: stop timeout {container['StopTimeout']} s, Fargate allows 120"
+        stop_s, limit_s = container.get("StopTimeout", 30), settings.MAX_STOP_TIMEOUT_S
+        if stop_s > limit_s:
+            yield f"{task}: stop timeout {stop_s} s, Fargate allows {limit_s}"
 
 
 @must_hold

@@ -71,11 +71,6 @@ def _create(stack: str, template: Template) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in made.get("Outputs", [])}
 
 
-def _num_resources(stack: str) -> int:
-    pages = moto_api.AWS.client("cloudformation").get_paginator("list_stack_resources")
-    return sum(len(page["StackResourceSummaries"]) for page in pages.paginate(StackName=stack))
-
-
 def _put_facts(environment: Environment) -> None:
     """The SSM parameters that docs/deploy.md asks the operator for."""
     ssm = moto_api.AWS.client("ssm")
