@@ -1,7 +1,8 @@
-"""Permissions, spelled out: exact actions on named prefixes.
+"""IAM permissions: exact actions on named prefixes.
 
 CDK's own grants add wildcards (``s3:GetObject*``, ``kms:ReEncrypt*``) and, across stacks, edit the
-other stack's policies. These add exactly what is written here, to the role that asks.
+other stack's policies. These functions add the listed statements to the given role
+and nothing else.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ def objects(role: iam.IRole, grant: ObjectGrant) -> None:
 
 
 def key_use(role: iam.IRole, key_arn: str) -> None:
-    """What reading from and writing to a service encrypted with the key needs."""
+    """Let ``role`` read from and write to a service that is encrypted with the key."""
     _allow(role, ["kms:Decrypt", "kms:GenerateDataKey"], [key_arn])
 
 
-def nothing_to_name(role: iam.IRole, reason: str) -> None:
-    """Accept ``Resource: *`` for actions that know no resource, with the reason."""
+def accept_any_resource(role: iam.IRole, reason: str) -> None:
+    """Accept ``Resource: *`` for actions that have no resource in IAM, with the reason."""
     acknowledge(role, "AwsSolutions-IAM5[Resource::*]", reason)
 
 
@@ -69,5 +70,5 @@ def _allow(
 
 
 def _printed(arn: str) -> str:
-    """An ARN as cdk-nag prints it: the account is not known yet."""
+    """An ARN as cdk-nag prints it, with a placeholder for the account."""
     return arn.replace(cdk.Aws.ACCOUNT_ID, "<AWS::AccountId>")

@@ -223,7 +223,7 @@ def _give_exec_folders(task: ecs.FargateTaskDefinition, server: ecs.ContainerDef
 
 
 def _accept_exec_permissions(task: ecs.FargateTaskDefinition, exec_logs: str) -> None:
-    grants.nothing_to_name(task.task_role, "ECS Exec's channels know no resources")
+    grants.accept_any_resource(task.task_role, "ECS Exec's channels know no resources")
     streams = f"arn:aws:logs:{cdk.Stack.of(task).region}:<AWS::AccountId>:log-group:<{exec_logs}>:*"
     acknowledge(
         task,

@@ -174,7 +174,7 @@ class ScheduledJob(Construct):
             "tasks get their ids when they start (the cluster is a condition); X-Ray and log "
             "delivery know no resources"
         )
-        grants.nothing_to_name(role, reason)
+        grants.accept_any_resource(role, reason)
         acknowledge(role.node.find_child("DefaultPolicy"), "CKV_AWS_111", reason)
 
     def _notice(self, ending: str, verb: str) -> sfn_tasks.SnsPublish:

@@ -19,8 +19,8 @@ from moto_api import as_input
 
 from infra.world import Resource, World
 
-NO_CALL = {  # type -> why there is nothing to ask
-    "AWS::SecretsManager::SecretTargetAttachment": "CloudFormation's own: joins host and password",
+NO_CALL = {  # type -> why it has no call
+    "AWS::SecretsManager::SecretTargetAttachment": "in CloudFormation only: joins host and password",
 }
 
 
@@ -47,12 +47,12 @@ def calls(resource: Resource, world: World) -> list[Call]:
 
     Raises:
         UnknownPropertyError: no operation takes one of its properties.
-        KeyError: nobody has said yet what creates this type.
+        KeyError: the type is not in CREATES.
     """
     service, create = CREATES[resource.type.removeprefix("AWS::")]
     properties = json.loads(json.dumps(resource.properties))
     target = world.at(properties.pop("ScalingTargetId", None))
-    if target is not None:  # the API has no such reference: a policy names what it scales
+    if target is not None:  # the API has no such reference: a policy names its target
         properties |= {name: target.get(name) for name in spelling.SCALABLE}
     if isinstance(create, str):
         return [_call(service, create, properties)]
@@ -69,10 +69,10 @@ def _call(service: str, operation: str, properties: dict[str, JSON]) -> Call:
 
 
 def _tags(tags: list[dict[str, str]], model: Any) -> dict[str, JSON]:
-    """CloudFormation's one spelling of tags as the one of five that the operation has."""
+    """Tags in the spelling that the operation expects, one of five."""
     name = next((n for n in model.members if n.lower() in ("tags", "tagspecifications")), None)
     if name is None:
-        return {"Tags": tags}  # refused: the operation knows none
+        return {"Tags": tags}  # as_input rejects it: the operation has no tags
     member = model.members[name]
     if member.type_name == "map":
         return {name: {tag["Key"]: tag["Value"] for tag in tags}}

@@ -13,11 +13,11 @@ from typing import Any
 JSON = Any
 Made = Iterator[tuple[str, dict[str, JSON]]]
 SCALABLE = ("ServiceNamespace", "ResourceId", "ScalableDimension")
-GENERATED = "digitline-generated-name"  # CloudFormation makes up the names that we do not give
+GENERATED = "digitline-generated-name"  # CloudFormation generates the names that the template omits
 
 
 def named(operation: str, name: str, **renamed: str) -> Callable[[dict[str, JSON]], Made]:
-    """One operation; CloudFormation gives the name, or spells some properties differently."""
+    """One operation; CloudFormation generates the name or spells some properties differently."""
 
     def make(p: dict[str, JSON]) -> Made:
         for theirs, ours in renamed.items():
@@ -58,7 +58,7 @@ def bucket(p: dict[str, JSON]) -> Made:
 
 
 def _expiry(rule: dict[str, JSON]) -> dict[str, JSON]:
-    """A lifecycle rule out of CloudFormation's flat spelling."""
+    """A lifecycle rule from CloudFormation's flat spelling."""
     if "ExpirationInDays" in rule:
         rule["Expiration"] = {"Days": rule.pop("ExpirationInDays")}
     return {"Filter": {"Prefix": rule.pop("Prefix", "")}, **rule}
@@ -84,7 +84,7 @@ def scalable_target(p: dict[str, JSON]) -> Made:
 
 
 def state_machine(p: dict[str, JSON]) -> Made:
-    """The machine, and the calls that its states will make."""
+    """The state machine, and the calls of its states."""
     for state in json.loads(p["DefinitionString"])["States"].values():
         if state["Type"] == "Task":
             service, operation = _integration(state["Resource"])
@@ -101,7 +101,7 @@ def _integration(resource: str) -> tuple[str, str]:
 
 
 def _at_run_time(value: JSON) -> JSON:
-    """Parameters whose names end in ``.$`` are filled in when the machine runs."""
+    """Parameters whose names end in ``.$`` get their values when the machine runs."""
     if isinstance(value, list):
         return [_at_run_time(item) for item in value]
     if not isinstance(value, dict):
@@ -113,7 +113,7 @@ def _at_run_time(value: JSON) -> JSON:
 
 
 def repository(p: dict[str, JSON]) -> Made:
-    del p["EmptyOnDelete"]  # read when CloudFormation deletes it
+    del p["EmptyOnDelete"]  # CloudFormation reads it at deletion
     policy = {"RepositoryName": p["RepositoryName"], **p.pop("LifecyclePolicy")}
     yield "PutLifecyclePolicy", policy
     yield "CreateRepository", p
@@ -160,7 +160,7 @@ def topic_policy(p: dict[str, JSON]) -> Made:
 
 def secret(p: dict[str, JSON]) -> Made:
     generate = p.pop("GenerateSecretString")
-    generate.pop("SecretStringTemplate", None)  # where CloudFormation puts the password
+    generate.pop("SecretStringTemplate", None)  # CloudFormation inserts the password there
     generate.pop("GenerateStringKey", None)
     yield "GetRandomPassword", generate
     yield "CreateSecret", {"Name": GENERATED, **p}

@@ -1,4 +1,4 @@
-"""One environment created for real in a moto server, through CloudFormation."""
+"""Creates one environment in a moto server through CloudFormation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from infra.world import Template
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where the environment runs, and the stacks' outputs."""
+    """The endpoint of the moto server, and the stacks' outputs."""
 
     environment: Environment
     endpoint: str
@@ -38,7 +38,7 @@ class Deployment:
 
 @contextmanager
 def deployed(environment: Environment, templates: dict[str, Template]) -> Iterator[Deployment]:
-    """Do what docs/deploy.md says: the facts first, then every stack in order."""
+    """Deploy as docs/deploy.md says: SSM parameters first, then every stack in order."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -46,7 +46,7 @@ def deployed(environment: Environment, templates: dict[str, Template]) -> Iterat
     moto_api.AWS.region = environment.region
     moto_types.created_types.clear()
     try:
-        _put_facts(environment)
+        _put_parameters(environment)
         outputs, num_resources = {}, 0
         for name, template in templates.items():
             stack = f"digitline-{environment.name}-{name}"
@@ -71,10 +71,10 @@ def _create(stack: str, template: Template) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in made.get("Outputs", [])}
 
 
-def _put_facts(environment: Environment) -> None:
+def _put_parameters(environment: Environment) -> None:
     """The SSM parameters that docs/deploy.md asks the operator for."""
     ssm = moto_api.AWS.client("ssm")
-    facts = {
+    parameters = {
         environment.parameter("alert-email"): "operator@example.com",
         environment.parameter("certificate-arn"): _certificate(),
         environment.parameter("github-repository"): "example/digitline",
@@ -83,7 +83,7 @@ def _put_facts(environment: Environment) -> None:
         environment.parameter("mlflow-image-tag"): "0000000",
         "/cdk-bootstrap/hnb659fds/version": "30",
     }
-    for name, value in facts.items():
+    for name, value in parameters.items():
         ssm.put_parameter(Name=name, Value=value, Type="String")
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import boto3
 from botocore import xform_name
 
-ACCOUNT = "123456789012"  # of every access key that moto does not know
+ACCOUNT = "123456789012"  # moto's account for unknown access keys
 
 
 @dataclass
 class Aws:
-    """Where the moto server listens, and in which region."""
+    """Endpoint and region of the moto server."""
 
     endpoint: str = ""
     region: str = ""
@@ -40,15 +40,15 @@ class Aws:
         return getattr(client, xform_name(operation))(**as_input(plain(dict(properties)), shape))
 
 
-AWS = Aws()  # set by the deployment; moto calls the classes below with no context of ours
+AWS = Aws()  # set by deployment.py; moto passes no context to the classes that call it
 
 
 class UnknownPropertyError(Exception):
-    """A property that the service's API does not know."""
+    """A property that the service's API does not have."""
 
 
 def as_input(value: Any, shape: Any, path: str = "") -> Any:
-    """Spell a property as the API does: member names by case, numbers as numbers.
+    """Spell a property as the API does: case of member names, numbers as numbers.
 
     Raises:
         UnknownPropertyError: botocore's model has no such member.
@@ -78,7 +78,7 @@ def as_input(value: Any, shape: Any, path: str = "") -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Replace moto's objects by what a Ref to them gives."""
+    """Replace moto's objects by the value of a Ref to them."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):

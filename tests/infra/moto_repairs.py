@@ -18,7 +18,7 @@ from moto_api import AWS, plain
 
 
 def _wrap(model: type, after: Callable[[Any, dict[str, Any]], None]) -> None:
-    """Create as moto does, then set through the API what it left out."""
+    """Create as moto does, then set the dropped properties through the API."""
     original = model.create_from_cloudformation_json.__func__
 
     def create(cls, resource_name, cloudformation_json, *args, **kwargs):
@@ -52,7 +52,7 @@ def _bucket_settings(made: Any, properties: dict[str, Any]) -> None:
 
 
 def _lifecycle_rule(rule: dict[str, Any], number: int) -> dict[str, Any]:
-    """CloudFormation's flat spelling to the API's nested one."""
+    """CloudFormation's flat spelling as the API's nested one."""
     prefix = {"Prefix": rule.get("Prefix", "")}
     api: dict[str, Any] = {"ID": str(number), "Status": rule["Status"], "Filter": prefix}
     if "ExpirationInDays" in rule:
@@ -64,7 +64,7 @@ def _lifecycle_rule(rule: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _change(model: type, before: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Give moto's creation the properties as it expects them."""
+    """Change the properties before moto creates the resource."""
     original = model.create_from_cloudformation_json.__func__
 
     def create(cls, resource_name, cloudformation_json, *args, **kwargs):
@@ -130,10 +130,10 @@ _is_action_permitted = IAMPolicyStatement.is_action_permitted
 
 
 def _without_conditions(self, action, resource="*", principal=None, incoming_condition_values=None):
-    """moto knows no request's conditions, and takes a condition that is not met for a refusal.
+    """Check actions and resources; ignore conditions, which moto cannot evaluate.
 
-    Here an Allow's conditions count as met and a Deny's (plain HTTP) as not met: actions and
-    resources are judged, conditions are not.
+    moto denies a request whose condition it cannot evaluate. Here the conditions of an Allow count
+    as met, and those of a Deny (plain HTTP) as not met.
     """
     if self._statement["Effect"] == "Deny" and self._statement.get("Condition"):
         return PermissionResult.NEUTRAL

@@ -17,7 +17,7 @@ from moto_api import ACCOUNT, AWS, plain
 
 @dataclass
 class Created:
-    """What CloudFormation's Ref and GetAtt give."""
+    """The values of CloudFormation's Ref and GetAtt."""
 
     ref: str
     attributes: dict[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ def _oidc_provider(properties: dict[str, Any], name: str) -> Created:
     arguments = {
         "Url": properties["Url"],
         "ClientIDList": properties["ClientIdList"],
-        "ThumbprintList": ["0" * 40],  # AWS looks GitHub's up itself; moto wants one
+        "ThumbprintList": ["0" * 40],  # AWS looks up GitHub's thumbprint itself; moto requires one
     }
     arn = AWS.call("iam", "CreateOpenIDConnectProvider", arguments)["OpenIDConnectProviderArn"]
     return Created(arn, {"Arn": arn})
@@ -159,11 +159,11 @@ MISSING: dict[str, Callable[[dict[str, Any], str], Created]] = {
 created_types: set[str] = set()
 
 
-def _teach(kind: str, create: Callable[[dict[str, Any], str], Created]) -> type:
+def _model_class(kind: str, create: Callable[[dict[str, Any], str], Created]) -> type:
     """A class that moto finds among the subclasses of its CloudFormationModel."""
 
-    class Taught(CloudFormationModel):
-        __module__ = "moto.taught.models"  # moto takes the service's name from here
+    class Model(CloudFormationModel):
+        __module__ = "moto.added.models"  # moto derives the service's name from it
 
         @staticmethod
         def cloudformation_name_type() -> str:
@@ -191,8 +191,8 @@ def _teach(kind: str, create: Callable[[dict[str, Any], str], Created]) -> type:
         def get_cfn_attribute(self, attribute_name: str) -> str:
             return self.created.attributes[attribute_name]
 
-    Taught.__name__ = kind.replace("::", "")
-    return Taught
+    Model.__name__ = kind.replace("::", "")
+    return Model
 
 
-TAUGHT = [_teach(kind, create) for kind, create in MISSING.items()]
+MODELS = [_model_class(kind, create) for kind, create in MISSING.items()]

@@ -1,10 +1,10 @@
-"""What AWS's own description of an API says of the arguments of a call.
+"""Checks the arguments of AWS calls against AWS's own description of each API.
 
-botocore ships that description of every API: names, enums, ranges, lengths, patterns, what is
-required. ``checks`` walks a call's arguments (``api_calls.py``) along the operation's input shape.
-What a string holds in a language of its own (events' patterns, IAM policies, the states language,
-the dashboard) is asked for its length and characters only; names that AWS keeps in no model (engine
-versions, instance classes, TLS policies) are cfn-lint's part.
+botocore ships that description: names, enums, ranges, lengths, patterns, required members.
+``checks`` walks a call's arguments (``api_calls.py``) along the operation's input shape. Two things
+are not checked here: the content of strings that hold another language (event patterns, IAM policies, the
+states language, the dashboard), of which only length and characters are checked; and names that no
+model lists (engine versions, instance classes, TLS policies), which cfn-lint checks.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Check:
     """One constraint on one value."""
 
     kind: str  # enum, range, length, pattern, prose or required
-    place: Place  # the way to the value from the call's arguments
-    fault: str  # empty if the value is one that the API takes
-    wrong: JSON  # a value that it does not take
+    place: Place  # keys from the call's arguments to the value
+    fault: str  # empty if the API accepts the value
+    wrong: JSON  # a value that the API rejects
 
 
-PROSE = {  # what the model says in words only: None for "one of the words", else low and high
+PROSE = {  # limits in the documentation only: None for "one of its words", else low and high
     "elbv2:ModifyLoadBalancerAttributes.Attributes.Key": None,
     "elbv2:ModifyTargetGroupAttributes.Attributes.Key": None,
     "logs:PutRetentionPolicy.retentionInDays": None,
@@ -51,18 +51,18 @@ PROSE = {  # what the model says in words only: None for "one of the words", els
 
 
 def checks(call: Call) -> Iterator[Check]:
-    """Every constraint that the model puts on the call's arguments."""
+    """Every constraint of the model on the call's arguments."""
     model = shape(call.service, call.operation)
     yield from _walk(call.arguments, model, ())
     for name, bounds in PROSE.items():
-        operation, *way = name.split(".")
+        operation, *path = name.split(".")
         if operation == str(call):
-            for place, value, text in _said(call.arguments, model, way, ()):
+            for place, value, text in _documented(call.arguments, model, path, ()):
                 yield _prose(place, value, text, bounds)
 
 
 def faults(call: Call) -> list[str]:
-    """What the API would refuse."""
+    """The arguments that the API would reject."""
     return [f"{call} {check.place}: {check.fault}" for check in checks(call) if check.fault]
 
 
@@ -92,7 +92,7 @@ def _structure(value: JSON, model: Any, place: Place) -> Iterator[Check]:
         yield from _walk(item, model.members[key], (*place, key))
 
 
-LONGEST = 1_000_000  # characters of a template: a limit above it cannot be passed
+LONGEST = 1_000_000  # characters of a template: a template cannot exceed a limit above it
 PSEUDO_PARAMETERS = {
     "${AWS::AccountId}": "123456789012",
     "${AWS::Partition}": "aws",
@@ -107,7 +107,7 @@ def _string(value: str, model: Any, place: Place) -> Iterator[Check]:
     for name, known in PSEUDO_PARAMETERS.items():
         value = value.replace(name, known)
     if REFERENCE.search(value):
-        return  # only AWS knows it
+        return  # the value is known to AWS only
     if model.enum:
         fault = "" if value in model.enum else f"{value!r} is not one of {model.enum}"
         yield Check("enum", place, fault, "NO_SUCH_VALUE")
@@ -115,7 +115,7 @@ def _string(value: str, model: Any, place: Place) -> Iterator[Check]:
     pattern = regex.compile(model.metadata.get("pattern", r"[\s\S]*").replace(*SURROGATES))
     wrong = next((text for text in ("\0\n", "no such value") if not pattern.fullmatch(text)), None)
     if wrong is not None:
-        fault = "" if pattern.fullmatch(value) else f"{value!r} is not like {pattern.pattern}"
+        fault = "" if pattern.fullmatch(value) else f"{value!r} does not match {pattern.pattern}"
         yield Check("pattern", place, fault, wrong)
 
 
@@ -131,7 +131,7 @@ def _within(kind: str, value: JSON, model: Any, place: Place) -> Iterator[Check]
 
 
 def _sized(value: JSON, size: float) -> JSON:
-    """Like the value, but as large or as long as that."""
+    """A value of the same type with that size or length."""
     if isinstance(value, str):
         return "x" * int(size)
     if isinstance(value, list):
@@ -139,20 +139,20 @@ def _sized(value: JSON, size: float) -> JSON:
     return size
 
 
-Said = Iterator[tuple[Place, JSON, str]]
+Documented = Iterator[tuple[Place, JSON, str]]
 
 
-def _said(value: JSON, model: Any, way: list[str], place: Place) -> Said:
-    """The values at the end of the way through the shape, and what is written about them."""
+def _documented(value: JSON, model: Any, path: list[str], place: Place) -> Documented:
+    """The values at the end of the path through the shape, with their documentation."""
     if model.type_name == "list":
         for index, item in enumerate(value):
-            for found in _said(item, model.member, way, (*place, index)):
+            for found in _documented(item, model.member, path, (*place, index)):
                 yield (*found[:2], found[2] or model.documentation)
-    elif not way:
+    elif not path:
         yield place, value, model.documentation
-    elif way[0] in value:
-        inner = model.value if model.type_name == "map" else model.members[way[0]]
-        for found in _said(value[way[0]], inner, way[1:], (*place, way[0])):
+    elif path[0] in value:
+        inner = model.value if model.type_name == "map" else model.members[path[0]]
+        for found in _documented(value[path[0]], inner, path[1:], (*place, path[0])):
             yield (*found[:2], found[2] or model.documentation)
 
 

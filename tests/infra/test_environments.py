@@ -1,6 +1,6 @@
 """Staging differs from production in a short list of values and in nothing else.
 
-The snapshots hold production's templates; this table takes the place of staging's.
+``infra/snapshots`` holds production's templates; the table below replaces staging's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PLANS = [
 FORMULAS = [plan.explain() for plan in PLANS]
 # path -> values that only production has, values that only staging has
 DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
-    # a tenth of the load
+    # a tenth of production's load
     "service.Outputs.PeakRps.Value": ({"300"}, {"30"}),
     "WAFv2::WebACL.Rules.Statement.RateBasedStatement.Limit": ({"36000"}, {"3600"}),
     "ApplicationAutoScaling::ScalableTarget.MaxCapacity": ({"7"}, {"6"}),
@@ -37,14 +37,14 @@ DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
         {f"Digitline ENV: {FORMULAS[0]}"},
         {f"Digitline ENV: {FORMULAS[1]}"},
     ),
-    # less money: endpoints in one zone instead of two
+    # cheaper: endpoints in one zone instead of two
     "EC2::VPCEndpoint.SubnetIds": ({"{foundation.VpctasksSubnet2Subnet#}"}, set()),
     "Budgets::Budget.Budget.BudgetLimit.Amount": ({"650"}, {"400"}),
     "CloudWatch::Dashboard.DashboardBody.widgets.properties.annotations.horizontal.value": (
         {"7", "650"},
         {"6", "400"},
     ),
-    # data goes with the environment
+    # deleting the environment deletes its data
     "DeletionPolicy": ({"Retain", "Snapshot"}, {"Delete"}),
     "UpdateReplacePolicy": ({"Retain", "Snapshot"}, {"Delete"}),
     "ECR::Repository.EmptyOnDelete": ({"False"}, {"True"}),
@@ -89,7 +89,7 @@ def facts(environment: Environment, stacks: dict[str, Template]) -> Iterator[tup
 
 
 def leaves(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """The strings, numbers and switches inside a value; JSON in a string is a value too."""
+    """The scalars inside a value, with their paths. JSON in a string is parsed too."""
     if isinstance(value, str) and value.startswith("{") and value.endswith("}") and '"' in value:
         value = json.loads(value)
     if isinstance(value, dict):

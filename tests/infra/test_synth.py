@@ -1,4 +1,4 @@
-"""Every environment synthesises, with no finding of cdk-nag, to the templates that are kept."""
+"""Every environment synthesises without findings of cdk-nag; production equals its snapshots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_environment_has_its_six_stacks(
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_the_snapshot_is_the_template(
+def test_the_template_equals_its_snapshot(
     synthesised: dict[str, dict[str, Template]], stack: str
 ) -> None:
     kept = (SNAPSHOTS / f"{stack}.json").read_text()
@@ -33,18 +33,18 @@ def test_the_snapshot_is_the_template(
     assert not difference, "run `python -m infra snapshot`:\n" + "\n".join(difference[:60])
 
 
-def test_nothing_else_is_kept() -> None:
+def test_there_are_no_other_snapshots() -> None:
     kept = {str(file.relative_to(SNAPSHOTS.parent)) for file in SNAPSHOTS.parent.rglob("*.json")}
     assert kept == {f"{PROD.name}/{stack}.json" for stack in STACKS}
 
 
-def test_templates_name_no_account(synthesised: dict[str, dict[str, Template]]) -> None:
+def test_templates_hold_no_account_id(synthesised: dict[str, dict[str, Template]]) -> None:
     text = json.dumps(synthesised)
     assert "arn:aws:iam::1" not in text
     assert "AWS::AccountId" in text
 
 
-def test_only_production_keeps_its_data(synthesised: dict[str, dict[str, Template]]) -> None:
+def test_only_production_retains_its_buckets(synthesised: dict[str, dict[str, Template]]) -> None:
     for environment in (STAGING, PROD):
         policies = {
             body.get("DeletionPolicy")
