@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Brings compose.yaml up where no image can be pulled, and asks it what its users will ask.
+# Starts the stack of deploy/compose.yaml on a machine that cannot pull images, and tests it.
 #
 #   deploy/image.sh tools base build jobs && deploy/compose.sh
 #
-# A Docker engine of its own (Debian's packages), our two images from deploy/image.sh, and stand-ins
-# for the images of nginx, PostgreSQL and Prometheus out of Debian's packages, under the names that
-# compose.yaml uses. Grafana has no Debian package: without its image it is left out. compose.yaml
-# itself is used as it is, but for `name:`, which Debian's docker-compose 1.29 does not know.
+# It starts its own Docker engine (Debian's packages) and uses our two images from deploy/image.sh.
+# The images of nginx, PostgreSQL and Prometheus are built from Debian's packages under the names in
+# compose.yaml. Grafana has no Debian package and is not started. compose.yaml is used unchanged
+# except for `name:`, which Debian's docker-compose 1.29 does not support.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ROOT=$PWD
@@ -16,16 +16,16 @@ export DOCKER_HOST=unix://$STACK/docker.sock DOCKER_BUILDKIT=0
 export CONTAINERS_STORAGE_CONF=$FILES/storage.conf CONTAINERS_CONF=$FILES/run.conf
 SERVICES=(service nginx shipper postgres mlflow prometheus)
 
-tools() {
+install_tools() {
   command -v dockerd > /dev/null && command -v docker-compose > /dev/null && return
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     -o DPkg::Lock::Timeout=180 docker.io docker-compose > "$FILES/compose-tools.log" 2>&1
 }
 
-# Without rules in this machine's firewall: containers reach each other on their bridge, and ports
-# are published by Docker's own proxy.
-engine() {
+# The engine adds no rules to this machine's firewall: containers reach each other on their bridge,
+# and Docker's proxy publishes the ports.
+start_engine() {
   mkdir -p "$STACK"
   dockerd --host "$DOCKER_HOST" --data-root "$STACK/data" --exec-root "$STACK/exec" \
     --pidfile "$STACK/dockerd.pid" --iptables=false --ip6tables=false --ip-forward=false \
@@ -38,7 +38,7 @@ engine() {
   return 1
 }
 
-loaded() { # from buildah's images to Docker's
+load_image() { # copy an image from buildah to Docker
   docker image inspect "$1" > /dev/null 2>&1 && return
   rm -f "$STACK/image.tar"
   buildah push -q "$1" "docker-archive:$STACK/image.tar:$1"
@@ -46,15 +46,15 @@ loaded() { # from buildah's images to Docker's
   rm -f "$STACK/image.tar"
 }
 
-standin() { # NAME < Dockerfile
+build_stand_in() { # NAME < Dockerfile
   docker image inspect "$1" > /dev/null 2>&1 && return
   docker build -q --network host -t "$1" - > /dev/null
 }
 
-image_of() { sed -n "s|^    image: \($1:.*\)|\1|p" compose.yaml; }
+image_of() { sed -n "s|^    image: \($1:.*\)|\1|p" deploy/compose.yaml; }
 
-standins() {
-  standin "$(image_of nginx)" << 'D'
+build_stand_ins() {
+  build_stand_in "$(image_of nginx)" << 'D'
 FROM python:3.11-slim
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light \
  && groupadd --system --non-unique --gid 101 nginx \
@@ -63,7 +63,7 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-l
  && ln -sf /dev/stderr /var/log/nginx/error.log
 CMD ["nginx", "-g", "daemon off;"]
 D
-  standin "$(image_of postgres)" << 'D'
+  build_stand_in "$(image_of postgres)" << 'D'
 FROM python:3.11-slim
 ENV PGDATA=/var/lib/postgresql/data PATH=/usr/lib/postgresql/15/bin:$PATH
 RUN apt-get update -qq && mkdir -p /usr/share/man/man1 /usr/share/man/man7 \
@@ -78,7 +78,7 @@ USER postgres
 VOLUME /var/lib/postgresql/data
 CMD ["sh", "/start.sh"]
 D
-  standin "$(image_of prom/prometheus)" << 'D'
+  build_stand_in "$(image_of prom/prometheus)" << 'D'
 FROM python:3.11-slim
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus \
  && install -d -o nobody -g nogroup /prometheus
@@ -89,13 +89,12 @@ CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prome
 D
 }
 
-# compose.yaml and deploy/ in a folder of their own, with secrets made as compose.yaml says.
-project() {
+# A copy of deploy/ with secrets created as compose.yaml says.
+make_project() {
   rm -rf "$STACK/project"
-  mkdir -p "$STACK/project"
-  sed '/^name:/d' compose.yaml > "$STACK/project/compose.yaml"
-  cp -r deploy "$STACK/project/"
-  local secrets=$STACK/project/deploy/secrets
+  cp -r deploy "$STACK/project"
+  sed -i '/^name:/d' "$STACK/project/compose.yaml"
+  local secrets=$STACK/project/secrets
   rm -rf "$secrets"
   mkdir -m 700 "$secrets"
   "${PYTHON:-python3}" -m serving.keys new --site here --file "$secrets/api_keys.json" \
@@ -121,14 +120,14 @@ stop() {
   wait
 }
 
-tools
-engine
+install_tools
+start_engine
 trap stop EXIT
 for image in localhost/digitline:test localhost/digitline:jobs docker.io/library/python:3.11-slim; do
-  loaded "$image"
+  load_image "$image"
 done
-standins
-project
+build_stand_ins
+make_project
 compose up --detach --no-build "${SERVICES[@]}"
 compose ps
 DIGITLINE_COMPOSE=$COMPOSE DIGITLINE_STACK_KEY=$(cat "$STACK/key") PYTHONPATH=. \

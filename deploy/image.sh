@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds the service's image and runs it, on Debian without a Docker engine and without an image
-# registry: buildah and podman with runc, and a stand-in for python:3.11-slim out of Debian packages.
+# Builds and tests the images on Debian without a Docker engine and without an image registry. It
+# uses buildah and podman with runc, and a stand-in for python:3.11-slim from Debian packages.
 #
 #   deploy/image.sh [tools] [lint] [sbom] [base] [build] [test] [jobs] [mlflow] [bento]
 #
-# By default all but the last three, which download a gigabyte. The tools are installed where
-# this is root on Debian 12; elsewhere it says so and ends with 0; with CI set that is a failure.
+# The default is all steps but the last three, which download 1 GB. `tools` needs root on Debian 12;
+# elsewhere the script prints the reason and exits with 0, or with 1 if CI is set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BASE=docker.io/library/python:3.11-slim
@@ -18,10 +18,10 @@ CA=$(python3 -c 'import os, ssl
 print(os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or "")')
 [ -f "$CA" ] || CA=/etc/ssl/certs/ca-certificates.crt
 
-# Settings in files of our own: nothing is written to /etc or $HOME, nothing baked into the image.
+# The settings are files below .work: nothing is written to /etc, $HOME or the image.
 settings() {
   local driver=overlay
-  # An overlay cannot lie on an overlay, as in a container.
+  # An overlay cannot be mounted on an overlay, for example in a container.
   [ "$(stat -f -c %T "$FILES")" != overlayfs ] || driver=vfs
   cat > "$FILES/storage.conf" <<S
 [storage]
@@ -31,7 +31,7 @@ runroot = "$FILES/run"
 S
   cat > "$FILES/run.conf" <<S
 [containers]
-# podman's own limit needs a capability that a sandbox may lack
+# podman's default limit needs a capability that a sandbox may lack
 default_ulimits = ["nofile=16384:16384", "nproc=4096:4096"]
 [engine]
 cgroup_manager = "cgroupfs"
@@ -40,8 +40,8 @@ runtime = "runc"
 S
   printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' > "$FILES/pip.conf"
   printf 'system-certs = true\n' > "$FILES/uv.toml"
-  # While building only: this machine's certificates, in case its network needs them, and the
-  # folder of wheels that its pip is configured to look into.
+  # During builds only: this machine's certificates, which its network may require, and the folder
+  # of wheels from its pip configuration.
   local wheels mounts
   mounts="\"$CA:/etc/ssl/certs/ca-certificates.crt:ro\", \"$FILES/pip.conf:/etc/pip.conf:ro\""
   mounts="$mounts, \"$FILES/uv.toml:/etc/uv/uv.toml:ro\""
@@ -57,8 +57,8 @@ settings
 export CONTAINERS_STORAGE_CONF=$FILES/storage.conf CONTAINERS_CONF=$FILES/run.conf
 export BUILDAH_ISOLATION=chroot BUILDAH_FORMAT=docker # HEALTHCHECK exists only in that format
 
-# hadolint and the SBOM writer, in a venv of their own.
-checkers() {
+# hadolint and the SBOM writer, in a separate venv.
+install_checkers() {
   local venv=$FILES/venv
   [ -x "$venv/bin/hadolint" ] && [ -x "$venv/bin/cyclonedx-py" ] && return
   python3 -m venv "$venv"
@@ -66,12 +66,12 @@ checkers() {
 }
 
 lint() {
-  checkers
-  "$FILES/venv/bin/hadolint" Dockerfile Dockerfile.jobs infra/mlflow/Dockerfile
+  install_checkers
+  "$FILES/venv/bin/hadolint" deploy/Dockerfile deploy/Dockerfile.jobs infra/mlflow/Dockerfile
 }
 
-sbom() { # what is in the image: every pin of the lock, with its hashes
-  checkers
+sbom() { # lists every pin of the lock with its hashes
+  install_checkers
   "$FILES/venv/bin/cyclonedx-py" requirements requirements-serving.txt -o "$FILES/sbom.json"
   python3 - "$FILES/sbom.json" requirements-serving.txt << 'P'
 import json, re, sys
@@ -82,7 +82,7 @@ print(f"the SBOM lists all {len(locked)} pins of the lock")
 P
 }
 
-# Says why there is no image; a failure only in CI.
+# Prints why there is no image; exits with 1 only in CI.
 skip() {
   echo "the image was not built: $1"
   [ -z "${CI:-}" ] && exit 0
@@ -97,9 +97,9 @@ missing() {
 }
 
 tools() {
-  [ "$(id -u)" = 0 ] || skip "that needs root (with Docker: docker build .)"
+  [ "$(id -u)" = 0 ] || skip "that needs root (with Docker: docker build --file deploy/Dockerfile .)"
   grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release \
-    || skip "its stand-in base is made of Debian 12 (with Docker: docker build .)"
+    || skip "the stand-in base needs Debian 12 (with Docker: docker build --file deploy/Dockerfile .)"
   missing || return 0
   {
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
@@ -140,17 +140,17 @@ base() {
 build() {
   local manifest=model/champion/manifest.json
   field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$manifest" "$1"; }
-  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$IMAGE" \
+  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$IMAGE" -f deploy/Dockerfile \
     --build-arg "MODEL_VERSION=$(field version)" --build-arg "MODEL_SHA256=$(field sha256)" \
     --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
     > "$FILES/build.log" 2>&1 || { tail -30 "$FILES/build.log"; return 1; }
   buildah images
 }
 
-# The image of the jobs, and what it must do: see tests/image/test_jobs.py.
+# Builds the image of the jobs and runs tests/image/test_jobs.py on it.
 jobs() {
   buildah inspect --type image "$IMAGE" > /dev/null 2>&1 || build
-  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$JOBS" -f Dockerfile.jobs \
+  CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$JOBS" -f deploy/Dockerfile.jobs \
     --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
     > "$FILES/jobs.log" 2>&1 || { tail -30 "$FILES/jobs.log"; return 1; }
   buildah images "$JOBS"
@@ -158,7 +158,7 @@ jobs() {
     "${PYTHON:-python3}" -m pytest -q -s --no-header tests/image/test_jobs.py
 }
 
-# The image of the MLflow server, run as its task definition runs it, on PostgreSQL with TLS.
+# Builds the MLflow server's image and tests it as its task definition runs it.
 mlflow() {
   CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t localhost/digitline:mlflow \
     infra/mlflow > "$FILES/mlflow.log" 2>&1 || { tail -30 "$FILES/mlflow.log"; return 1; }
@@ -167,13 +167,13 @@ mlflow() {
   buildah images localhost/digitline:mlflow
 }
 
-# BentoML's own way to an image; it is larger, and started as it comes.
+# Builds an image with BentoML's own command. It is larger and runs with BentoML's defaults.
 bento() {
   local name=digitline-bento ready
   local bentoml tag context
   bentoml=$(realpath -s "$(dirname "$(command -v "${PYTHON:-python3}")")")/bentoml
-  context=$(mktemp -d) # BentoML walks the whole folder it builds from, venvs and all
-  tar -c service.py bentofile.yaml requirements-serving.txt README.md serving model monitoring \
+  context=$(mktemp -d) # BentoML reads the whole build folder, venvs included
+  tar -c service.py bentofile.yaml requirements-serving.txt README.md contract serving model capture \
     | tar -x -C "$context"
   export BENTOML_HOME=$context/home BENTOML_DO_NOT_TRACK=True
   tag=$(cd "$context" && "$bentoml" build -o tag | sed -n 's/^__tag__://p')

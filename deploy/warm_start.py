@@ -1,7 +1,7 @@
-"""Starts the service while its image is built, and reads one crop.
+"""Starts the service during the image build and reads one crop.
 
-What it imports is compiled on the way, so the first start in production does not; and an image that
-would not start is never made.
+Python compiles the imported modules here, so the first start in production does not. The build
+fails if the service cannot start.
 """
 
 import os
@@ -42,7 +42,7 @@ def wait_until_ready(process: subprocess.Popen[bytes]) -> None:
     """Poll /readyz.
 
     Raises:
-        RuntimeError: the service ended, or was not ready in time.
+        RuntimeError: the service exited, or was not ready in time.
     """
     deadline = time.monotonic() + WITHIN_S
     while time.monotonic() < deadline and process.poll() is None:

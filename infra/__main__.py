@@ -1,4 +1,4 @@
-"""``python -m infra``: cost needs nothing but Python; synth, check and diagram need the CDK."""
+"""``python -m infra``: cost needs nothing but Python; synth, check and snapshot need the CDK."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 
 from infra import capacity, cost, settings
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
+SNAPSHOTS = Path(__file__).parent / "snapshots" / "prod"
 DOCUMENT = settings.REPOSITORY_ROOT / "docs" / "deploy.md"
 MARKER = "<!-- renewed by: python -m infra snapshot -->"
-PICTURE = settings.REPOSITORY_ROOT / "docs" / "images" / "architecture.svg"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,9 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument("--folder", type=Path, default=Path("cdk.out"))
     synth.set_defaults(command=_synth)
     commands.add_parser("check", help="run the rules of invariants/").set_defaults(command=_check)
-    commands.add_parser("snapshot", help="renew snapshots, picture and bill").set_defaults(
-        command=_snapshot
-    )
+    commands.add_parser("snapshot", help="renew snapshots and bill").set_defaults(command=_snapshot)
     return parser
 
 
@@ -96,22 +93,16 @@ def _check(options: argparse.Namespace) -> int:  # noqa: ARG001
 
 
 def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
-    from infra import diagram, world
-    from infra.app import ENVIRONMENTS, PROD, build
+    from infra import world
+    from infra.app import PROD, build
 
     with tempfile.TemporaryDirectory() as folder:
         build(folder).synth()
-        for environment in ENVIRONMENTS:
-            stacks = world.read(Path(folder) / f"assembly-{environment.name}")
-            for name, template in stacks.items():
-                file = SNAPSHOTS / environment.name / f"{name}.json"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(world.text(template))
-            if environment == PROD:
-                PICTURE.parent.mkdir(parents=True, exist_ok=True)
-                PICTURE.write_text(diagram.draw(world.World(stacks)))
+        stacks = world.read(Path(folder) / f"assembly-{PROD.name}")
+    for name, template in stacks.items():
+        (SNAPSHOTS / f"{name}.json").write_text(world.text(template))
     DOCUMENT.write_text(with_bill(DOCUMENT.read_text()))
-    print(f"renewed {SNAPSHOTS.name}/, {PICTURE.name} and the bill in {DOCUMENT.name}")
+    print(f"renewed infra/snapshots/ and the bill in {DOCUMENT.name}")
     return 0
 
 

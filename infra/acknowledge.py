@@ -1,6 +1,6 @@
-"""Accept a linter's finding, beside the resource and with the reason.
+"""Accepts a linter's finding beside the resource, with the reason.
 
-One call serves the three linters. Whatever is not acknowledged fails ``make infra-test``.
+One function serves the three linters. A finding that is not acknowledged fails ``make infra-test``.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from constructs import Construct, IConstruct
 
 
 def acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
-    """Accept ``rule`` on ``construct`` (and, for cdk-nag, on everything beneath it).
+    """Accept ``rule`` on ``construct`` (for cdk-nag also on everything below it).
 
     Args:
         construct: the resource, or for cdk-nag a parent of it.
         rule: ``AwsSolutions-...`` (cdk-nag), ``CKV...`` (checkov) or ``W1234`` (cfn-lint).
-        reason: why it is right here.
+        reason: why the finding is acceptable here.
     """
     if rule.startswith("AwsSolutions-"):
         cdk.Validations.of(construct).acknowledge(
@@ -39,5 +39,5 @@ def _resource(construct: IConstruct) -> cdk.CfnResource:
     child = resource.node.default_child if resource is not None else None
     found = child if child is not None else construct
     if not isinstance(found, cdk.CfnResource):
-        raise TypeError(f"{construct.node.path} is not one CloudFormation resource")
+        raise TypeError(f"{construct.node.path} is not a single CloudFormation resource")
     return found

@@ -155,16 +155,7 @@ class Autoscaling(cdk.Stack):
                 using_metrics={
                     "blue": blue,
                     "green": green,
-                    "tasks": cloudwatch.Metric(
-                        namespace="ECS/ContainerInsights",
-                        metric_name="RunningTaskCount",
-                        dimensions_map={
-                            "ClusterName": self.service.cluster.cluster_name,
-                            "ServiceName": self.service.service.service_name,
-                        },
-                        statistic="Average",
-                        period=one_minute,
-                    ),
+                    "tasks": self.service.insight("RunningTaskCount", one_minute),
                 },
                 label="requests per minute and task",
                 period=one_minute,

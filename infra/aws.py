@@ -1,4 +1,4 @@
-"""Facts about AWS that the rules check against: names that exist, sizes that are sold, limits.
+"""Facts about AWS that the rules check against: names, Fargate's sizes, limits.
 
 Source: the user guides of ECS (task size, service metrics, Container Insights), Elastic Load
 Balancing (attributes, metrics), CloudWatch, and Application Auto Scaling.
@@ -10,10 +10,9 @@ import re
 
 from contract import metrics
 
-# deployment strategies that move traffic between two target groups
+# deployment strategies that shift traffic between two target groups
 SHIFTING = ("CANARY", "LINEAR", "BLUE_GREEN")
-MAX_STOP_TIMEOUT_S = 120  # Fargate
-KNOW_NO_RESOURCE = re.compile(  # actions that know no resource
+ACTIONS_WITHOUT_RESOURCE = re.compile(  # IAM has no resource for them
     r"ecr:GetAuthorizationToken|xray:Put\w+|xray:GetSampling\w+|logs:\w+LogDelivery|"
     r"logs:ListLogDeliveries|logs:PutResourcePolicy|logs:DescribeResourcePolicies|"
     r"logs:DescribeLogGroups|ssmmessages:\w+"

@@ -43,7 +43,7 @@ def task(
         ),
     )
     definition.add_volume(name=volume)
-    grants.nothing_to_name(
+    grants.accept_any_resource(
         definition.obtain_execution_role(), "ecr:GetAuthorizationToken knows no resource"
     )
     acknowledge(

@@ -1,4 +1,4 @@
-"""Finds what belongs together in a World: a service's containers, a role's permissions."""
+"""Looks up related resources in a World: a service's containers, a role's permissions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def albs(world: World) -> list[Resource]:
 
 
 def balanced(world: World) -> Iterator[tuple[Resource, dict[str, Any]]]:
-    """Each service behind a load balancer, with each of its entries there."""
+    """Each service behind a load balancer, with each of its load balancer entries."""
     for service in world.all("ECS::Service"):
         for balancer in service.get("LoadBalancers", []):
             yield service, balancer
 
 
 def target_groups(world: World, balancer: dict[str, Any]) -> list[Resource]:
-    """The target groups of a load balancer entry: one, or two if traffic shifts."""
+    """The target groups of a load balancer entry: two if deployments shift traffic, else one."""
     names = (
         balancer["TargetGroupArn"],
         dig(balancer, "AdvancedConfiguration.AlternateTargetGroupArn"),
@@ -51,12 +51,12 @@ def containers(world: World, service: Resource) -> dict[str, dict[str, Any]]:
 
 
 def variables(container: dict[str, Any]) -> dict[str, str]:
-    """A container's environment variables, secrets left out."""
+    """A container's environment variables without its secrets."""
     return {v["Name"]: str(v["Value"]) for v in container.get("Environment", [])}
 
 
 def volume_of(container: dict[str, Any], folder: str) -> str | None:
-    """The volume on which a container can write into ``folder``."""
+    """The writable volume that holds ``folder``, or None."""
     for mount in container.get("MountPoints", []):
         if f"{folder}/".startswith(f"{mount['ContainerPath']}/") and not mount.get("ReadOnly"):
             return str(mount["SourceVolume"])
@@ -64,7 +64,7 @@ def volume_of(container: dict[str, Any], folder: str) -> str | None:
 
 
 def task_networks(world: World) -> Iterator[tuple[Resource, dict[str, Any]]]:
-    """Where tasks run: of services and of state machines."""
+    """The network configuration of each service and of each task of a state machine."""
     for service in world.all("ECS::Service"):
         yield service, service.get("NetworkConfiguration.AwsvpcConfiguration", {})
     for machine in world.all("StepFunctions::StateMachine"):
@@ -102,7 +102,7 @@ def allows(world: World, way: str, owner: str, other: str, port: int) -> bool:
 
 
 def stat_of(query: dict[str, Any]) -> dict[str, Any] | None:
-    """The metric of a metric query; None for an expression."""
+    """The metric of a metric query, or None for an expression."""
     metric = dig(query, "MetricStat.Metric")
     return metric if isinstance(metric, dict) else None
 
@@ -114,7 +114,7 @@ def periods(alarm: Resource) -> list[int]:
 
 
 def max_alarm_window_s(alarm: Resource) -> int:
-    """A day; a week if every period is an hour or more."""
+    """CloudWatch's longest window: a week if every period is an hour or more, else a day."""
     return 7 * 86_400 if min(periods(alarm)) >= 3600 else 86_400
 
 

@@ -6,15 +6,12 @@ keys. Knows nothing about services or jobs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
@@ -23,6 +20,7 @@ from constructs import Construct
 
 from infra import settings
 from infra.acknowledge import acknowledge
+from infra.data_buckets import DataBucket, data_bucket, log_bucket
 from infra.settings import Environment
 
 # What isolated tasks call. S3 has a gateway endpoint, which is free; metrics travel in log lines.
@@ -34,23 +32,6 @@ INTERFACE_ENDPOINTS = {
     "Sns": ec2.InterfaceVpcEndpointAwsService.SNS,
     "Exec": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,  # operators reach MLflow by ECS Exec
 }
-
-
-@dataclass(frozen=True, slots=True)
-class DataBucket:
-    """A bucket as other stacks refer to it: by name, so that no stack edits another's policies."""
-
-    name: str
-    key_arn: str
-
-    @property
-    def arn(self) -> str:
-        """Of the bucket itself, without objects."""
-        return f"arn:aws:s3:::{self.name}"
-
-    def url(self, prefix: str) -> str:
-        """Where a task finds its objects."""
-        return f"s3://{self.name}/{prefix}"
 
 
 class Foundation(cdk.Stack):
@@ -68,8 +49,8 @@ class Foundation(cdk.Stack):
         self.environment_settings = environment
         self.key = self._key()
         self.vpc = self._vpc()
-        self.endpoints_group = self._endpoints()
-        self.log_bucket = self._log_bucket()
+        self._endpoints()
+        self.log_bucket = log_bucket(self, self._removal_policy)
         self.training = self._bucket("training")
         self.captures = self._bucket(
             "captures", expire_days=settings.CAPTURE_DAYS, expire_below="captures/records/"
@@ -174,7 +155,7 @@ class Foundation(cdk.Stack):
         )
         return vpc
 
-    def _endpoints(self) -> ec2.SecurityGroup:
+    def _endpoints(self) -> None:
         """Interface endpoints behind one group that takes HTTPS from the VPC."""
         group = ec2.SecurityGroup(
             self,
@@ -197,68 +178,20 @@ class Foundation(cdk.Stack):
                 security_groups=[group],
                 open=False,
             )
-        return group
-
-    def _log_bucket(self) -> s3.Bucket:
-        bucket = s3.Bucket(
-            self,
-            "AccessLogs",
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            encryption=s3.BucketEncryption.S3_MANAGED,  # ALB access logs accept no other
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            versioned=True,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            lifecycle_rules=[
-                s3.LifecycleRule(
-                    expiration=cdk.Duration.days(settings.ACCESS_LOG_DAYS),
-                    noncurrent_version_expiration=cdk.Duration.days(1),
-                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
-                )
-            ],
-            removal_policy=self._removal_policy,
-        )
-        reason = "it receives the access logs: logging it into itself would never end"
-        acknowledge(bucket, "AwsSolutions-S1", reason)
-        acknowledge(bucket, "CKV_AWS_18", reason)
-        return bucket
 
     def _bucket(
         self, name: str, expire_days: int | None = None, expire_below: str | None = None
     ) -> DataBucket:
-        """A private bucket; with ``expire_below`` only what lies there is forgotten."""
-        bucket = DataBucket(
-            name=f"digitline-{self.environment_settings.name}-{name}-{cdk.Aws.ACCOUNT_ID}",
-            key_arn=self.key.key_arn,
-        )
-        expiry = []
-        if expire_days is not None:
-            days = cdk.Duration.days(expire_days)
-            expiry = [s3.LifecycleRule(expiration=days, prefix=expire_below)]
-        s3.Bucket(
+        return data_bucket(
             self,
-            name.capitalize(),
-            bucket_name=bucket.name,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            encryption=s3.BucketEncryption.KMS,
-            encryption_key=self.key,
-            bucket_key_enabled=True,  # one KMS call for many objects
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            versioned=True,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            server_access_logs_bucket=self.log_bucket,
-            server_access_logs_prefix=f"s3/{name}/",
-            lifecycle_rules=[
-                *expiry,
-                s3.LifecycleRule(
-                    noncurrent_version_expiration=cdk.Duration.days(settings.NONCURRENT_DAYS),
-                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
-                ),
-            ],
+            self.environment_settings,
+            name,
+            key=self.key,
+            logs=self.log_bucket,
             removal_policy=self._removal_policy,
+            expire_days=expire_days,
+            expire_below=expire_below,
         )
-        return bucket
 
     def _repository(self, name: str) -> ecr.Repository:
         return ecr.Repository(

@@ -1,39 +1,42 @@
-"""Permissions, spelled out: exact actions on named prefixes.
+"""IAM permissions: exact actions on named prefixes.
 
 CDK's own grants add wildcards (``s3:GetObject*``, ``kms:ReEncrypt*``) and, across stacks, edit the
-other stack's policies. These add exactly what is written here, to the role that asks.
+other stack's policies. These functions add the listed statements to the given role
+and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 
 from infra.acknowledge import acknowledge
-from infra.foundation_stack import DataBucket
+from infra.data_buckets import DataBucket
 
 READ = ("s3:GetObject",)
 WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 DELETE = ("s3:DeleteObject",)
 
 
-def objects(
-    role: iam.IRole, bucket: DataBucket, prefix: str, actions: Sequence[str], reason: str
-) -> None:
-    """Let ``role`` do ``actions`` on the objects below ``prefix``, and list there if it reads.
+@dataclass(frozen=True, slots=True)
+class ObjectGrant:
+    """What a role may do with the objects below a prefix."""
 
-    Args:
-        role: a task's role.
-        bucket: one of foundation's.
-        prefix: without a slash at its end.
-        actions: READ, WRITE, DELETE or a sum of them.
-        reason: what the role does there.
-    """
+    bucket: DataBucket
+    prefix: str  # without a slash at its end
+    actions: tuple[str, ...]  # READ, WRITE, DELETE or a sum of them
+    reason: str  # what the role does there
+
+
+def objects(role: iam.IRole, grant: ObjectGrant) -> None:
+    """Let ``role`` act on the objects of ``grant``, and list them if it reads."""
+    bucket, prefix = grant.bucket, grant.prefix
     below = f"{bucket.arn}/{prefix}/*"
-    _allow(role, actions, [below])
-    if set(READ) & set(actions):
+    _allow(role, grant.actions, [below])
+    if set(READ) & set(grant.actions):
         _allow(
             role,
             ["s3:ListBucket"],
@@ -42,16 +45,16 @@ def objects(
         )
     _allow(role, ["s3:GetBucketLocation"], [bucket.arn])
     key_use(role, bucket.key_arn)
-    acknowledge(role, f"AwsSolutions-IAM5[Resource::{_printed(below)}]", reason)
+    acknowledge(role, f"AwsSolutions-IAM5[Resource::{_printed(below)}]", grant.reason)
 
 
 def key_use(role: iam.IRole, key_arn: str) -> None:
-    """What reading from and writing to a service encrypted with the key needs."""
+    """Let ``role`` read from and write to a service that is encrypted with the key."""
     _allow(role, ["kms:Decrypt", "kms:GenerateDataKey"], [key_arn])
 
 
-def nothing_to_name(role: iam.IRole, reason: str) -> None:
-    """Accept ``Resource: *`` for actions that know no resource, with the reason."""
+def accept_any_resource(role: iam.IRole, reason: str) -> None:
+    """Accept ``Resource: *`` for actions that have no resource in IAM, with the reason."""
     acknowledge(role, "AwsSolutions-IAM5[Resource::*]", reason)
 
 
@@ -67,5 +70,5 @@ def _allow(
 
 
 def _printed(arn: str) -> str:
-    """An ARN as cdk-nag prints it: the account is not known yet."""
+    """An ARN as cdk-nag prints it, with a placeholder for the account."""
     return arn.replace(cdk.Aws.ACCOUNT_ID, "<AWS::AccountId>")

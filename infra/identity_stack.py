@@ -79,5 +79,5 @@ class Identity(cdk.Stack):
                 ],
             )
         )
-        grants.nothing_to_name(role, "ecr:GetAuthorizationToken knows no resource")
+        grants.accept_any_resource(role, "ecr:GetAuthorizationToken knows no resource")
         cdk.CfnOutput(self, "DeployerRole", value=role.role_arn)

@@ -182,7 +182,7 @@ class Release(Construct):
             self.machine.add_to_role_policy(statement)
         role = self.machine.role
         grants.key_use(role, self._foundation.key.key_arn)
-        grants.nothing_to_name(role, "X-Ray and log delivery know no resources")
+        grants.accept_any_resource(role, "X-Ray and log delivery know no resources")
         account = f"{self._stack.region}:<AWS::AccountId>"
         reasons = {
             f"arn:aws:ssm:{account}:parameter/digitline/{self._environment.name}/*": (

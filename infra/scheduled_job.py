@@ -9,7 +9,7 @@ EventBridge Scheduler -> Step Functions -> ECS RunTask (waits for the exit code)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
@@ -35,10 +35,12 @@ class Job:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    secrets: Mapping[str, ecs.Secret]
+    objects: tuple[grants.ObjectGrant, ...]
     size: TaskSize
     timeout_min: int
     cron: str
+    secrets: Mapping[str, ecs.Secret] = field(default_factory=dict)
+    alerts: bool = False  # may it publish to the topic of alerts
 
 
 class ScheduledJob(Construct):
@@ -81,6 +83,14 @@ class ScheduledJob(Construct):
             log_group=self._foundation.log_group(self, "Logs"),
             volume="work",
         )
+        for grant in self.job.objects:
+            grants.objects(task.task_role, grant)
+        if self.job.alerts:
+            task.task_role.add_to_principal_policy(
+                iam.PolicyStatement(
+                    actions=["sns:Publish"], resources=[self._foundation.alerts.topic_arn]
+                )
+            )
         return task
 
     def _state_machine(self, cluster: ecs.Cluster, group: ec2.SecurityGroup) -> sfn.StateMachine:
@@ -164,7 +174,7 @@ class ScheduledJob(Construct):
             "tasks get their ids when they start (the cluster is a condition); X-Ray and log "
             "delivery know no resources"
         )
-        grants.nothing_to_name(role, reason)
+        grants.accept_any_resource(role, reason)
         acknowledge(role.node.find_child("DefaultPolicy"), "CKV_AWS_111", reason)
 
     def _notice(self, ending: str, verb: str) -> sfn_tasks.SnsPublish:

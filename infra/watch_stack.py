@@ -16,6 +16,7 @@ from constructs import Construct
 
 from infra import capacity, settings
 from infra.cloudwatch_metrics import ours, runbook
+from infra.dashboard import dashboard
 from infra.foundation_stack import Foundation
 from infra.mlops_stack import MlOps
 from infra.service_stack import Service
@@ -57,7 +58,7 @@ class Watch(cdk.Stack):
         self._job_alarms()
         self._failed_deployments()
         self._budget()
-        self._dashboard()
+        dashboard(self, environment, service, plan)
 
     # --- alarms ---------------------------------------------------------------------------------
     def _service_alarms(self) -> None:
@@ -71,14 +72,14 @@ class Watch(cdk.Stack):
         self._alarm(
             "at-maximum",
             "Autoscaling is at its maximum: more demand will be refused",
-            self._insight("DesiredTaskCount", _MINUTE),
+            self.service.insight("DesiredTaskCount", _MINUTE),
             self.plan.max_tasks - 0.5,
             periods=5,
         )
         self._alarm(
             "stuck-deployment",
             f"A release is neither done nor undone after {settings.STUCK_DEPLOYMENT_MIN} minutes",
-            self._insight("DeploymentCount", cdk.Duration.minutes(5), statistic="Minimum"),
+            self.service.insight("DeploymentCount", cdk.Duration.minutes(5), statistic="Minimum"),
             1,
             periods=settings.STUCK_DEPLOYMENT_MIN // 5,
         )
@@ -134,20 +135,6 @@ class Watch(cdk.Stack):
             periods=3,
             comparison=_LESS,
             missing=_MISSING_IS_BAD,
-        )
-
-    def _insight(
-        self, name: str, period: cdk.Duration, statistic: str = "Average"
-    ) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace="ECS/ContainerInsights",
-            metric_name=name,
-            dimensions_map={
-                "ClusterName": self.service.cluster.cluster_name,
-                "ServiceName": self.service.service.service_name,
-            },
-            statistic=statistic,
-            period=period,
         )
 
     def _alarm(
@@ -222,90 +209,3 @@ class Watch(cdk.Stack):
             ),
             notifications_with_subscribers=[notify("ACTUAL", 80), notify("FORECASTED", 100)],
         )
-
-    # --- dashboard ------------------------------------------------------------------------------
-    def _dashboard(self) -> None:
-        dashboard = cloudwatch.Dashboard(
-            self, "Dashboard", dashboard_name=f"digitline-{self.environment_settings.name}"
-        )
-        traffic = self.service.traffic
-        dashboard.add_widgets(
-            _graph("Traffic (requests a minute)", [traffic.requests(_MINUTE)]),
-            _graph(
-                "Answer time (s)",
-                [traffic.latency_s(statistic, _MINUTE) for statistic in ("p50", "p95", "p99")],
-                line=cloudwatch.HorizontalAnnotation(
-                    value=settings.P99_MS / 1000, label="p99 objective"
-                ),
-            ),
-            _graph(
-                "Errors and shed load (share)",
-                [traffic.error_frac(_MINUTE), traffic.shed_frac(_MINUTE)],
-            ),
-        )
-        dashboard.add_widgets(
-            _graph(
-                "Tasks",
-                [
-                    self._insight("RunningTaskCount", _MINUTE),
-                    self._insight("DesiredTaskCount", _MINUTE),
-                ],
-                line=cloudwatch.HorizontalAnnotation(value=self.plan.max_tasks, label="maximum"),
-            ),
-            _graph(
-                "Saturation (% CPU, % memory)",
-                [
-                    self.service.service.metric_cpu_utilization(period=_MINUTE),
-                    self.service.service.metric_memory_utilization(period=_MINUTE),
-                ],
-                line=cloudwatch.HorizontalAnnotation(
-                    value=settings.CPU_TARGET_PERCENT, label="scaling target"
-                ),
-            ),
-            _graph("Unhealthy tasks", [traffic.unhealthy_hosts(_MINUTE)]),
-        )
-        day = cdk.Duration.days(1)
-        dashboard.add_widgets(
-            _graph(
-                "Rejects (share of crops)",
-                [traffic.reject_frac(cdk.Duration.minutes(5))],
-                line=cloudwatch.HorizontalAnnotation(
-                    value=settings.ALARM_REJECT_FRAC, label="alarm"
-                ),
-            ),
-            _graph(
-                "Drift severity (0 calm, 1 watch, 2 act)",
-                [ours("DriftSeverity", "Maximum", day)],
-            ),
-            _graph(
-                "Cost this month (USD; billing lives in us-east-1)",
-                [
-                    cloudwatch.Metric(
-                        namespace="AWS/Billing",
-                        metric_name="EstimatedCharges",
-                        dimensions_map={"Currency": "USD"},
-                        statistic="Maximum",
-                        period=cdk.Duration.hours(6),
-                        region="us-east-1",
-                    )
-                ],
-                line=cloudwatch.HorizontalAnnotation(
-                    value=self.environment_settings.monthly_budget_usd, label="budget"
-                ),
-            ),
-        )
-
-
-def _graph(
-    title: str,
-    metrics: list[cloudwatch.IMetric],
-    line: cloudwatch.HorizontalAnnotation | None = None,
-) -> cloudwatch.GraphWidget:
-    return cloudwatch.GraphWidget(
-        title=title,
-        left=metrics,
-        left_annotations=[line] if line else [],
-        left_y_axis=cloudwatch.YAxisProps(min=0),
-        width=8,
-        height=6,
-    )

@@ -1,8 +1,8 @@
-"""Synthesised templates as one flat set of resources, so that rules can look across stacks.
+"""Synthesised templates as one flat set of resources, so that rules can check across stacks.
 
 References become readable strings: ``{service.Blue}`` is the resource, ``{service.Blue.Arn}`` one
-of its attributes, ``{ssm:/digitline/prod/...}`` a fact about the account. An import from another
-stack becomes what that stack exports. Knows nothing about CDK, only about its output.
+of its attributes, ``{ssm:/digitline/prod/...}`` an SSM parameter. An import from another stack
+becomes the value that the stack exports. Knows nothing about CDK, only about its output.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class World:
         if function == "Fn::Join":
             separator, parts = argument
             return str(separator).join(str(self._resolve(stack, part)) for part in parts)
-        # Fn::Select, Fn::Split, Fn::GetAZs: names something that only AWS knows
+        # Fn::Select, Fn::Split, Fn::GetAZs: the value is known to AWS only
         return f"{function}({self._resolve(stack, argument)})".replace('"', "'")
 
     def _ref(self, stack: str, name: str) -> str:

@@ -1,8 +1,8 @@
-"""What must hold across the templates and no linter knows.
+"""Rules across the templates that no linter checks.
 
 Each rule is a function over one environment's :class:`World` that yields one sentence for each
-violation; ``check`` runs them all. Each is proved by at least one mutation in
-``tests/infra/mutations``: a fault seeded into the real templates that the rule must report.
+violation; ``check`` runs all rules. At least one mutation in ``tests/infra/mutations`` proves each
+rule: a fault in a copy of the templates that the rule must report.
 
 Source of the AWS facts: the ECS, ELB, CloudWatch and Application Auto Scaling user guides.
 """
@@ -30,7 +30,7 @@ __all__ = ["RULES", "Violation", "check"]
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that does not hold, and where."""
+    """A broken rule and the place."""
 
     rule: str
     what: str

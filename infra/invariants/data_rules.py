@@ -1,4 +1,4 @@
-"""Where data lies: private, encrypted, forgotten in time."""
+"""Data at rest: private, encrypted, expired in time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infra.world import World, dig
 
 
 @must_hold
-def buckets_are_private_encrypted_and_forget(world: World) -> Iterator[str]:
+def buckets_are_private_encrypted_and_expire_objects(world: World) -> Iterator[str]:
     """Public access blocked, KMS (S3-managed for access logs only), TLS only, lifecycle, logged."""
     log_targets = {
         b.get("LoggingConfiguration.DestinationBucketName") for b in world.all("S3::Bucket")
@@ -30,14 +30,14 @@ def buckets_are_private_encrypted_and_forget(world: World) -> Iterator[str]:
         if not any('"aws:SecureTransport": "false"' in json.dumps(p.properties) for p in policies):
             yield f"{bucket}: accepts plain HTTP"
         if not bucket.get("LifecycleConfiguration.Rules"):
-            yield f"{bucket}: keeps everything for ever"
+            yield f"{bucket}: no lifecycle rules, objects never expire"
         if not is_log and not bucket.get("LoggingConfiguration"):
             yield f"{bucket}: accesses are not logged"
 
 
 @must_hold
-def captures_are_forgotten_in_time(world: World) -> Iterator[str]:
-    """docs/privacy.md promises 90 days for records; labels and marks of erasure stay."""
+def captures_expire_in_time(world: World) -> Iterator[str]:
+    """docs/privacy.md promises 90 days for records; labels and erasure marks stay."""
     for bucket in world.all("S3::Bucket"):
         if "-captures-" not in str(bucket.get("BucketName")):
             continue
@@ -45,15 +45,15 @@ def captures_are_forgotten_in_time(world: World) -> Iterator[str]:
             r.get("ExpirationInDays", 10**6) for r in bucket.get("LifecycleConfiguration.Rules")
         ]
         if min(days) > settings.CAPTURE_DAYS:
-            yield f"{bucket}: keeps captures {min(days)} days"
+            yield f"{bucket}: captures expire after {min(days)} days, not {settings.CAPTURE_DAYS}"
         for rule in bucket.get("LifecycleConfiguration.Rules"):
             if "ExpirationInDays" in rule and rule.get("Prefix") != "captures/records/":
-                yield f"{bucket}: forgets more than records, erased requests could come back"
+                yield f"{bucket}: expires more than records; erased requests could return"
 
 
 @must_hold
 def the_database_is_private_encrypted_and_backed_up(world: World) -> Iterator[str]:
-    """PostgreSQL, TLS only, reachable by MLflow alone."""
+    """PostgreSQL, TLS only, backed up."""
     for database in world.all("RDS::DBInstance"):
         if database.get("Engine") != "postgres" or "." not in database.get("EngineVersion", ""):
             yield f"{database}: engine {database.get('Engine')} {database.get('EngineVersion')}"
@@ -72,7 +72,7 @@ def the_database_is_private_encrypted_and_backed_up(world: World) -> Iterator[st
 
 @must_hold
 def images_cannot_be_replaced(world: World) -> Iterator[str]:
-    """A tag means one image for ever, and each is scanned."""
+    """A tag always names the same image; each image is scanned."""
     for repository in world.all("ECR::Repository"):
         if repository.get("ImageTagMutability") != "IMMUTABLE":
             yield f"{repository}: tags can be moved"
@@ -80,14 +80,14 @@ def images_cannot_be_replaced(world: World) -> Iterator[str]:
             yield f"{repository}: images are not scanned"
     for task, container in find.all_containers(world):
         if not re.search(r":\{ssm:/digitline/[\w/-]+-image-tag\}$", container["Image"]):
-            yield f"{task}: image {container['Image'][-60:]} is not named by a fact"
+            yield f"{task}: image {container['Image'][-60:]} takes its tag from no SSM parameter"
 
 
 @must_hold
-def logs_are_encrypted_and_forgotten(world: World) -> Iterator[str]:
-    """A log group without retention grows for ever."""
+def logs_are_encrypted_and_expire(world: World) -> Iterator[str]:
+    """A log group without retention keeps its logs for ever."""
     for group in world.all("Logs::LogGroup"):
         if not group.get("RetentionInDays"):
-            yield f"{group}: kept for ever"
+            yield f"{group}: no retention"
         if world.at(group.get("KmsKeyId")) is None:
             yield f"{group}: not encrypted with our key"

@@ -1,4 +1,4 @@
-"""What runs by the clock, MLflow, and promotion."""
+"""Scheduled jobs, MLflow and promotion."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from infra.world import Resource, World, dig
 
 
 @must_hold
-def scheduled_jobs_run_and_are_missed_if_they_do_not(world: World) -> Iterator[str]:
-    """Enabled, in the operator's time zone, retried, with dead letters that an alarm watches."""
+def scheduled_jobs_run_and_lost_starts_raise_an_alarm(world: World) -> Iterator[str]:
+    """Enabled, with a time zone, retried, with a dead-letter queue that an alarm watches."""
     watched = [json.dumps(a.properties) for a in world.all("CloudWatch::Alarm")]
     for schedule in world.all("Scheduler::Schedule"):
         target = schedule.get("Target", {})
         if schedule.get("State", "ENABLED") != "ENABLED":
-            yield f"{schedule}: switched off"
+            yield f"{schedule}: disabled"
         if not schedule.get("ScheduleExpressionTimezone"):
             yield f"{schedule}: no time zone"
         machine = world.at(target.get("Arn"))
         if machine is None or machine.type != "AWS::StepFunctions::StateMachine":
-            yield f"{schedule}: starts nothing"
+            yield f"{schedule}: starts no state machine"
         if not dig(target, "RetryPolicy.MaximumRetryAttempts"):
             yield f"{schedule}: not retried"
         queue = world.at(dig(target, "DeadLetterConfig.Arn"))
         if queue is None or not any(queue.ref[:-1] in alarm for alarm in watched):
-            yield f"{schedule}: a lost start leaves no trace"
+            yield f"{schedule}: no alarm on the dead letters of a lost start"
         if not find.permits(
             find.statements(world, target.get("RoleArn")),
             "states:StartExecution",
@@ -38,12 +38,12 @@ def scheduled_jobs_run_and_are_missed_if_they_do_not(world: World) -> Iterator[s
             yield f"{schedule}: its role may not start it"
     for command in aws.PROMISED_JOBS:
         if not any(command in s.get("Description", "") for s in world.all("Scheduler::Schedule")):
-            yield f"nothing runs {command!r}"
+            yield f"no schedule runs {command!r}"
 
 
 @must_hold
-def jobs_tell_how_they_ended(world: World) -> Iterator[str]:
-    """Each task in a state machine is retried or caught, and each ending is published."""
+def jobs_publish_how_they_ended(world: World) -> Iterator[str]:
+    """State machines publish success and failure; each task is retried or its error caught."""
     for machine in world.all("StepFunctions::StateMachine"):
         states = json.loads(machine.get("DefinitionString"))["States"]
         published = [s for s in states.values() if s.get("Resource", "").endswith("sns:publish")]
@@ -54,7 +54,7 @@ def jobs_tell_how_they_ended(world: World) -> Iterator[str]:
                 continue
             caught = [c for c in state.get("Catch", []) if "States.ALL" in c["ErrorEquals"]]
             if not caught or states[caught[0]["Next"]] not in published:
-                yield f"{machine}: a failure of {name} is not told"
+                yield f"{machine}: a failure of {name} is not published"
             if "ecs:runTask" in state["Resource"]:
                 yield from _run_task_problems(world, machine, state)
 
@@ -77,44 +77,44 @@ def _run_task_problems(world: World, machine: Resource, state: dict[str, Any]) -
 
 
 @must_hold
-def mlflow_is_private_and_asks_who_is_there(world: World) -> Iterator[str]:
-    """Credentials, allowed hosts, one group of clients, and the address the jobs use."""
+def mlflow_is_private_and_requires_sign_in(world: World) -> Iterator[str]:
+    """Administrator, allowed hosts, no load balancer, and the address that the jobs use."""
     for service in world.all("ECS::Service"):
         container = find.containers(world, service).get("mlflow")
         if container is None:
             continue
         secrets = {s["Name"] for s in container.get("Secrets", [])}
         if not {"MLFLOW_ADMIN_USER", "MLFLOW_ADMIN_PASSWORD"} <= secrets:
-            yield f"{service}: no administrator, so no authentication"
+            yield f"{service}: no administrator account"
         hosts = find.variables(container).get("MLFLOW_ALLOWED_HOSTS", "*")
         if "*" in hosts:
             yield f"{service}: allowed hosts {hosts!r}"
         if service.get("LoadBalancers"):
-            yield f"{service}: stands behind a load balancer"
+            yield f"{service}: is behind a load balancer"
         for task, job in find.all_containers(world):
             uri = find.variables(job).get("MLFLOW_TRACKING_URI")
             if uri and uri.removeprefix("http://") not in hosts.split(","):
-                yield f"{task}: {uri} is no allowed host of MLflow ({hosts})"
+                yield f"{task}: MLflow does not allow the host of {uri}, only {hosts}"
 
 
 @must_hold
 def promotion_goes_through_the_canary(world: World) -> Iterator[str]:
-    """A pushed champion changes the facts that name the images of service and jobs, and no more."""
+    """A pushed champion changes the image tags of service and jobs, and nothing else."""
     rules = [
         r
         for r in world.all("Events::Rule")
         if {"prefix": "champion-"} in dig(r.get("EventPattern", {}), "detail.image-tag", [])
     ]
     if not rules:
-        yield "nothing happens when a champion is pushed"
+        yield "no rule reacts to a pushed champion"
     for rule in rules:
         machine = world.at(rule.get("Targets")[0]["Arn"])
         text = machine.get("DefinitionString", "") if machine else ""
         for _, container in find.all_containers(world):
             if container["Name"] == "mlflow":
                 continue
-            fact = re.search(r"\{ssm:([^}]+)\}$", container["Image"])
-            if fact is None or f'"Name":"{fact[1]}"' not in text:
+            parameter = re.search(r"\{ssm:([^}]+)\}$", container["Image"])
+            if parameter is None or f'"Name":"{parameter[1]}"' not in text:
                 yield f"{rule}: does not set the tag of {container['Name']}"
         if text.count('"UsePreviousTemplate":true') != text.count(":updateStack"):
             yield f"{rule}: changes more than the tags"

@@ -1,4 +1,4 @@
-"""Who can reach whom."""
+"""Network paths."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def tasks_have_no_way_to_the_internet(world: World) -> Iterator[str]:
         for subnet in set(network.get("Subnets", [])) & exposed:
             yield f"{owner}: subnet {subnet} has a route to the internet"
     if world.all("EC2::NatGateway"):
-        yield "a NAT gateway gives tasks a way out"
+        yield "a NAT gateway gives tasks a route to the internet"
 
 
 @must_hold
 def isolated_tasks_have_the_endpoints_they_call(world: World) -> Iterator[str]:
-    """Without one of these a task hangs in PENDING or a call times out."""
+    """Without an endpoint a task hangs in PENDING, or its call times out."""
     present = {e.get("ServiceName").split(".", 3)[-1] for e in world.all("EC2::VPCEndpoint")}
     needed = {"ecr.api", "ecr.dkr", "s3", "logs"}
     for _, container in find.all_containers(world):
@@ -47,7 +47,7 @@ def isolated_tasks_have_the_endpoints_they_call(world: World) -> Iterator[str]:
 
 @must_hold
 def only_the_load_balancer_is_open_to_the_world(world: World) -> Iterator[str]:
-    """And only on 443."""
+    """And on port 443 only."""
     fronts = {g for alb in find.albs(world) for g in alb.get("SecurityGroups", [])}
     for group in world.all("EC2::SecurityGroup"):
         for rule in group.get("SecurityGroupIngress", []):

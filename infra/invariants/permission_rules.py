@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""IAM permissions."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from infra.world import World, dig
 
 @must_hold
 def permissions_name_actions_and_resources(world: World) -> Iterator[str]:
-    """No wildcard action; a wildcard resource only for actions that know none, or a condition."""
+    """No wildcard action; a wildcard resource only with a condition or if the action has none."""
     for owner, statement in find.identity_statements(world):
         actions = find.listed(statement.get("Action"))
         if any("*" in action for action in actions):
             yield f"{owner}: wildcard action in {actions}"
         if "*" in find.listed(statement.get("Resource")) and not statement.get("Condition"):
-            loose = [a for a in actions if not aws.KNOW_NO_RESOURCE.fullmatch(a)]
+            loose = [a for a in actions if not aws.ACTIONS_WITHOUT_RESOURCE.fullmatch(a)]
             if loose:
                 yield f"{owner}: {loose} on every resource"
 
 
 @must_hold
 def roles_are_assumed_by_one_kind_of_principal(world: World) -> Iterator[str]:
-    """AWS services and the one identity provider; no account, nobody anonymous."""
+    """AWS services and the one identity provider; no accounts, no anonymous principal."""
     for role in world.all("IAM::Role"):
         for statement in role.get("AssumeRolePolicyDocument.Statement", []):
             principal = statement.get("Principal", {})
@@ -34,7 +34,7 @@ def roles_are_assumed_by_one_kind_of_principal(world: World) -> Iterator[str]:
 
 @must_hold
 def ci_deploys_without_a_key(world: World) -> Iterator[str]:
-    """GitHub's token for this repository and this environment, exactly; no user anywhere."""
+    """GitHub's token for exactly this repository and environment; no IAM user."""
     for kind in ("IAM::User", "IAM::AccessKey"):
         for found in world.all(kind):
             yield f"{found}: a long-lived identity"

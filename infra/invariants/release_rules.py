@@ -1,4 +1,4 @@
-"""How a new version comes in: canary, rollback, zones."""
+"""Deployments: canary, rollback, zones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from infra.world import World
 
 
 @must_hold
-def releases_roll_back_by_themselves(world: World) -> Iterator[str]:
-    """Shifting traffic: alarms and no circuit breaker. Rolling: the circuit breaker."""
+def releases_roll_back_automatically(world: World) -> Iterator[str]:
+    """Traffic shifting needs alarms and no circuit breaker; rolling needs the circuit breaker."""
     alarm_names = {a.ref for a in world.all("CloudWatch::Alarm")}
     alarm_names |= {a.get("AlarmName") for a in world.all("CloudWatch::Alarm")}
     for service in world.all("ECS::Service"):
@@ -33,10 +33,10 @@ def releases_roll_back_by_themselves(world: World) -> Iterator[str]:
 
 @must_hold
 def traffic_shifts_between_two_target_groups(world: World) -> Iterator[str]:
-    """And the listener rule starts with all of it on the first."""
+    """The listener rule sends all traffic to the first group."""
     for service, balancer in find.balanced(world):
         if service.get("DeploymentConfiguration.Strategy", "ROLLING") not in aws.SHIFTING:
-            yield f"{service}: replaces its tasks without a canary"
+            yield f"{service}: deploys without a canary"
             continue
         if not service.get("DeploymentConfiguration.BakeTimeInMinutes"):
             yield f"{service}: no bake time"
@@ -53,8 +53,8 @@ def traffic_shifts_between_two_target_groups(world: World) -> Iterator[str]:
 
 
 @must_hold
-def rollback_alarms_can_ring_within_the_canary(world: World) -> Iterator[str]:
-    """An alarm that needs longer than the canary step lets a bad release through to everyone."""
+def rollback_alarms_can_fire_within_the_canary(world: World) -> Iterator[str]:
+    """An alarm slower than the canary step lets a bad release reach all traffic."""
     for service in world.all("ECS::Service"):
         canary = service.get("DeploymentConfiguration.CanaryConfiguration")
         for name in service.get("DeploymentConfiguration.Alarms.AlarmNames", []) if canary else []:
@@ -68,8 +68,8 @@ def rollback_alarms_can_ring_within_the_canary(world: World) -> Iterator[str]:
 
 
 @must_hold
-def a_lost_zone_is_survived(world: World) -> Iterator[str]:
-    """Three zones, rebalanced, never less than one task each."""
+def one_zone_can_fail(world: World) -> Iterator[str]:
+    """Three zones, rebalanced, at least one task in each."""
     for service, _ in find.balanced(world):
         subnets = service.get("NetworkConfiguration.AwsvpcConfiguration.Subnets", [])
         zones = {str(world.at(s).get("AvailabilityZone")) for s in subnets if world.at(s)}  # type: ignore[union-attr]
@@ -80,7 +80,7 @@ def a_lost_zone_is_survived(world: World) -> Iterator[str]:
         if service.get("DeploymentConfiguration.MaximumPercent", 200) <= 100:
             yield f"{service}: rebalancing needs a maximum above 100 %"
         if service.get("DeploymentConfiguration.MinimumHealthyPercent", 100) < 100:
-            yield f"{service}: a release may take tasks away before it adds new ones"
+            yield f"{service}: a deployment may stop tasks before it starts new ones"
         for target in find.targets_of(world, service):
             if target.get("MinCapacity") < len(zones):
-                yield f"{target}: minimum {target.get('MinCapacity')} leaves a zone empty"
+                yield f"{target}: minimum {target.get('MinCapacity')} is below one for each zone"

@@ -1,4 +1,4 @@
-"""What a rule is: a function over one environment's World that yields its violations."""
+"""A rule: a function over one environment's World that yields the violations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many tasks there are."""
+"""Number of tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infra.world import World, dig
 
 @must_hold
 def autoscaling_limits_are_in_order(world: World) -> Iterator[str]:
-    """At rest and in every scheduled action; the trucks' minimum is not below the other."""
+    """Of the target itself and of every scheduled action."""
     for target in world.all("ApplicationAutoScaling::ScalableTarget"):
         actions = [a["ScalableTargetAction"] for a in target.get("ScheduledActions", [])]
         for limits in (target.properties, *actions):
@@ -23,12 +23,12 @@ def autoscaling_limits_are_in_order(world: World) -> Iterator[str]:
         if not actions:
             yield f"{target}: no scheduled minimum before the trucks"
         if any("Timezone" not in a for a in target.get("ScheduledActions", [])):
-            yield f"{target}: a schedule without a time zone moves by an hour twice a year"
+            yield f"{target}: no time zone: the schedule shifts with daylight saving"
 
 
 @must_hold
-def autoscaling_owns_the_number_of_tasks(world: World) -> Iterator[str]:
-    """A desired count in the template would undo scaling at each deployment."""
+def autoscaling_alone_sets_the_number_of_tasks(world: World) -> Iterator[str]:
+    """A desired count in the template would reset scaling at each deployment."""
     scaled = {t.get("ResourceId") for t in world.all("ApplicationAutoScaling::ScalableTarget")}
     for service in world.all("ECS::Service"):
         resource_id = f"service/{service.get('Cluster')}/{service.ref[:-1]}.Name}}"
@@ -36,22 +36,22 @@ def autoscaling_owns_the_number_of_tasks(world: World) -> Iterator[str]:
             yield f"{service}: sets its desired count"
     for service, _ in find.balanced(world):
         if not find.targets_of(world, service):
-            yield f"{service}: nothing scales it"
+            yield f"{service}: no scalable target"
 
 
 @must_hold
 def scaling_metrics_see_both_target_groups(world: World) -> Iterator[str]:
-    """ALBRequestCountPerTarget names one group, and traffic moves to the other."""
+    """ALBRequestCountPerTarget names one group; a release moves traffic to the other."""
     both = {g.ref for _, b in find.balanced(world) for g in find.target_groups(world, b)}
     for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):
         config = policy.get("TargetTrackingScalingPolicyConfiguration", {})
         if "ALBRequest" in str(dig(config, "PredefinedMetricSpecification.PredefinedMetricType")):
-            yield f"{policy}: ALBRequestCountPerTarget goes blind at a release"
+            yield f"{policy}: ALBRequestCountPerTarget reads 0 after a release"
         queries = dig(config, "CustomizedMetricSpecification.Metrics", [])
         metrics = [m for m in map(find.stat_of, queries) if m]
         seen = {g for g in both if g[:-1] in json.dumps(metrics)}
         if any(m["MetricName"].startswith("RequestCount") for m in metrics) and seen != both:
-            yield f"{policy}: sees {sorted(seen)} of {sorted(both)}"
+            yield f"{policy}: reads {sorted(seen)} of {sorted(both)}"
 
 
 @must_hold
@@ -72,7 +72,7 @@ def high_resolution_scaling_has_high_resolution_metrics(world: World) -> Iterato
 
 
 @must_hold
-def every_policy_has_a_target_and_a_pulse(world: World) -> Iterator[str]:
+def every_policy_has_a_target_and_a_trigger(world: World) -> Iterator[str]:
     """Tracking policies have a value above 0; step policies an alarm and steps without gaps."""
     triggered = {
         a for alarm in world.all("CloudWatch::Alarm") for a in alarm.get("AlarmActions", [])
@@ -98,8 +98,8 @@ def every_policy_has_a_target_and_a_pulse(world: World) -> Iterator[str]:
 
 
 @must_hold
-def a_second_truck_finds_the_tasks_of_the_first(world: World) -> Iterator[str]:
-    """Scale out at once, give back slowly."""
+def scale_in_is_slower_than_scale_out(world: World) -> Iterator[str]:
+    """A second truck soon after the first still finds its tasks running."""
     for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):
         config = policy.get("TargetTrackingScalingPolicyConfiguration")
         if config and not config.get("ScaleOutCooldown", 300) < config.get("ScaleInCooldown", 300):

@@ -1,4 +1,4 @@
-"""What a task is and may touch."""
+"""Tasks: size, rights, volumes."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from infra.world import World, dig
 
 
 @must_hold
-def containers_can_do_as_little_as_possible(world: World) -> Iterator[str]:
-    """Not root, read-only root, no capability, logs kept, no secret in the open."""
+def containers_have_least_privilege(world: World) -> Iterator[str]:
+    """Not root, read-only root, no capability, logs kept, no secret in plain variables."""
     for task, container in find.all_containers(world):
         name = f"{task} {container['Name']}"
         if container.get("User", "0").split(":")[0] in ("0", "root"):
             yield f"{name}: runs as root"
         if container.get("ReadonlyRootFilesystem") is not True:
-            yield f"{name}: can write to its own image"
+            yield f"{name}: can write to its root file system"
         if "ALL" not in dig(container, "LinuxParameters.Capabilities.Drop", []):
             yield f"{name}: keeps Linux capabilities"
         if world.at(dig(container, "LogConfiguration.Options.awslogs-group")) is None:
-            yield f"{name}: its log goes nowhere"
+            yield f"{name}: its log group does not exist"
         for variable in find.variables(container):
             if re.search(r"PASSWORD|SECRET|TOKEN|API_KEYS", variable):
-                yield f"{name}: {variable} stands in the open"
+                yield f"{name}: {variable} is a plain variable, not a secret"
 
 
 @must_hold
-def people_can_get_into_what_says_so(world: World) -> Iterator[str]:
-    """ECS Exec: its agent has folders to write to, leave to open its channels, and a way out."""
+def ecs_exec_works_where_it_is_enabled(world: World) -> Iterator[str]:
+    """ECS Exec's agent needs writable folders, permission for its channels, and an endpoint."""
     endpoints = [str(e.get("ServiceName")) for e in world.all("EC2::VPCEndpoint")]
     for service in world.all("ECS::Service"):
         if not service.get("EnableExecuteCommand"):
@@ -51,8 +51,8 @@ def people_can_get_into_what_says_so(world: World) -> Iterator[str]:
 
 
 @must_hold
-def tasks_have_a_size_that_fargate_sells(world: World) -> Iterator[str]:
-    """CPU and memory go together, and the containers fit."""
+def tasks_have_a_size_that_fargate_offers(world: World) -> Iterator[str]:
+    """CPU and memory are a valid pair, and the containers fit."""
     for task in world.all("ECS::TaskDefinition"):
         cpu, memory = int(task.get("Cpu", 0)), int(task.get("Memory", 0))
         if memory not in aws.FARGATE_MEMORY_MIB.get(cpu, range(0)):
@@ -69,7 +69,7 @@ def tasks_have_a_size_that_fargate_sells(world: World) -> Iterator[str]:
 
 @must_hold
 def execution_roles_can_start_their_tasks(world: World) -> Iterator[str]:
-    """Pull each image, read each secret, write each log: else the task stays PENDING."""
+    """Pull each image, read each secret, write each log; otherwise the task stays PENDING."""
     for task, container in find.all_containers(world):
         statements = find.statements(world, task.get("ExecutionRoleArn"))
         group = dig(container, "LogConfiguration.Options.awslogs-group")
@@ -89,8 +89,8 @@ def execution_roles_can_start_their_tasks(world: World) -> Iterator[str]:
 
 
 @must_hold
-def tasks_may_reach_the_objects_they_are_told_about(world: World) -> Iterator[str]:
-    """Every s3:// in a task's variables lies below a prefix its role is allowed."""
+def task_roles_allow_the_buckets_in_their_variables(world: World) -> Iterator[str]:
+    """Every s3:// URL in a task's variables is below a prefix that its role may access."""
     for task, container in find.all_containers(world):
         statements = find.statements(world, task.get("TaskRoleArn"))
         for name, value in find.variables(container).items():
@@ -98,12 +98,12 @@ def tasks_may_reach_the_objects_they_are_told_about(world: World) -> Iterator[st
                 continue
             arn = f"arn:aws:s3:::{value.removeprefix('s3://')}/*"
             if not any(find.permits(statements, f"s3:{a}Object", arn) for a in ("Get", "Put")):
-                yield f"{task}: {name} is {value}, which its role may not touch"
+                yield f"{task}: {name} is {value}, which its role may not access"
 
 
 @must_hold
-def the_shipper_empties_the_spool_that_the_server_fills(world: World) -> Iterator[str]:
-    """Same folder, one shared volume; and it outlives the server when the task stops."""
+def server_and_shipper_share_the_spool(world: World) -> Iterator[str]:
+    """Same folder on one volume; the shipper starts before the server and so stops after it."""
     for service, balancer in find.balanced(world):
         containers = find.containers(world, service)
         server, shipper = containers[balancer["ContainerName"]], containers.get("shipper", {})
@@ -117,4 +117,4 @@ def the_shipper_empties_the_spool_that_the_server_fills(world: World) -> Iterato
         if {"ContainerName": "shipper", "Condition": "START"} not in server.get("DependsOn", []):
             yield f"{service}: the shipper may be stopped before the server has drained"
         if not dig(shipper, "RestartPolicy.Enabled") and not shipper.get("Essential", True):
-            yield f"{service}: a dead shipper stays dead"
+            yield f"{service}: an exited shipper is not restarted"

@@ -1,4 +1,4 @@
-"""One request's way in, and the time it may take: ports, TLS, firewall, timeouts, health."""
+"""The path of a request: ports, TLS, firewall, timeouts, health checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.world import World, dig
 
 @must_hold
 def ports_agree_from_listener_to_container(world: World) -> Iterator[str]:
-    """Load balancer -> group rules -> target group -> service -> container: one port."""
+    """Target group, service, container and server use one port."""
     for service, balancer in find.balanced(world):
         port = balancer["ContainerPort"]
         container = find.containers(world, service).get(balancer["ContainerName"])
@@ -25,12 +25,12 @@ def ports_agree_from_listener_to_container(world: World) -> Iterator[str]:
             if group.get("Port") != port:
                 yield f"{group}: port {group.get('Port')}, the container's is {port}"
         if find.variables(container or {}).get("DIGITS_PORT") != str(port):
-            yield f"{service}: the server is told another port than {port}"
+            yield f"{service}: DIGITS_PORT is not {port}"
 
 
 @must_hold
 def security_groups_let_the_load_balancer_reach_the_tasks(world: World) -> Iterator[str]:
-    """Both ends must allow it: egress of the balancer's group, ingress of the tasks'."""
+    """Egress of the balancer's group and ingress of the tasks' group allow the port."""
     for service, balancer in find.balanced(world):
         tasks = service.get("NetworkConfiguration.AwsvpcConfiguration.SecurityGroups", [])
         fronts = [g for alb in find.albs(world) for g in alb.get("SecurityGroups", [])]
@@ -43,8 +43,8 @@ def security_groups_let_the_load_balancer_reach_the_tasks(world: World) -> Itera
 
 
 @must_hold
-def listeners_speak_tls_1_2_or_newer_only(world: World) -> Iterator[str]:
-    """No plain HTTP, no old policy."""
+def listeners_accept_tls_1_2_or_newer_only(world: World) -> Iterator[str]:
+    """No plain HTTP, no older TLS policy."""
     for listener in world.all("ElasticLoadBalancingV2::Listener"):
         if listener.get("Protocol") != "HTTPS" or not listener.get("Certificates"):
             yield f"{listener}: protocol {listener.get('Protocol')}"
@@ -53,8 +53,8 @@ def listeners_speak_tls_1_2_or_newer_only(world: World) -> Iterator[str]:
 
 
 @must_hold
-def the_firewall_stands_before_the_load_balancer(world: World) -> Iterator[str]:
-    """Associated, blocking by rate, above the planned peak, and never reading image bodies."""
+def the_firewall_protects_the_load_balancer(world: World) -> Iterator[str]:
+    """Associated, blocks by rate, and does not block by the content of bodies."""
     protected = {a.get("ResourceArn") for a in world.all("WAFv2::WebACLAssociation")}
     for alb in find.albs(world):
         if alb.ref not in protected:
@@ -68,12 +68,12 @@ def the_firewall_stands_before_the_load_balancer(world: World) -> Iterator[str]:
             counted = {o["Name"] for o in group.get("RuleActionOverrides", [])}
             body_rules = {"SizeRestrictions_BODY", "CrossSiteScripting_BODY"}
             if group.get("Name") == "AWSManagedRulesCommonRuleSet" and body_rules - counted:
-                yield f"{acl}: blocks crops by {sorted(body_rules - counted)}"
+                yield f"{acl}: may block crops with {sorted(body_rules - counted)}"
 
 
 @must_hold
-def the_rate_rule_lets_the_planned_peak_through(world: World) -> Iterator[str]:
-    """All scanners may sit behind one address: the limit is above peak * window."""
+def the_rate_rule_allows_the_planned_peak(world: World) -> Iterator[str]:
+    """All scanners may share one address: the limit is above peak * window."""
     outputs = world.templates["service"].get("Outputs", {})
     peak = float(outputs.get("PeakRps", {}).get("Value", "inf"))
     for acl in world.all("WAFv2::WebACL"):
@@ -84,7 +84,7 @@ def the_rate_rule_lets_the_planned_peak_through(world: World) -> Iterator[str]:
 
 
 @must_hold
-def timeouts_nest(world: World) -> Iterator[str]:
+def timeouts_are_in_order(world: World) -> Iterator[str]:
     """Keep-alive > idle; stop > deadline + drain; deregistration >= drain."""
     idle_s = max(
         int(find.attribute(a, "idle_timeout.timeout_seconds", "60")) for a in find.albs(world)
@@ -107,15 +107,16 @@ def timeouts_nest(world: World) -> Iterator[str]:
 
 @must_hold
 def stop_timeouts_are_within_fargates_limit(world: World) -> Iterator[str]:
-    """CloudFormation accepts more and ECS refuses it at deployment."""
+    """CloudFormation accepts a longer one; ECS rejects it at deployment."""
     for task, container in find.all_containers(world):
-        if container.get("StopTimeout", 30) > aws.MAX_STOP_TIMEOUT_S:
-            yield f"{task}: stop timeout {container['StopTimeout']} s, Fargate allows 120"
+        stop_s, limit_s = container.get("StopTimeout", 30), settings.MAX_STOP_TIMEOUT_S
+        if stop_s > limit_s:
+            yield f"{task}: stop timeout {stop_s} s, Fargate allows {limit_s}"
 
 
 @must_hold
-def health_checks_time_out_before_the_next_begins(world: World) -> Iterator[str]:
-    """Of target groups and of containers."""
+def health_check_timeouts_are_below_their_interval(world: World) -> Iterator[str]:
+    """For target groups and containers."""
     for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
         timeout, interval = (group.get(f"HealthCheck{x}Seconds") for x in ("Timeout", "Interval"))
         if timeout >= interval:
@@ -127,8 +128,8 @@ def health_checks_time_out_before_the_next_begins(world: World) -> Iterator[str]
 
 
 @must_hold
-def readiness_is_the_deep_check(world: World) -> Iterator[str]:
-    """A task that cannot read the golden crop gets no traffic."""
+def target_groups_check_readiness(world: World) -> Iterator[str]:
+    """/readyz reads the golden crop; a task that fails it gets no traffic."""
     for service, balancer in find.balanced(world):
         for group in find.target_groups(world, balancer):
             if group.get("HealthCheckPath") != settings.HEALTH_PATH:
@@ -137,7 +138,7 @@ def readiness_is_the_deep_check(world: World) -> Iterator[str]:
 
 @must_hold
 def load_balancer_attributes_exist(world: World) -> Iterator[str]:
-    """A misspelt key is accepted by every linter and refused at deployment."""
+    """Every linter accepts a misspelt key; the deployment fails on it."""
     for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
         for attribute in group.get("TargetGroupAttributes", []):
             if attribute["Key"] not in aws.TARGET_GROUP_ATTRIBUTES:
@@ -152,8 +153,8 @@ def load_balancer_attributes_exist(world: World) -> Iterator[str]:
 
 
 @must_hold
-def bursts_go_to_the_least_busy_task(world: World) -> Iterator[str]:
-    """Round robin queues crops behind a busy task."""
+def requests_go_to_the_least_busy_task(world: World) -> Iterator[str]:
+    """Round robin queues requests behind a busy task."""
     for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
         if find.attribute(group, aws.ALGORITHM, "round_robin") != "least_outstanding_requests":
             yield f"{group}: not least_outstanding_requests"

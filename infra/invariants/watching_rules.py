@@ -1,4 +1,4 @@
-"""What is measured, and who is told: metrics, alarms, dashboard, topics."""
+"""Metrics, alarms, dashboard, topics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.world import World
 
 @must_hold
 def metrics_exist(world: World) -> Iterator[str]:
-    """Name, namespace and dimensions, for alarms, scaling and the dashboard."""
+    """Name, namespace and dimensions, in alarms, scaling policies and the dashboard."""
     for owner, metric in find.all_metrics(world):
         known = aws.METRICS.get(metric["Namespace"], {})
         dimensions = frozenset(d["Name"] for d in metric.get("Dimensions", []))
@@ -39,7 +39,7 @@ def our_metrics_are_the_ones_that_our_code_writes(world: World) -> Iterator[str]
 
 @must_hold
 def container_insights_are_on_where_they_are_read(world: World) -> Iterator[str]:
-    """Else RunningTaskCount has no data and the policy does nothing, silently."""
+    """Without them RunningTaskCount has no data, and the policy silently does nothing."""
     for owner, metric in find.all_metrics(world):
         if metric["Namespace"] != "ECS/ContainerInsights":
             continue
@@ -52,28 +52,28 @@ def container_insights_are_on_where_they_are_read(world: World) -> Iterator[str]
 
 
 @must_hold
-def alarms_reach_a_person_with_a_runbook(world: World) -> Iterator[str]:
-    """Each alarm acts on an existing topic or policy, and what wakes people says what to do."""
+def alarms_notify_a_topic_and_link_a_runbook(world: World) -> Iterator[str]:
+    """Each alarm acts on an existing topic or policy; one that mails links its runbook."""
     runbook = (settings.REPOSITORY_ROOT / "docs" / "deploy.md").read_text()
     for alarm in world.all("CloudWatch::Alarm"):
         actions = [world.at(a) for a in alarm.get("AlarmActions", [])]
         if not actions or None in actions or alarm.get("ActionsEnabled") is False:
-            yield f"{alarm}: rings for nobody"
+            yield f"{alarm}: no action"
         if any(a and a.type == "AWS::SNS::Topic" for a in actions):
             anchor = alarm.get("AlarmDescription", "").partition("docs/deploy.md#")[2]
             if not anchor or f'<a id="{anchor}">' not in runbook:
-                yield f"{alarm}: no runbook at #{anchor or '(none)'}"
+                yield f"{alarm}: no runbook section at #{anchor or '(none)'}"
 
 
 @must_hold
 def alarm_arithmetic_is_possible(world: World) -> Iterator[str]:
-    """One returned value, all identifiers defined, within CloudWatch's limits."""
+    """One returned value, all identifiers defined, CloudWatch's limits kept."""
     for alarm in world.all("CloudWatch::Alarm"):
         periods, needed = alarm.get("EvaluationPeriods"), alarm.get("DatapointsToAlarm", 1)
         if needed > periods:
             yield f"{alarm}: {needed} datapoints of {periods}"
         if periods * max(find.periods(alarm)) > find.max_alarm_window_s(alarm):
-            yield f"{alarm}: looks back longer than CloudWatch allows"
+            yield f"{alarm}: its window is longer than CloudWatch allows"
         queries = alarm.get("Metrics", [])
         returned = [q for q in queries if q.get("ReturnData", True)]
         if queries and len(returned) != 1:
@@ -86,21 +86,21 @@ def alarm_arithmetic_is_possible(world: World) -> Iterator[str]:
 
 
 @must_hold
-def silence_of_a_job_is_an_alarm(world: World) -> Iterator[str]:
-    """A drift job that never ran writes no metric: missing data must breach."""
+def a_missing_drift_report_raises_an_alarm(world: World) -> Iterator[str]:
+    """A drift job that did not run writes no metric, so missing data must breach."""
     watching = [
         a for a in world.all("CloudWatch::Alarm") if a.get("MetricName") == "DriftReportCompleted"
     ]
     if not watching:
-        yield "nothing watches whether the drift report was made"
+        yield "no alarm on DriftReportCompleted"
     for alarm in watching:
         if alarm.get("TreatMissingData") != "breaching":
             yield f"{alarm}: missing data does not breach"
 
 
 @must_hold
-def the_promised_alarms_are_there(world: World) -> Iterator[str]:
-    """Each by its name's ending; and the budget, which tells the same topic."""
+def the_promised_alarms_exist(world: World) -> Iterator[str]:
+    """Each by the end of its name; and the budget, which notifies an existing topic."""
     names = " ".join(str(a.get("AlarmName")) for a in world.all("CloudWatch::Alarm"))
     for ending in aws.PROMISED_ALARMS:
         if f"-{ending} " not in f"{names} ":
@@ -109,7 +109,7 @@ def the_promised_alarms_are_there(world: World) -> Iterator[str]:
         for notice in budget.get("NotificationsWithSubscribers", []):
             for subscriber in notice["Subscribers"]:
                 if world.at(subscriber["Address"]) is None:
-                    yield f"{budget}: tells nobody"
+                    yield f"{budget}: a subscriber does not exist"
     if not world.all("Budgets::Budget"):
         yield "no budget"
 
@@ -123,8 +123,8 @@ def the_dashboard_shows_what_was_promised(world: World) -> Iterator[str]:
 
 
 @must_hold
-def topics_can_be_written_by_those_who_must(world: World) -> Iterator[str]:
-    """Encrypted, with a key that CloudWatch, Budgets and EventBridge may use, and heard."""
+def aws_services_may_publish_to_the_topics(world: World) -> Iterator[str]:
+    """Encrypted with a key that CloudWatch, Budgets and EventBridge may use, and subscribed."""
     listeners = {s.get("TopicArn") for s in world.all("SNS::Subscription")}
     for topic in world.all("SNS::Topic"):
         key = world.at(topic.get("KmsMasterKeyId"))
@@ -132,10 +132,10 @@ def topics_can_be_written_by_those_who_must(world: World) -> Iterator[str]:
             yield f"{topic}: not encrypted with our key"
             continue
         if topic.ref not in listeners:
-            yield f"{topic}: nobody listens"
+            yield f"{topic}: no subscription"
         for service in ("cloudwatch", "budgets", "events"):
             if f"{service}.amazonaws.com" not in json.dumps(key.get("KeyPolicy")):
-                yield f"{topic}: its key refuses {service}"
+                yield f"{topic}: its key does not allow {service}"
             policies = [p for p in world.all("SNS::TopicPolicy") if topic.ref in p.get("Topics")]
             if not any(f"{service}.amazonaws.com" in json.dumps(p.properties) for p in policies):
-                yield f"{topic}: its policy refuses {service}"
+                yield f"{topic}: its policy does not allow {service}"

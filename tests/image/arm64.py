@@ -1,10 +1,10 @@
-"""The service on ARM64, which the deployment's tasks are, by emulation on any Debian machine.
+"""Runs the service on ARM64, as the deployment's tasks do, by emulation on any Debian machine.
 
     apt-get install qemu-user-static && python -m tests.image.arm64
 
-Fetches Debian's own Python for ARM64 and the locked wheels of the serving set, starts one worker of
-this checkout and posts every crop of tests/data to it: each must be read as this machine reads it.
-Run by hand: it needs the network, and says nothing about speed.
+It downloads Debian's Python for ARM64 and the locked wheels of the serving set, starts one worker
+of this checkout and posts every crop of tests/data to it. Each response must equal this machine's
+reading. Run it by hand: it needs the network, and its timing means nothing.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ WHEELS: Final = """--no-deps --only-binary=:all: --require-hashes --python-versi
     --implementation cp --abi cp311 --platform manylinux_2_28_aarch64
     --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64"""
 READY_S: Final = 120
-# What onnxruntime looks for, or it crashes: the emulator shows it this machine's processor.
+# ONNX Runtime reads these files and crashes on this machine's, which the emulator would show.
 PROCESSOR: Final = {
     "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd aes crc32 atomics fphp asimdhp asimddp\n"
     "CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n"
@@ -41,7 +41,7 @@ PROCESSOR: Final = {
 
 
 def main() -> int:
-    """Set up, serve, compare; non-zero where a crop is read otherwise."""
+    """Set up, serve, compare; returns 1 if a reading differs."""
     with tempfile.TemporaryDirectory(prefix="arm64-") as name:
         folder = Path(name)
         root, site = folder / "root", folder / "site"
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def fetch_python(folder: Path, root: Path) -> None:
-    """Debian's packages, unpacked, beside a description of a processor."""
+    """Unpack Debian's packages and write a description of the processor."""
     (folder / "apt" / "lists" / "partial").mkdir(parents=True)
     (folder / "apt" / "cache" / "archives" / "partial").mkdir(parents=True)
     apt = ["apt-get", "-qq", "-o", "APT::Architecture=arm64", "-o", "APT::Architectures::=arm64"]
@@ -67,7 +67,7 @@ def fetch_python(folder: Path, root: Path) -> None:
 
 
 def fetch_wheels(folder: Path, site: Path) -> None:
-    """The serving set as the lock has it; a package without a wheel for ARM64 ends this."""
+    """Download the locked serving set; fails on a package without a wheel for ARM64."""
     lock = ROOT / "requirements-serving.txt"
     pip = [sys.executable, "-m", "pip", "download", "--quiet", *WHEELS.split()]
     subprocess.run([*pip, "-r", lock, "-d", folder], check=True)
@@ -79,20 +79,20 @@ def fetch_wheels(folder: Path, site: Path) -> None:
 async def compare(folder: Path, root: Path, site: Path) -> int:
     """Post every crop to a worker on ARM64, and read it here."""
     bound = socket.create_server(("127.0.0.1", 0))
-    ready, told = os.pipe()
+    ready, notify = os.pipe()
     qemu = ["qemu-aarch64-static", "-cpu", "neoverse-n1", "-L", str(root)]
     python = [*qemu, str(root / "usr" / "bin" / "python3.11"), "-m", "serving.server.worker"]
     worker = await asyncio.create_subprocess_exec(
         *python,
-        *("--socket", str(bound.fileno()), "--ready", str(told)),
-        pass_fds=(bound.fileno(), told),
+        *("--socket", str(bound.fileno()), "--ready", str(notify)),
+        pass_fds=(bound.fileno(), notify),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{site}", "BENTOML_HOME": str(folder / "bentoml")},
     )
-    os.close(told)
+    os.close(notify)
     try:
-        said = await asyncio.wait_for(asyncio.to_thread(os.read, ready, 1), READY_S)
-        assert said, "the worker ended before it served"
+        ready_byte = await asyncio.wait_for(asyncio.to_thread(os.read, ready, 1), READY_S)
+        assert ready_byte, "the worker exited before it was ready"
         return await _post_all(bound.getsockname()[1])
     finally:
         if worker.returncode is None:
@@ -112,7 +112,8 @@ async def _post_all(port: int) -> int:
         } or abs(there["confidence"] - float(str(expected["confidence"]))) > 1e-4:
             others.append(file.name)
     connection.close()
-    print(f"{len(files) - len(others)} of {len(files)} crops are read as here; not: {others}")
+    num_same = len(files) - len(others)
+    print(f"{num_same} of {len(files)} crops are read as on this machine; different: {others}")
     return 1 if others or not files else 0
 
 

@@ -40,10 +40,10 @@ class Container:
 
 
 def start(name: str, *flags: str, **settings: str) -> Container:
-    """The service, with 512 MB and one CPU; returns when it is ready."""
+    """Start the service with 512 MB and one CPU, and wait until it is ready."""
     port = servers.free_port()
     settings = {
-        "DIGITS_HOST": "127.0.0.1",  # the tests share this machine's network
+        "DIGITS_HOST": "127.0.0.1",  # the tests use this machine's network
         "DIGITS_PORT": str(port),
         "DIGITS_AUTH": "on",
         "DIGITS_API_KEYS_JSON": servers.api_keys_json([KEY]),
@@ -65,11 +65,11 @@ def request(png: bytes) -> Request:
 
 
 def read(container: Container, png: bytes) -> dict[str, object]:
-    async def ask():
+    async def post():
         connection = await Connection.open("127.0.0.1", container.port)
         answer = await connection.send(request(png).wire("127.0.0.1"))
         connection.close()
         assert answer.status == 200, answer.body
         return json.loads(answer.body)
 
-    return asyncio.run(ask())
+    return asyncio.run(post())

@@ -1,4 +1,4 @@
-"""compose.yaml, nginx's limits and the dashboard agree with the code and the documents."""
+"""deploy/compose.yaml, nginx's limits and the dashboard match the code and the documents."""
 
 import json
 import re
@@ -14,7 +14,8 @@ from serving.config import Settings
 from serving.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+FILE = ROOT / "deploy" / "compose.yaml"
+COMPOSE = yaml.safe_load(FILE.read_text())
 OURS = ("service", "shipper", "mlflow")
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/digitline.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
@@ -35,7 +36,7 @@ def metrics():
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_the_dashboard_asks_for_series_that_the_service_exposes(query, metrics):
+def test_the_dashboard_queries_series_that_the_service_exposes(query, metrics):
     used = set(re.findall(r"digits_\w+", query))
     assert used
     assert used <= set(metrics)
@@ -48,12 +49,12 @@ def test_the_dashboard_asks_for_series_that_the_service_exposes(query, metrics):
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_closes_what_it_opens(query):
+def test_a_query_has_balanced_parentheses_and_known_functions(query):
     assert query.count("(") == query.count(")")
     assert set(re.findall(r"\b([a-z_]+) ?\(", query)) <= FUNCTIONS
 
 
-def test_nginx_has_the_limits_that_the_operators_were_promised():
+def test_nginx_has_the_documented_limits():
     promised = re.search(r"```nginx\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.S)
     configured = (ROOT / "deploy/nginx.conf").read_text()
     lines = [line.strip() for line in configured.splitlines()]
@@ -73,22 +74,22 @@ def test_nginx_accepts_its_configuration(tmp_path):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_containers_can_neither_write_nor_gain_rights(name):
+def test_our_containers_are_read_only_without_capabilities(name):
     service = COMPOSE["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_nothing_is_published_beyond_this_machine():
+def test_ports_are_published_on_loopback_only():
     for name, service in COMPOSE["services"].items():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), name
     assert "ports" not in COMPOSE["services"]["service"]  # only through nginx
 
 
-def test_no_password_stands_in_the_file():
-    text = (ROOT / "compose.yaml").read_text()
+def test_the_file_holds_no_password():
+    text = FILE.read_text()
     assert not re.search(r"(?i)password:\s*\S", text.replace("password: {file", ""))
 
 
@@ -97,33 +98,34 @@ def test_every_file_that_is_mounted_exists():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("./"):
-                assert (ROOT / source).exists(), source
+                assert (FILE.parent / source).exists(), source
 
 
-def test_our_containers_own_the_folders_that_volumes_are_mounted_on():
-    """A new volume belongs to root, where the image does not have the folder."""
+def test_our_containers_own_the_mount_points_of_their_volumes():
+    """A new volume belongs to root if the image does not have the folder."""
     for name in OURS:
         service = COMPOSE["services"][name]
-        image = (ROOT / service["build"]["dockerfile"]).read_text()
+        build = service["build"]
+        image = (FILE.parent / build["context"] / build["dockerfile"]).read_text()
         owned = set(" ".join(re.findall(r"install -d -o 10001 -g 10001 (.*)", image)).split())
         mounted = {volume.split(":")[1] for volume in service["volumes"]}
         assert mounted <= owned, name
 
 
-def test_settings_in_the_file_are_settings_of_the_service():
+def test_the_service_has_the_settings_in_the_file():
     known = {f"DIGITS_{name.upper()}" for name in Settings.model_fields}
     used = COMPOSE["services"]["service"]["environment"]
     assert {name for name in used if name.startswith("DIGITS_")} <= known
 
 
-def test_mlflows_database_is_reached_by_a_driver_that_is_installed():
-    """The name alone, postgresql://, has meant another driver since SQLAlchemy 2.1."""
+def test_the_driver_of_mlflows_database_is_installed():
+    """Since SQLAlchemy 2.1 plain postgresql:// selects another driver."""
     (command,) = (part for part in COMPOSE["services"]["mlflow"]["command"] if "://" in part)
     scheme = re.search(r'"([a-z0-9+]+)://mlflow', command)[1]
     sqlalchemy.create_engine(f"{scheme}://nobody@nowhere/nothing").dispose()
 
 
-def test_the_service_is_given_time_to_drain():
+def test_the_stop_grace_period_covers_the_drain():
     service = COMPOSE["services"]["service"]
     drain_s = int(service["environment"]["DIGITS_DRAIN_S"])
     assert int(service["stop_grace_period"].rstrip("s")) > drain_s + 15

@@ -1,6 +1,6 @@
-"""The image, run the way it is deployed: read-only, no root, no capabilities, 512 MB, one core.
+"""The service's image, run as deployed: read-only, no root, no capabilities, 512 MB, one core.
 
-Run by `make image-test` (deploy/image.sh), which builds it first and says which image it is.
+`make image-test` (deploy/image.sh) builds the image and passes its name in DIGITLINE_IMAGE.
 """
 
 import json
@@ -40,7 +40,7 @@ def test_it_is_small():
     assert size <= MAX_BYTES
 
 
-def test_it_says_which_model_it_holds():
+def test_its_labels_name_the_model():
     labels = json.loads(podman("image", "inspect", IMAGE))[0]["Labels"]
     manifest = json.loads(
         (Path(digit_crops.CROPS).parents[2] / "model/champion/manifest.json").read_text()
@@ -50,7 +50,7 @@ def test_it_says_which_model_it_holds():
 
 
 def test_it_is_ready_within_three_seconds():
-    """The best of three: a busy machine may slow a start down, nothing speeds it up."""
+    """The best of three: a busy machine can only make a start slower."""
     times = []
     for number in range(3):
         one = start(f"digitline-start-{number}")
@@ -60,7 +60,7 @@ def test_it_is_ready_within_three_seconds():
     assert min(times) <= MAX_START_S
 
 
-def test_it_has_no_root_and_cannot_write_to_its_own_files(container):
+def test_it_runs_without_root_and_cannot_write_to_its_own_files(container):
     assert podman("exec", container.name, "id", "-u") == "10001"
     for path in ("/srv/digitline/service.py", "/etc/x", "/x", "/tmp/x"):
         done = podman("exec", container.name, "sh", "-c", f"echo > {path} || echo refused")
@@ -68,7 +68,7 @@ def test_it_has_no_root_and_cannot_write_to_its_own_files(container):
     podman("exec", container.name, "sh", "-c", "echo > /var/lib/digitline/x")
 
 
-def test_every_test_crop_is_read_as_outside_of_the_image(container):
+def test_every_test_crop_is_read_as_outside_the_image(container):
     reader = Reader()
     for crop in digit_crops.load():
         inside, outside = read(container, crop.png), reader.read(crop.png)
@@ -85,7 +85,7 @@ def test_a_hundred_requests_a_second_for_half_a_minute_are_all_answered(containe
     assert sample.statuses() == {"200": 3000}
 
 
-def test_its_health_check_finds_it_healthy(container):
+def test_its_health_check_passes(container):
     podman("healthcheck", "run", container.name)
     assert podman("inspect", "--format={{.State.Health.Status}}", container.name) == "healthy"
 
@@ -96,7 +96,7 @@ def test_memory_stays_below_the_limit(container):
     assert podman("inspect", "--format={{.State.OOMKilled}}", container.name) == "false"
 
 
-def test_a_stop_under_load_loses_nothing_that_was_sent_before_the_door_closed():
+def test_a_stop_under_load_loses_no_request_sent_before_the_socket_closed():
     one = start("digitline-drain")
     stop_at_s = 2.0
     stopper = subprocess.Popen(

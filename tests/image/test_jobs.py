@@ -1,6 +1,6 @@
-"""The image of the jobs, run the way it is deployed: what a service captured becomes a report.
+"""The image of the jobs, run as deployed: it turns the captures of a service into a report.
 
-Run by `deploy/image.sh jobs`, which builds it first.
+`deploy/image.sh jobs` builds the image and runs these tests.
 """
 
 import uuid
@@ -13,7 +13,7 @@ from loadtest import digit_crops
 
 pytestmark = pytest.mark.skipif(not JOBS, reason="no image: run `deploy/image.sh jobs`")
 
-HOME = "/var/lib/digitline"  # the one folder that can be written
+HOME = "/var/lib/digitline"  # the only writable folder
 WHERE = {
     "DIGITS_CAPTURE_DIR": f"{HOME}/spool",
     "DIGITS_CAPTURE_STORE": f"{HOME}/captures",
@@ -49,7 +49,7 @@ def volume():
 @pytest.mark.parametrize(
     "command", ["training", "training retrain", "monitoring", "monitoring report"]
 )
-def test_a_command_tells_its_options(command):
+def test_a_command_has_help(command):
     assert "usage:" in job("python", "-m", *command.split(), "--help")
 
 
@@ -57,26 +57,26 @@ def test_mlflow_starts():
     assert "version" in job("mlflow", "--version")
 
 
-def test_it_has_no_root_and_cannot_write_to_its_own_files():
+def test_it_runs_without_root_and_cannot_write_to_its_own_files():
     assert job("id", "-u") == "10001"
     for path in ("/srv/digitline/service.py", "/x", "/tmp/x"):
         assert job("sh", "-c", f"echo > {path} || echo refused") == "refused", path
 
 
-def test_a_run_can_name_the_commit_it_comes_from():
+def test_a_run_knows_its_commit():
     label = podman(
         "inspect", '--format={{index .Labels "org.opencontainers.image.revision"}}', JOBS
     )
-    told = job("python", "-c", "from training.provenance import git_commit; print(git_commit())")
-    assert told == label
+    commit = job("python", "-c", "from training.provenance import git_commit; print(git_commit())")
+    assert commit == label
 
 
-def test_training_finds_the_fonts_that_the_champion_was_trained_on():
+def test_training_finds_the_champions_fonts():
     found = "from training.data.fonts import find_fonts; print(find_fonts() is not None)"
     assert job("python", "-c", found).endswith("True")
 
 
-def test_what_the_service_captured_becomes_a_report(volume):
+def test_captures_of_the_service_become_a_report(volume):
     shipped = job("python", "-m", "monitoring", "ship", volume=volume)
     assert f" {len(digit_crops.load())} records" in shipped
     today = str(datetime.now(UTC).date())

@@ -1,7 +1,7 @@
-"""The MLflow server's image, run the way its task definition runs it: half a core, read-only.
+"""The MLflow server's image, run as its task definition runs it: half a core, read-only.
 
-Run by `deploy/image.sh mlflow`, which builds it first and says which image it is. Behind it stand a
-PostgreSQL that accepts TLS only, as the deployment's does, and an S3 that is moto's.
+`deploy/image.sh mlflow` builds the image and passes its name in DIGITLINE_MLFLOW_IMAGE. The server
+uses a PostgreSQL that accepts TLS only, as in the deployment, and moto's S3.
 """
 
 import base64
@@ -26,7 +26,7 @@ import pytest
 IMAGE = os.environ.get("DIGITLINE_MLFLOW_IMAGE", "")
 NAME = "digitline-mlflow-test"
 TEMPLATE = Path(__file__).parents[2] / "infra" / "snapshots" / "prod" / "mlops.json"
-DATABASE_HOST = "127.0.0.42"  # the port is fixed to PostgreSQL's, so the address is our own
+DATABASE_HOST = "127.0.0.42"  # the port is fixed, so the test uses its own address
 HOST = "mlflow.prod.digitline.internal"
 BUCKET = "digitline-prod-artifacts-123456789012"
 USER, PASSWORD = "admin", "correct-horse-battery"
@@ -42,7 +42,7 @@ pytestmark = [
 
 @dataclass
 class Task:
-    """What the template says of the task and its one container."""
+    """The task of the template and its one container."""
 
     cpus: float
     memory_mib: int
@@ -56,12 +56,12 @@ class Task:
         return cls(int(task["Cpu"]) / 1024, int(task["Memory"]), task["ContainerDefinitions"][0])
 
     def variables(self, given):
-        """Its variables and secrets, each either said by the template or given by AWS."""
+        """Its variables and secrets, from the template or, as AWS would, from ``given``."""
         listed = self.container["Environment"]
-        said = {v["Name"]: v["Value"] for v in listed if isinstance(v["Value"], str)}
+        literal = {v["Name"]: v["Value"] for v in listed if isinstance(v["Value"], str)}
         names = {v["Name"] for v in [*listed, *self.container["Secrets"]]}
-        assert names == {*said, *given} - {"MLFLOW_S3_ENDPOINT_URL", "MLFLOW_HOST"} - AWS_KEYS
-        return {**said, **given}
+        assert names == {*literal, *given} - {"MLFLOW_S3_ENDPOINT_URL", "MLFLOW_HOST"} - AWS_KEYS
+        return {**literal, **given}
 
 
 AWS_KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # on AWS: the task's role
@@ -80,7 +80,7 @@ def free_port():
 
 
 class Database:
-    """A private PostgreSQL that knows one user and no connection without TLS."""
+    """A PostgreSQL of its own with one user, which accepts TLS connections only."""
 
     def __init__(self, password):
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -116,8 +116,8 @@ class Database:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def ask(self, query):
-        return self.run("psql", "-h", self.folder, "-U", "mlflow", "-Atc", query, "mlflow")
+    def query(self, statement):
+        return self.run("psql", "-h", self.folder, "-U", "mlflow", "-Atc", statement, "mlflow")
 
     def stop(self):
         self.run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
@@ -131,7 +131,7 @@ class Server:
     database: Database
     s3: object
 
-    def ask(self, path, *, user="", host=HOST, body=None, method=None):
+    def send(self, path, *, user="", host=HOST, body=None, method=None):
         headers = {"Host": f"{host}:{self.port}", "Content-Type": "application/json"}
         if user:
             headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
@@ -143,8 +143,8 @@ class Server:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
-    def checks_itself(self):
-        """The health check of the task definition."""
+    def is_healthy(self):
+        """Run the health check of the task definition."""
         (kind, *command) = Task.read().container["HealthCheck"]["Command"]
         assert kind == "CMD"
         here = [word.replace(":5000/", f":{self.port}/") for word in command]
@@ -175,7 +175,7 @@ def server():
         {
             **keys,
             "MLFLOW_S3_ENDPOINT_URL": endpoint,
-            "MLFLOW_HOST": "127.0.0.1",  # the test shares this machine's network
+            "MLFLOW_HOST": "127.0.0.1",  # the test uses this machine's network
             "MLFLOW_PORT": str(port),
             "MLFLOW_ALLOWED_HOSTS": f"{HOST}:{port},localhost:{port}",
             "MLFLOW_ARTIFACTS": f"s3://{BUCKET}/mlflow",
@@ -195,7 +195,7 @@ def server():
     podman("run", "--detach", f"--name={NAME}", *flags, IMAGE)
     made = Server(port, 0, database, s3)
     try:
-        while not made.checks_itself():
+        while not made.is_healthy():
             running = podman("inspect", "--format={{.State.Running}}", NAME)
             assert running == "true", podman("logs", NAME)
             assert time.perf_counter() - begun < 300, podman("logs", NAME)
@@ -212,55 +212,55 @@ def server():
 EXPERIMENT = "/api/2.0/mlflow/experiments/get?experiment_id=0"
 
 
-def test_it_is_healthy_before_its_health_check_counts(server):
+def test_it_is_healthy_within_the_start_period(server):
     start_s = Task.read().container["HealthCheck"]["StartPeriod"]
     print(f"\nempty database to healthy at half a core: {server.healthy_after_s:.1f} s")
     assert server.healthy_after_s < start_s
-    assert server.ask("/health") == (200, b"OK")
+    assert server.send("/health") == (200, b"OK")
 
 
-def test_only_who_signs_in_gets_an_answer(server):
-    assert server.ask(EXPERIMENT, user=f"{USER}:{PASSWORD}")[0] == 200
-    assert server.ask(EXPERIMENT)[0] == 401
-    assert server.ask(EXPERIMENT, user=f"{USER}:wrong-horse-battery")[0] == 401
+def test_requests_need_a_sign_in(server):
+    assert server.send(EXPERIMENT, user=f"{USER}:{PASSWORD}")[0] == 200
+    assert server.send(EXPERIMENT)[0] == 401
+    assert server.send(EXPERIMENT, user=f"{USER}:wrong-horse-battery")[0] == 401
 
 
-def test_it_answers_to_its_own_names_only(server):
+def test_it_accepts_its_own_host_names_only(server):
     user = f"{USER}:{PASSWORD}"
-    assert server.ask(EXPERIMENT, user=user, host="localhost")[0] == 200
-    assert server.ask(EXPERIMENT, user=user, host="evil.example")[0] == 403
+    assert server.send(EXPERIMENT, user=user, host="localhost")[0] == 200
+    assert server.send(EXPERIMENT, user=user, host="evil.example")[0] == 403
 
 
-def test_runs_and_users_are_in_postgresql_behind_tls(server):
+def test_runs_and_users_are_in_postgresql_over_tls(server):
     body = json.dumps({"name": "digits"}).encode()
-    status, _ = server.ask(
+    status, _ = server.send(
         "/api/2.0/mlflow/experiments/create", user=f"{USER}:{PASSWORD}", body=body
     )
     assert status == 200
-    assert server.database.ask("select name from experiments order by 1") == "Default\ndigits"
-    assert server.database.ask("select username from users") == USER
+    assert server.database.query("select name from experiments order by 1") == "Default\ndigits"
+    assert server.database.query("select username from users") == USER
     connections = "pg_stat_ssl join pg_stat_activity using (pid) where client_addr is not null"
-    assert server.database.ask(f"select distinct ssl, version from {connections}") == "t|TLSv1.3"
+    assert server.database.query(f"select distinct ssl, version from {connections}") == "t|TLSv1.3"
 
 
 def test_artifacts_are_in_s3(server):
     path = "/api/2.0/mlflow-artifacts/artifacts/0/run/artifacts/note.txt"
     user = f"{USER}:{PASSWORD}"
-    status, said = server.ask(path, user=user, body=b"kept", method="PUT")
-    assert status == 200, said
+    status, body = server.send(path, user=user, body=b"kept", method="PUT")
+    assert status == 200, body
     key = "mlflow/0/run/artifacts/note.txt"
     assert server.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"kept"
-    assert server.ask(path, user=user) == (200, b"kept")
-    assert server.ask(path, body=b"changed", method="PUT")[0] == 401
+    assert server.send(path, user=user) == (200, b"kept")
+    assert server.send(path, body=b"changed", method="PUT")[0] == 401
 
 
-def test_it_is_not_root_and_its_image_cannot_be_written(server):
+def test_it_runs_without_root_and_its_image_is_read_only(server):
     assert podman("exec", NAME, "id", "-u") == "10001"
     for path in ("/app/start.py", "/etc/x", "/tmp/x"):
         assert podman("exec", NAME, "sh", "-c", f"echo > {path} || echo refused") == "refused", path
 
 
-def test_no_command_line_in_it_holds_a_password(server):
+def test_no_command_line_holds_a_password(server):
     arguments = podman("top", NAME, "args")
     assert "mlflow" in arguments
     assert PASSWORD not in arguments
@@ -274,15 +274,15 @@ print(sum(int(re.search(r"^Pss: +(\\d+)", file, re.M)[1]) for file in files if f
 """
 
 
-def test_a_quarter_of_the_tasks_memory_is_left(server):
-    """Of what its processes hold; the rest of what the kernel counts is files it may forget."""
+def test_a_quarter_of_the_tasks_memory_is_free(server):
+    """Counts the memory of its processes; the kernel can drop the rest, which is page cache."""
     held_mib = int(podman("exec", NAME, "python", "-c", PROPORTIONAL_KIB)) / 1024
     print(f"\nmemory of its processes: {held_mib:.0f} MiB of {Task.read().memory_mib}")
     assert held_mib < 0.75 * Task.read().memory_mib
     assert podman("inspect", "--format={{.State.OOMKilled}}", NAME) == "false"
 
 
-def test_it_stops_when_it_is_told_to(server):
+def test_it_stops_on_sigterm(server):
     stop_s = Task.read().container["StopTimeout"]
     begun = time.perf_counter()
     podman("stop", f"--time={stop_s}", NAME)

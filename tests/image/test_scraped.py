@@ -1,7 +1,7 @@
-"""The service behind deploy/nginx.conf, scraped by Prometheus, asked what the dashboard asks.
+"""The service behind deploy/nginx.conf, scraped by Prometheus, with the dashboard's queries.
 
-compose.yaml's files with only addresses changed, each program started on this machine instead of in
-a container.
+The files of deploy/compose.yaml are used with other addresses; the programs run on this machine
+instead of in containers.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from loadtest.clients.http1 import Connection, Request
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/digitline.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-# An overload has a series only after there was one.
+# This series exists only after an overload.
 EMPTY_WHEN_CALM = {query for query in QUERIES if "digits_shed_total" in query}
 
 pytestmark = [
@@ -71,7 +71,7 @@ def start_nginx(folder, service_port):
 
 
 def start_prometheus(folder, service_port):
-    port = servers.free_port() + servers.PORTS_EACH  # nginx may not listen yet
+    port = servers.free_port() + servers.PORTS_EACH  # nginx may not have bound its port yet
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     text = text.replace("service:3000", f"127.0.0.1:{service_port}").replace("5s", "1s")
     (folder / "prometheus.yml").write_text(text)
@@ -106,15 +106,15 @@ def query(port, expression):
 
 
 @pytest.mark.parametrize("expression", sorted(set(QUERIES) - EMPTY_WHEN_CALM))
-def test_every_panel_has_something_to_show(stack, expression):
-    shown = query(stack.prometheus, expression)
-    assert shown
-    assert all(series["value"][1] != "NaN" for series in shown)
+def test_every_panel_has_data(stack, expression):
+    series = query(stack.prometheus, expression)
+    assert series
+    assert all(one["value"][1] != "NaN" for one in series)
 
 
 def test_requests_are_counted_by_status(stack):
-    shown = query(stack.prometheus, "sum by (status) (digits_requests_total)")
-    counts = {one["metric"]["status"]: float(one["value"][1]) for one in shown}
+    series = query(stack.prometheus, "sum by (status) (digits_requests_total)")
+    counts = {one["metric"]["status"]: float(one["value"][1]) for one in series}
     assert counts["200"] >= 200
     assert counts["415"] == 10
 

@@ -1,7 +1,7 @@
-"""compose.yaml, brought up: asked through its published ports what its users will ask.
+"""The running stack of deploy/compose.yaml, tested through its published ports.
 
-Run by `deploy/compose.sh`, which starts it. For a stack that is up already: "docker compose" in
-DIGITLINE_COMPOSE and a site's key in DIGITLINE_STACK_KEY.
+`deploy/compose.sh` starts the stack and runs these tests. To test a running stack, set
+DIGITLINE_COMPOSE to the compose command and DIGITLINE_STACK_KEY to a site's key.
 """
 
 import json
@@ -27,28 +27,28 @@ WITHIN_S = 120.0
 pytestmark = pytest.mark.skipif(not COMPOSE, reason="no stack: run `deploy/compose.sh`")
 
 
-def ask(address, body=None, **headers):
+def send(address, body=None, **headers):
     request = urllib.request.Request(address, body, headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as refused:
         return refused.code, refused.read()
-    except OSError:  # nobody listens yet
+    except OSError:  # the port is not open yet
         return 0, b""
 
 
-def eventually(question):
-    """The first true answer."""
+def wait_for(poll):
+    """Poll until the answer is true."""
     deadline = time.monotonic() + WITHIN_S
-    while not (answer := question()):
+    while not (answer := poll()):
         assert time.monotonic() < deadline, f"no answer within {WITHIN_S:g} s"
         time.sleep(0.5)
     return answer
 
 
 def inside(container, *command):
-    """What a command prints in one of the stack's containers."""
+    """The output of a command in one of the stack's containers."""
     done = subprocess.run(
         [*COMPOSE, "exec", "-T", container, *command], capture_output=True, text=True, check=True
     )
@@ -57,30 +57,30 @@ def inside(container, *command):
 
 def query(expression):
     parameters = urllib.parse.urlencode({"query": expression})
-    status, body = ask(f"{PROMETHEUS}/api/v1/query?{parameters}")
+    status, body = send(f"{PROMETHEUS}/api/v1/query?{parameters}")
     return json.loads(body)["data"]["result"] if status == 200 else []
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _is_up():
-    eventually(lambda: ask(f"{NGINX}/readyz")[0] == 200)
+    wait_for(lambda: send(f"{NGINX}/readyz")[0] == 200)
 
 
 def test_every_crop_is_answered_through_nginx():
     for crop in digit_crops.load():
         headers = {"Content-Type": "image/png", "X-Api-Key": KEY}
-        status, body = ask(f"{NGINX}/v1/digit", crop.png, **headers)
+        status, body = send(f"{NGINX}/v1/digit", crop.png, **headers)
         assert status == 200, body
         assert 0 <= json.loads(body)["digit"] <= 9
 
 
-def test_without_a_key_nothing_is_read():
+def test_a_request_without_a_key_is_refused():
     png = digit_crops.load()[0].png
-    assert ask(f"{NGINX}/v1/digit", png, **{"Content-Type": "image/png"})[0] == 401
+    assert send(f"{NGINX}/v1/digit", png, **{"Content-Type": "image/png"})[0] == 401
 
 
-def test_metrics_are_not_for_clients():
-    assert ask(f"{NGINX}/metrics")[0] == 404
+def test_clients_cannot_read_metrics():
+    assert send(f"{NGINX}/metrics")[0] == 404
 
 
 def test_a_hundred_requests_a_second_are_answered_through_nginx():
@@ -94,23 +94,23 @@ def test_a_hundred_requests_a_second_are_answered_through_nginx():
 
 
 def test_prometheus_scrapes_the_service():
-    series = eventually(lambda: query('sum(digits_requests_total{status="200"})'))
+    series = wait_for(lambda: query('sum(digits_requests_total{status="200"})'))
     assert float(series[0]["value"][1]) >= 200
 
 
-def test_mlflow_keeps_an_experiment_in_postgresql():
-    eventually(lambda: ask(f"{MLFLOW}/health")[0] == 200)
+def test_mlflow_stores_an_experiment_in_postgresql():
+    wait_for(lambda: send(f"{MLFLOW}/health")[0] == 200)
     name = f"stack-{time.time_ns()}"
     body = json.dumps({"name": name}).encode()
     headers = {"Content-Type": "application/json"}
-    status, made = ask(f"{MLFLOW}/api/2.0/mlflow/experiments/create", body, **headers)
+    status, made = send(f"{MLFLOW}/api/2.0/mlflow/experiments/create", body, **headers)
     assert status == 200, made
     statement = "select name from experiments"
     found = inside("postgres", "psql", "--username=mlflow", "-tA", "-c", statement)
     assert name in found.splitlines()
 
 
-def test_what_was_read_reaches_the_archive():
+def test_captures_reach_the_archive():
     """The shipper writes a Parquet file once a segment is 20 s old."""
     found = ("find", "/var/lib/captures", "-name", "*.parquet")
-    assert eventually(lambda: inside("shipper", *found).strip())
+    assert wait_for(lambda: inside("shipper", *found).strip())

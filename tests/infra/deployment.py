@@ -1,4 +1,4 @@
-"""One environment created for real in a moto server, through CloudFormation."""
+"""Creates one environment in a moto server through CloudFormation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import moto_api
+import moto_repairs  # noqa: F401  # changes moto's classes
 import moto_types
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,7 +25,7 @@ from infra.world import Template
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where the environment runs, and the stacks' outputs."""
+    """The endpoint of the moto server, and the stacks' outputs."""
 
     environment: Environment
     endpoint: str
@@ -31,37 +33,35 @@ class Deployment:
     num_resources: int
 
     def client(self, service: str) -> Any:
-        return moto_types.AWS.client(service)
+        return moto_api.AWS.client(service)
 
 
 @contextmanager
 def deployed(environment: Environment, templates: dict[str, Template]) -> Iterator[Deployment]:
-    """Do what docs/deploy.md says: the facts first, then every stack in order."""
+    """Deploy as docs/deploy.md says: SSM parameters first, then every stack in order."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    moto_types.AWS.endpoint = f"http://{host}:{port}"
-    moto_types.AWS.region = environment.region
+    moto_api.AWS.endpoint = f"http://{host}:{port}"
+    moto_api.AWS.region = environment.region
     moto_types.created_types.clear()
     try:
-        _put_facts(environment)
+        _put_parameters(environment)
         outputs, num_resources = {}, 0
         for name, template in templates.items():
             stack = f"digitline-{environment.name}-{name}"
             outputs[name] = _create(stack, template)
-            resources = moto_types.AWS.client("cloudformation").list_stack_resources(
-                StackName=stack
-            )
+            resources = moto_api.AWS.client("cloudformation").list_stack_resources(StackName=stack)
             num_resources += len(resources["StackResourceSummaries"])
-        yield Deployment(environment, moto_types.AWS.endpoint, outputs, num_resources)
+        yield Deployment(environment, moto_api.AWS.endpoint, outputs, num_resources)
     finally:
-        reset = urllib.request.Request(f"{moto_types.AWS.endpoint}/moto-api/reset", method="POST")
+        reset = urllib.request.Request(f"{moto_api.AWS.endpoint}/moto-api/reset", method="POST")
         urllib.request.urlopen(reset).close()
         server.stop()
 
 
 def _create(stack: str, template: Template) -> dict[str, str]:
-    client = moto_types.AWS.client("cloudformation")
+    client = moto_api.AWS.client("cloudformation")
     client.create_stack(
         StackName=stack, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_NAMED_IAM"]
     )
@@ -71,15 +71,10 @@ def _create(stack: str, template: Template) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in made.get("Outputs", [])}
 
 
-def _num_resources(stack: str) -> int:
-    pages = moto_types.AWS.client("cloudformation").get_paginator("list_stack_resources")
-    return sum(len(page["StackResourceSummaries"]) for page in pages.paginate(StackName=stack))
-
-
-def _put_facts(environment: Environment) -> None:
+def _put_parameters(environment: Environment) -> None:
     """The SSM parameters that docs/deploy.md asks the operator for."""
-    ssm = moto_types.AWS.client("ssm")
-    facts = {
+    ssm = moto_api.AWS.client("ssm")
+    parameters = {
         environment.parameter("alert-email"): "operator@example.com",
         environment.parameter("certificate-arn"): _certificate(),
         environment.parameter("github-repository"): "example/digitline",
@@ -88,7 +83,7 @@ def _put_facts(environment: Environment) -> None:
         environment.parameter("mlflow-image-tag"): "0000000",
         "/cdk-bootstrap/hnb659fds/version": "30",
     }
-    for name, value in facts.items():
+    for name, value in parameters.items():
         ssm.put_parameter(Name=name, Value=value, Type="String")
 
 
@@ -108,7 +103,7 @@ def _certificate() -> str:
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    imported = moto_types.AWS.client("acm").import_certificate(
+    imported = moto_api.AWS.client("acm").import_certificate(
         Certificate=certificate.public_bytes(pem),
         PrivateKey=key.private_bytes(
             pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -1,4 +1,4 @@
-"""Reads the test crops with the champion and spools what was read, as the service would.
+"""Reads the test crops with the champion and spools the records, as the service does.
 
 Run by ``test_jobs.py`` with the Python of .venv: fill_spool.py FOLDER DAY NUMBER
 """

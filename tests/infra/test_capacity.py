@@ -1,4 +1,4 @@
-"""The formula: from measured requests per second to tasks and targets."""
+"""The capacity formula: measured requests per second -> tasks and targets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plan(rps_per_core: float, planned: float = 100, peak: float = 300) -> capaci
     # by hand: held = rps / 2; ceil(300 / held * 3 / 2), at least one in each zone
     [(2500, 3), (300, 3), (200, 5), (80, 12), (40, 23)],
 )
-def test_the_peak_is_held_with_one_zone_gone(rps_per_core: float, truck_min: int) -> None:
+def test_the_peak_is_held_with_one_zone_down(rps_per_core: float, truck_min: int) -> None:
     found = plan(rps_per_core)
     assert found.truck_min_tasks == truck_min
     survivors = found.truck_min_tasks * (settings.NUM_AZS - 1) / settings.NUM_AZS
@@ -45,7 +45,7 @@ def test_a_faster_service_needs_no_more_tasks() -> None:
     assert tasks == sorted(tasks, reverse=True)
 
 
-def test_the_firewall_admits_the_peak_from_one_address() -> None:
+def test_the_firewall_allows_the_peak_from_one_address() -> None:
     assert plan(2500).waf_limit >= 2 * 300 * settings.WAF_WINDOW_S
 
 

@@ -1,4 +1,4 @@
-"""The bill: its arithmetic, and that it counts what is deployed."""
+"""The bill: its arithmetic, and that it counts the deployed resources."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_slow_service_costs_more_tasks() -> None:
     assert line(slow, "Service") > 3 * line(bill(), "Service")
 
 
-def test_more_reads_are_cheaper_each() -> None:
+def test_the_cost_per_read_falls_with_volume() -> None:
     assert bill(1000, 3000).usd_per_million < bill().usd_per_million / 3
     assert bill(1000, 3000).total_usd > bill().total_usd
 

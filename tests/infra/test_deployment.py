@@ -1,7 +1,7 @@
-"""Each environment, created in moto through CloudFormation and read back through AWS's APIs.
+"""Each environment is created in moto through CloudFormation and read back through AWS's APIs.
 
-What moto does not keep (the canary, zone rebalancing and metric resolution of an ECS service) is
-proved in the templates instead, by ``infra/invariants``.
+moto does not store the canary, zone rebalancing and metric resolution of an ECS service; the rules
+in ``infra/invariants`` check those in the templates.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def test_every_type_that_moto_lacks_was_created_through_its_api(live: Deployment
     assert moto_types.created_types == set(moto_types.MISSING)
 
 
-def test_the_service_runs_the_image_that_the_fact_names(live: Deployment) -> None:
+def test_the_service_runs_the_image_whose_tag_is_in_ssm(live: Deployment) -> None:
     task = task_of(live, service_of(live)["taskDefinition"])
     server = next(c for c in task["containerDefinitions"] if c["name"] == "server")
     assert server["image"].endswith(f"digitline-{live.environment.name}/service:champion-1-0000000")
@@ -67,7 +67,7 @@ def test_the_service_runs_the_image_that_the_fact_names(live: Deployment) -> Non
     assert server["user"] == settings.CONTAINER_USER
 
 
-def test_the_service_stands_behind_two_target_groups(live: Deployment) -> None:
+def test_the_service_is_behind_two_target_groups(live: Deployment) -> None:
     balancer = service_of(live)["loadBalancers"][0]
     alternate = balancer["advancedConfiguration"]["alternateTargetGroupArn"]
     groups = {
@@ -100,7 +100,9 @@ def test_the_load_balancer_keeps_its_attributes(live: Deployment) -> None:
         assert kept["deregistration_delay.timeout_seconds"] == str(settings.DEREGISTRATION_S)
 
 
-def test_the_listener_speaks_tls_and_sends_everything_to_the_first_group(live: Deployment) -> None:
+def test_the_listener_uses_tls_and_sends_all_traffic_to_the_first_group(
+    live: Deployment,
+) -> None:
     elb = live.client("elbv2")
     (listener,) = elb.describe_listeners(LoadBalancerArn=only_load_balancer(live))["Listeners"]
     assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
@@ -124,7 +126,7 @@ def test_autoscaling_is_registered_with_the_formulas_numbers(live: Deployment) -
     }
 
 
-def test_three_policies_follow_the_load(live: Deployment) -> None:
+def test_three_policies_scale_with_load(live: Deployment) -> None:
     policies = live.client("application-autoscaling").describe_scaling_policies(
         ServiceNamespace="ecs"
     )["ScalingPolicies"]
@@ -153,7 +155,7 @@ def test_every_alarm_reaches_the_topic_or_a_policy(live: Deployment) -> None:
             assert "https://github.com/example/digitline/" in alarm["AlarmDescription"]
 
 
-def test_the_dashboard_is_there(live: Deployment) -> None:
+def test_the_dashboard_has_the_promised_graphs(live: Deployment) -> None:
     name = f"digitline-{live.environment.name}"
     body = live.client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"]
     titles = [w["properties"]["title"] for w in json.loads(body)["widgets"]]
@@ -170,7 +172,7 @@ def test_the_dashboard_is_there(live: Deployment) -> None:
         assert any(promised in title for title in titles)
 
 
-def test_every_bucket_is_private_encrypted_and_forgets(live: Deployment) -> None:
+def test_every_bucket_is_private_encrypted_and_expires_objects(live: Deployment) -> None:
     s3 = live.client("s3")
     buckets = [b["Name"] for b in s3.list_buckets()["Buckets"]]
     assert len(buckets) == 5
@@ -197,7 +199,7 @@ def test_the_firewall_is_on_the_load_balancer(live: Deployment) -> None:
     assert rate["Limit"] == plan_of(live).waf_limit
 
 
-def test_github_may_take_the_deployers_role(live: Deployment) -> None:
+def test_github_may_assume_the_deployers_role(live: Deployment) -> None:
     name = live.outputs["identity"]["DeployerRole"].split("/")[-1]
     trust = live.client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     exact = trust["Statement"][0]["Condition"]["StringEquals"]

@@ -1,4 +1,4 @@
-"""The documents say what is deployed: numbers, links, commands."""
+"""The documents match the deployment: numbers, links, commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ARCHITECTURE = settings.REPOSITORY_ROOT / "docs" / "aws.md"
 
 
 def aws_commands() -> list[str]:
-    """Every call of the AWS CLI, also those within others; quoted text stands as Q."""
+    """Every call of the AWS CLI, nested calls included; quoted text becomes Q."""
     found = []
     for line in LINES:
         text = re.sub(r"""'[^']*'|"(?:\\.|[^"\\])*\"""", "Q", line)
@@ -32,23 +32,23 @@ def aws_commands() -> list[str]:
             text = text.replace(inner[0], "X")
         found.append(text)
     commands = [command for text in found for command in re.findall(r"\baws ([^|;#&]+)", text)]
-    own = ("s3 ", "ecr get-login-password")  # the CLI's, in no model
+    own = ("s3 ", "ecr get-login-password")  # commands of the CLI itself, in no model
     return [command for command in commands if not command.startswith(own)]
 
 
-def test_the_bill_in_the_document_is_what_the_command_prints() -> None:
+def test_the_document_holds_the_bill_that_the_command_prints() -> None:
     document = DOCUMENT.read_text()
     assert document == with_bill(document), "run `python -m infra snapshot`"
 
 
 @pytest.mark.parametrize("file", [DOCUMENT, ARCHITECTURE], ids=lambda file: file.name)
-def test_every_relative_link_leads_somewhere(file: Path) -> None:
+def test_every_relative_link_has_a_target(file: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text())
     assert links
     assert [link for link in links if not (file.parent / link).exists()] == []
 
 
-def test_every_fact_that_the_templates_read_is_in_the_document() -> None:
+def test_the_document_sets_every_ssm_parameter_that_the_templates_read() -> None:
     snapshots = settings.REPOSITORY_ROOT / "infra" / "snapshots" / PROD.name
     text = "".join(file.read_text() for file in snapshots.glob("*.json"))
     facts = set(re.findall(rf'"/digitline/{PROD.name}/([a-z-]+)"', text))
@@ -75,7 +75,7 @@ def test_the_documents_numbers_are_the_settings() -> None:
 @pytest.mark.parametrize(
     "command", aws_commands(), ids=lambda command: " ".join(command.split()[:2])
 )
-def test_every_aws_command_is_one_that_the_service_knows(command: str) -> None:
+def test_every_aws_command_exists_with_its_options(command: str) -> None:
     service, operation, *_ = command.split()
     model = botocore.session.get_session().get_service_model(service)
     names = {xform_name(name, "-"): name for name in model.operation_names}
@@ -96,9 +96,9 @@ def test_every_aws_command_is_one_that_the_service_knows(command: str) -> None:
         {c for line in LINES for c in re.findall(r"\.venv/bin/python -m ([a-z.]+ [a-z]+)", line)}
     ),
 )
-def test_every_command_of_ours_is_one_that_the_code_knows(command: str) -> None:
+def test_every_python_command_in_the_document_exists(command: str) -> None:
     if not PYTHON.exists():
-        pytest.skip("the commands' own packages are in .venv, which is not here")
+        pytest.skip("the commands need .venv (make setup), which does not exist")
     asked = subprocess.run(
         [PYTHON, "-m", *command.split(), "--help"],
         cwd=settings.REPOSITORY_ROOT,
@@ -109,7 +109,7 @@ def test_every_command_of_ours_is_one_that_the_code_knows(command: str) -> None:
     assert asked.returncode == 0, asked.stderr
 
 
-def test_every_output_that_the_document_asks_for_is_one_of_its_stacks(
+def test_every_output_that_the_document_reads_exists(
     synthesised: dict[str, dict[str, Template]],
 ) -> None:
     asked = set(re.findall(r"\boutput ([a-z]+) ([A-Z]\w+)", "\n".join(LINES)))
@@ -119,7 +119,7 @@ def test_every_output_that_the_document_asks_for_is_one_of_its_stacks(
         assert asked <= outputs
 
 
-def test_what_a_stack_made_is_one_resource_where_the_document_wants_one(
+def test_the_stack_has_one_resource_where_the_document_expects_one(
     synthesised: dict[str, dict[str, Template]],
 ) -> None:
     asked = set(re.findall(r"\$\(made ([a-z]+) ([\w:]+)\)", "\n".join(LINES)))
@@ -135,7 +135,7 @@ def test_every_function_and_variable_of_the_document_is_defined_before_it_is_use
         used = re.search(rf"(?<![\w/-]){name}[ \n]", text)
         assert used is not None
         assert text.index(f"{name}() {{") < used.start()
-    given = {"NEW_PASSWORD", "RUN"}  # by a person, by a mail
+    given = {"NEW_PASSWORD", "RUN"}  # the reader sets them
     for used in re.finditer(r"\$\{?([A-Z_]+)", text):
         before = text[: used.start()]
         assert used[1] in given or re.search(rf"\b{used[1]}=", before), used[0]

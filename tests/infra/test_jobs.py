@@ -1,8 +1,8 @@
-"""The scheduled jobs, run here with the command, environment and permissions of their tasks.
+"""Runs the scheduled jobs with the command, environment and permissions of their tasks.
 
-Production stands in moto (``test_deployment.py``). Each test looks up a schedule, follows it to its
-state machine and task definition as AWS would, assumes the task's role and runs the container's
-command against the moto server, which then refuses what the role does not allow.
+Production is created in moto (``test_deployment.py``). Each test looks up a schedule, follows it to
+its state machine and task definition as AWS does, assumes the task's role and runs the container's
+command against the moto server, which denies what the role does not allow.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from infra import settings
 
 ROOT = settings.REPOSITORY_ROOT
 PYTHON = ROOT / ".venv" / "bin" / "python"
-MNIST = ROOT / ".cache" / "mnist"  # where `python -m training crops` leaves it
+MNIST = ROOT / ".cache" / "mnist"  # `python -m training crops` downloads it there
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date()
 
 pytestmark = pytest.mark.skipif(
     not PYTHON.exists(),
-    reason="the jobs' own packages are in .venv (make setup), which is not here",
+    reason="the jobs need .venv (make setup), which does not exist",
 )
 
 
 class Task:
-    """A container of a task definition, to be run here."""
+    """A container of a task definition, to run on this machine."""
 
     def __init__(self, prod: Deployment, task_definition: str, container: str) -> None:
         ecs = prod.client("ecs")
@@ -90,7 +90,7 @@ def permissions_enforced() -> Iterator[None]:
 
 
 def scheduled(prod: Deployment, name: str) -> Task:
-    """What a schedule runs, found the way AWS finds it."""
+    """The task of a schedule, looked up as AWS does."""
     schedule = prod.client("scheduler").get_schedule(Name=f"digitline-prod-mlops-{name}")
     assert schedule["State"] == "ENABLED"
     machine = prod.client("stepfunctions").describe_state_machine(
@@ -101,7 +101,7 @@ def scheduled(prod: Deployment, name: str) -> Task:
 
 
 def keys(prod: Deployment, output: str) -> list[str]:
-    """What stands in one of the buckets that the foundation's outputs name."""
+    """The keys in a bucket that foundation's outputs name."""
     bucket = prod.outputs["foundation"][output]
     found = prod.client("s3").list_objects_v2(Bucket=bucket)
     return [entry["Key"] for entry in found.get("Contents", [])]
@@ -156,7 +156,7 @@ def shipped(prod: Deployment, tmp_path_factory: pytest.TempPathFactory) -> str:
     return said
 
 
-def test_the_sidecar_ships_what_the_service_spooled(prod: Deployment, shipped: str) -> None:
+def test_the_sidecar_ships_the_spooled_records(prod: Deployment, shipped: str) -> None:
     files = [key for key in keys(prod, "CapturesBucket") if key.endswith(".parquet")]
     assert files
     assert all(key.startswith("captures/") for key in files)
@@ -180,7 +180,7 @@ def test_the_scheduled_compaction_and_drift_report_run(prod: Deployment, shipped
     assert "drift/index.html" in pages
 
 
-def test_the_shipper_may_not_read_what_it_wrote(prod: Deployment, shipped: str) -> None:
+def test_the_shipper_may_not_read_captures(prod: Deployment, shipped: str) -> None:
     service = prod.client("ecs").describe_services(
         cluster=prod.outputs["service"]["ClusterName"],
         services=[prod.outputs["service"]["ServiceName"]],
@@ -194,13 +194,13 @@ def test_the_shipper_may_not_read_what_it_wrote(prod: Deployment, shipped: str) 
 
 
 @pytest.mark.parametrize("name", ["compact", "drift", "retrain"])
-def test_a_scheduled_command_is_one_that_the_code_knows(prod: Deployment, name: str) -> None:
+def test_a_scheduled_command_exists(prod: Deployment, name: str) -> None:
     task = scheduled(prod, name)
     asked = task.run([*task.command, "--help"])
     assert asked.returncode == 0, asked.stderr
 
 
-def test_a_retraining_without_labels_says_so(prod: Deployment, tmp_path: Path) -> None:
+def test_retraining_without_labels_reports_it(prod: Deployment, tmp_path: Path) -> None:
     retrain = scheduled(prod, "retrain")
     here = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     done = retrain.run([*retrain.command, "--work", str(tmp_path)], **here)
@@ -208,10 +208,8 @@ def test_a_retraining_without_labels_says_so(prod: Deployment, tmp_path: Path) -
     assert "nothing to retrain on: 0 labelled captures" in done.stdout
 
 
-@pytest.mark.skipif(
-    not MNIST.exists(), reason="MNIST is not here: `python -m training crops` fetches it"
-)
-def test_the_scheduled_retraining_joins_the_labels_that_arrived(
+@pytest.mark.skipif(not MNIST.exists(), reason="no MNIST: `python -m training crops` downloads it")
+def test_the_scheduled_retraining_uses_new_labels(
     prod: Deployment, shipped: str, tmp_path: Path
 ) -> None:
     bucket = prod.outputs["foundation"]["TrainingBucket"]
@@ -220,7 +218,7 @@ def test_the_scheduled_retraining_joins_the_labels_that_arrived(
     rows = [f"0193465c-5800-7000-8000-{index:012d},0,{index % 10}" for index in range(40)]
     (tmp_path / "truth.csv").write_text("\n".join(["request_id,crop_index,label", *rows]))
     captures = prod.outputs["foundation"]["CapturesBucket"]
-    compact = scheduled(prod, "compact")  # its role may write there, as the operator's
+    compact = scheduled(prod, "compact")  # its role may write there, as an operator's may
     label = [str(PYTHON), "-m", "monitoring", "label", str(tmp_path / "truth.csv")]
     labelled = compact.run([*label, "--store", f"s3://{captures}/captures"])
     assert labelled.returncode == 0, labelled.stderr
@@ -236,7 +234,7 @@ def test_the_scheduled_retraining_joins_the_labels_that_arrived(
     assert list((tmp_path / "train").rglob("*.pt"))
 
 
-def test_the_retraining_task_may_tell_its_outcome(prod: Deployment, tmp_path: Path) -> None:
+def test_the_retraining_task_may_publish_its_outcome(prod: Deployment, tmp_path: Path) -> None:
     queue = listen(prod, "Alerts")
     event = {
         "topic": "retrain", "severity": 1, "title": "Retraining: refused", "details": ["floor"],

@@ -1,4 +1,4 @@
-"""cfn-lint and checkov find nothing that is not acknowledged beside the resource.
+"""cfn-lint and checkov have no findings except those acknowledged beside the resource.
 
 cdk-nag needs no test here: the ``assembly`` fixture fails on its first finding.
 """
@@ -22,16 +22,16 @@ CFN_LINT = Path(sys.executable).parent / "cfn-lint"
 CHECKOV = settings.REPOSITORY_ROOT / ".venv-checkov" / "bin" / "checkov"
 
 
-def test_cfn_lint_is_silent(assembly: Path) -> None:
+def test_cfn_lint_has_no_findings(assembly: Path) -> None:
     files = [str(file) for file in assembly.rglob("*.template.json")]
     assert len(files) == 6 * len(NAMES)
     run = subprocess.run([str(CFN_LINT), *files], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_checkov_finds_nothing(assembly: Path) -> None:
+def test_checkov_has_no_findings(assembly: Path) -> None:
     if not CHECKOV.exists():
-        pytest.skip("checkov has an environment of its own, which `make infra-test` makes")
+        pytest.skip("checkov needs .venv-checkov, which `make infra-test` creates")
     command = [str(CHECKOV), "--skip-download", "-d", str(assembly), "-o", "json", "--quiet"]
     run = subprocess.run(
         [*command, "--framework", "cloudformation"],
@@ -47,7 +47,7 @@ def test_checkov_finds_nothing(assembly: Path) -> None:
     assert report["summary"]["passed"] > 800
 
 
-def test_every_acknowledgement_says_why(
+def test_every_acknowledgement_has_a_reason(
     assembly: Path, synthesised: dict[str, dict[str, Template]]
 ) -> None:
     reasons = [reason for stacks in synthesised.values() for reason in _reasons(stacks)]
@@ -57,7 +57,7 @@ def test_every_acknowledgement_says_why(
 
 
 def _reasons(stacks: dict[str, Template]) -> list[str]:
-    """Of checkov and cfn-lint, in the resources' metadata."""
+    """Reasons for checkov and cfn-lint, from the resources' metadata."""
     found = []
     for template in stacks.values():
         for body in template["Resources"].values():
@@ -69,7 +69,7 @@ def _reasons(stacks: dict[str, Template]) -> list[str]:
 
 
 def _nag(file: Path) -> list[str]:
-    """Of cdk-nag, in the metadata beside the template."""
+    """Reasons for cdk-nag, from the metadata file beside the template."""
     entries = [e for path in json.loads(file.read_text()).values() for e in path]
     kept = [e["data"] for e in entries if e["type"] == "aws:cdk:acknowledged-rules"]
     return [reason for rules in kept for reason in rules.values()]

@@ -1,4 +1,4 @@
-"""The MLflow server as the container starts it: nobody unknown gets in, by no unknown name."""
+"""The MLflow server as the container starts it: accounts and host names are checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from infra import settings
 
 ROOT = settings.REPOSITORY_ROOT
 PYTHON = ROOT / ".venv" / "bin" / "python"
-TASK = {  # what the task definition gives the container
+TASK = {  # the container's variables in the task definition
     "DATABASE_USER": "mlflow",
     "DATABASE_PASSWORD": "p@ss:w/rd%",
     "DATABASE_HOST": "database.internal",
@@ -44,13 +44,13 @@ def start() -> ModuleType:
     return module
 
 
-def test_a_password_of_any_characters_survives_the_uri(start: ModuleType) -> None:
+def test_a_password_with_special_characters_is_quoted_in_the_uri(start: ModuleType) -> None:
     uri = start.database_uri(TASK)
     assert uri.startswith("postgresql+psycopg2://mlflow:p%40ss%3Aw%2Frd%25@database.internal:5432/")
     assert uri.endswith("sslmode=require")
 
 
-def test_the_settings_file_is_read_back_as_it_was_meant(start: ModuleType) -> None:
+def test_the_settings_file_parses_to_the_same_values(start: ModuleType) -> None:
     import configparser
 
     parser = configparser.ConfigParser()
@@ -79,10 +79,10 @@ def test_the_server_has_the_versions_of_its_clients() -> None:
 def server(start: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The real server on a database file, with the command and settings of the container."""
     if not PYTHON.exists():
-        pytest.skip("MLflow is in .venv (make setup), which is not here")
+        pytest.skip("MLflow needs .venv (make setup), which does not exist")
     has_mlflow = [PYTHON, "-c", "import mlflow, flask_wtf"]
     if subprocess.run(has_mlflow, capture_output=True, check=False).returncode:
-        pytest.skip("MLflow with sign-in (mlflow, Flask-WTF) is not in .venv")
+        pytest.skip("mlflow and Flask-WTF are not installed in .venv")
     folder = tmp_path_factory.mktemp("mlflow")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -140,15 +140,15 @@ def status(url: str, *, host: str = TASK["MLFLOW_ALLOWED_HOSTS"], user: str = ""
         return error.code
 
 
-def test_the_administrator_gets_in(server: str) -> None:
+def test_the_administrator_may_sign_in(server: str) -> None:
     assert status(server, user=f"admin:{TASK['MLFLOW_ADMIN_PASSWORD']}") == 200
 
 
-def test_nobody_gets_in_without_an_account(server: str) -> None:
+def test_a_request_without_an_account_is_refused(server: str) -> None:
     assert status(server) == 401
 
 
-def test_a_wrong_password_does_not_get_in(server: str) -> None:
+def test_a_wrong_password_is_refused(server: str) -> None:
     assert status(server, user="admin:wrong-horse-battery") == 401
 
 

@@ -1,7 +1,7 @@
-"""botocore's service models as oracle: every enum and every limit that the templates use.
+"""botocore's service models as the oracle for every enum and limit that the templates use.
 
-The models are AWS's own descriptions of its APIs; ``oracle.py`` asks them. The deployment into moto
-sends properties through them too; here are the values that moto does not look at.
+The models are AWS's own descriptions of its APIs; ``oracle.py`` checks against them. The deployment
+into moto uses the same models for names and types; these tests cover values, which moto ignores.
 """
 
 from __future__ import annotations
@@ -11,43 +11,43 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import api_calls
 import oracle
 import pytest
+from api_calls import Call
 from conftest import NAMES
-from moto_types import UnknownPropertyError, as_input
-from oracle import Call, Check
+from moto_api import UnknownPropertyError, as_input
+from oracle import Check
 
 from infra import find, settings
 from infra.world import Resource, World
 
-TYPES = sorted(f"AWS::{kind}" for kind in oracle.CREATES)
+TYPES = sorted(f"AWS::{kind}" for kind in api_calls.CREATES)
 NO_LIMITS = {"AWS::EC2::InternetGateway", "AWS::EC2::SecurityGroupIngress"}  # in their models
-broken: list[bool] = []  # of each constraint, whether its violation is seen; conftest.py counts
+broken: list[bool] = []  # one entry a constraint: was its violation reported?
 
 
 def calls_of(world: World) -> list[Call]:
-    asked = [r for r in world.resources.values() if r.type not in oracle.NO_CALL]
-    return [call for resource in asked for call in oracle.calls(resource, world)]
+    made = [r for r in world.resources.values() if r.type not in api_calls.NO_CALL]
+    return [call for resource in made for call in api_calls.calls(resource, world)]
 
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_value_is_one_that_the_api_takes(
-    worlds: dict[str, World], name: str, kind: str
-) -> None:
+def test_the_api_accepts_every_value(worlds: dict[str, World], name: str, kind: str) -> None:
     world = worlds[name]
-    made = [call for resource in world.all(kind) for call in oracle.calls(resource, world)]
+    made = [call for resource in world.all(kind) for call in api_calls.calls(resource, world)]
     assert made
     assert [fault for call in made for fault in oracle.faults(call)] == []
     assert (kind in NO_LIMITS) != any(True for call in made for _ in oracle.checks(call))
 
 
-def test_every_type_is_asked_about_or_says_why_not(worlds: dict[str, World]) -> None:
+def test_every_type_has_its_calls_or_a_reason_for_none(worlds: dict[str, World]) -> None:
     used = {r.type for world in worlds.values() for r in world.resources.values()}
-    assert used == {*TYPES, *oracle.NO_CALL}
+    assert used == {*TYPES, *api_calls.NO_CALL}
 
 
-def test_everything_said_in_words_is_about_a_value_of_ours(worlds: dict[str, World]) -> None:
+def test_every_limit_in_words_applies_to_a_value_of_the_templates(worlds: dict[str, World]) -> None:
     asked = {
         ".".join([str(call), *(str(key) for key in check.place if isinstance(key, str))])
         for call in calls_of(worlds["prod"])
@@ -57,8 +57,8 @@ def test_everything_said_in_words_is_about_a_value_of_ours(worlds: dict[str, Wor
     assert asked == set(oracle.PROSE)
 
 
-def test_a_violation_of_any_constraint_is_seen(worlds: dict[str, World]) -> None:
-    """Each constraint on each value is broken once."""
+def test_a_violation_of_any_constraint_is_reported(worlds: dict[str, World]) -> None:
+    """Break each constraint on each value once."""
     unseen = []
     for call in calls_of(worlds["prod"]):
         for check in oracle.checks(call):
@@ -155,7 +155,7 @@ def violating(call: Call, check: Check) -> Call:
         ("StepFunctions::StateMachine", "Drift", "LoggingConfiguration.Level", "INFO", "'INFO'"),
     ],
 )
-def test_the_oracle_sees_a_wrong_property(
+def test_the_oracle_reports_a_wrong_property(
     worlds: dict[str, World], kind: str, part: str, path: str, wrong: object, told: str
 ) -> None:
     resource = next(r for r in worlds["prod"].all(kind) if part in r.ref)
@@ -166,7 +166,7 @@ def test_the_oracle_sees_a_wrong_property(
         place = place[int(key)] if key.isdigit() else place[key]
     assert last in place
     place[last] = wrong
-    seen = oracle.calls(Resource(resource.ref, resource.type, properties), worlds["prod"])
+    seen = api_calls.calls(Resource(resource.ref, resource.type, properties), worlds["prod"])
     assert any(told in fault for call in seen for fault in oracle.faults(call))
 
 
@@ -180,7 +180,7 @@ def test_the_oracle_sees_a_wrong_property(
         ("Release", '"Type":"String"', '"Type":"Text"', "ssm:PutParameter"),
     ],
 )
-def test_the_oracle_looks_into_the_calls_of_a_state_machine(
+def test_the_oracle_checks_the_calls_of_a_state_machine(
     worlds: dict[str, World], part: str, right: str, wrong: str, told: str
 ) -> None:
     machines = worlds["prod"].all("StepFunctions::StateMachine")
@@ -188,26 +188,26 @@ def test_the_oracle_looks_into_the_calls_of_a_state_machine(
     definition = machine.get("DefinitionString")
     assert right in definition
     properties = {**machine.properties, "DefinitionString": definition.replace(right, wrong)}
-    seen = oracle.calls(Resource(machine.ref, machine.type, properties), worlds["prod"])
+    seen = api_calls.calls(Resource(machine.ref, machine.type, properties), worlds["prod"])
     faults = [fault for call in seen for fault in oracle.faults(call)]
     assert any(fault.startswith(told) for fault in faults)
 
 
-def test_the_oracle_sees_a_misspelt_property() -> None:
-    model = oracle.shape("ecs", "CreateService")
+def test_the_oracle_reports_a_misspelt_property() -> None:
+    model = api_calls.shape("ecs", "CreateService")
     with pytest.raises(UnknownPropertyError, match="stratgy"):
         as_input({"DeploymentConfiguration": {"stratgy": "CANARY"}}, model)
 
 
-def test_the_oracle_sees_a_property_that_no_call_takes(worlds: dict[str, World]) -> None:
+def test_the_oracle_reports_a_property_that_no_call_takes(worlds: dict[str, World]) -> None:
     bucket = worlds["prod"].all("S3::Bucket")[0]
     properties = {**bucket.properties, "Sturdy": True}
     with pytest.raises(UnknownPropertyError, match="Sturdy"):
-        oracle.calls(Resource(bucket.ref, bucket.type, properties), worlds["prod"])
+        api_calls.calls(Resource(bucket.ref, bucket.type, properties), worlds["prod"])
 
 
 def test_the_high_resolution_metric_is_known_to_autoscaling(worlds: dict[str, World]) -> None:
-    model = oracle.shape("application-autoscaling", "PutScalingPolicy")
+    model = api_calls.shape("application-autoscaling", "PutScalingPolicy")
     config = model.members["TargetTrackingScalingPolicyConfiguration"]
     kinds = config.members["PredefinedMetricSpecification"].members["PredefinedMetricType"].enum
     used = [
@@ -221,14 +221,16 @@ def test_the_high_resolution_metric_is_known_to_autoscaling(worlds: dict[str, Wo
 
 
 def test_fargates_stop_limit_is_the_documented_one() -> None:
-    container = oracle.shape("ecs", "RegisterTaskDefinition").members["containerDefinitions"].member
+    container = (
+        api_calls.shape("ecs", "RegisterTaskDefinition").members["containerDefinitions"].member
+    )
     text = re.sub(r"<[^>]+>", "", container.members["stopTimeout"].documentation)
     assert f"max stop timeout value is {settings.MAX_STOP_TIMEOUT_S} seconds" in text
 
 
 def test_a_circuit_breaker_is_documented_for_rolling_updates_only() -> None:
-    """The reason for releases_roll_back_by_themselves, in AWS's own words."""
-    config = oracle.shape("ecs", "CreateService").members["deploymentConfiguration"]
+    """AWS's documentation states the reason for releases_roll_back_automatically."""
+    config = api_calls.shape("ecs", "CreateService").members["deploymentConfiguration"]
     text = re.sub(r"<[^>]+>", "", config.members["deploymentCircuitBreaker"].documentation)
     assert "can only be used for services using the rolling update" in text
 

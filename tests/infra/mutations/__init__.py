@@ -1,6 +1,7 @@
-"""Faults seeded into the synthesised templates: each must be reported by the rule it names.
+"""Faults in the synthesised templates: the rule that each names must report it.
 
-A file for each of ``infra/invariants``, and ``unlinted.py`` for those that no linter knew.
+One module for each module of ``infra/invariants``, and ``unlinted.py`` for faults that no linter
+reports.
 """
 
 from __future__ import annotations

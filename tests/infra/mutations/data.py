@@ -1,4 +1,4 @@
-"""Where data lies: private, encrypted, forgotten in time."""
+"""Data at rest: private, encrypted, expired in time."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from mutations.seed import (
 )
 
 
-@seeds("buckets_are_private_encrypted_and_forget")
+@seeds("buckets_are_private_encrypted_and_expire_objects")
 def public_bucket(t: Templates) -> None:
     block = t.one("S3::Bucket", "Captures")["PublicAccessBlockConfiguration"]
     block["BlockPublicPolicy"] = False
 
 
-@seeds("buckets_are_private_encrypted_and_forget")
+@seeds("buckets_are_private_encrypted_and_expire_objects")
 def bucket_without_kms(t: Templates) -> None:
     t.replace("S3::Bucket", "Reports", "aws:kms", "AES256")
 
 
-@seeds("buckets_are_private_encrypted_and_forget")
+@seeds("buckets_are_private_encrypted_and_expire_objects")
 def bucket_that_accepts_plain_http(t: Templates) -> None:
     t.delete("S3::BucketPolicy", "Training")
 
 
-@seeds("buckets_are_private_encrypted_and_forget")
-def bucket_that_never_forgets(t: Templates) -> None:
+@seeds("buckets_are_private_encrypted_and_expire_objects")
+def bucket_without_a_lifecycle(t: Templates) -> None:
     del t.one("S3::Bucket", "Artifacts")["LifecycleConfiguration"]
 
 
-@seeds("buckets_are_private_encrypted_and_forget")
+@seeds("buckets_are_private_encrypted_and_expire_objects")
 def unlogged_bucket(t: Templates) -> None:
     del t.one("S3::Bucket", "Captures")["LoggingConfiguration"]
 
 
-@seeds("captures_are_forgotten_in_time")
-def handwriting_kept_for_years(t: Templates) -> None:
+@seeds("captures_expire_in_time")
+def captures_kept_for_years(t: Templates) -> None:
     rule = t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][0]
     rule["ExpirationInDays"] = 900
 
 
-@seeds("captures_are_forgotten_in_time")
+@seeds("captures_expire_in_time")
 def marks_of_erasure_expire(t: Templates) -> None:
     del t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][0]["Prefix"]
 
@@ -70,6 +70,6 @@ def image_named_latest(t: Templates) -> None:
     t.container("server")["Image"] = "digits:latest"
 
 
-@seeds("logs_are_encrypted_and_forgotten")
-def log_kept_for_ever(t: Templates) -> None:
+@seeds("logs_are_encrypted_and_expire")
+def log_group_without_retention(t: Templates) -> None:
     del t.one("Logs::LogGroup", "ServerLogs")["RetentionInDays"]

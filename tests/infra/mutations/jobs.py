@@ -1,4 +1,4 @@
-"""What runs by the clock, MLflow, and promotion."""
+"""Scheduled jobs, MLflow and promotion."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from mutations.seed import (
 )
 
 
-@seeds("scheduled_jobs_run_and_are_missed_if_they_do_not")
+@seeds("scheduled_jobs_run_and_lost_starts_raise_an_alarm")
 def schedule_switched_off(t: Templates) -> None:
     t.one("Scheduler::Schedule", "Drift")["State"] = "DISABLED"
 
 
-@seeds("scheduled_jobs_run_and_are_missed_if_they_do_not")
+@seeds("scheduled_jobs_run_and_lost_starts_raise_an_alarm")
 def schedule_without_dead_letters(t: Templates) -> None:
     del t.one("Scheduler::Schedule", "Retrain")["Target"]["DeadLetterConfig"]
 
 
 deletes(
-    "scheduled_jobs_run_and_are_missed_if_they_do_not",
+    "scheduled_jobs_run_and_lost_starts_raise_an_alarm",
     {
-        "nobody_watches_the_dead_letters": (ALARM, "Alarmdeadletters"),
+        "no_alarm_on_the_dead_letters": (ALARM, "Alarmdeadletters"),
         "no_monthly_retraining": ("Scheduler::Schedule", "Retrain"),
     },
 )
 
 
 replaces(
-    "jobs_tell_how_they_ended",
+    "jobs_publish_how_they_ended",
     {
-        "failure_that_nobody_hears": (
+        "failure_without_a_notice": (
             MACHINE,
             "DriftMachine",
             '\\"Next\\":\\"NoticeFailed\\"',
@@ -46,23 +46,23 @@ replaces(
 )
 
 
-@seeds("jobs_tell_how_they_ended")
+@seeds("jobs_publish_how_they_ended")
 def machine_that_may_not_pass_the_role(t: Templates) -> None:
     statements = t.policy_of("RetrainMachineRole")
     statements[:] = [s for s in statements if s["Action"] != "iam:PassRole"]
 
 
-@seeds("mlflow_is_private_and_asks_who_is_there")
+@seeds("mlflow_is_private_and_requires_sign_in")
 def mlflow_answers_any_host(t: Templates) -> None:
     set_variable(t.container("mlflow"), "MLFLOW_ALLOWED_HOSTS", "*")
 
 
-@seeds("mlflow_is_private_and_asks_who_is_there")
+@seeds("mlflow_is_private_and_requires_sign_in")
 def mlflow_without_an_administrator(t: Templates) -> None:
     del t.container("mlflow")["Secrets"][2:]
 
 
-@seeds("mlflow_is_private_and_asks_who_is_there")
+@seeds("mlflow_is_private_and_requires_sign_in")
 def jobs_call_mlflow_by_another_name(t: Templates) -> None:
     set_variable(t.container("retrain"), "MLFLOW_TRACKING_URI", "http://mlflow.internal:5000")
 
@@ -83,5 +83,5 @@ replaces(
 
 
 @seeds("promotion_goes_through_the_canary")
-def pushed_champion_is_ignored(t: Templates) -> None:
+def pushed_champion_starts_no_release(t: Templates) -> None:
     t.delete("Events::Rule", "ReleasePushed")

@@ -1,4 +1,4 @@
-"""Who can reach whom."""
+"""Network paths."""
 
 from __future__ import annotations
 

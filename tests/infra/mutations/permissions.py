@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""IAM permissions."""
 
 from __future__ import annotations
 

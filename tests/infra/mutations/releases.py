@@ -1,4 +1,4 @@
-"""How a new version comes in: canary, rollback, zones."""
+"""Deployments: canary, rollback, zones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mutations.seed import (
 )
 
 
-@seeds("releases_roll_back_by_themselves")
+@seeds("releases_roll_back_automatically")
 def alarms_do_not_roll_back(t: Templates) -> None:
     t.one(SERVICE, "Service")["DeploymentConfiguration"]["Alarms"]["Rollback"] = False
 
 
-@seeds("releases_roll_back_by_themselves")
+@seeds("releases_roll_back_automatically")
 def rolling_without_a_circuit_breaker(t: Templates) -> None:
     del t.one(SERVICE, "Mlflow")["DeploymentConfiguration"]["DeploymentCircuitBreaker"]
 
@@ -45,26 +45,26 @@ def traffic_starts_on_the_empty_group(t: Templates) -> None:
 
 
 @seeds("traffic_shifts_between_two_target_groups")
-def nobody_may_shift_traffic(t: Templates) -> None:
+def traffic_role_missing(t: Templates) -> None:
     t.delete("IAM::Role", "TrafficRole")
 
 
-@seeds("rollback_alarms_can_ring_within_the_canary")
+@seeds("rollback_alarms_can_fire_within_the_canary")
 def alarm_slower_than_the_canary(t: Templates) -> None:
     t.one(ALARM, "Alarmp99").update(EvaluationPeriods=10, DatapointsToAlarm=10)
 
 
-@seeds("a_lost_zone_is_survived")
+@seeds("one_zone_can_fail")
 def one_zone_only(t: Templates) -> None:
     network = t.one(SERVICE, "Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
     del network["Subnets"][1:]
 
 
-@seeds("a_lost_zone_is_survived")
+@seeds("one_zone_can_fail")
 def no_zone_rebalancing(t: Templates) -> None:
     t.one(SERVICE, "Service")["AvailabilityZoneRebalancing"] = "DISABLED"
 
 
-@seeds("a_lost_zone_is_survived")
+@seeds("one_zone_can_fail")
 def two_tasks_for_three_zones(t: Templates) -> None:
     t.one(TARGET)["MinCapacity"] = 2

@@ -1,4 +1,4 @@
-"""How many tasks there are."""
+"""Number of tasks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def schedule_without_a_time_zone(t: Templates) -> None:
     del t.one(TARGET)["ScheduledActions"][0]["Timezone"]
 
 
-@seeds("autoscaling_owns_the_number_of_tasks")
+@seeds("autoscaling_alone_sets_the_number_of_tasks")
 def desired_count_in_the_template(t: Templates) -> None:
     t.one(SERVICE, "Service")["DesiredCount"] = 3
 
 
-@seeds("autoscaling_owns_the_number_of_tasks")
-def nothing_scales_the_service(t: Templates) -> None:
+@seeds("autoscaling_alone_sets_the_number_of_tasks")
+def scalable_target_of_another_service(t: Templates) -> None:
     t.one(TARGET)["ResourceId"] = "service/another/one"
 
 
@@ -44,22 +44,22 @@ def one_minute_metrics_for_a_20_second_policy(t: Templates) -> None:
     t.one(SERVICE, "Service")["Monitoring"]["MetricConfigurations"][0]["ResolutionSeconds"] = 60
 
 
-@seeds("every_policy_has_a_target_and_a_pulse")
-def nobody_triggers_the_step_policy(t: Templates) -> None:
+@seeds("every_policy_has_a_target_and_a_trigger")
+def step_policy_without_an_alarm(t: Templates) -> None:
     t.one(ALARM, "BurstAlarm")["AlarmActions"] = []
 
 
-@seeds("every_policy_has_a_target_and_a_pulse")
+@seeds("every_policy_has_a_target_and_a_trigger")
 def gap_between_steps(t: Templates) -> None:
     steps = t.one(POLICY, "Burst")["StepScalingPolicyConfiguration"]["StepAdjustments"]
     steps[1]["MetricIntervalLowerBound"] += 1000
 
 
-@seeds("every_policy_has_a_target_and_a_pulse")
-def target_of_nothing(t: Templates) -> None:
+@seeds("every_policy_has_a_target_and_a_trigger")
+def tracking_target_of_zero(t: Templates) -> None:
     t.one(POLICY, "Requests")["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] = 0
 
 
-@seeds("a_second_truck_finds_the_tasks_of_the_first")
-def tasks_given_back_at_once(t: Templates) -> None:
+@seeds("scale_in_is_slower_than_scale_out")
+def scale_in_faster_than_scale_out(t: Templates) -> None:
     t.one(POLICY, "Cpu")["TargetTrackingScalingPolicyConfiguration"]["ScaleInCooldown"] = 10

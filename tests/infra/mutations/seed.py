@@ -1,4 +1,4 @@
-"""What a mutation is: an edit of a copy of production's templates that a rule must report."""
+"""A mutation: an edit of a copy of production's templates that a rule must report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MUTATIONS: list[Mutation] = []
 
 @dataclass(frozen=True)
 class Mutation:
-    """A fault, and the name of the rule that must see it."""
+    """A fault, and the name of the rule that must report it."""
 
     rule: str
     change: Change
@@ -37,7 +37,7 @@ def seeds(rule: str) -> Callable[[Change], Change]:
 
 
 class Templates:
-    """Finds what a mutation wants to break."""
+    """Looks up the parts of the templates that mutations change."""
 
     def __init__(self, templates: dict[str, Template]) -> None:
         self.stacks = templates
@@ -67,7 +67,7 @@ class Templates:
                     del template["Resources"][logical_id]
 
     def replace(self, kind: str, name: str, old: str, new: str) -> None:
-        """Replace text anywhere in the resource's JSON; it must be there."""
+        """Replace text in the JSON of a resource; fails if the text is not there."""
         body = self.all(kind, name)[0]
         text = json.dumps(body)
         assert old in text, f"{old} is not in {kind} {name}"
@@ -87,7 +87,7 @@ def set_variable(container: dict[str, Any], name: str, value: str) -> None:
 
 
 def replaces(rule: str, faults: dict[str, tuple[str, str, str, str]]) -> None:
-    """Faults that are another text: name -> type, logical id's beginning, old text, new text."""
+    """Faults that replace text: name -> type, start of the logical id, old text, new text."""
     for name, (kind, part, old, new) in faults.items():
 
         def change(t: Templates, what: tuple[str, str, str, str] = (kind, part, old, new)) -> None:
@@ -98,7 +98,7 @@ def replaces(rule: str, faults: dict[str, tuple[str, str, str, str]]) -> None:
 
 
 def deletes(rule: str, faults: dict[str, tuple[str, ...]]) -> None:
-    """Faults that are an absence: name -> type, and a logical id's beginning if not all go."""
+    """Faults that delete resources: name -> type, and optionally the start of the logical id."""
     for name, what in faults.items():
 
         def change(t: Templates, what: tuple[str, ...] = what) -> None:

@@ -1,4 +1,4 @@
-"""What a task is and may touch."""
+"""Tasks: size, rights, volumes."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from mutations.seed import (
 )
 
 
-@seeds("containers_can_do_as_little_as_possible")
+@seeds("containers_have_least_privilege")
 def runs_as_root(t: Templates) -> None:
     del t.container("server")["User"]
 
 
-@seeds("containers_can_do_as_little_as_possible")
+@seeds("containers_have_least_privilege")
 def writable_image(t: Templates) -> None:
     t.container("drift")["ReadonlyRootFilesystem"] = False
 
 
-@seeds("containers_can_do_as_little_as_possible")
-def password_in_the_open(t: Templates) -> None:
+@seeds("containers_have_least_privilege")
+def password_in_a_plain_variable(t: Templates) -> None:
     variable = {"Name": "DATABASE_PASSWORD", "Value": "hunter2"}
     t.container("mlflow")["Environment"].append(variable)
 
 
-@seeds("people_can_get_into_what_says_so")
-def exec_agent_with_nowhere_to_write(t: Templates) -> None:
+@seeds("ecs_exec_works_where_it_is_enabled")
+def exec_agent_without_a_writable_folder(t: Templates) -> None:
     del t.container("mlflow")["MountPoints"][-1]
 
 
-@seeds("people_can_get_into_what_says_so")
+@seeds("ecs_exec_works_where_it_is_enabled")
 def exec_agent_without_permission(t: Templates) -> None:
     statements = t.policy_of("MlflowTaskTaskRole")
     statements[:] = [s for s in statements if "ssmmessages" not in json.dumps(s["Action"])]
 
 
-@seeds("people_can_get_into_what_says_so")
-def exec_agent_without_a_way_out(t: Templates) -> None:
+@seeds("ecs_exec_works_where_it_is_enabled")
+def exec_agent_without_an_endpoint(t: Templates) -> None:
     t.delete("EC2::VPCEndpoint", "VpcExec")
 
 
-@seeds("tasks_have_a_size_that_fargate_sells")
+@seeds("tasks_have_a_size_that_fargate_offers")
 def one_vcpu_with_one_gigabyte(t: Templates) -> None:
     t.one("ECS::TaskDefinition", "Task")["Memory"] = "1024"
 
 
-@seeds("tasks_have_a_size_that_fargate_sells")
+@seeds("tasks_have_a_size_that_fargate_offers")
 def shipper_larger_than_its_task(t: Templates) -> None:
     t.container("shipper")["Memory"] = 4096
 
 
-@seeds("tasks_have_a_size_that_fargate_sells")
+@seeds("tasks_have_a_size_that_fargate_offers")
 def x86_task(t: Templates) -> None:
     t.one("ECS::TaskDefinition", "Task")["RuntimePlatform"]["CpuArchitecture"] = "X86_64"
 
@@ -66,7 +66,7 @@ def secret_nobody_may_read(t: Templates) -> None:
 
 
 replaces(
-    "tasks_may_reach_the_objects_they_are_told_about",
+    "task_roles_allow_the_buckets_in_their_variables",
     {
         "capture_prefix_renamed_on_one_side": (
             "ECS::TaskDefinition",
@@ -84,21 +84,21 @@ replaces(
 )
 
 
-@seeds("tasks_may_reach_the_objects_they_are_told_about")
+@seeds("task_roles_allow_the_buckets_in_their_variables")
 def shipper_may_not_write(t: Templates) -> None:
     t.delete("IAM::Policy", "TaskTaskRole")
 
 
-@seeds("the_shipper_empties_the_spool_that_the_server_fills")
+@seeds("server_and_shipper_share_the_spool")
 def shipper_reads_another_folder(t: Templates) -> None:
     set_variable(t.container("shipper"), "DIGITS_CAPTURE_DIR", "/var/lib/digitline/other")
 
 
-@seeds("the_shipper_empties_the_spool_that_the_server_fills")
+@seeds("server_and_shipper_share_the_spool")
 def spool_on_two_volumes(t: Templates) -> None:
     t.container("shipper")["MountPoints"][0]["SourceVolume"] = "another"
 
 
-@seeds("the_shipper_empties_the_spool_that_the_server_fills")
-def shipper_stopped_first(t: Templates) -> None:
+@seeds("server_and_shipper_share_the_spool")
+def server_does_not_depend_on_the_shipper(t: Templates) -> None:
     del t.container("server")["DependsOn"]

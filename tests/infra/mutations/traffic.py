@@ -1,4 +1,4 @@
-"""One request's way in, and the time it may take: ports, TLS, firewall, timeouts, health."""
+"""The path of a request: ports, TLS, firewall, timeouts, health checks."""
 
 from __future__ import annotations
 
@@ -23,64 +23,64 @@ def server_started_on_another_port(t: Templates) -> None:
 
 
 @seeds("security_groups_let_the_load_balancer_reach_the_tasks")
-def load_balancer_may_not_leave(t: Templates) -> None:
+def load_balancer_without_egress(t: Templates) -> None:
     t.delete("EC2::SecurityGroupEgress", "AlbGroup")
 
 
-@seeds("listeners_speak_tls_1_2_or_newer_only")
+@seeds("listeners_accept_tls_1_2_or_newer_only")
 def plain_http_listener(t: Templates) -> None:
     t.one("ElasticLoadBalancingV2::Listener").update(Protocol="HTTP", Port=80)
 
 
-@seeds("listeners_speak_tls_1_2_or_newer_only")
+@seeds("listeners_accept_tls_1_2_or_newer_only")
 def tls_1_0_policy(t: Templates) -> None:
     t.one("ElasticLoadBalancingV2::Listener")["SslPolicy"] = "ELBSecurityPolicy-TLS13-1-0-2021-06"
 
 
-@seeds("the_firewall_stands_before_the_load_balancer")
+@seeds("the_firewall_protects_the_load_balancer")
 def firewall_not_associated(t: Templates) -> None:
     t.delete("WAFv2::WebACLAssociation")
 
 
-@seeds("the_firewall_stands_before_the_load_balancer")
+@seeds("the_firewall_protects_the_load_balancer")
 def rate_rule_only_counts(t: Templates) -> None:
     t.one("WAFv2::WebACL")["Rules"][0]["Action"] = {"Count": {}}
 
 
-@seeds("the_firewall_stands_before_the_load_balancer")
+@seeds("the_firewall_protects_the_load_balancer")
 def firewall_blocks_large_crops(t: Templates) -> None:
     group = t.one("WAFv2::WebACL")["Rules"][3]["Statement"]["ManagedRuleGroupStatement"]
     del group["RuleActionOverrides"][0]
 
 
-@seeds("the_rate_rule_lets_the_planned_peak_through")
+@seeds("the_rate_rule_allows_the_planned_peak")
 def rate_rule_below_the_planned_peak(t: Templates) -> None:
     t.one("WAFv2::WebACL")["Rules"][0]["Statement"]["RateBasedStatement"]["Limit"] = 2000
 
 
-@seeds("timeouts_nest")
+@seeds("timeouts_are_in_order")
 def killed_before_it_has_drained(t: Templates) -> None:
     t.container("server")["StopTimeout"] = 26
 
 
-@seeds("timeouts_nest")
+@seeds("timeouts_are_in_order")
 def deregistered_before_it_has_drained(t: Templates) -> None:
     attributes = t.one(GROUP, "Blue")["TargetGroupAttributes"]
     attribute(attributes, "deregistration_delay.timeout_seconds")["Value"] = "10"
 
 
-@seeds("timeouts_nest")
+@seeds("timeouts_are_in_order")
 def default_deregistration_of_five_minutes(t: Templates) -> None:
     attributes = t.one(GROUP, "Blue")["TargetGroupAttributes"]
     attributes.remove(attribute(attributes, "deregistration_delay.timeout_seconds"))
 
 
-@seeds("health_checks_time_out_before_the_next_begins")
+@seeds("health_check_timeouts_are_below_their_interval")
 def container_health_timeout_not_below_its_interval(t: Templates) -> None:
     t.container("server")["HealthCheck"]["Timeout"] = 10
 
 
-@seeds("readiness_is_the_deep_check")
+@seeds("target_groups_check_readiness")
 def shallow_health_check(t: Templates) -> None:
     t.one(GROUP, "Green")["HealthCheckPath"] = "/livez"
 
@@ -92,7 +92,7 @@ def load_balancer_attribute_misspelt(t: Templates) -> None:
     )
 
 
-@seeds("bursts_go_to_the_least_busy_task")
+@seeds("requests_go_to_the_least_busy_task")
 def round_robin(t: Templates) -> None:
     attributes = t.one(GROUP, "Blue")["TargetGroupAttributes"]
     attribute(attributes, "load_balancing.algorithm.type")["Value"] = "round_robin"

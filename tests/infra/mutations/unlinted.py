@@ -1,4 +1,4 @@
-"""The thirteen that no linter reported when they were tried (cfn-lint, checkov, cdk-nag)."""
+"""Thirteen faults that cfn-lint, checkov and cdk-nag did not report when tried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mutations.seed import (
 )
 
 
-@seeds("releases_roll_back_by_themselves")
+@seeds("releases_roll_back_automatically")
 def circuit_breaker_with_a_canary(t: Templates) -> None:
     breaker = {"Enable": True, "Rollback": True}
     t.one(SERVICE, "Service")["DeploymentConfiguration"]["DeploymentCircuitBreaker"] = breaker
@@ -45,7 +45,7 @@ def tasks_admit_another_port(t: Templates) -> None:
     t.one("EC2::SecurityGroupIngress", "TasksGroup").update(FromPort=8080, ToPort=8080)
 
 
-@seeds("timeouts_nest")
+@seeds("timeouts_are_in_order")
 def keep_alive_below_the_idle_timeout(t: Templates) -> None:
     attribute(t.one(ALB)["LoadBalancerAttributes"], "idle_timeout.timeout_seconds")["Value"] = "90"
 
@@ -55,7 +55,7 @@ def execution_role_without_its_policy(t: Templates) -> None:
     t.delete("IAM::Policy", "TaskExecutionRole")
 
 
-@seeds("releases_roll_back_by_themselves")
+@seeds("releases_roll_back_automatically")
 def rollback_alarm_misspelt(t: Templates) -> None:
     alarms = t.one(SERVICE, "Service")["DeploymentConfiguration"]["Alarms"]
     alarms["AlarmNames"][0] = "digitline-prod-p98"
@@ -77,7 +77,7 @@ def stop_timeout_above_fargates_limit(t: Templates) -> None:
     t.container("server")["StopTimeout"] = 500
 
 
-@seeds("health_checks_time_out_before_the_next_begins")
+@seeds("health_check_timeouts_are_below_their_interval")
 def health_timeout_not_below_its_interval(t: Templates) -> None:
     t.one(GROUP, "Blue")["HealthCheckTimeoutSeconds"] = 10
 

@@ -1,4 +1,4 @@
-"""What is measured, and who is told: metrics, alarms, dashboard, topics."""
+"""Metrics, alarms, dashboard, topics."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def container_insights_off(t: Templates) -> None:
     t.replace("ECS::Cluster", "", "enabled", "disabled")
 
 
-@seeds("alarms_reach_a_person_with_a_runbook")
-def alarm_that_rings_for_nobody(t: Templates) -> None:
+@seeds("alarms_notify_a_topic_and_link_a_runbook")
+def alarm_without_an_action(t: Templates) -> None:
     t.one(ALARM, "Alarmerrors")["AlarmActions"] = []
 
 
-@seeds("alarms_reach_a_person_with_a_runbook")
-def runbook_link_to_nowhere(t: Templates) -> None:
+@seeds("alarms_notify_a_topic_and_link_a_runbook")
+def runbook_link_without_a_target(t: Templates) -> None:
     t.replace(ALARM, "Alarmretrain", "#alarm-retrain", "#alarm-retrian")
 
 
@@ -83,15 +83,15 @@ def alarm_that_looks_back_too_far(t: Templates) -> None:
     t.one(ALARM, "Alarmdriftsilent")["EvaluationPeriods"] = 30
 
 
-@seeds("silence_of_a_job_is_an_alarm")
-def silence_is_fine(t: Templates) -> None:
+@seeds("a_missing_drift_report_raises_an_alarm")
+def missing_data_does_not_breach(t: Templates) -> None:
     t.one(ALARM, "Alarmdriftsilent")["TreatMissingData"] = "notBreaching"
 
 
 deletes(
-    "the_promised_alarms_are_there",
+    "the_promised_alarms_exist",
     {
-        "stuck_deployments_go_unnoticed": (ALARM, "Alarmstuckdeployment"),
+        "no_alarm_on_stuck_deployments": (ALARM, "Alarmstuckdeployment"),
         "no_budget": ("Budgets::Budget",),
     },
 )
@@ -102,11 +102,11 @@ def dashboard_without_cost(t: Templates) -> None:
     t.replace(DASHBOARD, "", "EstimatedCharges", "DesiredTaskCount")
 
 
-@seeds("topics_can_be_written_by_those_who_must")
+@seeds("aws_services_may_publish_to_the_topics")
 def key_refuses_cloudwatch(t: Templates) -> None:
     t.replace("KMS::Key", "", "cloudwatch.amazonaws.com", "cloudtrail.amazonaws.com")
 
 
-@seeds("topics_can_be_written_by_those_who_must")
-def nobody_subscribed(t: Templates) -> None:
+@seeds("aws_services_may_publish_to_the_topics")
+def topic_without_a_subscriber(t: Templates) -> None:
     t.delete("SNS::Subscription", "Alerts")

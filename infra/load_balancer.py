@@ -1,0 +1,139 @@
+"""The way in: security groups, load balancer, listener, and the two target groups.
+
+Two target groups, because ECS moves traffic between them. Knows nothing about tasks.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra import settings
+from infra.acknowledge import acknowledge
+from infra.foundation_stack import Foundation
+from infra.settings import Environment
+
+
+def security_groups(
+    scope: Construct, foundation: Foundation
+) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup]:
+    """Of the load balancer and of the tasks: the first reaches the second on one port."""
+    alb = ec2.SecurityGroup(
+        scope,
+        "AlbGroup",
+        vpc=foundation.vpc,
+        description="HTTPS from scanners",
+        allow_all_outbound=False,
+    )
+    alb.add_ingress_rule(
+        ec2.Peer.any_ipv4(), ec2.Port.tcp(settings.HTTPS_PORT), "scanners, from anywhere"
+    )
+    acknowledge(
+        alb,
+        "AwsSolutions-EC23",
+        "the public entrance: TLS only, behind a firewall, every request carries an API key",
+    )
+    tasks = ec2.SecurityGroup(
+        scope,
+        "TasksGroup",
+        vpc=foundation.vpc,
+        description="Requests from the load balancer, HTTPS to AWS endpoints",
+        allow_all_outbound=False,
+    )
+    tasks.add_ingress_rule(alb, ec2.Port.tcp(settings.SERVICE_PORT), "load balancer")
+    alb.add_egress_rule(tasks, ec2.Port.tcp(settings.SERVICE_PORT), "tasks")
+    # isolated subnets: the only places this can reach are the VPC's endpoints and S3's gateway
+    tasks.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(settings.HTTPS_PORT), "endpoints")
+    return alb, tasks
+
+
+def load_balancer(
+    scope: Construct,
+    environment: Environment,
+    foundation: Foundation,
+    group: ec2.SecurityGroup,
+) -> elbv2.ApplicationLoadBalancer:
+    """The public entrance, with its access logs in foundation's log bucket."""
+    alb = elbv2.ApplicationLoadBalancer(
+        scope,
+        "Alb",
+        vpc=foundation.vpc,
+        internet_facing=True,
+        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
+        security_group=group,
+        idle_timeout=cdk.Duration.seconds(settings.ALB_IDLE_S),
+        drop_invalid_header_fields=True,
+        desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
+        deletion_protection=environment.keeps_data,
+    )
+    alb.log_access_logs(foundation.log_bucket, "alb")
+    if not environment.keeps_data:
+        acknowledge(alb, "CKV_AWS_150", "an environment that is torn down in one command")
+    return alb
+
+
+def target_group(
+    scope: Construct, name: str, foundation: Foundation
+) -> elbv2.ApplicationTargetGroup:
+    """Tasks by their addresses, checked by the deep health check."""
+    return elbv2.ApplicationTargetGroup(
+        scope,
+        name,
+        vpc=foundation.vpc,
+        target_type=elbv2.TargetType.IP,
+        protocol=elbv2.ApplicationProtocol.HTTP,
+        port=settings.SERVICE_PORT,
+        load_balancing_algorithm_type=(
+            elbv2.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS
+        ),
+        deregistration_delay=cdk.Duration.seconds(settings.DEREGISTRATION_S),
+        health_check=elbv2.HealthCheck(
+            path=settings.HEALTH_PATH,
+            healthy_http_codes="200",
+            interval=cdk.Duration.seconds(settings.HEALTH_INTERVAL_S),
+            timeout=cdk.Duration.seconds(settings.HEALTH_TIMEOUT_S),
+            healthy_threshold_count=settings.HEALTHY_CHECKS,
+            unhealthy_threshold_count=settings.UNHEALTHY_CHECKS,
+        ),
+    )
+
+
+def listener_rule(
+    scope: Construct,
+    environment: Environment,
+    alb: elbv2.ApplicationLoadBalancer,
+    blue: elbv2.ApplicationTargetGroup,
+    green: elbv2.ApplicationTargetGroup,
+) -> elbv2.ApplicationListenerRule:
+    """HTTPS only; the rule whose weights a release shifts from one group to the other."""
+    certificate = ssm.StringParameter.value_for_string_parameter(
+        scope, environment.parameter("certificate-arn")
+    )
+    listener = alb.add_listener(
+        "Https",
+        port=settings.HTTPS_PORT,
+        certificates=[acm.Certificate.from_certificate_arn(scope, "Certificate", certificate)],
+        ssl_policy=elbv2.SslPolicy.RECOMMENDED_TLS,  # TLS 1.2 and 1.3
+        open=False,
+        default_action=elbv2.ListenerAction.fixed_response(
+            404, content_type="text/plain", message_body="no such path"
+        ),
+    )
+    # ECS shifts these weights during a release: 100/0 -> 90/10 -> 0/100
+    return elbv2.ApplicationListenerRule(
+        scope,
+        "Production",
+        listener=listener,
+        priority=1,
+        conditions=[elbv2.ListenerCondition.path_patterns(["/*"])],
+        action=elbv2.ListenerAction.weighted_forward(
+            [
+                elbv2.WeightedTargetGroup(target_group=blue, weight=100),
+                elbv2.WeightedTargetGroup(target_group=green, weight=0),
+            ]
+        ),
+    )

@@ -1,0 +1,237 @@
+"""The MLflow server: its administrator, its database and its one task.
+
+What the container does with its variables is in ``mlflow/start.py``.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_rds as rds
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_servicediscovery as discovery
+from constructs import Construct
+
+from infra import fargate_task, grants, settings
+from infra.acknowledge import acknowledge
+from infra.foundation_stack import Foundation
+from infra.settings import Environment
+
+MLFLOW_DATABASE = "mlflow"
+MLFLOW_ADMIN = "admin"
+
+
+def admin_secret(scope: Construct, key: kms.Key) -> secretsmanager.Secret:
+    """The administrator's name and generated password."""
+    secret = secretsmanager.Secret(
+        scope,
+        "MlflowAdmin",
+        description="MLflow's administrator: the jobs and, rarely, a person",
+        encryption_key=key,
+        generate_secret_string=secretsmanager.SecretStringGenerator(
+            secret_string_template=f'{{"username": "{MLFLOW_ADMIN}"}}',
+            generate_string_key="password",
+            exclude_punctuation=True,
+            password_length=40,
+        ),
+    )
+    acknowledge(
+        secret,
+        "AwsSolutions-SMG4",
+        "MLflow keeps the password's hash in its own database: rotation is the command in "
+        "docs/deploy.md, not a Lambda that would need a way into the VPC",
+    )
+    return secret
+
+
+def database(
+    scope: Construct,
+    environment: Environment,
+    foundation: Foundation,
+    group: ec2.SecurityGroup,
+    key: kms.Key,
+) -> rds.DatabaseInstance:
+    """PostgreSQL: private, encrypted, TLS only, backed up."""
+    keeps = environment.keeps_data
+    instance = rds.DatabaseInstance(
+        scope,
+        "Database",
+        engine=rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_17_9),
+        instance_type=ec2.InstanceType(settings.DATABASE_CLASS),
+        vpc=foundation.vpc,
+        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+        security_groups=[group],
+        database_name=MLFLOW_DATABASE,
+        credentials=rds.Credentials.from_generated_secret(
+            MLFLOW_DATABASE, encryption_key=key, exclude_characters="%@:/?#[] '\""
+        ),
+        allocated_storage=settings.DATABASE_GIB,
+        storage_type=rds.StorageType.GP3,
+        storage_encrypted=True,
+        storage_encryption_key=key,
+        backup_retention=cdk.Duration.days(settings.DATABASE_BACKUP_DAYS),
+        copy_tags_to_snapshot=True,
+        auto_minor_version_upgrade=True,
+        publicly_accessible=False,
+        cloudwatch_logs_exports=["postgresql"],
+        enable_performance_insights=True,
+        performance_insight_encryption_key=key,
+        parameters={"rds.force_ssl": "1", "log_min_duration_statement": "1000"},
+        deletion_protection=keeps,
+        removal_policy=cdk.RemovalPolicy.SNAPSHOT if keeps else cdk.RemovalPolicy.DESTROY,
+    )
+    one_az = "no read waits for MLflow: an hour's restore from backup is cheaper than a standby"
+    acknowledge(instance, "AwsSolutions-RDS3", one_az)
+    acknowledge(instance, "CKV_AWS_157", one_az)
+    acknowledge(
+        instance, "AwsSolutions-RDS11", "the group admits one client; the port is no secret"
+    )
+    acknowledge(
+        instance,
+        "CKV_AWS_118",
+        "enhanced monitoring needs an agent's role; metrics suffice here",
+    )
+    acknowledge(instance, "CKV_AWS_161", "nobody signs in by IAM: MLflow uses the password")
+    acknowledge(
+        instance,
+        "AwsSolutions-SMG4",
+        "reachable by one task only; rotation is a command in docs/deploy.md",
+    )
+    if not keeps:
+        acknowledge(instance, "AwsSolutions-RDS10", "an environment torn down in one command")
+        acknowledge(instance, "CKV_AWS_293", "an environment torn down in one command")
+    return instance
+
+
+def server(
+    scope: cdk.Stack,
+    environment: Environment,
+    foundation: Foundation,
+    *,
+    cluster: ecs.Cluster,
+    exec_logs: str,
+    group: ec2.SecurityGroup,
+    host: str,
+    store: rds.DatabaseInstance,
+    admin: secretsmanager.Secret,
+) -> ecs.FargateService:
+    """One task under the name ``host``; a person reaches it by ECS Exec.
+
+    Args:
+        scope: the stack.
+        environment: its settings.
+        foundation: where artifacts, images and logs are.
+        cluster: with the namespace of ``host``.
+        exec_logs: logical id of the log group of what people type in ECS Exec.
+        group: of the server.
+        host: its name in the VPC.
+        store: the database.
+        admin: secret of the administrator.
+    """
+    task = _task_definition(scope, environment, foundation, host, store, admin)
+    service = ecs.FargateService(
+        scope,
+        "Mlflow",
+        cluster=cluster,
+        task_definition=task,
+        desired_count=1,
+        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+        security_groups=[group],
+        assign_public_ip=False,
+        min_healthy_percent=100,
+        max_healthy_percent=200,
+        circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
+        enable_execute_command=True,  # the way in for a person: docs/deploy.md
+        propagate_tags=ecs.PropagatedTagSource.SERVICE,
+        cloud_map_options=ecs.CloudMapOptions(
+            name="mlflow",
+            dns_record_type=discovery.DnsRecordType.A,
+            dns_ttl=cdk.Duration.seconds(10),
+        ),
+    )
+    _accept_exec_permissions(task, exec_logs)
+    return service
+
+
+def _task_definition(
+    scope: cdk.Stack,
+    environment: Environment,
+    foundation: Foundation,
+    host: str,
+    store: rds.DatabaseInstance,
+    admin: secretsmanager.Secret,
+) -> ecs.FargateTaskDefinition:
+    assert store.secret is not None
+    task = fargate_task.task(
+        scope,
+        "MlflowTask",
+        family=f"{scope.stack_name}-mlflow",
+        size=settings.MLFLOW_TASK,
+        volume="work",
+    )
+    port = settings.MLFLOW_PORT
+    server = fargate_task.container(
+        task,
+        "mlflow",
+        image=fargate_task.image(scope, environment, foundation.mlflow_images, "mlflow-image-tag"),
+        environment={
+            "MLFLOW_PORT": str(port),
+            "MLFLOW_WORKERS": str(settings.MLFLOW_WORKERS),
+            "MLFLOW_ALLOWED_HOSTS": f"{host}:{port},localhost:{port}",
+            "MLFLOW_ARTIFACTS": foundation.artifacts.url("mlflow"),
+            "DATABASE_HOST": store.instance_endpoint.hostname,
+            "DATABASE_NAME": MLFLOW_DATABASE,
+        },
+        secrets={
+            "DATABASE_USER": ecs.Secret.from_secrets_manager(store.secret, "username"),
+            "DATABASE_PASSWORD": ecs.Secret.from_secrets_manager(store.secret, "password"),
+            "MLFLOW_ADMIN_USER": ecs.Secret.from_secrets_manager(admin, "username"),
+            "MLFLOW_ADMIN_PASSWORD": ecs.Secret.from_secrets_manager(admin, "password"),
+        },
+        port=port,
+        health_check=ecs.HealthCheck(
+            command=fargate_task.probe(port, "/health"),
+            interval=cdk.Duration.seconds(30),
+            timeout=cdk.Duration.seconds(settings.HEALTH_TIMEOUT_S),
+            start_period=cdk.Duration.seconds(120),  # migrations of an empty database
+        ),
+        log_group=foundation.log_group(scope, "MlflowLogs"),
+        volume="work",
+    )
+    _give_exec_folders(task, server)
+    grants.objects(
+        task.task_role,
+        grants.ObjectGrant(
+            foundation.artifacts,
+            "mlflow",
+            grants.READ + grants.WRITE + grants.DELETE,
+            "MLflow proxies its artifacts, and deletes them when a run is deleted",
+        ),
+    )
+    return task
+
+
+def _give_exec_folders(task: ecs.FargateTaskDefinition, server: ecs.ContainerDefinition) -> None:
+    for folder in settings.EXEC_AGENT_FOLDERS:
+        volume = folder.strip("/").replace("/", "-")
+        task.add_volume(name=volume)
+        server.add_mount_points(
+            ecs.MountPoint(source_volume=volume, container_path=folder, read_only=False)
+        )
+
+
+def _accept_exec_permissions(task: ecs.FargateTaskDefinition, exec_logs: str) -> None:
+    grants.accept_any_resource(task.task_role, "ECS Exec's channels know no resources")
+    streams = f"arn:aws:logs:{cdk.Stack.of(task).region}:<AWS::AccountId>:log-group:<{exec_logs}>:*"
+    acknowledge(
+        task,
+        f"AwsSolutions-IAM5[Resource::{streams}]",
+        "the streams of one log group: what people type in ECS Exec",
+    )
+    acknowledge(
+        task.task_role.node.find_child("DefaultPolicy"),
+        "CKV_AWS_111",
+        "ECS Exec's channels (ssmmessages) know no resources",
+    )

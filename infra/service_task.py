@@ -1,0 +1,123 @@
+"""The service's task: the server, and beside it the shipper of captures.
+
+Knows nothing about load balancers or releases.
+"""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra import fargate_task, grants, settings
+from infra.foundation_stack import Foundation
+from infra.settings import Environment
+
+_SPOOL = f"{settings.WRITABLE}/spool"
+
+
+def task_definition(
+    scope: cdk.Stack, environment: Environment, foundation: Foundation
+) -> ecs.FargateTaskDefinition:
+    """Two containers that share the spool."""
+    task = fargate_task.task(
+        scope,
+        "Task",
+        family=f"digitline-{environment.name}-service",
+        size=settings.SERVICE_TASK,
+        volume="spool",
+    )
+    shipper = _shipper(task, environment, foundation)
+    server = _server(task, environment, foundation)
+    # the server starts after the shipper and so is stopped before it: what a draining task
+    # still answers is shipped too
+    server.add_container_dependencies(
+        ecs.ContainerDependency(container=shipper, condition=ecs.ContainerDependencyCondition.START)
+    )
+    grants.objects(
+        task.task_role,
+        grants.ObjectGrant(
+            foundation.captures,
+            "captures",
+            grants.WRITE,
+            "the shipper writes captures, and can neither read nor delete one",
+        ),
+    )
+    return task
+
+
+def _server(
+    task: ecs.FargateTaskDefinition, environment: Environment, foundation: Foundation
+) -> ecs.ContainerDefinition:
+    stack = cdk.Stack.of(task)
+    return fargate_task.container(
+        task,
+        "server",
+        image=fargate_task.image(
+            stack, environment, foundation.service_images, "service-image-tag"
+        ),
+        command=["python", "-m", "serving"],
+        environment={
+            "DIGITS_HOST": "0.0.0.0",  # noqa: S104  # the task's own interface
+            "DIGITS_PORT": str(settings.SERVICE_PORT),
+            "DIGITS_ERROR_TARGET": str(settings.ERROR_TARGET),
+            "DIGITS_AUTH": "on",
+            "DIGITS_REQUEST_DEADLINE_MS": str(1000 * settings.REQUEST_DEADLINE_S),
+            "DIGITS_DRAIN_S": str(settings.DRAIN_S),
+            "DIGITS_CAPTURE_DIR": _SPOOL,
+            "DIGITS_EMF": "on",
+            "DIGITS_LOG_LEVEL": "info",
+        },
+        secrets={"DIGITS_API_KEYS_JSON": _api_keys(stack, task, foundation)},
+        port=settings.SERVICE_PORT,
+        health_check=ecs.HealthCheck(
+            command=fargate_task.probe(settings.SERVICE_PORT, "/livez"),
+            interval=cdk.Duration.seconds(settings.HEALTH_INTERVAL_S),
+            timeout=cdk.Duration.seconds(settings.HEALTH_TIMEOUT_S),
+            retries=settings.UNHEALTHY_CHECKS,
+            start_period=cdk.Duration.seconds(settings.START_GRACE_S),
+        ),
+        log_group=foundation.log_group(stack, "ServerLogs"),
+        volume="spool",
+    )
+
+
+def _shipper(
+    task: ecs.FargateTaskDefinition, environment: Environment, foundation: Foundation
+) -> ecs.ContainerDefinition:
+    """The process that turns spool segments into Parquet on S3.
+
+    It may die and be restarted without the service: records wait in the spool meanwhile.
+    """
+    stack = cdk.Stack.of(task)
+    return fargate_task.container(
+        task,
+        "shipper",
+        image=fargate_task.image(stack, environment, foundation.jobs_images, "jobs-image-tag"),
+        command=["python", "-m", "monitoring", "ship", "--follow"],
+        environment={
+            "DIGITS_CAPTURE_DIR": _SPOOL,
+            "DIGITS_CAPTURE_STORE": foundation.captures.url("captures"),
+            "DIGITS_EMF": "on",
+        },
+        essential=False,
+        memory_limit_mib=settings.SHIPPER_MEMORY_MIB,
+        log_group=foundation.log_group(stack, "ShipperLogs"),
+        volume="spool",
+    )
+
+
+def _api_keys(
+    scope: Construct, task: ecs.FargateTaskDefinition, foundation: Foundation
+) -> ecs.Secret:
+    """The secret by its ARN.
+
+    A grant on the construct itself would write into foundation's key policy, and foundation
+    must not depend on this stack.
+    """
+    secret = secretsmanager.Secret.from_secret_complete_arn(
+        scope, "ApiKeys", foundation.api_keys.secret_arn
+    )
+    foundation.key.grant_decrypt(task.obtain_execution_role())
+    return ecs.Secret.from_secrets_manager(secret)

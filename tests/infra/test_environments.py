@@ -1,0 +1,109 @@
+"""Staging differs from production in a short list of values and in nothing else.
+
+``infra/snapshots`` holds production's templates; the table below replaces staging's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from infra import capacity
+from infra.app import PROD, STAGING
+from infra.settings import Environment
+from infra.world import Template, World
+
+PLANS = [
+    capacity.plan(planned_rps=e.planned_rps, peak_rps=e.peak_rps, measured=capacity.read_measured())
+    for e in (PROD, STAGING)
+]
+FORMULAS = [plan.explain() for plan in PLANS]
+# path -> values that only production has, values that only staging has
+DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
+    # a tenth of production's load
+    "service.Outputs.PeakRps.Value": ({"300"}, {"30"}),
+    "WAFv2::WebACL.Rules.Statement.RateBasedStatement.Limit": ({"36000"}, {"3600"}),
+    "ApplicationAutoScaling::ScalableTarget.MaxCapacity": ({"7"}, {"6"}),
+    "ApplicationAutoScaling::ScalableTarget.ScheduledActions.ScalableTargetAction.MaxCapacity": (
+        {"7"},
+        {"6"},
+    ),
+    "CloudWatch::Alarm.Threshold": ({"6.5"}, {"5.5"}),
+    "autoscaling.Outputs.MaxTasks.Value": ({"7"}, {"6"}),
+    "autoscaling.Outputs.Formula.Value": ({FORMULAS[0]}, {FORMULAS[1]}),
+    "autoscaling.Description": (
+        {f"Digitline ENV: {FORMULAS[0]}"},
+        {f"Digitline ENV: {FORMULAS[1]}"},
+    ),
+    # cheaper: endpoints in one zone instead of two
+    "EC2::VPCEndpoint.SubnetIds": ({"{foundation.VpctasksSubnet2Subnet#}"}, set()),
+    "Budgets::Budget.Budget.BudgetLimit.Amount": ({"650"}, {"400"}),
+    "CloudWatch::Dashboard.DashboardBody.widgets.properties.annotations.horizontal.value": (
+        {"7", "650"},
+        {"6", "400"},
+    ),
+    # deleting the environment deletes its data
+    "DeletionPolicy": ({"Retain", "Snapshot"}, {"Delete"}),
+    "UpdateReplacePolicy": ({"Retain", "Snapshot"}, {"Delete"}),
+    "ECR::Repository.EmptyOnDelete": ({"False"}, {"True"}),
+    "RDS::DBInstance.DeletionProtection": ({"True"}, {"False"}),
+    "ElasticLoadBalancingV2::LoadBalancer.LoadBalancerAttributes.Value": ({"true"}, {"false"}),
+    "Metadata.checkov.skip.id": (set(), {"CKV_AWS_150", "CKV_AWS_293"}),
+    "Metadata.checkov.skip.comment": (
+        set(),
+        {
+            "an environment that is torn down in one command",
+            "an environment torn down in one command",
+        },
+    ),
+}
+
+
+def test_staging_differs_from_production_in_these_values_only(
+    synthesised: dict[str, dict[str, Template]],
+) -> None:
+    prod, staging = (Counter(facts(e, synthesised[e.name])) for e in (PROD, STAGING))
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    for side, only in enumerate((prod - staging, staging - prod)):
+        for _, path, value in only:
+            found.setdefault(path, (set(), set()))[side].add(value)
+    assert found == DIFFERENCES
+
+
+def facts(environment: Environment, stacks: dict[str, Template]) -> Iterator[tuple[str, str, str]]:
+    """Each value of each resource as (logical id, path, value), without the environment's name."""
+    resolved = World(stacks).resources
+    for stack, template in stacks.items():
+        for name, body in template["Resources"].items():
+            kind = body["Type"].removeprefix("AWS::")
+            for path, value in leaves(resolved[f"{{{stack}.{name}}}"].properties, kind):
+                yield plain(environment, name), path, plain(environment, value)
+            for key in ("DeletionPolicy", "UpdateReplacePolicy", "Metadata"):
+                for path, value in leaves(body.get(key, {}), key):
+                    yield plain(environment, name), path, plain(environment, value)
+        rest = {k: v for k, v in template.items() if k != "Resources"}
+        for path, value in leaves(json.loads(plain(environment, json.dumps(rest))), stack):
+            yield "", path, value
+
+
+def leaves(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """The scalars inside a value, with their paths. JSON in a string is parsed too."""
+    if isinstance(value, str) and value.startswith("{") and value.endswith("}") and '"' in value:
+        value = json.loads(value)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item, path)
+    else:
+        yield path, str(value)
+
+
+def plain(environment: Environment, text: str) -> str:
+    """Without the environment's name and network and the hashes in the names that CDK makes."""
+    text = re.sub(rf"{environment.name}(?!uct)", "ENV", text)
+    text = text.replace(environment.cidr.removesuffix("0.0/16"), "NET.")
+    return re.sub(r"[0-9A-F]{8}([0-9A-Fa-f]{8,})?", "#", text)
