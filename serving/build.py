@@ -4,8 +4,8 @@ import gc
 import time
 
 from model import artifact as champion
-from serving.api.postcode import load_postcodes
-from serving.api.routes import JSON_TYPE, Api, Route
+from serving.api.codes import load_postcodes
+from serving.api.routes import JSON_TYPE, Route, build_routes
 from serving.config import Settings, load_settings
 from serving.edge.edge import AsgiApp, Edge
 from serving.edge.guard import needs_keys
@@ -33,13 +33,13 @@ def build_edge(bento: AsgiApp) -> Edge:
     reader = Reader(artifact, policy, settings, telemetry.on_batch, capture.keep)
     health = Health(reader, capture, champion.CHAMPION / "model.onnx")
     tracer = Tracer(settings)
-    api = Api(
+    routes = build_routes(
         reader=reader,
         settings=settings,
         telemetry=telemetry,
         tracer=tracer,
         health=health,
-        postcodes=load_postcodes(settings.postcodes) if settings.postcodes else None,
+        valid_codes=load_postcodes(settings.postcodes) if settings.postcodes else None,
     )
 
     _calm_garbage_collector()
@@ -50,7 +50,7 @@ def build_edge(bento: AsgiApp) -> Edge:
         tracer.close()
 
     return Edge(
-        routes={**api.routes(), **_bento_routes()},
+        routes={**routes, **_bento_routes()},
         bento=bento,
         settings=settings,
         load_keys=lambda: keys_in_force(settings),

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
-from serving.edge.key_ring import SCOPES, KeysError, Scope, parse_keys
+from serving.edge.key_ring import SCOPES, KeysError, parse_keys
+from serving.messages import Scope
 
 _KEY_BYTES: Final = 32
 

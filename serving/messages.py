@@ -1,12 +1,13 @@
 """What handlers take and give: one request with its body, one answer. Knows no sockets."""
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
+Scope = Literal["predict", "label", "admin"]  # what a key allows, and a route asks for
 
 
 class Request(NamedTuple):  # a frozen dataclass takes three times as long to make

@@ -17,8 +17,8 @@ from typing import Any, Final
 import structlog
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from serving.api.openinference import check_json
 from serving.api.routes import Route
+from serving.api.tensors import check_json
 from serving.config import Settings
 from serving.edge.guard import (
     Arriving,

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
 from serving.config import Settings
-from serving.edge.key_ring import ANONYMOUS, Key, KeyRing, Scope
+from serving.edge.key_ring import ANONYMOUS, Key, KeyRing
+from serving.messages import Scope
 from serving.problems import Problem
 
 _BEARER: Final = b"bearer "

@@ -13,11 +13,11 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from serving.config import Settings
+from serving.messages import Scope
 
-Scope = Literal["predict", "label", "admin"]
 SCOPES: Final = get_args(Scope)
 MAX_LIVE_KEYS: Final = 2
 ANONYMOUS: Final = "local"  # the site of requests that need no key

@@ -23,7 +23,7 @@ import uvicorn
 from capture.spool import SpoolError
 from contract.timeouts import KEEP_ALIVE_S
 from model.errors import ModelError
-from serving.api.postcode import PostcodesError
+from serving.api.codes import PostcodesError
 from serving.config import ConfigError
 from serving.edge.key_ring import KeysError
 from serving.server.connections import LimitedProtocol, close_slow, raise_file_limit

@@ -15,7 +15,7 @@ from model.decode import MAX_AREA_PX, MAX_SIDE_PX, MIN_SIDE_PX, decode
 from model.errors import ArtifactRefused, BlankCrop, CropError
 from model.onnx_inspect import inspect
 from model.preprocess import frame
-from serving.api.postcode import Pattern, PatternError, rank_codes
+from serving.api.codes import Pattern, PatternError, rank_codes
 from serving.edge.key_ring import KeysError, parse_keys
 
 MANY = settings(max_examples=300, deadline=None, derandomize=True)

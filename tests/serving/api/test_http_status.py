@@ -73,7 +73,7 @@ async def too_many_requests(serve, crops, gate):
 
 async def internal(serve, crops, gate, monkeypatch):
     client = await serve()
-    monkeypatch.setattr("serving.api.routes._reading_fields", None)
+    monkeypatch.setattr("serving.api.digits.reading_fields", None)
     return await client.post("/v1/digit", crops[0].png)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from serving.api import openinference
+from serving.api import tensors
 from serving.api.schemas import InferAnswer, InferRequest
 
 INFER = "/v2/models/digits/infer"
@@ -304,7 +304,7 @@ def test_a_list_of_a_million_mistakes_is_one_mistake(pixels, field):
 async def test_json_that_parses_far_slower_than_images_is_refused_before_it_is_parsed(
     client, monkeypatch, part
 ):
-    monkeypatch.setattr("serving.api.openinference.InferRequest", None)
+    monkeypatch.setattr("serving.api.tensors.InferRequest", None)
     data = ",".join([part] * 850_000)
     body = f'{{"inputs":[{{"name":"image","data":[{data}]}}]}}'.encode()
     reply = await client.post(INFER, body, "application/json")
@@ -320,13 +320,13 @@ async def test_as_many_images_as_are_read_at_once_may_come_as_nested_json(client
 
 async def test_a_large_call_is_parsed_beside_the_event_loop(client, pixels, monkeypatch):
     threads = []
-    parse = openinference.parse
+    parse = tensors.parse
 
     def noting(request):
         threads.append(threading.current_thread())
         return parse(request)
 
-    monkeypatch.setattr(openinference, "parse", noting)
+    monkeypatch.setattr(tensors, "parse", noting)
     for count in (1, 40):
         reply = await infer(client, {"inputs": [tensor(pixels[:1].repeat(count, axis=0))]})
         assert reply.status == 200

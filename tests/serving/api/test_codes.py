@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from serving.api.postcode import (
+from serving.api.codes import (
     BEAM,
     MAX_CODES,
     Pattern,
@@ -202,7 +202,7 @@ def test_a_million_codes_are_loaded_in_bounded_memory(tmp_path):
 
 
 def test_more_than_a_million_codes_are_refused(load, monkeypatch):
-    monkeypatch.setattr("serving.api.postcode.MAX_CODES", 3)
+    monkeypatch.setattr("serving.api.codes.MAX_CODES", 3)
     assert len(load("11\n22\n33\n")) == 3
     with pytest.raises(PostcodesError, match="more than 3"):
         load("11\n22\n33\n44\n")
