@@ -21,6 +21,7 @@ from model.preprocess import Framed, frame_many
 from serving.config import Settings
 from serving.messages import Request
 from serving.reading.batcher import Batcher, BatchStats
+from serving.reading.outcomes import without_frames
 
 _TIMED_BATCHES: Final = 3
 CHUNK: Final = 32  # crops of a bulk request between two looks at other requests
@@ -44,7 +45,7 @@ class Reading(NamedTuple):
     decision_ms: float
 
 
-class Asked(NamedTuple):
+class ReadRequest(NamedTuple):
     """One crop to be read, and for whom."""
 
     source: Source
@@ -52,7 +53,9 @@ class Asked(NamedTuple):
     crop_index: int  # in the request
 
 
-Keep = Callable[[Sequence[Asked], Sequence["Reading | Exception"]], dict[int, Exception]]
+PersistBatch = Callable[
+    [Sequence[ReadRequest], Sequence["Reading | Exception"]], dict[int, Exception]
+]
 
 
 class _Prepared(NamedTuple):  # as Reading: a frozen dataclass takes twice as long
@@ -71,7 +74,7 @@ class Reader:
         policy: how scores become decisions.
         settings: batch size, queue limit and longest wait are used.
         on_batch: told of each finished batch, on the event loop.
-        keep: puts what a batch has read on disk, before anybody is answered; tells which places
+        persist: puts what a batch has read on disk, before anybody is answered; tells which places
             of the batch must not be answered, and why.
 
     Raises:
@@ -84,15 +87,15 @@ class Reader:
         policy: Policy,
         settings: Settings,
         on_batch: Callable[[BatchStats], None],
-        keep: Keep,
+        persist: PersistBatch,
     ) -> None:
         self.artifact = artifact
         self.policy = policy
         self._classifier = Classifier(artifact.onnx_bytes)
         self._classifier.warm_up()
-        self._keep = keep
-        self._batcher = Batcher[Asked, Reading](
-            self._read_and_keep,
+        self._persist = persist
+        self._batcher = Batcher[ReadRequest, Reading](
+            self._read_and_persist,
             max_batch_size=settings.max_batch_size,
             queue_limit=settings.queue_limit,
             max_wait_s=settings.max_queue_wait_ms / 1e3,
@@ -100,7 +103,7 @@ class Reader:
         )
         self._chunk = min(CHUNK, settings.max_batch_size)
         self._check_golden(self._read_batch([artifact.golden.png])[0])
-        self._show_batch_times()
+        self._prime_time_estimate()
 
     @property
     def num_queued(self) -> int:
@@ -124,7 +127,7 @@ class Reader:
             ModelError: the model failed on it.
             SpoolError, RecordError: it is not on disk.
         """
-        outcome = (await self._batcher.submit((Asked(source, request, 0),)))[0]
+        outcome = (await self._batcher.submit((ReadRequest(source, request, 0),)))[0]
         if isinstance(outcome, Exception):
             try:
                 raise outcome
@@ -145,9 +148,9 @@ class Reader:
         """
         readings: list[Reading | CropError] = []
         # A chunk at a time, so that single crops that come meanwhile wait for one chunk only.
-        asked = [Asked(source, request, index) for index, source in enumerate(sources)]
-        for start in range(0, len(asked), self._chunk):
-            for outcome in await self._batcher.submit(asked[start : start + self._chunk]):
+        requests = [ReadRequest(source, request, index) for index, source in enumerate(sources)]
+        for start in range(0, len(requests), self._chunk):
+            for outcome in await self._batcher.submit(requests[start : start + self._chunk]):
                 if isinstance(outcome, Exception) and not isinstance(outcome, CropError):
                     try:
                         raise outcome
@@ -165,7 +168,7 @@ class Reader:
         """
         self._check_golden(await self.read(self.artifact.golden.png))
 
-    def _show_batch_times(self) -> None:
+    def _prime_time_estimate(self) -> None:
         """Let the batcher see what company costs, before the first burst comes."""
         for size in (1, self._chunk) * _TIMED_BATCHES:
             started = time.perf_counter()
@@ -182,10 +185,10 @@ class Reader:
                 f"{golden.digit} at >= {golden.min_confidence} is expected"
             )
 
-    def _read_and_keep(self, asked: Sequence[Asked]) -> list[Reading | Exception]:
+    def _read_and_persist(self, requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
         """Read a batch; what is read and cannot be kept is an error in its place."""
-        outcomes = self._read_batch([one.source for one in asked])
-        for place, failure in self._keep(asked, outcomes).items():
+        outcomes = self._read_batch([one.source for one in requests])
+        for place, failure in self._persist(requests, outcomes).items():
             outcomes[place] = failure
         return outcomes
 
@@ -243,9 +246,7 @@ def _decode(source: Source) -> _Prepared | CropError:
     try:
         crop = decode(source)
     except CropError as error:
-        # As a value it must not hold the frames that raised it: they hold the batch, and it.
-        error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
+        return without_frames(error)
     return _Prepared(crop, None, None, (time.perf_counter() - started) * 1e3, 0.0)
 
 
