@@ -16,6 +16,8 @@ RUN python -m venv --without-pip venv \
  && find venv -path '*/numpy/*' -type d -name tests -prune -exec rm -rf {} + \
  && rm -rf venv/lib/python3.11/site-packages/onnxruntime/transformers \
       venv/lib/python3.11/site-packages/onnxruntime/tools \
+      venv/lib/python3.11/site-packages/offapi/scalar.js \
+      venv/lib/python3.11/site-packages/offapi/redoc.js \
       venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so*
 COPY service.py ./
 COPY serving serving

@@ -4,6 +4,7 @@ import gc
 import time
 
 from model import artifact as champion
+from serving.api import swagger
 from serving.api.codes import load_postcodes
 from serving.api.routes import JSON_TYPE, Route, build_routes
 from serving.config import Settings, load_settings
@@ -23,6 +24,7 @@ def build_edge(bento: AsgiApp) -> Edge:
         ConfigError: the environment has mistakes.
         ArtifactRefused, ModelError: the champion may not be served.
         KeysError, PostcodesError, SpoolError: a file or folder named by the settings is unfit.
+        AssetRefused: a file of the page /docs is not the pinned one.
     """
     settings = load_settings()
     configure_logging(settings.log_level)
@@ -40,6 +42,7 @@ def build_edge(bento: AsgiApp) -> Edge:
         tracer=tracer,
         health=health,
         valid_codes=load_postcodes(settings.postcodes) if settings.postcodes else None,
+        page=swagger.load_page(swagger.package_folder()),
     )
 
     _calm_garbage_collector()

@@ -7,16 +7,22 @@ from serving.messages import Answer, Request
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentHandlers:
-    """The handlers of /openapi.json and /docs."""
+class OpenApiHandler:
+    """The handler of /openapi.json."""
 
     version: str
 
     async def openapi(self, request: Request) -> Answer:
-        """The OpenAPI 3.1 description."""
+        """The OpenAPI 3.1 document; made at the first request, then kept."""
         return Answer(openapi.to_json(self.version))
 
-    async def docs(self, request: Request) -> Answer:
-        """The same as a page to read; it loads nothing from elsewhere."""
-        page = openapi.to_page(self.version)
-        return Answer(page, content_type=b"text/html; charset=utf-8")
+
+@dataclass(frozen=True, slots=True)
+class PageHandler:
+    """The handler of one file of the page /docs."""
+
+    answer: Answer
+
+    async def page(self, request: Request) -> Answer:
+        """The file, as it was read at start."""
+        return self.answer

@@ -7,7 +7,7 @@ from typing import Final
 from serving.api.codes import Postcodes
 from serving.api.counting import ReadingCounter
 from serving.api.digits import DigitHandlers
-from serving.api.documents import DocumentHandlers
+from serving.api.documents import OpenApiHandler, PageHandler
 from serving.api.openinference import MODEL_PATH, OpenInferenceHandlers
 from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
 from serving.api.postcode import PostcodeHandler
@@ -45,13 +45,24 @@ def build_routes(
     tracer: Tracer,
     health: Health,
     valid_codes: Postcodes | None,
+    page: dict[str, Answer],
 ) -> dict[str, Route]:
-    """Path -> route, of every path that is answered here."""
+    """Path -> route, of every path that is answered here.
+
+    Args:
+        reader: reads crops.
+        settings: shown by /v1/model.
+        telemetry: metrics.
+        tracer: traces.
+        health: asked by the readiness paths.
+        valid_codes: the possible postcodes; None: all are.
+        page: path -> file, of /docs.
+    """
     counter = ReadingCounter(telemetry, tracer)
     digits = DigitHandlers(reader, counter)
     postcode = PostcodeHandler(reader, counter, valid_codes)
     status = StatusHandlers(reader, settings, telemetry, health)
-    documents = DocumentHandlers(reader.artifact.version)
+    document = OpenApiHandler(reader.artifact.version)
     inference = OpenInferenceHandlers(reader, counter, status)
     single, bulk = (*IMAGE_TYPES, FORM_TYPE), (FORM_TYPE, NPY_TYPE)
     return {
@@ -64,8 +75,11 @@ def build_routes(
         "/livez": Route("livez", "GET", status.livez, scope=None),
         "/readyz": Route("readyz", "GET", status.readyz, scope=None),
         "/metrics": Route("metrics", "GET", status.metrics, scope=None),
-        "/openapi.json": Route("openapi", "GET", documents.openapi, scope=None),
-        "/docs": Route("docs", "GET", documents.docs, scope=None),
+        "/openapi.json": Route("openapi", "GET", document.openapi, scope=None),
+        **{
+            path: Route("docs", "GET", PageHandler(answer).page, scope=None)
+            for path, answer in page.items()
+        },
         "/v2": Route("v2", "GET", inference.server, scope=None),
         "/v2/health/live": Route("v2-live", "GET", inference.live, scope=None),
         "/v2/health/ready": Route("v2-ready", "GET", inference.ready, scope=None),

@@ -24,6 +24,7 @@ from capture.spool import SpoolError
 from contract.timeouts import KEEP_ALIVE_S
 from model.errors import ModelError
 from serving.api.codes import PostcodesError
+from serving.api.swagger import AssetRefused
 from serving.config import ConfigError
 from serving.edge.key_ring import KeysError
 from serving.server.connections import LimitedProtocol, close_slow, raise_file_limit
@@ -60,7 +61,7 @@ def main() -> int:
     )
     try:
         config.load()
-    except (ConfigError, ModelError, KeysError, PostcodesError, SpoolError) as error:
+    except (ConfigError, ModelError, KeysError, PostcodesError, SpoolError, AssetRefused) as error:
         sys.stderr.write(f"not starting: {error}\n")
         return REFUSED
     server = _Server(config, args.ready)
