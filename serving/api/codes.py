@@ -1,8 +1,9 @@
-"""Digits -> postcode: the likeliest codes of several digits that may stand together.
+"""Digit probabilities -> the most probable postcodes.
 
-A beam over positions keeps the likeliest prefixes; a list of valid codes cuts those that cannot be
-completed, a pattern those that do not match. What is impossible gets no mass, and the rest is
-normed, so a code that the directory makes unambiguous is confident even where a digit is not.
+A beam search over positions keeps the most probable prefixes. A list of valid codes removes the
+prefixes that cannot be completed; a pattern removes the codes that do not match. Impossible codes
+get no mass, and the rest is normalised. So a code that the list makes unambiguous has a high
+confidence even where one of its digits has not.
 Knows nothing of crops or HTTP.
 """
 
@@ -19,22 +20,22 @@ MIN_DIGITS: Final = 2
 MAX_DIGITS: Final = 12
 MAX_CODES: Final = 1_000_000
 MAX_PATTERN_CHARS: Final = 64
-BEAM: Final = 2048  # prefixes kept per position; the mass of those cut is below 1e-6 in practice
-_FLOOR: Final = 1e-15  # a prefix less likely than this cannot decide anything
+BEAM: Final = 2048  # prefixes kept per position; the pruned mass is below 1e-6 in practice
+_FLOOR: Final = 1e-15  # a prefix below this mass cannot change the result
 _PATTERN_MEMORY_BYTES: Final = 1 << 20
 
 
 class PatternError(ValueError):
-    """The pattern is not one that may be used."""
+    """The pattern is too long, or is no regular expression."""
 
 
 class PostcodesError(ValueError):
-    """The file of valid postcodes is not one that may be served with."""
+    """The file of valid postcodes cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeCandidate:
-    """A possible code and its share of the possible mass."""
+    """A possible code, and its share of the mass of all possible codes."""
 
     code: str
     probability: float
@@ -42,14 +43,14 @@ class CodeCandidate:
 
 @dataclass(frozen=True, slots=True)
 class CodeRanking:
-    """The possible codes by falling probability, and how much of what was read they explain."""
+    """The possible codes, most probable first, and how much of the digits' mass they have."""
 
     candidates: list[CodeCandidate]
-    possible_frac: float  # of the digits' joint mass; the rest lies on impossible codes
+    possible_frac: float  # of the digits' joint mass; impossible codes have the rest
 
 
 class Postcodes:
-    """The valid codes, sorted by length: 8 bytes a code.
+    """The valid codes, grouped by length; 8 bytes per code.
 
     Args:
         codes_by_length: for each length, sorted unique codes as integers.
@@ -64,7 +65,7 @@ class Postcodes:
     def possible(
         self, prefixes: NDArray[np.int64], num_left: int, length: int
     ) -> NDArray[np.bool_]:
-        """Which (P,) prefixes can be completed by `num_left` digits to a valid code."""
+        """(P,) bool: the prefix and `num_left` more digits can be a valid code."""
         codes = self._codes.get(length)
         if codes is None:
             return np.zeros(len(prefixes), dtype=np.bool_)
@@ -76,10 +77,10 @@ class Postcodes:
 
 
 def load_postcodes(path: Path) -> Postcodes:
-    """Read a file of codes, one per line; blank lines are skipped.
+    """Read a file of codes, one per line; skip blank lines.
 
     Raises:
-        PostcodesError: a line is not 2 to 12 digits, there are more than 1,000,000, or none.
+        PostcodesError: a line is not 2 to 12 digits, or there are no codes, or over 1,000,000.
     """
     codes: dict[int, list[int]] = {}
     num_codes = 0
@@ -108,9 +109,9 @@ def load_postcodes(path: Path) -> Postcodes:
 
 
 class Pattern:
-    """A regular expression over digits that a whole code must match.
+    """A regular expression that a whole code must match.
 
-    Matched by RE2, whose time grows with the code and never with its own cleverness.
+    RE2 matches it in time linear in the code's length, whatever the caller's expression is.
 
     Raises:
         PatternError: longer than 64 characters, or not a regular expression.
@@ -148,14 +149,14 @@ def rank_codes(
     Args:
         probs: for each of 2 to 12 positions, the probabilities of the ten digits.
         top_k: how many codes to return at most.
-        valid: only these codes are possible; None: all are.
-        pattern: only codes that it matches are possible; None: all are.
+        valid: only these codes are possible; None: all codes are possible.
+        pattern: only codes that match are possible; None: all codes are possible.
 
     Returns:
-        Candidates normed over all possible codes, none where no possible code has any mass; what
-        the beam cut counts as possible, so that a confidence is never too high. And the share of
-        the mass that was possible. Where it is small, the digits say
-        something else than any possible code, however sure the norming makes the first one look.
+        The candidates, normalised over all possible codes; none if no possible code has any mass.
+        Mass that the beam cut counts as possible, so that no confidence is too high. Also the
+        possible share of the mass. When that share is small, the digits were read as an impossible
+        code, even if normalisation gives the first candidate a high probability.
     """
     length = len(probs)
     prefixes = np.zeros(1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Readings that were answered -> metrics and traces, once their answer is written."""
+"""Answered readings -> metrics and traces, after the answer is written."""
 
 import asyncio
 import time
@@ -13,19 +13,22 @@ from serving.telemetry import Telemetry, Tracer
 
 @dataclass(frozen=True, slots=True)
 class ReadingCounter:
-    """Counts and traces what handlers answer."""
+    """Counts and traces the readings of each answer."""
 
     telemetry: Telemetry
     tracer: Tracer
 
     def count_soon(self, request: Request, readings: Sequence[Reading | CropError]) -> None:
-        """Count what is about to be answered, once it has been."""
+        """Count these readings after the event loop has written their answer.
+
+        The caller does not wait for the counting (`python -m loadtest bench --parts latency`).
+        """
         total_ms = (time.perf_counter() - request.started) * 1e3
         kept = [one for one in readings if isinstance(one, Reading)]
         asyncio.get_running_loop().call_soon(self._count, request, kept, total_ms)
 
     def _count(self, request: Request, readings: Sequence[Reading], total_ms: float) -> None:
-        """Count and trace what was answered."""
+        """Count and trace readings."""
         self.telemetry.on_readings(readings, request.site, request.guard_ms)
         if readings and self.tracer.wants():
             self.tracer.record(

@@ -1,4 +1,4 @@
-"""One crop or many crops -> their readings, as the API answers them."""
+"""/v1/digit and /v1/digits: one crop or many crops -> the answer."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,7 +40,7 @@ class DigitHandlers:
         return json_answer(content)
 
     async def digits(self, request: Request) -> Answer:
-        """Read many crops; one that cannot be read is an error in its place."""
+        """Read many crops; a crop that cannot be read has an error in its place."""
         top_k = top_k_of(request)
         sources = await many_crops(request, max_files=MAX_CROPS, max_packed=MAX_PACKED_CROPS)
         readings = await self.reader.read_many(sources, request)
@@ -60,7 +60,7 @@ class DigitHandlers:
 
 
 def reading_fields(decision: Decision, top_k: int) -> dict[str, Any]:
-    """What an answer says of one crop."""
+    """One crop's part of an answer."""
     fields: dict[str, Any] = {
         "digit": decision.digit,
         "confidence": decision.confidence,

@@ -1,4 +1,4 @@
-"""The API's description: the OpenAPI document, and the page that shows it."""
+"""/openapi.json and the files of /docs."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class OpenApiHandler:
     version: str
 
     async def openapi(self, request: Request) -> Answer:
-        """The OpenAPI 3.1 document; made at the first request, then kept."""
+        """The OpenAPI 3.1 document; built at the first request, then cached."""
         return Answer(openapi.to_json(self.version))
 
 
@@ -24,5 +24,5 @@ class PageHandler:
     answer: Answer
 
     async def page(self, request: Request) -> Answer:
-        """The file, as it was read at start."""
+        """The file; read at start."""
         return self.answer

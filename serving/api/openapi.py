@@ -1,4 +1,4 @@
-"""The API described: OpenAPI 3.1 as JSON."""
+"""The OpenAPI 3.1 document, made from the schemas."""
 
 from functools import cache
 from typing import Any, Final
@@ -27,20 +27,22 @@ _BODY: Final = (400, 408, 413, 415, 422)
 _TOP_K: Final = {
     "name": "top_k",
     "in": "query",
-    "description": "How many candidates to answer with.",
+    "description": "Number of candidates in the answer.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 5, "default": 5},
 }
 _PATTERN: Final = {
     "name": "pattern",
     "in": "query",
-    "description": "A regular expression (RE2) that the whole code must match.",
+    "description": "A regular expression (RE2) that the whole code must match, as [1-9][0-9]{4}.",
     "schema": {"type": "string", "maxLength": 64},
-    "example": "[1-9][0-9]{4}",
 }
 _REQUEST_ID: Final = {
     "name": "X-Request-Id",
     "in": "header",
-    "description": "Your id for this request, 1 to 64 of A-Z a-z 0-9 . _ -; else one is made.",
+    "description": (
+        "Your id for this request: 1 to 64 characters of A-Z a-z 0-9 . _ -. "
+        "Without one, the service makes an id."
+    ),
     "schema": {"type": "string"},
 }
 
@@ -52,7 +54,7 @@ def to_json(version: str) -> bytes:
 
 
 def describe(version: str) -> dict[str, Any]:
-    """What the document says."""
+    """The document as a dict."""
     _, definitions = models_json_schema(
         [(model, "serialization") for model in _MODELS], ref_template=_REF
     )
@@ -101,16 +103,19 @@ def _paths() -> dict[str, Any]:
                 [_PATTERN],
             )
         },
-        "/v1/model": {"get": _get("What is served, and within which limits", "ModelAnswer")},
-        "/livez": {"get": _get("The process answers", "StatusAnswer", secured=False)},
+        "/v1/model": {"get": _get("The served model and its input limits", "ModelAnswer")},
+        "/livez": {"get": _get("Liveness: the process answers", "StatusAnswer", secured=False)},
         "/readyz": {
             "get": _get(
-                "A golden crop is read right", "StatusAnswer", secured=False, not_ready=True
+                "Readiness: the golden crop is read correctly",
+                "StatusAnswer",
+                secured=False,
+                not_ready=True,
             )
         },
         "/v2/models/digits/infer": {
             "post": _post(
-                "Open Inference Protocol v2",
+                "Read images by the Open Inference Protocol v2",
                 {"application/json": {"schema": _ref("InferRequest")}},
                 "InferAnswer",
                 [],
@@ -149,7 +154,7 @@ def _get(
     }
     if not_ready:
         operation["responses"]["503"] = {
-            "description": "Not ready; the reasons say why",
+            "description": "Not ready; see reasons",
             "content": {"application/json": {"schema": _ref(answer)}},
         }
     if not secured:

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 (KServe, Triton): its paths under /v2. Tensors are in tensors.py.
+"""The Open Inference Protocol v2 (KServe, Triton): the handlers of /v2. tensors.py has the codec.
 
 Source:
     KServe, "Open Inference Protocol V2".
@@ -18,7 +18,7 @@ from serving.problems import Problem, problem_of
 from serving.reading.reader import Reader, Reading
 
 MODEL_PATH: Final = f"/v2/models/{MODEL_NAME}"
-MAX_PARSED_AT_ONCE_BYTES: Final = 65_536  # half a millisecond of JSON; more is parsed on a thread
+MAX_PARSED_AT_ONCE_BYTES: Final = 65_536  # 0.5 ms of JSON parsing; a thread parses larger bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,24 @@ class OpenInferenceHandlers:
     status: StatusHandlers
 
     async def server(self, request: Request) -> Answer:
-        """Open Inference Protocol: the server."""
+        """The server's name, version and extensions."""
         return json_answer(server_metadata(self.reader.artifact.version))
 
     async def live(self, request: Request) -> Answer:
-        """Open Inference Protocol: liveness."""
+        """Liveness."""
         return json_answer({"live": True})
 
     async def ready(self, request: Request) -> Answer:
-        """Open Inference Protocol: readiness, of the server and of its one model."""
+        """Readiness of the server and of its one model."""
         answer = await self.status.readyz(request)
         return json_answer({"ready": answer.status == 200}, status=answer.status)
 
     async def model(self, request: Request) -> Answer:
-        """Open Inference Protocol: the model's tensors."""
+        """The model's input and output tensors."""
         return json_answer(model_metadata(self.reader.artifact.version))
 
     async def infer(self, request: Request) -> Answer:
-        """Open Inference Protocol: inference."""
+        """Read the images of one inference request."""
         if len(request.body) <= MAX_PARSED_AT_ONCE_BYTES:
             call = tensors.parse(request)
         else:
@@ -63,12 +63,12 @@ class OpenInferenceHandlers:
 
 
 def server_metadata(version: str) -> dict[str, Any]:
-    """GET /v2."""
+    """The answer to GET /v2."""
     return {"name": "digitline", "version": version, "extensions": ["binary_tensor_data"]}
 
 
 def model_metadata(version: str) -> dict[str, Any]:
-    """GET /v2/models/digits."""
+    """The answer to GET /v2/models/digits."""
     return {
         "name": MODEL_NAME,
         "versions": [version],

@@ -1,4 +1,4 @@
-"""Request -> what its handler reads: crops and arrays from the body, parameters from the query."""
+"""Request -> crops from its body, parameters from its query."""
 
 import io
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ _TOP_KS: Final = frozenset(str(number) for number in range(1, MAX_TOP_K + 1))
 
 
 def query_params(request: Request) -> dict[str, str]:
-    """The query's parameters.
+    """The query parameters by name.
 
     Raises:
-        Problem: 400, the query cannot be read, or has a parameter twice.
+        Problem: 400, the query cannot be parsed, or has a parameter twice.
     """
     try:
         pairs = parse_qsl(
@@ -44,10 +44,10 @@ def query_params(request: Request) -> dict[str, str]:
 
 
 def top_k_of(request: Request) -> int:
-    """How many candidates to answer with.
+    """Number of candidates in the answer.
 
     Raises:
-        Problem: 400, it is no whole number from 1 to 5.
+        Problem: 400, top_k is not a whole number from 1 to 5.
     """
     if not request.query_string:
         return DEFAULT_TOP_K
@@ -63,7 +63,7 @@ async def many_crops(
     """The crops of a form or of an .npy body, in order.
 
     Raises:
-        Problem: 400 the body cannot be read; 422 it holds too many crops.
+        Problem: 400 the body cannot be parsed; 422 it has too many crops.
         CropError: packed crops are too small or too large.
     """
     if request.content_type == FORM_TYPE:
@@ -72,10 +72,10 @@ async def many_crops(
 
 
 async def form_files(request: Request, field: str | None, *, max_files: int) -> list[bytes]:
-    """The files of a multipart body in order; of one field, or of all.
+    """The files of a multipart body in order, of one field or of all fields.
 
     Raises:
-        Problem: 400 the body cannot be read; 422 it holds too many files.
+        Problem: 400 the body cannot be parsed; 422 it has too many files.
     """
 
     async def stream() -> Any:
@@ -83,10 +83,10 @@ async def form_files(request: Request, field: str | None, *, max_files: int) -> 
 
     headers = Headers(raw=list(request.headers.items()))
     parser = MultiPartParser(headers, stream(), max_files=max_files, max_fields=16)
-    parser.spool_max_size = len(request.body) + 1  # never to a disk, which may be full
+    parser.spool_max_size = len(request.body) + 1  # never spool to disk: it may be full
     try:
         form = await parser.parse()
-    # python-multipart and starlette raise these on a body that does not follow its boundary.
+    # python-multipart and starlette raise these when the body does not follow its boundary.
     except (MultiPartException, ValueError, KeyError, AttributeError, AssertionError) as error:
         if str(error).startswith("Too many files"):
             raise Problem(
@@ -104,7 +104,7 @@ async def form_files(request: Request, field: str | None, *, max_files: int) -> 
     finally:
         await form.close()
     if not files:
-        raise Problem(400, "the multipart body has no file; send each crop as one")
+        raise Problem(400, "the multipart body has no file; send each crop as a file")
     return files
 
 
@@ -119,7 +119,7 @@ def _packed_crops(body: bytes, max_crops: int) -> list[NDArray[np.uint8]]:
             else np.lib.format.read_array_header_2_0
         )
         shape, is_fortran, dtype = read_header(stream)
-    # numpy reads the header by Python's own parser, which raises a dozen kinds of error.
+    # numpy parses the header with Python's parser, which raises a dozen error classes.
     except Exception as error:
         raise Problem(400, f"the body is not an .npy file: {error}") from error
     if dtype != np.uint8 or is_fortran or len(shape) != 3:
@@ -128,7 +128,7 @@ def _packed_crops(body: bytes, max_crops: int) -> list[NDArray[np.uint8]]:
         )
     num_crops, height, width = shape
     if not 1 <= num_crops <= max_crops:
-        raise Problem(422, f"the array holds {num_crops} crops; 1 to {max_crops} are read at once")
+        raise Problem(422, f"the array holds {num_crops} crops; send 1 to {max_crops}")
     check_size(width, height)
     data = body[stream.tell() :]
     if len(data) != num_crops * height * width:

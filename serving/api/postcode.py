@@ -1,4 +1,4 @@
-"""Digit crops of one postcode -> its code, accepted or not. How codes are ranked is in codes.py."""
+"""/v1/postcode: the digit crops of one code -> the code, accepted or rejected."""
 
 import asyncio
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from serving.problems import Problem, problem_of
 from serving.reading.reader import Reader, Reading
 
 NUM_CODES: Final = 10
-MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that must lie on possible codes
+MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that possible codes must have
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class PostcodeHandler:
     Args:
         reader: reads the digits.
         counter: counts them.
-        valid_codes: only these are possible; None: all are.
+        valid_codes: the possible codes; None: all codes are possible.
     """
 
     reader: Reader
@@ -66,10 +66,10 @@ class PostcodeHandler:
         return json_answer(content)
 
     def _decide_code(self, readings: list[Reading], pattern: Pattern | None) -> dict[str, Any]:
-        """Accept a code when it is whole, possible and likely enough.
+        """Accept a code that is complete, possible and probable enough.
 
-        The threshold is that of one digit: a code is one read, and the error target is promised
-        for what a machine acts on.
+        The threshold is the one for a digit. The error target holds for each result that a machine
+        acts on, and here that is the whole code.
         """
         decisions = [reading.decision for reading in readings]
         unread = [one.rejected_because for one in decisions if one.digit is None]
@@ -84,7 +84,7 @@ class PostcodeHandler:
         candidates = [
             {"code": one.code, "probability": one.probability} for one in ranking.candidates
         ]
-        # The digits were read, and they are no possible code: its nearest neighbour is a guess.
+        # The digits form an impossible code. The nearest possible one would be a guess.
         if not candidates or ranking.possible_frac < MIN_POSSIBLE_FRAC:
             return _code_answer("no_valid_code", candidates)
         if any(one.rejected_because == "not_a_digit" for one in decisions):

@@ -1,4 +1,4 @@
-"""The HTTP API: path -> handler, with what the edge checks before the handler is called."""
+"""The table path -> handler, with the checks that the edge makes before it calls the handler."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from serving.telemetry import Telemetry, Tracer
 
 JSON_TYPE: Final = "application/json"
 OCTET_TYPE: Final = "application/octet-stream"
-NO_TYPE: Final = ""  # Triton's own client names none
+NO_TYPE: Final = ""  # Triton's client sends no content type
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What the edge checks before a handler sees a request."""
+    """One path: its handler, and what the edge checks first."""
 
-    endpoint: str  # as metrics name it
+    endpoint: str  # the label in metrics
     method: str
-    handler: Handler | None  # None: BentoML answers this path itself
-    scope: Scope | None = "predict"  # None: anybody
+    handler: Handler | None  # None: BentoML answers this path
+    scope: Scope | None = "predict"  # None: no key needed
     content_types: tuple[str, ...] = ()  # empty: no body
     is_bulk: bool = False  # the larger body limit
 
@@ -47,15 +47,15 @@ def build_routes(
     valid_codes: Postcodes | None,
     page: dict[str, Answer],
 ) -> dict[str, Route]:
-    """Path -> route, of every path that is answered here.
+    """Path -> route, for every path of the API.
 
     Args:
         reader: reads crops.
-        settings: shown by /v1/model.
-        telemetry: metrics.
-        tracer: traces.
-        health: asked by the readiness paths.
-        valid_codes: the possible postcodes; None: all are.
+        settings: the limits that /v1/model shows.
+        telemetry: counts readings; /metrics shows it.
+        tracer: traces readings.
+        health: decides readiness.
+        valid_codes: the possible postcodes; None: all codes are possible.
         page: path -> file, of /docs.
     """
     counter = ReadingCounter(telemetry, tracer)
@@ -89,7 +89,7 @@ def build_routes(
 
 
 def _model_routes(path: str, inference: OpenInferenceHandlers) -> dict[str, Route]:
-    """Open Inference Protocol: the model, which callers may name with its version."""
+    """Open Inference Protocol: the model's paths, with and without its version."""
     types = (JSON_TYPE, OCTET_TYPE, NO_TYPE)
     return {
         path: Route("v2-model", "GET", inference.model),

@@ -1,4 +1,4 @@
-"""What the service says of itself: the model, its limits, its health, its metrics."""
+"""/v1/model, /livez, /readyz and /metrics: the model, its limits, health, metrics."""
 
 import asyncio
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class StatusHandlers:
     health: Health
 
     async def model(self, request: Request) -> Answer:
-        """What is served, and within which limits."""
+        """The served model and its input limits."""
         manifest, policy = self.reader.artifact.manifest, self.reader.policy
         content = {
             "name": manifest.get("name", "digits"),
@@ -57,11 +57,11 @@ class StatusHandlers:
         }
 
     async def livez(self, request: Request) -> Answer:
-        """The process answers."""
+        """Liveness: the process answers."""
         return json_answer({"status": "ok"})
 
     async def readyz(self, request: Request) -> Answer:
-        """A golden crop is read right by the path that requests take, and nothing is amiss."""
+        """Readiness: the golden crop is read correctly, and no other check fails."""
         reasons = await self.health.reasons_not_ready()
         self.telemetry.ready.set(not reasons)
         if reasons:
@@ -69,6 +69,6 @@ class StatusHandlers:
         return json_answer({"status": "ok", "reasons": []})
 
     async def metrics(self, request: Request) -> Answer:
-        """Prometheus' text format, all workers together."""
-        await asyncio.sleep(0)  # what has just been answered is counted first
+        """The metrics of all workers, in Prometheus' text format."""
+        await asyncio.sleep(0)  # let the counting of answers that were just sent run first
         return Answer(self.telemetry.exposition(), content_type=METRICS_CONTENT_TYPE)

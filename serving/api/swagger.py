@@ -58,7 +58,7 @@ _PAGE: Final = """<!doctype html>
 <script src="/docs/start.js"></script>
 </html>
 """
-# Without a validatorUrl of null, the page would load a badge from another host.
+# validatorUrl: null stops Swagger UI from loading a badge from another host.
 _SCRIPT: Final = b"""SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
@@ -73,7 +73,7 @@ class AssetRefused(ValueError):
 
 
 def package_folder() -> Path:
-    """Where the package lies. It is not imported: its import reads 9 MB.
+    """The folder of the package. The package is not imported: its import reads 9 MB.
 
     Raises:
         AssetRefused: the package is not installed.
@@ -87,12 +87,12 @@ def package_folder() -> Path:
 
 
 def load_page(folder: Path) -> dict[str, Answer]:
-    """Path -> answer, of the page and of all that it loads. Read and checked once, at start.
+    """Path -> answer, for the page and every file that it loads. Reads and checks the files once.
 
     Raises:
         AssetRefused: a file cannot be read, or its SHA-256 is not the pinned one.
     """
-    # The version in the address lets a browser keep a file for ever: another file, another address.
+    # A new version gets a new URL, so browsers may cache a file for a year.
     css, bundle = (f"{path}?v={asset.sha256[:12]}" for path, asset in ASSETS.items())
     page = _PAGE.format(css=css, bundle=bundle).encode()
     answers = {

@@ -1,6 +1,6 @@
-"""Open Inference Protocol v2 (KServe, Triton): its JSON and binary tensors to and from readings.
+"""The Open Inference Protocol's codec: JSON or binary tensors -> images, decisions -> tensors.
 
-Knows the protocol and nothing of how digits are read.
+Knows nothing of how digits are read.
 
 Source:
     KServe, "Open Inference Protocol V2", and Triton's binary tensor data extension.
@@ -26,7 +26,7 @@ MAX_IMAGES: Final = 1024
 HEADER_LENGTH: Final = b"inference-header-content-length"
 SIDE_PX: Final = 28
 _MAX_VALUES: Final = MAX_IMAGES * SIDE_PX * SIDE_PX + 1_000
-_MAX_OTHERS: Final = MAX_IMAGES * (SIDE_PX + 2) + 1_000  # a list a row, if nested
+_MAX_OTHERS: Final = MAX_IMAGES * (SIDE_PX + 2) + 1_000  # nested data has one list per row
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 OUTPUTS: Final[dict[str, tuple[str, np.dtype[Any], list[int]]]] = {
     "digit": ("INT64", np.dtype("<i8"), [-1]),
@@ -38,19 +38,19 @@ OUTPUTS: Final[dict[str, tuple[str, np.dtype[Any], list[int]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class InferCall:
-    """A parsed request: what to read, and how to answer."""
+    """A parsed request: the images to read, and the outputs to answer with."""
 
     id: str
     sources: list[NDArray[np.uint8]] | list[NDArray[np.float32]]
     outputs: tuple[str, ...]
-    binary: frozenset[str]  # outputs wanted as binary
+    binary: frozenset[str]  # outputs to answer in binary
 
 
 def parse(request: Request) -> InferCall:
-    """Read an inference request, JSON or JSON followed by binary tensors.
+    """Parse an inference request: JSON, or JSON followed by binary tensors.
 
     Raises:
-        Problem: 400 it cannot be parsed; 422 the tensor is not one that is read here.
+        Problem: 400 the request cannot be parsed; 422 its tensor is not supported.
     """
     head, tail = _split(request)
     check_json(head)
@@ -69,7 +69,7 @@ def parse(request: Request) -> InferCall:
         raise Problem(422, f"the inputs are [{names}]; send one, named {INPUT_NAME}")
     tensor = _tensor(call.inputs[0], tail)
     images = _images(tensor)
-    return InferCall(call.id or request.id, images, *_wanted(call))
+    return InferCall(call.id or request.id, images, *_requested_outputs(call))
 
 
 def _split(request: Request) -> tuple[bytes, bytes]:
@@ -86,12 +86,12 @@ def _split(request: Request) -> tuple[bytes, bytes]:
 
 
 def check_json(text: bytes) -> None:
-    """Refuse JSON that takes far longer to parse than images of its size do.
+    """Refuse JSON that takes much longer to parse than images of its size.
 
-    The parser holds the interpreter's lock: 8 MB of empty lists would stop everything for a second.
+    The parser holds the GIL: 8 MB of empty lists would block the process for a second.
 
     Raises:
-        Problem: 422, it has more parts than as many images as are read at once.
+        Problem: 422, it has more values or brackets than 1024 images need.
     """
     codes = np.frombuffer(text, dtype=np.uint8)
     num_values = np.count_nonzero(codes == ord(","))
@@ -113,7 +113,7 @@ def _tensor(spec: InferTensor, tail: bytes) -> NDArray[Any]:
     if not (len(shape) in (3, 4) and shape[-2:] == side and shape[1:-2] in ((), (1,))):
         raise Problem(422, f"the shape is {list(shape)[:8]}; send [N, 1, 28, 28] or [N, 28, 28]")
     if not 1 <= shape[0] <= MAX_IMAGES:
-        raise Problem(422, f"{shape[0]} images were sent; 1 to {MAX_IMAGES} are read at once")
+        raise Problem(422, f"{shape[0]} images were sent; send 1 to {MAX_IMAGES}")
     num_values = shape[0] * SIDE_PX * SIDE_PX
     if spec.data is not None:
         values = _from_json(spec.data, dtype, num_values)
@@ -137,7 +137,7 @@ def _from_binary(
 
 
 def _from_json(data: list[Any], dtype: np.dtype[Any], num_values: int) -> NDArray[Any]:
-    """Flat or nested data, as the protocol allows both."""
+    """Values from flat or nested data; the protocol allows both."""
     try:
         values = np.asarray(data, dtype=np.float64).ravel()
     except (ValueError, TypeError, OverflowError) as error:
@@ -152,17 +152,17 @@ def _from_json(data: list[Any], dtype: np.dtype[Any], num_values: int) -> NDArra
 
 
 def _images(tensor: NDArray[Any]) -> list[NDArray[np.uint8]] | list[NDArray[np.float32]]:
-    """UINT8 images are crops and get framed; FP32 images are framed already."""
+    """UINT8 images are crops, which the reader frames; FP32 images are framed already."""
     if tensor.dtype == np.uint8:
         return list(tensor)
-    # not(...) so that NaN, which compares false with everything, is refused too
+    # not(...) also refuses NaN, which compares false with everything
     if not (np.all(tensor >= 0.0) and np.all(tensor <= 1.0)):
         raise Problem(422, "FP32 data must be from 0 (paper) to 1 (ink); send UINT8 for raw crops")
     return list(tensor[:, np.newaxis])
 
 
-def _wanted(call: InferRequest) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Which outputs to answer with, and which of them in binary."""
+def _requested_outputs(call: InferRequest) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The requested outputs, and those of them in binary."""
     is_all_binary = (call.parameters or {}).get("binary_data_output") is True
     if not call.outputs:
         names = tuple(OUTPUTS)
@@ -170,9 +170,11 @@ def _wanted(call: InferRequest) -> tuple[tuple[str, ...], frozenset[str]]:
     names = tuple(str(output.get("name")) for output in call.outputs)
     for name in names:
         if name not in OUTPUTS:
-            raise Problem(422, f"there is no output {name[:40]!r}; there are {', '.join(OUTPUTS)}")
+            raise Problem(
+                422, f"there is no output {name[:40]!r}; the outputs are {', '.join(OUTPUTS)}"
+            )
     if len(set(names)) < len(names):
-        raise Problem(422, f"an output is wanted twice: {', '.join(names)}; name each once")
+        raise Problem(422, f"an output is requested twice: {', '.join(names)}; request each once")
     binary = frozenset(
         str(output["name"])
         for output in call.outputs
@@ -183,7 +185,7 @@ def _wanted(call: InferRequest) -> tuple[tuple[str, ...], frozenset[str]]:
 
 
 def answer(call: InferCall, decisions: Sequence[Decision], version: str) -> Answer:
-    """Answer with the wanted outputs; a blank image's digit is -1."""
+    """Answer with the requested outputs; the digit of a blank image is -1."""
     tensors: dict[str, NDArray[Any]] = {
         "digit": np.array([-1 if one.digit is None else one.digit for one in decisions]),
         "confidence": np.array([one.confidence for one in decisions]),
