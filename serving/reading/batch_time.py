@@ -1,27 +1,27 @@
-"""How long a batch takes, learned from the batches before it."""
+"""Predicts how long a batch takes, from the batches before it."""
 
 import math
 from typing import Final
 
-_FORGET: Final = 0.9  # weight of the past in the batch time estimate: about ten batches
-_FIRST_GUESS_S: Final = 0.001  # a batch, before any was measured
-_ALIKE: Final = 0.01  # variance of batch sizes below which they tell nothing of an item's part
+_FORGET: Final = 0.9  # weight of the past per batch: remembers about ten batches
+_FIRST_GUESS_S: Final = 0.001  # for a batch, before the first measurement
+_ALIKE: Final = 0.01  # below this variance of batch sizes, the cost per item cannot be measured
 
 
 class BatchTimeModel:
-    """Learns seconds = fixed + per_item * n from measured batches, forgetting old ones.
+    """Fits seconds = fixed + per_item * n to measured batches, with exponential forgetting.
 
-    While all batches are alike, what one more item costs is not seen. It stays as it was last
-    measured: after an hour of single crops a burst would look ten times as long as it is, and be
-    refused by an idle machine.
+    While all batches have one size, per_item cannot be measured, so the last measured value stays.
+    Without that, after an hour of single crops a burst would be predicted to take ten times too
+    long, and an idle machine would refuse it.
     """
 
     def __init__(self) -> None:
         self._weight = self._n = self._s = self._nn = self._ns = 0.0
-        self._per_item = math.inf  # as last measured
+        self._per_item = math.inf  # the last measured value
 
     def update(self, num_items: int, seconds: float) -> None:
-        """Learn from one batch."""
+        """Add one measured batch."""
         self._weight = _FORGET * self._weight + 1.0
         self._n = _FORGET * self._n + num_items
         self._s = _FORGET * self._s + seconds
@@ -39,8 +39,8 @@ class BatchTimeModel:
         if self._weight == 0.0:
             return _FIRST_GUESS_S * num_batches
         mean_n, mean_s = self._n / self._weight, self._s / self._weight
-        # Never measured: charge the mean per item, which errs on the safe side, since larger
-        # batches are cheaper per item.
+        # Before per_item is measured, use the mean per item. It is too high rather than too low,
+        # because larger batches cost less per item.
         per_item = min(self._per_item, mean_s / mean_n)
         fixed = mean_s - per_item * mean_n
         return fixed * num_batches + per_item * num_items

@@ -6,10 +6,10 @@ Error = TypeVar("Error", bound=Exception)
 
 
 def without_frames(error: Error) -> Error:
-    """The error without its traceback and causes, to be kept as a value.
+    """The error without its traceback and causes, so that it can be stored as a value.
 
-    A traceback holds the frames that raised it, and they hold the whole batch and the error itself:
-    a cycle that only the garbage collector would free.
+    A traceback refers to the frames that raised it. They refer to the whole batch and to the error,
+    which makes a cycle that only the garbage collector frees.
     """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
