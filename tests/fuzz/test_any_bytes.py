@@ -1,4 +1,4 @@
-"""Whatever bytes come, the answer is a crop, an image or an error that is the caller's."""
+"""Any bytes give a crop, an image, or an error of the caller's."""
 
 import io
 import json
@@ -74,7 +74,7 @@ chunks = st.builds(
 def test_any_png_is_a_crop_or_a_crop_error(
     width, height, depth, colour, interlace, before, rows, after
 ):
-    """Whole PNG files with right checksums, which plain bytes never reach."""
+    """Complete PNG files with correct checksums, which random bytes never have."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     parts = [
         MAGICS[0],

@@ -6,10 +6,10 @@ from serving.api import schemas
 from serving.problems import TITLES
 
 NOT_DESCRIBED = {
-    "/metrics", "/openapi.json",  # for machines and people, not for scanners
+    "/metrics", "/openapi.json",  # not for scanners
     "/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js",
     "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/digits",
-    "/v2/models/digits/ready",  # the protocol's own description has them
+    "/v2/models/digits/ready",  # the protocol describes them
     *(f"/v2/models/digits/versions/tiny-1{rest}" for rest in ("", "/ready", "/infer")),
     "/schema.json", "/classify",  # BentoML's
 }  # fmt: skip
@@ -48,7 +48,7 @@ async def test_every_problem_status_is_described_somewhere(spec):
         for operation in methods.values()
         for status in operation["responses"]
     }
-    # 404 and 405 are what no described operation answers; 500 is no part of the contract.
+    # No described operation answers 404 or 405; 500 is not part of the contract.
     assert described == {200} | set(TITLES) - {404, 405, 500}
 
 

@@ -4,14 +4,14 @@ import pytest
 from serving.reading.batch_time import BatchTimeModel
 
 
-def test_what_company_costs_is_remembered_while_everybody_comes_alone():
+def test_the_cost_per_item_is_remembered_while_all_batches_have_one_item():
     times = BatchTimeModel()
     for size in (1, 32) * 3:
         times.update(size, 0.0005 + 0.00003 * size)
     for _ in range(10_000):
-        times.update(1, 0.001)  # alone after a pause: cold caches
+        times.update(1, 0.001)  # single items with cold caches
     assert times.predict(256, 128) < 0.02
-    times.update(128, 0.128)  # the machine has become slow
+    times.update(128, 0.128)  # the machine is slow now
     assert times.predict(256, 128) > 0.2
 
 
@@ -32,7 +32,7 @@ def test_the_time_model_forgets():
     assert times.predict(1, 1) == pytest.approx(0.1, rel=0.01)
 
 
-def test_batches_that_were_all_alike_are_charged_per_item():
+def test_before_the_cost_per_item_is_measured_the_mean_is_used():
     times = BatchTimeModel()
     for _ in range(10):
         times.update(4, 0.4)
@@ -50,5 +50,5 @@ def test_a_prediction_is_never_negative_and_grows_with_the_work(seed):
     assert np.all(np.diff(predictions) >= -1e-12)
 
 
-def test_before_any_measurement_a_batch_is_taken_to_cost_something():
+def test_before_any_measurement_a_batch_has_a_predicted_cost():
     assert BatchTimeModel().predict(64, 32) > BatchTimeModel().predict(1, 32) > 0.0
