@@ -5,8 +5,9 @@ import gc
 from starlette.types import ASGIApp
 
 from model import artifact as champion
-from serving.api.postcode import load_postcodes
-from serving.api.routes import Api
+from serving.api import swagger
+from serving.api.codes import load_postcodes
+from serving.api.routes import build_routes
 from serving.config import load_settings
 from serving.edge import bento
 from serving.edge.edge import Edge
@@ -29,6 +30,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         ConfigError: the environment has mistakes.
         ArtifactRefused, ModelError: the champion is unfit.
         KeysError, PostcodesError, SpoolError: a file or folder that a setting names is unfit.
+        AssetRefused: a file of the page /docs is not the pinned one.
     """
     settings = load_settings()
     configure_logging(settings.log_level)
@@ -39,13 +41,14 @@ def build_edge(bento_app: ASGIApp) -> Edge:
     reader = Reader(artifact, policy, settings, telemetry.on_batch, capture.keep)
     health = Health(reader, capture, champion.CHAMPION / "model.onnx")
     tracer = Tracer(settings)
-    api = Api(
+    routes = build_routes(
         reader=reader,
         settings=settings,
         telemetry=telemetry,
         tracer=tracer,
         health=health,
-        postcodes=load_postcodes(settings.postcodes) if settings.postcodes else None,
+        valid_codes=load_postcodes(settings.postcodes) if settings.postcodes else None,
+        page=swagger.load_page(swagger.package_folder()),
     )
 
     _tune_garbage_collector()
@@ -71,7 +74,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         on_close=close,
     )
     return Edge(
-        routes={**api.routes(), **bento.ROUTES},
+        routes={**routes, **bento.ROUTES},
         bento=bento_app,
         settings=settings,
         guard=guard,

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Each package may import itself, the standard library and these. Additions to the first list have
-# a reason: pyspng (model.decode) reads a plain PNG in half the time; re2 (serving.api.postcode)
+# a reason: pyspng (model.decode) reads a plain PNG in half the time; re2 (serving.api.codes)
 # matches callers' patterns in linear time; uvicorn, its parser httptools and bentoml (serving) run
 # the workers; PIL (capture) writes captured crops as PNG; training makes the champion's drift
 # reference (capture.reference) and reads labelled captures (capture.labelled, capture.store).
@@ -41,7 +41,7 @@ ONLY_IN = {
     "mlflow": {"training/tracking.py"},
     "evidently": {"monitoring/drift.py"},
     "jinja2": {"pages/render.py"},
-    "re2": {"serving/api/postcode.py"},
+    "re2": {"serving/api/codes.py"},
 }  # fmt: skip
 # What the serving image does not have.
 HEAVY = {

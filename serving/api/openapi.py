@@ -1,7 +1,5 @@
-"""The API described: OpenAPI 3.1 as JSON, and as a page that loads nothing from elsewhere."""
+"""The OpenAPI 3.1 document, made from the schemas."""
 
-import html
-import json
 from functools import cache
 from typing import Any, Final
 
@@ -29,20 +27,22 @@ _BODY: Final = (400, 408, 413, 415, 422)
 _TOP_K: Final = {
     "name": "top_k",
     "in": "query",
-    "description": "How many candidates to answer with.",
+    "description": "Number of candidates in the answer.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 5, "default": 5},
 }
 _PATTERN: Final = {
     "name": "pattern",
     "in": "query",
-    "description": "A regular expression (RE2) that the whole code must match.",
+    "description": "A regular expression (RE2) that the whole code must match, as [1-9][0-9]{4}.",
     "schema": {"type": "string", "maxLength": 64},
-    "example": "[1-9][0-9]{4}",
 }
 _REQUEST_ID: Final = {
     "name": "X-Request-Id",
     "in": "header",
-    "description": "Your id for this request, 1 to 64 of A-Z a-z 0-9 . _ -; else one is made.",
+    "description": (
+        "Your id for this request: 1 to 64 characters of A-Z a-z 0-9 . _ -. "
+        "Without one, the service makes an id."
+    ),
     "schema": {"type": "string"},
 }
 
@@ -54,7 +54,7 @@ def to_json(version: str) -> bytes:
 
 
 def describe(version: str) -> dict[str, Any]:
-    """What the document says."""
+    """The document as a dict."""
     _, definitions = models_json_schema(
         [(model, "serialization") for model in _MODELS], ref_template=_REF
     )
@@ -103,16 +103,19 @@ def _paths() -> dict[str, Any]:
                 [_PATTERN],
             )
         },
-        "/v1/model": {"get": _get("What is served, and within which limits", "ModelAnswer")},
-        "/livez": {"get": _get("The process answers", "StatusAnswer", secured=False)},
+        "/v1/model": {"get": _get("The served model and its input limits", "ModelAnswer")},
+        "/livez": {"get": _get("Liveness: the process answers", "StatusAnswer", secured=False)},
         "/readyz": {
             "get": _get(
-                "A golden crop is read right", "StatusAnswer", secured=False, not_ready=True
+                "Readiness: the golden crop is read correctly",
+                "StatusAnswer",
+                secured=False,
+                not_ready=True,
             )
         },
         "/v2/models/digits/infer": {
             "post": _post(
-                "Open Inference Protocol v2",
+                "Read images by the Open Inference Protocol v2",
                 {"application/json": {"schema": _ref("InferRequest")}},
                 "InferAnswer",
                 [],
@@ -151,7 +154,7 @@ def _get(
     }
     if not_ready:
         operation["responses"]["503"] = {
-            "description": "Not ready; the reasons say why",
+            "description": "Not ready; see reasons",
             "content": {"application/json": {"schema": _ref(answer)}},
         }
     if not secured:
@@ -174,90 +177,3 @@ def _responses(answer: str, problems: tuple[int, ...]) -> dict[str, Any]:
         for status in sorted(problems)
     }
     return {"200": ok, **refusals}
-
-
-_STYLE: Final = """
-:root{color-scheme:light dark}
-body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:0 auto;padding:1rem}
-h2{margin-top:2.5rem;border-bottom:1px solid #8884}code,pre{font:14px/1.45 ui-monospace,monospace}
-pre{background:#8881;padding:.75rem;overflow-x:auto;border-radius:6px}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .5rem;
-border-bottom:1px solid #8883;vertical-align:top}
-.m{font-weight:700;padding:.1rem .5rem;border-radius:4px;background:#2a6df422}
-"""
-
-
-@cache
-def to_page(version: str) -> bytes:
-    """The same as one HTML page."""
-    spec = describe(version)
-    sections = [
-        _section(path, method, operation)
-        for path, methods in spec["paths"].items()
-        for method, operation in methods.items()
-    ]
-    shapes = [
-        f"<h3 id='{name}'>{name}</h3><p>{html.escape(shape.get('description', ''))}</p>"
-        f"{_properties(shape)}"
-        for name, shape in spec["components"]["schemas"].items()
-    ]
-    title = html.escape(f"{spec['info']['title']}: {spec['info']['summary']}")
-    page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
-        "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<style>{_STYLE}</style><h1>{title}</h1>"
-        f"<p>Model version {html.escape(spec['info']['version'])}. "
-        "Machine-readable: <a href=/openapi.json>/openapi.json</a>.</p>"
-        "<pre>curl --data-binary @crop.png -H 'content-type: image/png' \\\n"
-        "  http://localhost:3000/v1/digit</pre>"
-        f"{''.join(sections)}<h2>Shapes</h2>{''.join(shapes)}</html>"
-    )
-    return page.encode()
-
-
-def _section(path: str, method: str, operation: dict[str, Any]) -> str:
-    body = operation.get("requestBody", {}).get("content", {})
-    sends = f"<p>Send: {', '.join(f'<code>{kind}</code>' for kind in body)}</p>" if body else ""
-    params = "".join(
-        f"<tr><td><code>{one['name']}</code><td>{one['in']}<td>{html.escape(one['description'])}"
-        for one in operation["parameters"]
-    )
-    answers = "".join(
-        f"<tr><td>{status}<td>{html.escape(one['description'])}<td>{_link(one)}"
-        for status, one in operation["responses"].items()
-    )
-    return (
-        f"<h2><span class=m>{method.upper()}</span> <code>{path}</code></h2>"
-        f"<p>{html.escape(operation['summary'])}.</p>{sends}"
-        f"<table>{params}</table><p></p><table>{answers}</table>"
-    )
-
-
-def _link(response: dict[str, Any]) -> str:
-    for content in response.get("content", {}).values():
-        name = content["schema"]["$ref"].rpartition("/")[2]
-        return f"<a href='#{name}'>{name}</a>"
-    return ""
-
-
-def _kind(one: dict[str, Any]) -> str:
-    """A member's type in words: "integer or null", "list of Candidate"."""
-    if "anyOf" in one:
-        return " or ".join(_kind(option) for option in one["anyOf"])
-    if one.get("type") == "array":
-        return f"list of {_kind(one['items'])}"
-    if "enum" in one:
-        return " or ".join(map(json.dumps, one["enum"]))
-    return str(one.get("type") or one.get("$ref", "").rpartition("/")[2] or "anything")
-
-
-def _properties(shape: dict[str, Any]) -> str:
-    rows = []
-    for name, one in shape.get("properties", {}).items():
-        kind = _kind(one)
-        meaning = html.escape(str(one.get("description", "")))
-        examples = ", ".join(
-            html.escape(json.dumps(example)) for example in one.get("examples", [])
-        )
-        rows.append(f"<tr><td><code>{name}</code><td>{kind}<td>{meaning}<td>{examples}")
-    return f"<table>{''.join(rows)}</table>" if rows else ""

@@ -1,238 +1,87 @@
-"""Open Inference Protocol v2 (KServe, Triton): its JSON and binary tensors to and from readings.
-
-Knows the protocol and nothing of how digits are read.
+"""The Open Inference Protocol v2 (KServe, Triton): the handlers of /v2. tensors.py has the codec.
 
 Source:
-    KServe, "Open Inference Protocol V2", and Triton's binary tensor data extension.
+    KServe, "Open Inference Protocol V2".
 """
 
-from collections.abc import Sequence
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import orjson
-from numpy.typing import NDArray
-from pydantic import ValidationError
+from model.errors import CropError
+from serving.api import tensors
+from serving.api.counting import ReadingCounter
+from serving.api.status import StatusHandlers
+from serving.api.tensors import INPUT_NAME, MODEL_NAME, OUTPUTS, SIDE_PX
+from serving.messages import Answer, Request, json_answer
+from serving.problems import Problem, problem_of
+from serving.reading.reader import Reader, Reading
 
-from model.decision import Decision
-from serving.api.schemas import InferRequest, InferTensor
-from serving.messages import Answer, Request
-from serving.problems import Problem
-
-MODEL_NAME: Final = "digits"
 MODEL_PATH: Final = f"/v2/models/{MODEL_NAME}"
-INPUT_NAME: Final = "image"
-MAX_IMAGES: Final = 1024
-HEADER_LENGTH: Final = b"inference-header-content-length"
-_SIDE_PX: Final = 28
-_MAX_VALUES: Final = MAX_IMAGES * _SIDE_PX * _SIDE_PX + 1_000
-_MAX_OTHERS: Final = MAX_IMAGES * (_SIDE_PX + 2) + 1_000  # a list a row, if nested
-_DTYPES: Final[dict[str, np.dtype[Any]]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
-_OUTPUTS: Final[dict[str, tuple[str, np.dtype[Any], list[int]]]] = {
-    "digit": ("INT64", np.dtype("<i8"), [-1]),
-    "confidence": ("FP32", np.dtype("<f4"), [-1]),
-    "accepted": ("BOOL", np.dtype("?"), [-1]),
-    "probabilities": ("FP32", np.dtype("<f4"), [-1, 10]),
-}
+MAX_PARSED_AT_ONCE_BYTES: Final = 65_536  # 0.5 ms of JSON parsing; a thread parses larger bodies
 
 
 @dataclass(frozen=True, slots=True)
-class InferCall:
-    """A parsed request: what to read, and how to answer."""
+class OpenInferenceHandlers:
+    """The handlers of the paths under /v2."""
 
-    id: str
-    sources: list[NDArray[np.uint8]] | list[NDArray[np.float32]]
-    outputs: tuple[str, ...]
-    binary: frozenset[str]  # outputs wanted as binary
+    reader: Reader
+    counter: ReadingCounter
+    status: StatusHandlers
+
+    async def server(self, request: Request) -> Answer:
+        """The server's name, version and extensions."""
+        return json_answer(server_metadata(self.reader.artifact.version))
+
+    async def live(self, request: Request) -> Answer:
+        """Liveness."""
+        return json_answer({"live": True})
+
+    async def ready(self, request: Request) -> Answer:
+        """Readiness of the server and of its one model."""
+        answer = await self.status.readyz(request)
+        return json_answer({"ready": answer.status == 200}, status=answer.status)
+
+    async def model(self, request: Request) -> Answer:
+        """The model's input and output tensors."""
+        return json_answer(model_metadata(self.reader.artifact.version))
+
+    async def infer(self, request: Request) -> Answer:
+        """Read the images of one inference request."""
+        if len(request.body) <= MAX_PARSED_AT_ONCE_BYTES:
+            call = tensors.parse(request)
+        else:
+            call = await asyncio.get_running_loop().run_in_executor(None, tensors.parse, request)
+        readings = await self.reader.read_many(call.sources, request)
+        for position, one in enumerate(readings):
+            if isinstance(one, CropError):
+                raise Problem(problem_of(one).status, f"image {position}: {one}")
+        kept = [one for one in readings if isinstance(one, Reading)]
+        self.counter.count_soon(request, kept)
+        decisions = [one.decision for one in kept]
+        return tensors.answer(call, decisions, self.reader.artifact.version)
 
 
 def server_metadata(version: str) -> dict[str, Any]:
-    """GET /v2."""
+    """The answer to GET /v2."""
     return {"name": "digitline", "version": version, "extensions": ["binary_tensor_data"]}
 
 
 def model_metadata(version: str) -> dict[str, Any]:
-    """GET /v2/models/digits."""
+    """The answer to GET /v2/models/digits."""
     return {
         "name": MODEL_NAME,
         "versions": [version],
         "platform": "onnxruntime_onnx",
-        "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, 1, _SIDE_PX, _SIDE_PX]}],
+        "inputs": [
+            {
+                "name": INPUT_NAME,
+                "datatype": "UINT8",
+                "shape": [-1, 1, SIDE_PX, SIDE_PX],
+            }
+        ],
         "outputs": [
             {"name": name, "datatype": datatype, "shape": shape}
-            for name, (datatype, _, shape) in _OUTPUTS.items()
+            for name, (datatype, _, shape) in OUTPUTS.items()
         ],
     }
-
-
-def parse(request: Request) -> InferCall:
-    """Read an inference request, JSON or JSON followed by binary tensors.
-
-    Raises:
-        Problem: 400 it cannot be parsed; 422 the tensor is not one that is read here.
-    """
-    head, tail = _split(request)
-    check_json(head)
-    try:
-        call = InferRequest.model_validate(orjson.loads(head))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Problem(
-            400, f"the inference request is malformed at {where}: {first['msg']}"
-        ) from None
-    except orjson.JSONDecodeError as error:
-        raise Problem(400, f"the inference request is not JSON: {error}") from None
-    if [one.name for one in call.inputs] != [INPUT_NAME]:
-        names = ", ".join(one.name[:40] for one in call.inputs)
-        raise Problem(422, f"the inputs are [{names}]; send one, named {INPUT_NAME}")
-    tensor = _tensor(call.inputs[0], tail)
-    images = _images(tensor)
-    return InferCall(call.id or request.id, images, *_wanted(call))
-
-
-def _split(request: Request) -> tuple[bytes, bytes]:
-    length = request.headers.get(HEADER_LENGTH)
-    if length is None:
-        return request.body, b""
-    if not length.isdigit() or len(length) > 9 or int(length) > len(request.body):
-        raise Problem(
-            400,
-            f"inference-header-content-length is {length[:20].decode('latin-1')!r}; "
-            f"the body has {len(request.body)} bytes",
-        )
-    return request.body[: int(length)], request.body[int(length) :]
-
-
-def check_json(text: bytes) -> None:
-    """Refuse JSON that takes far longer to parse than images of its size do.
-
-    The parser holds the interpreter's lock: 8 MB of empty lists would stop everything for a second.
-
-    Raises:
-        Problem: 422, it has more parts than as many images as are read at once.
-    """
-    codes = np.frombuffer(text, dtype=np.uint8)
-    num_values = np.count_nonzero(codes == ord(","))
-    num_others = sum(np.count_nonzero(codes == mark) for mark in b'[{"')
-    if num_values > _MAX_VALUES or num_others > _MAX_OTHERS:
-        raise Problem(
-            422,
-            f"the JSON has {num_values} commas and {num_others} brackets and quotes; "
-            f"{MAX_IMAGES} images need at most {_MAX_VALUES} and {_MAX_OTHERS}",
-        )
-
-
-def _tensor(spec: InferTensor, tail: bytes) -> NDArray[Any]:
-    dtype = _DTYPES.get(spec.datatype)
-    if dtype is None:
-        raise Problem(422, f"the datatype is {spec.datatype}; send UINT8 or FP32")
-    shape = tuple(spec.shape)
-    side = (_SIDE_PX, _SIDE_PX)
-    if not (len(shape) in (3, 4) and shape[-2:] == side and shape[1:-2] in ((), (1,))):
-        raise Problem(422, f"the shape is {list(shape)[:8]}; send [N, 1, 28, 28] or [N, 28, 28]")
-    if not 1 <= shape[0] <= MAX_IMAGES:
-        raise Problem(422, f"{shape[0]} images were sent; 1 to {MAX_IMAGES} are read at once")
-    num_values = shape[0] * _SIDE_PX * _SIDE_PX
-    if spec.data is not None:
-        values = _from_json(spec.data, dtype, num_values)
-    else:
-        values = _from_binary(spec, tail, dtype, num_values)
-    return values.reshape(shape[0], _SIDE_PX, _SIDE_PX)
-
-
-def _from_binary(
-    spec: InferTensor, tail: bytes, dtype: np.dtype[Any], num_values: int
-) -> NDArray[Any]:
-    size = (spec.parameters or {}).get("binary_data_size")
-    expected = num_values * dtype.itemsize
-    if size != expected or len(tail) != expected:
-        raise Problem(
-            400,
-            f"the tensor needs {expected} bytes; binary_data_size is {str(size)[:20]} and "
-            f"{len(tail)} bytes follow the JSON",
-        )
-    return np.frombuffer(tail, dtype=dtype)
-
-
-def _from_json(data: list[Any], dtype: np.dtype[Any], num_values: int) -> NDArray[Any]:
-    """Flat or nested data, as the protocol allows both."""
-    try:
-        values = np.asarray(data, dtype=np.float64).ravel()
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Problem(422, f"the data are not numbers in the tensor's shape: {error}") from None
-    if values.size != num_values:
-        raise Problem(422, f"the data have {values.size} values; the shape needs {num_values}")
-    if dtype.kind == "u" and not (
-        np.all(values >= 0) and np.all(values <= 255) and np.all(values == np.trunc(values))
-    ):
-        raise Problem(422, "UINT8 data must be whole numbers from 0 to 255")
-    return values.astype(dtype)
-
-
-def _images(tensor: NDArray[Any]) -> list[NDArray[np.uint8]] | list[NDArray[np.float32]]:
-    """UINT8 images are crops and get framed; FP32 images are framed already."""
-    if tensor.dtype == np.uint8:
-        return list(tensor)
-    # not(...) so that NaN, which compares false with everything, is refused too
-    if not (np.all(tensor >= 0.0) and np.all(tensor <= 1.0)):
-        raise Problem(422, "FP32 data must be from 0 (paper) to 1 (ink); send UINT8 for raw crops")
-    return list(tensor[:, np.newaxis])
-
-
-def _wanted(call: InferRequest) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Which outputs to answer with, and which of them in binary."""
-    is_all_binary = (call.parameters or {}).get("binary_data_output") is True
-    if not call.outputs:
-        names = tuple(_OUTPUTS)
-        return names, frozenset(names if is_all_binary else ())
-    names = tuple(str(output.get("name")) for output in call.outputs)
-    for name in names:
-        if name not in _OUTPUTS:
-            raise Problem(422, f"there is no output {name[:40]!r}; there are {', '.join(_OUTPUTS)}")
-    if len(set(names)) < len(names):
-        raise Problem(422, f"an output is wanted twice: {', '.join(names)}; name each once")
-    binary = frozenset(
-        str(output["name"])
-        for output in call.outputs
-        if isinstance(output.get("parameters", {}), dict)
-        and output.get("parameters", {}).get("binary_data", is_all_binary) is True
-    )
-    return names, binary
-
-
-def answer(call: InferCall, decisions: Sequence[Decision], version: str) -> Answer:
-    """Answer with the wanted outputs; a blank image's digit is -1."""
-    tensors: dict[str, NDArray[Any]] = {
-        "digit": np.array([-1 if one.digit is None else one.digit for one in decisions]),
-        "confidence": np.array([one.confidence for one in decisions]),
-        "accepted": np.array([one.accepted for one in decisions]),
-        "probabilities": np.array([one.probs or [0.0] * 10 for one in decisions]),
-    }
-    outputs: list[dict[str, Any]] = []
-    blobs: list[bytes] = []
-    for name in call.outputs:
-        datatype, dtype, _ = _OUTPUTS[name]
-        tensor = tensors[name].astype(dtype)
-        output: dict[str, Any] = {
-            "name": name,
-            "datatype": datatype,
-            "shape": list(tensor.shape),
-        }
-        if name in call.binary:
-            blobs.append(tensor.tobytes())
-            output["parameters"] = {"binary_data_size": len(blobs[-1])}
-        else:
-            output["data"] = tensor.ravel().tolist()
-        outputs.append(output)
-    head = orjson.dumps(
-        {"model_name": MODEL_NAME, "model_version": version, "id": call.id, "outputs": outputs}
-    )
-    if not blobs:
-        return Answer(head)
-    return Answer(
-        b"".join([head, *blobs]),
-        content_type=b"application/octet-stream",
-        headers=((HEADER_LENGTH, str(len(head)).encode()),),
-    )

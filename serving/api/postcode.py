@@ -1,188 +1,119 @@
-"""Digits -> postcode: the likeliest codes of several digits that may stand together.
+"""/v1/postcode: the digit crops of one code -> the code, accepted or rejected."""
 
-A beam over positions keeps the likeliest prefixes; a list of valid codes cuts those that cannot be
-completed, a pattern those that do not match. What is impossible gets no mass, and the rest is
-normed, so a code that the directory makes unambiguous is confident even where a digit is not.
-Knows nothing of crops or HTTP.
-"""
-
-from collections.abc import Sequence
+import asyncio
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-import numpy as np
-import re2
-from numpy.typing import NDArray
+from model.errors import CropError
+from serving.api.codes import (
+    MAX_DIGITS,
+    MAX_PATTERN_CHARS,
+    MIN_DIGITS,
+    Pattern,
+    PatternError,
+    Postcodes,
+    rank_codes,
+)
+from serving.api.counting import ReadingCounter
+from serving.api.digits import reading_fields
+from serving.api.payloads import DEFAULT_TOP_K, many_crops, query_params
+from serving.messages import Answer, Request, json_answer
+from serving.problems import Problem, problem_of
+from serving.reading.reader import Reader, Reading
 
-from serving.config import ConfigError
-
-MIN_DIGITS: Final = 2
-MAX_DIGITS: Final = 12
-MAX_CODES: Final = 1_000_000
-MAX_PATTERN_CHARS: Final = 64
-BEAM: Final = 2048  # prefixes kept per position; the mass of those cut is below 1e-6 in practice
-_FLOOR: Final = 1e-15  # a prefix less likely than this cannot decide anything
-_PATTERN_MEMORY_BYTES: Final = 1 << 20
-
-
-class PatternError(ValueError):
-    """The pattern is not one that may be used."""
-
-
-class PostcodesError(ConfigError):
-    """The file of valid postcodes is not one that may be served with."""
+NUM_CODES: Final = 10
+MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that possible codes must have
 
 
 @dataclass(frozen=True, slots=True)
-class CodeCandidate:
-    """A possible code and its share of the possible mass."""
-
-    code: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class CodeRanking:
-    """The possible codes by falling probability, and how much of what was read they explain."""
-
-    candidates: list[CodeCandidate]
-    possible_frac: float  # of the digits' joint mass; the rest lies on impossible codes
-
-
-class Postcodes:
-    """The valid codes, sorted by length: 8 bytes a code.
+class PostcodeHandler:
+    """The handler of /v1/postcode.
 
     Args:
-        codes_by_length: for each length, sorted unique codes as integers.
+        reader: reads the digits.
+        counter: counts them.
+        valid_codes: the possible codes; None: all codes are possible.
     """
 
-    def __init__(self, codes_by_length: dict[int, NDArray[np.int64]]) -> None:
-        self._codes = codes_by_length
+    reader: Reader
+    counter: ReadingCounter
+    valid_codes: Postcodes | None
 
-    def __len__(self) -> int:
-        return sum(len(codes) for codes in self._codes.values())
-
-    def possible(
-        self, prefixes: NDArray[np.int64], num_left: int, length: int
-    ) -> NDArray[np.bool_]:
-        """Which (P,) prefixes can be completed by `num_left` digits to a valid code."""
-        codes = self._codes.get(length)
-        if codes is None:
-            return np.zeros(len(prefixes), dtype=np.bool_)
-        scale = 10**num_left
-        first = np.searchsorted(codes, prefixes * scale)
-        last = np.searchsorted(codes, (prefixes + 1) * scale)
-        possible: NDArray[np.bool_] = last > first
-        return possible
-
-
-def load_postcodes(path: Path) -> Postcodes:
-    """Read a file of codes, one per line; blank lines are skipped.
-
-    Raises:
-        PostcodesError: a line is not 2 to 12 digits, there are more than 1,000,000, or none.
-    """
-    codes: dict[int, list[int]] = {}
-    num_codes = 0
-    try:
-        with path.open(encoding="ascii") as lines:
-            for number, line in enumerate(lines, start=1):
-                code = line.strip()
-                if not code:
-                    continue
-                if not code.isdigit() or not MIN_DIGITS <= len(code) <= MAX_DIGITS:
-                    raise PostcodesError(
-                        f"{path.name} line {number}: {code[:20]!r} is not a code of "
-                        f"{MIN_DIGITS} to {MAX_DIGITS} digits"
-                    )
-                num_codes += 1
-                if num_codes > MAX_CODES:
-                    raise PostcodesError(f"{path.name} has more than {MAX_CODES} codes")
-                codes.setdefault(len(code), []).append(int(code))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PostcodesError(f"{path} cannot be read: {error}") from error
-    if not codes:
-        raise PostcodesError(f"{path.name} holds no code; unset DIGITS_POSTCODES to allow all")
-    return Postcodes(
-        {length: np.unique(np.array(some, dtype=np.int64)) for length, some in codes.items()}
-    )
-
-
-class Pattern:
-    """A regular expression over digits that a whole code must match.
-
-    Matched by RE2, whose time grows with the code and never with its own cleverness.
-
-    Raises:
-        PatternError: longer than 64 characters, or not a regular expression.
-    """
-
-    def __init__(self, text: str) -> None:
-        if len(text) > MAX_PATTERN_CHARS:
-            raise PatternError(
-                f"the pattern has {len(text)} characters; at most {MAX_PATTERN_CHARS} are allowed"
+    async def postcode(self, request: Request) -> Answer:
+        """Read an ordered list of digit crops as one code."""
+        pattern = _pattern(request)
+        sources = await many_crops(request, max_files=MAX_DIGITS, max_packed=MAX_DIGITS)
+        if len(sources) < MIN_DIGITS:
+            raise Problem(
+                422, f"{len(sources)} crops were sent; a postcode has {MIN_DIGITS} to {MAX_DIGITS}"
             )
-        options = re2.Options()
-        options.log_errors = False
-        options.max_mem = _PATTERN_MEMORY_BYTES
-        try:
-            self._expression = re2.compile(text, options)
-        except (re2.error, UnicodeEncodeError) as error:
-            reason = error.args[0]
-            reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
-            raise PatternError(f"the pattern {text!r} cannot be read: {reason}") from error
+        readings = []
+        for position, one in enumerate(await self.reader.read_many(sources, request)):
+            if isinstance(one, CropError):
+                raise Problem(problem_of(one).status, f"crop {position}: {one}")
+            readings.append(one)
+        answer = await asyncio.get_running_loop().run_in_executor(
+            None, partial(self._decide_code, readings, pattern)
+        )
+        self.counter.count_soon(request, readings)
+        content = {
+            "request_id": request.id,
+            **answer,
+            "digits": [reading_fields(one.decision, DEFAULT_TOP_K) for one in readings],
+            "model_version": self.reader.artifact.version,
+        }
+        return json_answer(content)
 
-    def matches(self, code: str) -> bool:
-        """Whether the whole code matches."""
-        return self._expression.fullmatch(code) is not None
+    def _decide_code(self, readings: list[Reading], pattern: Pattern | None) -> dict[str, Any]:
+        """Accept a code that is complete, possible and probable enough.
+
+        The threshold is the one for a digit. The error target holds for each result that a machine
+        acts on, and here that is the whole code.
+        """
+        decisions = [reading.decision for reading in readings]
+        unread = [one.rejected_because for one in decisions if one.digit is None]
+        if unread:
+            return _code_answer("blank", [])
+        ranking = rank_codes(
+            [one.probs for one in decisions],
+            top_k=NUM_CODES,
+            valid=self.valid_codes,
+            pattern=pattern,
+        )
+        candidates = [
+            {"code": one.code, "probability": one.probability} for one in ranking.candidates
+        ]
+        # The digits form an impossible code. The nearest possible one would be a guess.
+        if not candidates or ranking.possible_frac < MIN_POSSIBLE_FRAC:
+            return _code_answer("no_valid_code", candidates)
+        if any(one.rejected_because == "not_a_digit" for one in decisions):
+            return _code_answer("not_a_digit", candidates)
+        if ranking.candidates[0].probability < self.reader.policy.threshold:
+            return _code_answer("low_confidence", candidates)
+        return _code_answer(None, candidates)
 
 
-def rank_codes(
-    probs: Sequence[Sequence[float]],
-    *,
-    top_k: int,
-    valid: Postcodes | None = None,
-    pattern: Pattern | None = None,
-) -> CodeRanking:
-    """Rank the possible codes.
+def _code_answer(rejected_because: str | None, candidates: list[dict[str, Any]]) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "code": candidates[0]["code"] if candidates else None,
+        "confidence": candidates[0]["probability"] if candidates else 0.0,
+        "accepted": rejected_because is None,
+        "candidates": candidates,
+    }
+    if rejected_because is not None:
+        answer["rejected_because"] = rejected_because
+    return answer
 
-    Args:
-        probs: for each of 2 to 12 positions, the probabilities of the ten digits.
-        top_k: how many codes to return at most.
-        valid: only these codes are possible; None: all are.
-        pattern: only codes that it matches are possible; None: all are.
 
-    Returns:
-        Candidates normed over all possible codes, none where no possible code has any mass; what
-        the beam cut counts as possible, so that a confidence is never too high. And the share of
-        the mass that was possible. Where it is small, the digits say
-        something else than any possible code, however sure the norming makes the first one look.
-    """
-    length = len(probs)
-    prefixes = np.zeros(1, dtype=np.int64)
-    mass = np.ones(1)
-    unexplored = 0.0
-    for position, row in enumerate(probs):
-        prefixes = (prefixes[:, np.newaxis] * 10 + np.arange(10)).ravel()
-        mass = (mass[:, np.newaxis] * np.asarray(row, dtype=np.float64)).ravel()
-        if valid is not None:
-            possible = valid.possible(prefixes, length - position - 1, length)
-            prefixes, mass = prefixes[possible], mass[possible]
-        keep = mass > _FLOOR
-        unexplored += float(mass[~keep].sum())
-        prefixes, mass = prefixes[keep], mass[keep]
-        if len(mass) > BEAM:
-            best = np.argpartition(mass, -BEAM)[-BEAM:]
-            unexplored += float(mass.sum() - mass[best].sum())
-            prefixes, mass = prefixes[best], mass[best]
-    order = np.argsort(-mass, kind="stable")
-    pairs = [
-        (f"{prefix:0{length}d}", share)
-        for prefix, share in zip(prefixes[order].tolist(), mass[order].tolist(), strict=True)
-    ]
-    if pattern is not None:
-        pairs = [pair for pair in pairs if pattern.matches(pair[0])]
-    total = sum(share for _, share in pairs) + unexplored
-    candidates = [CodeCandidate(code, share / total) for code, share in pairs[:top_k]]
-    return CodeRanking(candidates, min(total, 1.0))
+def _pattern(request: Request) -> Pattern | None:
+    text = query_params(request).get("pattern")
+    if text is None:
+        return None
+    try:
+        return Pattern(text)
+    except PatternError as error:
+        raise Problem(
+            400,
+            f"{error}; a pattern is a regular expression of at most {MAX_PATTERN_CHARS} characters",
+        ) from error

@@ -1,7 +1,7 @@
-"""What goes over the wire, with examples; the OpenAPI description is made from these.
+"""The bodies of requests and answers, with examples. The OpenAPI document is made from them.
 
-Handlers write plain dicts of the same shape, because validating our own answers would cost more
-than reading a digit; a contract test validates them instead.
+Handlers write plain dicts of the same shape: to validate each answer would cost more than to read
+a digit. Contract tests validate the answers instead.
 """
 
 from typing import Any, Final, Literal
@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 RejectedBecause = Literal["low_confidence", "blank", "not_a_digit"]
-# Without a limit, each of a million bad entries in one body would get an error message of its own.
+# Without these limits, pydantic would make an error for each of a million bad entries in a body.
 MAX_TENSORS: Final = 4
 MAX_DIMENSIONS: Final = 8
 _ID = "0197f2a4-6f0e-7c31-9a5e-3d1f1c2b4a59"
@@ -26,18 +26,18 @@ class DigitAnswer(BaseModel):
     """The answer to one crop."""
 
     request_id: str = Field(examples=[_ID])
-    digit: int | None = Field(ge=0, le=9, examples=[7], description="null: there is no ink.")
+    digit: int | None = Field(ge=0, le=9, examples=[7], description="null: the crop is blank.")
     confidence: float = Field(ge=0, le=1, examples=[0.9987])
-    accepted: bool = Field(description="false: send the crop to a person.", examples=[True])
+    accepted: bool = Field(description="false: a person must read the crop.", examples=[True])
     rejected_because: RejectedBecause | None = Field(
-        default=None, description="Only where accepted is false."
+        default=None, description="Present only if accepted is false."
     )
-    candidates: list[Candidate] = Field(description="By falling probability, at most top_k.")
+    candidates: list[Candidate] = Field(description="Most probable first; at most top_k.")
     model_version: str = Field(examples=["3"])
 
 
 class CropReading(BaseModel):
-    """One crop's answer among many."""
+    """The answer to one crop of many."""
 
     digit: int | None = Field(ge=0, le=9, examples=[7])
     confidence: float = Field(ge=0, le=1, examples=[0.9987])
@@ -47,7 +47,7 @@ class CropReading(BaseModel):
 
 
 class ProblemAnswer(BaseModel):
-    """A refusal, as RFC 9457 has it."""
+    """An error, in the format of RFC 9457."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -70,7 +70,7 @@ class ProblemAnswer(BaseModel):
 
 
 class CropProblem(BaseModel):
-    """A crop among many that cannot be read."""
+    """The error of one crop of many that cannot be read."""
 
     error: ProblemAnswer
 
@@ -94,7 +94,7 @@ class PostcodeAnswer(BaseModel):
     """The answer to an ordered list of digit crops."""
 
     request_id: str = Field(examples=[_ID])
-    code: str | None = Field(examples=["10115"], description="null: no possible code fits.")
+    code: str | None = Field(examples=["10115"], description="null: no possible code.")
     confidence: float = Field(ge=0, le=1, description="Of the whole code.", examples=[0.997])
     accepted: bool = Field(examples=[True])
     rejected_because: RejectedBecause | Literal["no_valid_code"] | None = None
@@ -104,7 +104,7 @@ class PostcodeAnswer(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """What is being served, and within which limits."""
+    """The served model and its input limits."""
 
     name: str = Field(examples=["digits"])
     version: str = Field(examples=["3"])
@@ -116,7 +116,7 @@ class ModelAnswer(BaseModel):
 
 
 class StatusAnswer(BaseModel):
-    """Health, with the reasons where it is bad."""
+    """Health, with the reasons when it is not ready."""
 
     status: Literal["ok", "not_ready"]
     reasons: list[str] = []

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope
 
-from serving.api.openinference import check_json
 from serving.api.routes import JSON_TYPE, Route
+from serving.api.tensors import check_json
 from serving.messages import JSON, Answer
 from serving.problems import bento_problem
 

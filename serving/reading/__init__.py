@@ -1,1 +1,1 @@
-"""Crops -> readings: decode, frame, batch, infer, decide, and keep what was read."""
+"""Crops -> readings: decode, frame, batch, infer, decide, persist."""

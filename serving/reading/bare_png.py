@@ -1,20 +1,23 @@
-"""A PNG file -> the same picture without its metadata. Decodes nothing."""
+"""A PNG file -> the same image without metadata, by copying chunks. Decodes no pixels."""
 
 from typing import Final
 
-PNG_START: Final = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # and a header of 13 bytes
-IHDR_BYTES: Final = 17  # its data and checksum
+PNG_START: Final = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # then the header of 13 bytes
+IHDR_BYTES: Final = 17  # of data and checksum
 PNG_END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-# Nothing that a decoder takes for part of the picture, and nothing that turns it.
+# Chunks that change no pixel and do not rotate the image, so they can be dropped.
 HARMLESS_CHUNKS: Final = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"pHYs", b"tIME", b"sBIT", b"bKGD")
 
 
 def bare_png(file: bytes) -> bytes | None:
-    """A plain PNG without profiles, times and whatever follows its end.
+    """A plain PNG without profiles, times and bytes after its end.
+
+    Capture writes it instead of the pixels, which are many more bytes. The tests compare what it
+    decodes to with what the model read.
 
     Returns:
-        None for any other file: with a palette, transparency or frames, with notes (text, EXIF) of
-        which one may turn the picture, with chunks unknown here, cut off, or no PNG at all.
+        None for any other file: with a palette, transparency or frames; with text or EXIF, which
+        may rotate the image; with unknown chunks; truncated; or no PNG.
 
     Source:
         W3C, "Portable Network Graphics (PNG) Specification", 5.3: length, type, data, checksum.

@@ -1,15 +1,16 @@
-"""Adaptive micro-batching: crops that wait together are read together.
+"""Adaptive micro-batching: items that wait together run in one batch.
 
-Work-conserving: whatever is queued goes to the model the moment it is free, so an idle machine
-never waits for company and a burst forms large batches by itself. There is no window to tune.
-Knows nothing of crops, digits or HTTP: it batches items for any function that answers one outcome
+Work-conserving: when the model becomes free, the batcher dispatches what is queued. An idle model
+waits for more items for one event-loop turn at most, a burst forms large batches, and there is no
+window to tune.
+Knows nothing of crops, digits or HTTP: it batches items for any function that returns one outcome
 per item.
 
-All methods are called on the event loop; only the function runs elsewhere, on one thread.
+Callers use all methods on the event loop. Only the function runs on another thread, always the
+same one.
 """
 
 import asyncio
-import math
 import threading
 import time
 from collections import deque
@@ -20,57 +21,17 @@ from queue import SimpleQueue
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from serving.problems import Overloaded
+from serving.reading.batch_time import BatchTimeModel
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_FORGET: Final = 0.9  # weight of the past in the batch time estimate: about ten batches
-_FIRST_GUESS_S: Final = 0.001  # a batch, before any was measured
-_ALIKE: Final = 0.01  # variance of batch sizes below which they tell nothing of an item's part
-_STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may take it away for a while
-
-
-class BatchTimeModel:
-    """Learns seconds = fixed + per_item * n from measured batches, forgetting old ones.
-
-    While all batches are alike, what one more item costs is not seen. It stays as it was last
-    measured: after an hour of single crops a burst would look ten times as long as it is, and be
-    refused by an idle machine.
-    """
-
-    def __init__(self) -> None:
-        self._weight = self._n = self._s = self._nn = self._ns = 0.0
-        self._per_item = math.inf  # as last measured
-
-    def update(self, num_items: int, seconds: float) -> None:
-        """Learn from one batch."""
-        self._weight = _FORGET * self._weight + 1.0
-        self._n = _FORGET * self._n + num_items
-        self._s = _FORGET * self._s + seconds
-        self._nn = _FORGET * self._nn + num_items * num_items
-        self._ns = _FORGET * self._ns + num_items * seconds
-        mean_n = self._n / self._weight
-        variance = self._nn / self._weight - mean_n * mean_n
-        if variance > _ALIKE:
-            covariance = (self._ns - mean_n * self._s) / self._weight
-            self._per_item = max(covariance / variance, 0.0)
-
-    def predict(self, num_items: int, batch_size: int) -> float:
-        """Seconds that `num_items` take in batches of at most `batch_size`."""
-        num_batches = math.ceil(num_items / batch_size)
-        if self._weight == 0.0:
-            return _FIRST_GUESS_S * num_batches
-        mean_n, mean_s = self._n / self._weight, self._s / self._weight
-        # Never measured: charge the mean per item, which errs on the safe side, since larger
-        # batches are cheaper per item.
-        per_item = min(self._per_item, mean_s / mean_n)
-        fixed = mean_s - per_item * mean_n
-        return fixed * num_batches + per_item * num_items
+_STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may suspend it for longer
 
 
 @dataclass(slots=True)
 class _Job(Generic[Item, Result]):
-    """Items that one caller wants answered together."""
+    """The items that one caller submitted together."""
 
     items: Sequence[Item]
     answer: asyncio.Future[list[Result | Exception]]
@@ -78,10 +39,10 @@ class _Job(Generic[Item, Result]):
 
 
 class BatchStats(NamedTuple):
-    """What telemetry hears of one finished batch."""
+    """One finished batch, for telemetry."""
 
     num_items: int
-    queue_waits_s: Sequence[float]  # one for each job
+    queue_waits_s: Sequence[float]  # one per job
     run_s: float
 
 
@@ -89,12 +50,12 @@ class Batcher(Generic[Item, Result]):
     """Batches items of concurrent callers for `run`.
 
     Args:
-        run: B items -> B outcomes, an error as a value where one item alone is at fault. Called
-            on the batcher's own thread. If it raises, each job is run again by itself.
-        max_batch_size: most items in one call.
-        queue_limit: most items that may wait.
-        max_wait_s: refuse work whose predicted wait is longer.
-        on_batch: told of each finished batch, on the event loop.
+        run: B items -> B outcomes; where one item is at fault, its outcome is the error as a
+            value. Called on the batcher's own thread. If it raises, each item runs again alone.
+        max_batch_size: the most items in one call.
+        queue_limit: the most items that may wait.
+        max_wait_s: work is refused if its predicted wait is longer.
+        on_batch: called on the event loop after each batch.
     """
 
     def __init__(
@@ -119,35 +80,35 @@ class Batcher(Generic[Item, Result]):
         self._was_one_job = False
         self._times = BatchTimeModel()
         self._batches: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        # A daemon, not an executor: a model call that hangs must not keep the process from ending.
+        # A daemon thread, not an executor: a model call that hangs must not block process exit.
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
     @property
     def num_queued(self) -> int:
-        """Items waiting now."""
+        """Items in the queue now."""
         return self._num_queued
 
     def running_for_s(self) -> float:
-        """How long the batch now in the model has been there; 0 when the model is free."""
+        """How long the running batch has been running; 0 when the model is free."""
         return time.perf_counter() - self._running_since if self._num_running else 0.0
 
     def predicted_wait_s(self) -> float:
-        """How long work that arrives now would wait before its own batch starts."""
+        """Predicted wait of work that arrives now, until its batch starts."""
         waiting = 0.0
         if self._num_running:
             expected = self._times.predict(self._num_running, self._max_batch_size)
             running = self.running_for_s()
-            # A batch far over its time hangs: what has lasted long may last as long again.
+            # A batch far beyond its predicted time hangs. Assume that it needs as long again.
             waiting = running if running > _STUCK_S else max(expected - running, 0.0)
         if self._num_queued:
             waiting += self._times.predict(self._num_queued, self._max_batch_size)
         return waiting
 
     async def submit(self, items: Sequence[Item]) -> list[Result | Exception]:
-        """Run up to max_batch_size items in one batch with whatever else waits.
+        """Run up to max_batch_size items, in one batch with other items that wait.
 
         Returns:
-            One outcome per item, in order; an item at fault has its error in its place.
+            One outcome per item, in order; the outcome of an item at fault is its error.
 
         Raises:
             Overloaded: the queue is full, or the predicted wait is too long.
@@ -158,19 +119,21 @@ class Batcher(Generic[Item, Result]):
         self._queue.append(job)
         self._num_queued += len(items)
         if not self._num_running and not self._is_dispatch_due:
-            if self._was_one_job:  # so is this one, most likely: it is spared a turn of the loop
+            if self._was_one_job:
+                # The previous batch had one caller, so dispatch now instead of waiting one
+                # event-loop turn (`python -m loadtest bench --parts latency`).
                 self._dispatch(loop)
-            else:  # others whose bytes came in the same tick join this batch
+            else:  # wait one turn: other items that arrive in it join this batch
                 self._is_dispatch_due = True
                 loop.call_soon(self._dispatch, loop)
         return await job.answer
 
     def learn(self, num_items: int, seconds: float) -> None:
-        """Take a batch that was run elsewhere into the estimate."""
+        """Add a batch that the caller timed to the time estimate."""
         self._times.update(num_items, seconds)
 
     def close(self) -> None:
-        """Let the running batch end and stop the thread."""
+        """Stop the thread after the running batch."""
         self._batches.put(None)
 
     def _admit(self, num_items: int) -> None:
@@ -189,7 +152,7 @@ class Batcher(Generic[Item, Result]):
             )
 
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the model what waits. Runs on the event loop, never while a batch is running."""
+        """Start a batch of what waits. Runs on the event loop, never while a batch runs."""
         self._is_dispatch_due = False
         jobs = self._take()
         if not jobs:
@@ -200,7 +163,7 @@ class Batcher(Generic[Item, Result]):
         self._batches.put(partial(self._run_jobs, loop, jobs))
 
     def _take(self) -> list[_Job[Item, Result]]:
-        """Take jobs in order of arrival up to the batch size, dropping those nobody waits for."""
+        """Take jobs in order of arrival up to the batch size; drop jobs whose caller has gone."""
         jobs: list[_Job[Item, Result]] = []
         num_items = 0
         while self._queue:
@@ -215,25 +178,25 @@ class Batcher(Generic[Item, Result]):
         return jobs
 
     def _work(self) -> None:
-        """Run batches until closed. On the batcher's thread."""
+        """Run batches until closed. Runs on the batcher's thread."""
         while (batch := self._batches.get()) is not None:
             batch()
 
     def _run_jobs(self, loop: asyncio.AbstractEventLoop, jobs: list[_Job[Item, Result]]) -> None:
-        """Run one batch. On the batcher's thread."""
+        """Run one batch. Runs on the batcher's thread."""
         started = time.perf_counter()
         outcomes = self._outcomes([item for job in jobs for item in job.items])
         run_s = time.perf_counter() - started
-        try:  # noqa: SIM105  contextlib.suppress is a class in Python, run for each lone crop
+        try:  # noqa: SIM105  contextlib.suppress costs more, once per batch
             loop.call_soon_threadsafe(self._finish, loop, jobs, outcomes, started, run_s)
         except RuntimeError:
-            pass  # the loop has closed at shutdown: nobody waits on it any more
+            pass  # the loop closed at shutdown, so no caller waits
 
     def _outcomes(self, items: Sequence[Item]) -> list[Result | Exception]:
-        """Run items together, or each by itself where together fails."""
+        """Run the items together; if that fails, run each alone."""
         try:
             return self._run(items)
-        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to a caller
+        except Exception as error:  # noqa: BLE001  every error is handed to its caller
             if len(items) == 1:
                 return [error]
         return [self._outcomes([item])[0] for item in items]
@@ -246,16 +209,16 @@ class Batcher(Generic[Item, Result]):
         started: float,
         run_s: float,
     ) -> None:
-        """Hand out the outcomes and start the next batch. Runs on the event loop."""
+        """Give each caller its outcomes, then start the next batch. Runs on the event loop."""
         num_items, self._num_running = self._num_running, 0
         start = 0
         for job in jobs:
             end = start + len(job.items)
-            if not job.answer.done():  # else its caller has gone
+            if not job.answer.done():  # done: its caller has gone
                 job.answer.set_result(outcomes[start:end])
             start = end
-        # After the answers have been written: a batch that starts earlier takes the interpreter's
-        # lock from them, and nobody who waits for an answer waits for our counting.
+        # call_soon: the loop writes the answers first. A batch that started before them would
+        # compete for the GIL (`python -m loadtest bench --parts saturation latency`).
         if self._queue:
             self._is_dispatch_due = True
             loop.call_soon(self._dispatch, loop)
@@ -264,8 +227,8 @@ class Batcher(Generic[Item, Result]):
     def _learn(
         self, jobs: list[_Job[Item, Result]], num_items: int, started: float, run_s: float
     ) -> None:
-        """Take a finished batch into the estimate, and tell of it."""
-        if run_s < _STUCK_S:  # a hang tells nothing of the next batch, which it would have refused
+        """Add a finished batch to the time estimate, and report it."""
+        if run_s < _STUCK_S:  # a hang says nothing about the next batch, and would have it refused
             self._times.update(num_items, run_s)
         waits = [started - job.queued_at for job in jobs]
         self._on_batch(BatchStats(num_items, waits, run_s))

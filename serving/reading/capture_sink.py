@@ -18,7 +18,8 @@ from model.decision import Policy
 from model.preprocess import Framed
 from serving.config import Settings
 from serving.reading.bare_png import bare_png
-from serving.reading.reader import Asked, Reading, Source
+from serving.reading.outcomes import without_frames
+from serving.reading.reader import Reading, ReadRequest, Source
 
 WORTH_BYTES: Final = 4_096  # fewer are written sooner than a file is looked through
 
@@ -48,7 +49,7 @@ class CaptureSink:
             )
 
     def keep(
-        self, asked: Sequence[Asked], outcomes: Sequence[Reading | Exception]
+        self, asked: Sequence[ReadRequest], outcomes: Sequence[Reading | Exception]
     ) -> dict[int, Exception]:
         """Put a batch's readings on disk; what could not be read leaves no record.
 
@@ -75,12 +76,12 @@ class CaptureSink:
             try:
                 frames[place] = spool.frame(self._record(one, reading, image, now_s, now_us))
             except RecordError as error:
-                failures[place] = _without_frames(error)
+                failures[place] = without_frames(error)
         if frames:
             try:
                 spool.append_frames(list(frames.values()))
             except SpoolError as error:
-                failures |= dict.fromkeys(frames, _without_frames(error))
+                failures |= dict.fromkeys(frames, without_frames(error))
         return failures
 
     def writable(self) -> bool:
@@ -94,7 +95,7 @@ class CaptureSink:
 
     def _record(
         self,
-        asked: Asked,
+        asked: ReadRequest,
         reading: Reading,
         image: NDArray[np.uint8] | None,
         now_s: float,  # of time.perf_counter(), as a request's start
@@ -156,9 +157,3 @@ def _to_keep(source: Source, crop: NDArray[np.uint8] | None) -> bytes | NDArray[
     if crop is not None and isinstance(source, bytes) and crop.size - len(source) > WORTH_BYTES:
         return bare_png(source) or crop
     return crop
-
-
-def _without_frames(error: Exception) -> Exception:
-    """An error as a value must not hold the frames that raised it: they hold the batch, and it."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)

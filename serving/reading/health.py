@@ -1,4 +1,4 @@
-"""Is this process fit to answer? Liveness is that it answers at all; readiness is checked here."""
+"""Readiness: the reasons why requests should not be sent to this process."""
 
 import asyncio
 import hashlib
@@ -14,18 +14,18 @@ from serving.reading.capture_sink import CaptureSink
 from serving.reading.reader import Reader
 
 GOLDEN_TIMEOUT_S: Final = 1.0
-GOLDEN_FRESH_S: Final = 0.25  # asked more often, readiness would keep the model from crops
-HUNG_AFTER_S: Final = 5.0  # a batch takes milliseconds; this one will not end by itself
+GOLDEN_FRESH_S: Final = 0.25  # a golden crop at most this often, however often readiness is polled
+HUNG_AFTER_S: Final = 5.0  # a batch takes milliseconds; this one will not end
 _FILE_CHECK_EVERY_S: Final = 5.0
 
 
 class Health:
-    """Collects the reasons not to send requests here.
+    """Collects the reasons why this process is not ready.
 
     Args:
         reader: reads the golden crop.
-        capture: must be able to write.
-        model_file: the file that the model was loaded from; it must not change under us.
+        capture: must be able to write its spool.
+        model_file: the file that the model was loaded from; it must not change.
         clock: seconds, monotonic.
     """
 
@@ -50,9 +50,9 @@ class Health:
         """Why requests should go elsewhere; empty when this process is ready."""
         reasons = []
         if self.is_draining:
-            reasons.append("draining: this process was asked to stop")
+            reasons.append("draining: this process is stopping")
         if not self._capture.writable():
-            reasons.append("the capture spool cannot be written; see its disk")
+            reasons.append("the capture spool cannot be written; check its disk")
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
@@ -82,12 +82,12 @@ class Health:
         return await asyncio.shield(self._golden)
 
     async def _read_golden(self) -> str | None:
-        """What is wrong with how the golden crop is read. One reading serves all who ask."""
+        """Why the golden crop is not read correctly; None if it is. Callers share one reading."""
         try:
             async with asyncio.timeout(GOLDEN_TIMEOUT_S):
                 await self._reader.read_golden()
         except Overloaded:
-            return None  # busy is not broken: taking a busy task out only overloads the others
+            return None  # overload is no fault: to remove a busy task would overload the others
         except TimeoutError:
             return f"the golden crop was not read within {GOLDEN_TIMEOUT_S:g} s"
         except ModelError as error:

@@ -1,7 +1,7 @@
-"""Crops -> readings: decode, frame, batch, decide. The one path that every route reads by.
+"""Crops -> readings: decode, frame, batch, infer, decide. Every route reads on this path.
 
-What can fail for one crop fails for it alone, before the batch is inferred. All of it runs on the
-batcher's thread, so that the event loop stays free to refuse what comes too late.
+An error of one crop is found before inference and fails that crop alone. All of this runs on the
+batcher's thread, so the event loop stays free to refuse requests that would be answered too late.
 """
 
 import math
@@ -21,17 +21,17 @@ from model.preprocess import Framed, frame_many
 from serving.config import Settings
 from serving.messages import Request
 from serving.reading.batcher import Batcher, BatchStats
+from serving.reading.outcomes import without_frames
 
-_TIMED_BATCHES: Final = 3
-CHUNK: Final = 32  # crops of a bulk request between two looks at other requests
+_TIMED_BATCHES: Final = 3  # per batch size
+CHUNK: Final = 32  # crops of a bulk request per batch; other requests run between two chunks
 
-# What can be read: a PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image that
-# its sender has framed.
+# A PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image, framed by its sender.
 Source = bytes | NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Reading(NamedTuple):
-    """One crop, read, with everything that capture and telemetry want to know of it."""
+    """One crop's decision, with everything that capture and telemetry record."""
 
     crop: NDArray[np.uint8] | None  # (H, W); None: the sender gave an image
     framed: Framed | None  # None: blank, or the sender gave an image
@@ -39,23 +39,27 @@ class Reading(NamedTuple):
     decision: Decision
     garbage: float
     decode_ms: float
-    preprocess_ms: float  # its share of the batch's
-    inference_ms: float  # of the whole batch: the time it took to get this answer
+    preprocess_ms: float  # an equal share of the batch's time
+    inference_ms: float  # of the whole batch, which this crop waited for
     decision_ms: float
 
 
-class Asked(NamedTuple):
-    """One crop to be read, and for whom."""
+class ReadRequest(NamedTuple):
+    """One crop to read, and the request that it came with."""
 
     source: Source
-    request: Request | None  # None: our own health check, of which no record is kept
-    crop_index: int  # in the request
+    request: Request | None  # None: our own health check, which is not captured
+    crop_index: int  # within the request
 
 
-Keep = Callable[[Sequence[Asked], Sequence["Reading | Exception"]], dict[int, Exception]]
+PersistBatch = Callable[
+    [Sequence[ReadRequest], Sequence["Reading | Exception"]], dict[int, Exception]
+]
 
 
-class _Prepared(NamedTuple):  # as Reading: a frozen dataclass takes twice as long
+# A NamedTuple made by position: a frozen dataclass takes twice as long to make
+# (`python -m loadtest bench --parts latency`).
+class _Prepared(NamedTuple):
     crop: NDArray[np.uint8] | None
     framed: Framed | None
     image: NDArray[np.float32] | None
@@ -70,12 +74,12 @@ class Reader:
         artifact: the verified champion.
         policy: how scores become decisions.
         settings: batch size, queue limit and longest wait are used.
-        on_batch: told of each finished batch, on the event loop.
-        keep: puts what a batch has read on disk, before anybody is answered; tells which places
-            of the batch must not be answered, and why.
+        on_batch: called on the event loop after each batch.
+        persist: writes a batch's readings to disk, before any caller is answered. Returns an error
+            for each place in the batch that must not be answered with a reading.
 
     Raises:
-        ModelError: the model does not run, or reads the golden crop wrongly.
+        ModelError: the model does not run, or misreads the golden crop.
     """
 
     def __init__(
@@ -84,15 +88,15 @@ class Reader:
         policy: Policy,
         settings: Settings,
         on_batch: Callable[[BatchStats], None],
-        keep: Keep,
+        persist: PersistBatch,
     ) -> None:
         self.artifact = artifact
         self.policy = policy
         self._classifier = Classifier(artifact.onnx_bytes)
         self._classifier.warm_up()
-        self._keep = keep
-        self._batcher = Batcher[Asked, Reading](
-            self._read_and_keep,
+        self._persist = persist
+        self._batcher = Batcher[ReadRequest, Reading](
+            self._read_and_persist,
             max_batch_size=settings.max_batch_size,
             queue_limit=settings.queue_limit,
             max_wait_s=settings.max_queue_wait_ms / 1e3,
@@ -100,73 +104,73 @@ class Reader:
         )
         self._chunk = min(CHUNK, settings.max_batch_size)
         self._check_golden(self._read_batch([artifact.golden.png])[0])
-        self._show_batch_times()
+        self._prime_time_estimate()
 
     @property
     def num_queued(self) -> int:
-        """Crops waiting now."""
+        """Crops in the queue now."""
         return self._batcher.num_queued
 
     def busy_for_s(self) -> float:
-        """How long the model has been busy with one batch."""
+        """How long the running batch has been running; 0 when the model is free."""
         return self._batcher.running_for_s()
 
     def close(self) -> None:
-        """Let the running batch end and stop the thread."""
+        """Stop the thread after the running batch."""
         self._batcher.close()
 
     async def read(self, source: Source, request: Request | None = None) -> Reading:
-        """Read one crop, for a request or for ourselves.
+        """Read one crop, for a request or for the health check.
 
         Raises:
             CropError: it cannot be read.
-            Overloaded: the answer would come too late.
+            Overloaded: the answer would be too late.
             ModelError: the model failed on it.
-            SpoolError, RecordError: it is not on disk.
+            SpoolError, RecordError: its record could not be written.
         """
-        outcome = (await self._batcher.submit((Asked(source, request, 0),)))[0]
+        outcome = (await self._batcher.submit((ReadRequest(source, request, 0),)))[0]
         if isinstance(outcome, Exception):
             try:
                 raise outcome
             finally:
-                # Its traceback holds this frame, and the body: no cycle may keep both.
+                # Its traceback refers to this frame, and so to the body: leave no cycle.
                 del outcome
         return outcome
 
     async def read_many(
         self, sources: Sequence[Source], request: Request | None = None
     ) -> list[Reading | CropError]:
-        """Read many crops in order. One that cannot be read is an error in its place.
+        """Read many crops in order. A crop that cannot be read has an error in its place.
 
         Raises:
-            Overloaded: the answer would come too late.
+            Overloaded: the answer would be too late.
             ModelError: the model failed on one of them.
-            SpoolError, RecordError: one of them is not on disk.
+            SpoolError, RecordError: the record of one could not be written.
         """
         readings: list[Reading | CropError] = []
-        # A chunk at a time, so that single crops that come meanwhile wait for one chunk only.
-        asked = [Asked(source, request, index) for index, source in enumerate(sources)]
-        for start in range(0, len(asked), self._chunk):
-            for outcome in await self._batcher.submit(asked[start : start + self._chunk]):
+        # One chunk at a time, so that other requests wait for one chunk at most.
+        requests = [ReadRequest(source, request, index) for index, source in enumerate(sources)]
+        for start in range(0, len(requests), self._chunk):
+            for outcome in await self._batcher.submit(requests[start : start + self._chunk]):
                 if isinstance(outcome, Exception) and not isinstance(outcome, CropError):
                     try:
                         raise outcome
                     finally:
-                        del outcome  # as in `read`
+                        del outcome  # leave no cycle, as in `read`
                 readings.append(outcome)
         return readings
 
     async def read_golden(self) -> None:
-        """Read the golden crop by the path that requests take.
+        """Read the golden crop on the path of requests.
 
         Raises:
-            ModelError: it reads otherwise than when the model was promoted.
-            Overloaded: there is no room for it now.
+            ModelError: it is not read as it was when the model was promoted.
+            Overloaded: the queue has no room for it.
         """
         self._check_golden(await self.read(self.artifact.golden.png))
 
-    def _show_batch_times(self) -> None:
-        """Let the batcher see what company costs, before the first burst comes."""
+    def _prime_time_estimate(self) -> None:
+        """Time single crops and chunks, so that the first burst is predicted correctly."""
         for size in (1, self._chunk) * _TIMED_BATCHES:
             started = time.perf_counter()
             self._read_batch([self.artifact.golden.png] * size)
@@ -182,15 +186,15 @@ class Reader:
                 f"{golden.digit} at >= {golden.min_confidence} is expected"
             )
 
-    def _read_and_keep(self, asked: Sequence[Asked]) -> list[Reading | Exception]:
-        """Read a batch; what is read and cannot be kept is an error in its place."""
-        outcomes = self._read_batch([one.source for one in asked])
-        for place, failure in self._keep(asked, outcomes).items():
+    def _read_and_persist(self, requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
+        """Read and persist a batch; a reading that cannot be persisted becomes an error."""
+        outcomes = self._read_batch([one.source for one in requests])
+        for place, failure in self._persist(requests, outcomes).items():
             outcomes[place] = failure
         return outcomes
 
     def _read_batch(self, sources: Sequence[Source]) -> list[Reading | Exception]:
-        """Prepare each source by itself, then infer all that can be read together."""
+        """Decode and frame each source, then infer all images in one call."""
         prepared = _prepare(sources)
         images = [
             one.image for one in prepared if isinstance(one, _Prepared) and one.image is not None
@@ -198,7 +202,7 @@ class Reader:
         if not images:
             return [one if isinstance(one, CropError) else _blank(one) for one in prepared]
         started = time.perf_counter()
-        # Half the time of numpy's stack, which matters for a lone crop.
+        # np.stack takes twice as long for one crop (`python -m loadtest bench --parts latency`).
         scores = self._classifier(np.concatenate(images)[:, np.newaxis])
         inferred = time.perf_counter()
         decisions = decide(scores, self.policy)
@@ -218,7 +222,7 @@ class Reader:
 
 
 def _prepare(sources: Sequence[Source]) -> list[_Prepared | CropError]:
-    """Decode and frame crops; what is at fault is a value, so that its neighbours go on."""
+    """Decode and frame crops; the error of a bad crop is a value, so the others continue."""
     decoded = [_decode(source) for source in sources]
     crops = [one.crop for one in decoded if isinstance(one, _Prepared) and one.crop is not None]
     if not crops:
@@ -243,9 +247,7 @@ def _decode(source: Source) -> _Prepared | CropError:
     try:
         crop = decode(source)
     except CropError as error:
-        # As a value it must not hold the frames that raised it: they hold the batch, and it.
-        error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
+        return without_frames(error)
     return _Prepared(crop, None, None, (time.perf_counter() - started) * 1e3, 0.0)
 
 

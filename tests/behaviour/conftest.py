@@ -37,7 +37,7 @@ def labels(crops):
 
 @pytest.fixture(scope="session")
 def share_right(read, labels):
-    """Share of 200 changed crops that are still read right."""
+    """Share of 200 changed crops that are read correctly."""
 
     def measure(pixels):
         digits = np.array([decision.digit for decision in read(pixels)])

@@ -1,4 +1,4 @@
-"""What the champion answers, and what it refuses."""
+"""What the champion answers, and what it rejects."""
 
 import hashlib
 import itertools
@@ -18,7 +18,7 @@ from model.errors import ArtifactRefused, BlankCrop
 from model.preprocess import preprocess
 
 
-def test_the_champion_may_be_served(artifact):
+def test_the_champion_passes_the_checks_of_serving(artifact):
     assert artifact.sha256 == hashlib.sha256((CHAMPION / "model.onnx").read_bytes()).hexdigest()
 
 
@@ -59,7 +59,7 @@ def test_the_bolder_part_of_the_crops_is_accepted(crops, read):
     assert np.mean([one.accepted for one in decisions]) >= 0.8
 
 
-def test_of_what_is_accepted_nearly_nothing_is_wrong(crops, read):
+def test_nearly_all_accepted_digits_are_right(crops, read):
     decisions = read([crop.pixels for crop in crops])
     wrong = [
         crop.name
@@ -106,7 +106,7 @@ def test_a_higher_threshold_accepts_less_and_never_something_new(artifact, class
 
 
 def to_fp32(model):
-    """The same graph without its integers: weights dequantised, activations left alone."""
+    """The same graph in float32: weights dequantised, activations not quantised."""
     quantised = ("QuantizeLinear", "DequantizeLinear")
     constants = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
     renamed, kept = {}, []
@@ -117,7 +117,7 @@ def to_fp32(model):
             weights = dequantise(node, constants)
             model.graph.initializer.append(onnx.numpy_helper.from_array(weights, node.output[0]))
         elif node.op_type == "QuantizeLinear" and not constants[node.input[2]]:
-            # Nothing below zero fits into it: this was a Relu before it was quantised.
+            # Its range has no values below zero: before quantisation this was a Relu.
             kept.append(onnx.helper.make_node("Relu", [node.input[0]], [node.output[0]]))
         else:
             renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
@@ -144,7 +144,7 @@ def dequantise(node, constants):
 
 
 def test_int8_agrees_with_fp32(artifact, classifier, images):
-    """The shipped int8 graph against the same weights with activations left in float32."""
+    """The shipped int8 graph compared with the same weights and float32 activations."""
     model = onnx.load_from_string(artifact.onnx_bytes)
     if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         pytest.skip("the champion is fp32")

@@ -1,12 +1,12 @@
-"""What must not change a digit does not change its reading. On 200 real crops, by the champion."""
+"""Changes that do not change a digit do not change its reading: 200 real crops, the champion."""
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
 
-# Of 200 crops. Two numbers are kept: what a change of no meaning may cost (none of the 200), and
-# what a change that moves strokes may cost (people misread some of these, too).
+# Limits of 200 crops: for a change without meaning (none may be misread), and for a change that
+# moves strokes (people misread some of these, too).
 ALMOST_ALL = 0.985
 MOST = 0.96
 
@@ -21,7 +21,7 @@ def test_the_crops_are_read_right(crops, share_right):
 
 @pytest.mark.parametrize(("margin_px", "share"), [(1, ALMOST_ALL), (20, ALMOST_ALL), (60, MOST)])
 def test_margin_does_not_change_the_reading(crops, share_right, margin_px, share):
-    """60 px makes crops of over 128 px, which are halved: 20 px digits lose detail."""
+    """60 px makes crops of over 128 px, which are halved, so 20 px digits lose detail."""
     padded = [
         np.pad(crop.pixels, margin_px, constant_values=paper_of(crop.pixels)) for crop in crops
     ]
@@ -39,7 +39,7 @@ def test_margin_on_one_side_does_not_change_the_reading(crops, share_right):
 def test_polarity_does_not_change_the_reading(crops, read):
     as_sent = read([crop.pixels for crop in crops])
     reversed_ = read([255 - crop.pixels for crop in crops])
-    # Halving a crop of over 128 px rounds: what is a toss-up, and goes to a person, may turn over.
+    # Crops of over 128 px are halved, with rounding: an uncertain (rejected) digit may change.
     changed = [
         (one, other)
         for one, other in zip(as_sent, reversed_, strict=True)
@@ -55,7 +55,7 @@ def test_scale_does_not_change_the_reading(crops, share_right, scale):
         size = [max(4, round(side * scale)) for side in reversed(pixels.shape)]
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
-    # Half of a 20 px crop leaves 10 px for the digit; MNIST itself has 20.
+    # Half of a 20 px crop leaves 10 px for the digit; MNIST has 20.
     assert share_right([resize(crop.pixels) for crop in crops]) >= (
         MOST if scale < 1 else ALMOST_ALL
     )
@@ -75,7 +75,7 @@ def test_a_small_rotation_does_not_change_the_reading(crops, share_right, degree
 
 @pytest.mark.parametrize("change", [ndimage.grey_erosion, ndimage.grey_dilation])
 def test_the_strokes_width_does_not_change_the_reading(crops, share_right, change):
-    """Eroding brightness thickens dark strokes and thins light ones: each crop goes both ways."""
+    """Erosion thickens dark strokes and thins light ones, so each crop is tested both ways."""
 
     def widen(pixels):
         large = np.asarray(

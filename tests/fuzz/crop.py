@@ -26,14 +26,14 @@ MAX_BYTES = 4096
 
 
 def one_input(data: bytes) -> None:
-    """Decode and frame, and frame a drawing; a CropError is a right answer."""
+    """Decode and frame the bytes, and frame a drawing; a CropError is allowed."""
     for make in (decode, drawing):
         with contextlib.suppress(CropError):
             check(make(data))
 
 
 def drawing(data: bytes) -> NDArray[np.uint8]:
-    """Paper with a line or a rectangle for each six bytes: what, place, size, grey."""
+    """Paper with one line or rectangle per six bytes: kind, place, size, grey."""
     orders = np.frombuffer(data[: len(data) // 6 * 6], dtype=np.uint8).reshape(-1, 6).tolist()
     height, width = (4 + side % 60 for side in orders[0][:2]) if orders else (4, 4)
     crop = np.full((height, width), 250, dtype=np.uint8)
@@ -51,7 +51,7 @@ def drawing(data: bytes) -> NDArray[np.uint8]:
 
 
 def check(crop: NDArray[np.uint8]) -> None:
-    """A decoded crop is grey, and gives an image unless it is blank."""
+    """A decoded crop is greyscale, and gives an image unless it is blank."""
     assert crop.dtype == np.uint8
     assert crop.ndim == 2
     image = frame(crop).image
@@ -62,7 +62,7 @@ def check(crop: NDArray[np.uint8]) -> None:
 
 
 def main() -> None:
-    """Fuzz; libFuzzer ends the process, with another code than 0 when something was found."""
+    """Fuzz. libFuzzer exits the process, with a non-zero code if it found an error."""
     options = [argument for argument in sys.argv[1:] if argument.startswith("-")]
     folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     new = folders or [tempfile.mkdtemp(prefix="fuzz-")]

@@ -1,4 +1,4 @@
-"""Whatever bytes come, the answer is a crop, an image or an error that is the caller's."""
+"""Any bytes give a crop, an image, or an error of the caller's."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from model.decode import MAX_AREA_PX, MAX_SIDE_PX, MIN_SIDE_PX, decode
 from model.errors import ArtifactRefused, BlankCrop, CropError
 from model.onnx_inspect import inspect
 from model.preprocess import frame
-from serving.api.postcode import Pattern, PatternError, rank_codes
+from serving.api.codes import Pattern, PatternError, rank_codes
 from serving.edge.key_ring import KeysError, parse_keys
 
 MANY = settings(max_examples=300, deadline=None, derandomize=True)
@@ -74,7 +74,7 @@ chunks = st.builds(
 def test_any_png_is_a_crop_or_a_crop_error(
     width, height, depth, colour, interlace, before, rows, after
 ):
-    """Whole PNG files with right checksums, which plain bytes never reach."""
+    """Complete PNG files with correct checksums, which random bytes never have."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     parts = [
         MAGICS[0],

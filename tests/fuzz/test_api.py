@@ -1,4 +1,4 @@
-"""The API against its own description: requests made from /openapi.json, sent to a real server."""
+"""The API compared with its description: requests from /openapi.json, sent to a real server."""
 
 import pytest
 import schemathesis
@@ -34,7 +34,7 @@ def described(port):
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_every_answer_is_one_that_is_described(described, path, method):
-    # Not by schemathesis' own pytest plugin, which fails with pytest 9.2.
+    # schemathesis' pytest plugin fails with pytest 9.2.
     @settings(
         max_examples=CASES_PER_OPERATION,
         deadline=None,

@@ -1,4 +1,4 @@
-"""Asks one server for one crop with KServe's own client; run with a Python that has kserve.
+"""Reads one crop on one server with KServe's client; run with a Python that has kserve.
 
 Usage: python kserve_client.py URL ARRAY.npy; prints the digits as JSON.
 """

@@ -1,4 +1,4 @@
-"""docs/api.md against a real server: every example runs, and answers what it says."""
+"""docs/api.md against a real server: every example runs, and is answered as the document says."""
 
 import itertools
 import json
@@ -63,14 +63,14 @@ def test_a_command_answers_what_is_said(port, command, said):
 
 
 def assert_like(said, answer):
-    """The same members and values, of lists the first; the champion may be a newer one."""
+    """Same members and values; of a list, only the first. The champion may be a newer one."""
     if isinstance(said, dict):
         assert list(said) == list(answer)
         for name in said:
             if name not in {"request_id", "model_version"}:
                 assert_like(said[name], answer[name])
     elif isinstance(said, list):
-        for one, other in zip(said[:1], answer[:1], strict=False):  # said may be left out: []
+        for one, other in zip(said[:1], answer[:1], strict=False):  # the document may show []
             assert_like(one, other)
     elif isinstance(said, float):
         assert answer == pytest.approx(said, abs=0.01)

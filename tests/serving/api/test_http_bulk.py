@@ -47,7 +47,7 @@ async def test_a_blank_among_many_is_no_error(client, crops):
     assert [one["rejected_because"] for one in results] == ["blank", "blank"]
 
 
-async def test_top_k_goes_for_every_crop(client, crops):
+async def test_top_k_applies_to_every_crop(client, crops):
     kind, body = form(crops[0].png, crops[1].png)
     results = (await client.post("/v1/digits?top_k=2", body, kind)).json["results"]
     assert [len(one["candidates"]) for one in results] == [2, 2]
@@ -63,7 +63,7 @@ async def test_256_files_are_read_and_257_are_422(client, crops):
     assert "more than 256 files" in reply.json["detail"]
 
 
-async def test_however_many_files_too_many_the_status_is_one(client, crops):
+async def test_any_number_of_files_over_the_limit_has_one_status(client, crops):
     kind, body = form(*[crops[0].png] * 300)
     reply = await client.post("/v1/digits", body, kind)
     assert (reply.status, "more than 256 files" in reply.json["detail"]) == (422, True)
@@ -84,7 +84,7 @@ async def test_1024_packed_crops_are_read_and_1025_are_422(client, images):
     assert len(reply.json["results"]) == 1024
     reply = await client.post("/v1/digits", npy(crops), NPY)
     assert reply.status == 422
-    assert "1025 crops; 1 to 1024" in reply.json["detail"]
+    assert "1025 crops; send 1 to 1024" in reply.json["detail"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_an_array_of_another_kind_is_refused(client, array, status):
 
 
 def with_header(data, text):
-    """An .npy body with another header, as version 1.0 has it."""
+    """An .npy body with the given header, in the format of version 1.0."""
     return data[:8] + len(text).to_bytes(2, "little") + text + data[-2 * 784 :]
 
 
@@ -156,7 +156,7 @@ async def test_a_crop_reads_the_same_alone_and_among_many(client, crops):
         assert other["confidence"] == pytest.approx(one["confidence"], abs=1e-6)
 
 
-async def test_concurrent_callers_get_their_own_answers_and_bad_crops_harm_none(client, crops):
+async def test_concurrent_callers_get_their_own_answers_beside_bad_crops(client, crops):
     bodies = [crop.png if place % 7 else crop.png[:40] for place, crop in enumerate(crops)]
     replies = await asyncio.gather(*(client.post("/v1/digit", body) for body in bodies))
     for place, (crop, reply) in enumerate(zip(crops, replies, strict=True)):
@@ -201,7 +201,7 @@ async def test_a_pattern_that_the_code_matches_changes_nothing(client, code):
     assert (await ask(client, files, "?pattern=[1-9][0-9]{4}")).json["code"] == text
 
 
-async def test_a_code_that_no_pattern_allows_is_rejected(client, code):
+async def test_a_code_that_does_not_match_the_pattern_is_rejected(client, code):
     _, files = code
     answer = PostcodeAnswer.model_validate((await ask(client, files, "?pattern=9{5}x")).json)
     assert answer.code is None
@@ -253,7 +253,7 @@ async def test_a_bad_crop_fails_its_code_and_is_named_by_position(client, code):
     assert reply.json["detail"].startswith("crop 2: ")
 
 
-async def test_a_clear_code_that_is_not_in_the_list_is_rejected_not_bent(serve, code, tmp_path):
+async def test_a_clear_code_that_is_not_listed_is_rejected_and_not_corrected(serve, code, tmp_path):
     _, files = code
     path = tmp_path / "codes.txt"
     path.write_text("99999\n")

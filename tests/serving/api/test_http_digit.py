@@ -81,7 +81,7 @@ async def test_what_is_no_digit_is_rejected_with_its_best_guess(client):
     assert answer.digit is not None
 
 
-async def test_a_digit_that_is_not_sure_enough_is_rejected(serve, crops, tiny_model, tmp_path):
+async def test_a_digit_below_the_threshold_is_rejected(serve, crops, tiny_model, tmp_path):
     from champions import write_champion
 
     sure = [{"error_target": 0.001, "threshold": 1.0, "accepted_frac": 0.0}]
@@ -134,7 +134,7 @@ async def test_a_top_k_out_of_range_is_400(client, crops, top_k):
     assert len(reply.json["detail"]) < 300
 
 
-async def test_an_unknown_parameter_is_no_mistake(client, crops):
+async def test_an_unknown_parameter_is_ignored(client, crops):
     assert (await client.post("/v1/digit?trace=1", crops[0].png)).status == 200
 
 
@@ -268,7 +268,7 @@ async def test_a_problem_of_the_open_inference_paths_has_the_member_its_clients_
     ProblemAnswer.model_validate(reply.json)
 
 
-async def test_what_is_bentomls_goes_on_to_bentoml_whole(client, bento):
+async def test_bentomls_paths_are_passed_to_bentoml_unchanged(client, bento):
     reply = await client.post("/classify", b'{"images": []}', "application/json")
     assert reply.body == b'"from bento"'
     assert bento.calls == [("POST", "/classify", b'{"images": []}')]
@@ -282,7 +282,7 @@ async def test_bentoml_starts_and_stops_with_us(serve, bento):
     assert not bento.is_stopped
 
 
-async def test_a_websocket_is_not_spoken(client):
+async def test_a_websocket_is_closed(client):
     sent = []
 
     async def send(message):
@@ -294,7 +294,7 @@ async def test_a_websocket_is_not_spoken(client):
 
 @pytest.mark.parametrize("body", ["a good crop", "a cut crop", "no crop", "blank"])
 async def test_a_request_leaves_nothing_for_the_garbage_collector(client, crops, body):
-    """A refused crop's traceback held its body until the next collection: 7 MB of them."""
+    """The traceback of a refused crop would hold its body until the next collection: 7 MB here."""
     png = crops[0].png
     data = {
         "a good crop": png,

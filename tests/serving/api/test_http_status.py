@@ -1,4 +1,4 @@
-"""Each status that the API answers with, reached once, by its own cause."""
+"""Each status of the API, reached once by its own cause."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from serving.problems import TITLES
 
 
 async def settle():
-    """Let every task run until it waits for something else than its turn."""
+    """Let each task run until it waits for an event."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -73,7 +73,7 @@ async def too_many_requests(serve, crops, gate):
 
 async def internal(serve, crops, gate, monkeypatch):
     client = await serve()
-    monkeypatch.setattr("serving.api.routes._reading_fields", None)
+    monkeypatch.setattr("serving.api.digits.reading_fields", None)
     return await client.post("/v1/digit", crops[0].png)
 
 
@@ -114,7 +114,7 @@ CASES = {
 
 
 def test_every_status_that_a_problem_can_have_is_reached_here():
-    assert set(CASES) == set(TITLES) - {431}  # that is refused before there is a request
+    assert set(CASES) == set(TITLES) - {431}  # refused before there is a request
 
 
 @pytest.mark.parametrize("status", CASES)
@@ -136,7 +136,7 @@ async def test_a_status_is_answered_with_its_problem(status, request, serve, cro
 
 
 @pytest.mark.parametrize("status", [429, 503, 504])
-async def test_what_may_succeed_later_says_when(status, request, serve, crops, gate):
+async def test_a_retryable_refusal_has_a_retry_time(status, request, serve, crops, gate):
     reply = await CASES[status][0](serve, crops, gate)
     assert int(reply.headers["retry-after"]) >= 1
 
@@ -164,9 +164,7 @@ async def test_405_tells_head_where_it_works(client):
     assert (await client.call("HEAD", "/v1/model")).status == 200
 
 
-async def test_500_tells_nothing_of_the_inside_and_logs_it_all(
-    serve, crops, gate, monkeypatch, logs
-):
+async def test_500_hides_the_cause_and_logs_it(serve, crops, gate, monkeypatch, logs):
     reply = await internal(serve, crops, gate, monkeypatch)
     assert "NoneType" not in reply.body.decode()
     (entry,) = [entry for entry in logs if entry["log_level"] == "error"]
@@ -191,12 +189,12 @@ async def test_too_many_at_once_is_429_and_the_others_are_answered(serve, crops,
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-async def test_a_crop_can_only_be_posted(client, method):
+async def test_a_crop_takes_post_only(client, method):
     assert (await client.call(method, "/v1/digit")).status == 405
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_health_can_only_be_asked_for(client, method):
+async def test_health_takes_get_only(client, method):
     assert (await client.call(method, "/livez")).status == 405
 
 
@@ -254,7 +252,7 @@ async def test_a_bulk_body_has_its_own_limit(serve, crops):
     assert (await client.post("/v1/digits", large, "application/x-npy")).status == 413
 
 
-async def test_a_deadline_in_one_request_leaves_the_next_unharmed(serve, crops, gate):
+async def test_a_deadline_in_one_request_does_not_affect_the_next(serve, crops, gate):
     client = await serve(request_deadline_ms=50)
     gate.clear()
     assert (await client.post("/v1/digit", crops[0].png)).status == 504

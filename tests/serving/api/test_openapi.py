@@ -1,6 +1,3 @@
-import re
-from html.parser import HTMLParser
-
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -9,9 +6,10 @@ from serving.api import schemas
 from serving.problems import TITLES
 
 NOT_DESCRIBED = {
-    "/metrics", "/openapi.json", "/docs",  # for machines and people, not for scanners
+    "/metrics", "/openapi.json",  # not for scanners
+    "/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js",
     "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/digits",
-    "/v2/models/digits/ready",  # the protocol's own description has them
+    "/v2/models/digits/ready",  # the protocol describes them
     *(f"/v2/models/digits/versions/tiny-1{rest}" for rest in ("", "/ready", "/infer")),
     "/schema.json", "/classify",  # BentoML's
 }  # fmt: skip
@@ -50,7 +48,7 @@ async def test_every_problem_status_is_described_somewhere(spec):
         for operation in methods.values()
         for status in operation["responses"]
     }
-    # 404 and 405 are what no described operation answers; 500 is no part of the contract.
+    # No described operation answers 404 or 405; 500 is not part of the contract.
     assert described == {200} | set(TITLES) - {404, 405, 500}
 
 
@@ -77,43 +75,11 @@ async def test_open_paths_need_no_key_and_the_others_may(spec):
             assert is_open is path.endswith("z")
 
 
-async def test_the_page_names_every_path_and_loads_nothing_from_elsewhere(client, spec):
-    reply = await client.get("/docs")
-    page = reply.body.decode()
-    assert reply.headers["content-type"] == "text/html; charset=utf-8"
-    for path in spec["paths"]:
-        assert path in page
-    assert not re.search(r"""(src|href)\s*=\s*['"]?(https?:)?//""", page)
-    assert "<script" not in page
+async def test_the_statuses_of_an_operation_are_in_order(spec):
+    for methods in spec["paths"].values():
+        for operation in methods.values():
+            assert list(operation["responses"]) == sorted(operation["responses"])
 
 
-async def test_the_page_tells_types_in_words_and_statuses_in_order(client, spec):
-    page = (await client.get("/docs")).body.decode()
-    assert "<td>integer or null<td>" in page
-    assert "<td>list of Candidate<td>" in page
-    assert "one of several" not in page
-    assert list(spec["paths"]["/v1/digit"]["post"]["responses"]) == sorted(
-        spec["paths"]["/v1/digit"]["post"]["responses"]
-    )
-
-
-async def test_the_document_and_the_page_are_made_once(client):
-    for path in ("/openapi.json", "/docs"):
-        assert (await client.get(path)).body is (await client.get(path)).body
-
-
-async def test_the_page_is_html_whose_links_lead_somewhere(client):
-    class Reader(HTMLParser):
-        def __init__(self):
-            super().__init__()
-            self.ids, self.links = set(), set()
-
-        def handle_starttag(self, tag, attrs):
-            known = dict(attrs)
-            self.ids.add(known.get("id"))
-            if tag == "a":
-                self.links.add(known["href"])
-
-    reader = Reader()
-    reader.feed((await client.get("/docs")).body.decode())
-    assert {link[1:] for link in reader.links if link.startswith("#")} <= reader.ids
+async def test_the_document_is_made_once(client):
+    assert (await client.get("/openapi.json")).body is (await client.get("/openapi.json")).body

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from serving.api import openinference
+from serving.api import tensors
 from serving.api.schemas import InferAnswer, InferRequest
 
 INFER = "/v2/models/digits/infer"
@@ -65,7 +65,7 @@ async def test_nested_data_are_read_like_flat(client, pixels, labels):
     assert outputs_of(await infer(client, content))["digit"].data == labels
 
 
-async def test_the_id_comes_back(client, pixels):
+async def test_the_answer_has_the_requests_id(client, pixels):
     reply = await infer(client, {"id": "call-7", "inputs": [tensor(pixels)]})
     assert reply.json["id"] == "call-7"
     assert reply.json["model_name"] == "digits"
@@ -77,7 +77,7 @@ async def test_a_call_without_an_id_gets_the_requests(client, pixels):
     assert reply.json["id"] == reply.headers["x-request-id"]
 
 
-async def test_only_the_wanted_outputs_are_answered(client, pixels):
+async def test_only_the_requested_outputs_are_answered(client, pixels):
     content = {"inputs": [tensor(pixels)], "outputs": [{"name": "confidence"}]}
     assert set(outputs_of(await infer(client, content))) == {"confidence"}
 
@@ -193,7 +193,7 @@ async def test_a_tensor_that_cannot_be_read_is_refused(client, change, status):
         b"\xff",
     ],
 )
-async def test_a_call_that_is_none_is_refused(client, body):
+async def test_a_body_that_is_no_inference_request_is_refused(client, body):
     assert (await client.post(INFER, body, "application/json")).status in (400, 422)
 
 
@@ -207,13 +207,13 @@ async def test_a_call_that_is_none_is_refused(client, body):
         [{"name": "digit"}, {"name": "digit "}],
     ],
 )
-async def test_an_output_that_there_is_not_is_422(client, outputs):
+async def test_an_unknown_output_is_422(client, outputs):
     content = {"inputs": [tensor(BLACK)], "outputs": outputs}
     assert (await infer(client, content)).status == 422
 
 
 @pytest.mark.parametrize("parameters", [7, [], "x", None])
-async def test_an_outputs_parameters_of_another_kind_are_no_crash(client, parameters):
+async def test_wrong_parameters_of_an_output_do_not_crash(client, parameters):
     outputs = [{"name": "digit", "parameters": parameters}]
     reply = await infer(client, {"inputs": [tensor(BLACK)], "outputs": outputs})
     assert reply.status in (200, 400, 422)
@@ -232,14 +232,14 @@ async def test_a_binary_image_outside_of_0_to_1_is_422(client, value):
     assert (await client.post(INFER, body, OCTETS, **headers)).status == 422
 
 
-async def test_a_call_that_names_no_type_is_read_as_tritons_client_sends_it(client, labels, pixels):
+async def test_a_request_without_content_type_is_read_for_tritons_client(client, labels, pixels):
     body, headers = binary_request(pixels, "UINT8")
     reply = await client.call("POST", INFER, headers, body)
     assert outputs_of(reply)["digit"].data == labels
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "", "9" * 30, "1000000", "1.0"])
-async def test_a_header_length_that_cannot_be_is_400(client, length):
+async def test_an_impossible_header_length_is_400(client, length):
     body, _ = binary_request(BLACK, "UINT8")
     reply = await client.post(INFER, body, OCTETS, inference_header_content_length=length)
     assert reply.status == 400
@@ -251,7 +251,7 @@ async def test_binary_data_of_another_size_are_400(client, change):
     assert (await client.post(INFER, change(body), OCTETS, **headers)).status == 400
 
 
-async def test_a_binary_size_that_lies_is_400(client):
+async def test_a_wrong_binary_size_is_400(client):
     body, headers = binary_request(BLACK, "UINT8")
     body = body.replace(b": 784}", b": 783}")
     assert (await client.post(INFER, body, OCTETS, **headers)).status == 400
@@ -284,7 +284,7 @@ async def test_health_of_the_protocol(client):
     assert (await client.get("/v2/models/digits/ready")).status == 200
 
 
-async def test_an_output_wanted_many_times_is_refused(client, pixels):
+async def test_an_output_requested_many_times_is_refused(client, pixels):
     wanted = [{"name": "digit"}, {"name": "digit"}]
     reply = await infer(client, {"inputs": [tensor(pixels)], "outputs": wanted})
     assert reply.status == 422
@@ -292,7 +292,7 @@ async def test_an_output_wanted_many_times_is_refused(client, pixels):
 
 
 @pytest.mark.parametrize("field", ["outputs", "inputs", "shape"])
-def test_a_list_of_a_million_mistakes_is_one_mistake(pixels, field):
+def test_a_list_of_a_million_mistakes_gives_one_error(pixels, field):
     content = {"inputs": [tensor(pixels)], "outputs": [{"name": "digit"}]}
     (content["inputs"][0] if field == "shape" else content)[field] = ["no"] * 1_000_000
     with pytest.raises(ValidationError) as caught:
@@ -304,7 +304,7 @@ def test_a_list_of_a_million_mistakes_is_one_mistake(pixels, field):
 async def test_json_that_parses_far_slower_than_images_is_refused_before_it_is_parsed(
     client, monkeypatch, part
 ):
-    monkeypatch.setattr("serving.api.openinference.InferRequest", None)
+    monkeypatch.setattr("serving.api.tensors.InferRequest", None)
     data = ",".join([part] * 850_000)
     body = f'{{"inputs":[{{"name":"image","data":[{data}]}}]}}'.encode()
     reply = await client.post(INFER, body, "application/json")
@@ -318,15 +318,15 @@ async def test_as_many_images_as_are_read_at_once_may_come_as_nested_json(client
     assert len(outputs["digit"].data) == 1024
 
 
-async def test_a_large_call_is_parsed_beside_the_event_loop(client, pixels, monkeypatch):
+async def test_a_large_request_is_parsed_on_a_thread(client, pixels, monkeypatch):
     threads = []
-    parse = openinference.parse
+    parse = tensors.parse
 
     def noting(request):
         threads.append(threading.current_thread())
         return parse(request)
 
-    monkeypatch.setattr(openinference, "parse", noting)
+    monkeypatch.setattr(tensors, "parse", noting)
     for count in (1, 40):
         reply = await infer(client, {"inputs": [tensor(pixels[:1].repeat(count, axis=0))]})
         assert reply.status == 200

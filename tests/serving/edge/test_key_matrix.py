@@ -9,7 +9,8 @@ from asgi import form, npy
 from serving.edge.key_ring import SCOPES
 
 OPEN = {
-    "/livez", "/readyz", "/metrics", "/openapi.json", "/docs",
+    "/livez", "/readyz", "/metrics", "/openapi.json",
+    "/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js",
     "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/digits/ready",
     "/v2/models/digits/versions/tiny-1/ready",
 }  # fmt: skip

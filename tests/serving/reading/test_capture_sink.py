@@ -24,7 +24,7 @@ from serving.config import Settings
 from serving.messages import Request
 from serving.reading.bare_png import bare_png
 from serving.reading.capture_sink import CaptureSink
-from serving.reading.reader import Asked, Reading
+from serving.reading.reader import Reading, ReadRequest
 
 
 def records_in(folder):
@@ -342,7 +342,7 @@ def test_each_field_of_a_record_is_its_own(tmp_path, monkeypatch):
         SimpleNamespace(version="9"),
         Policy(temperature=1.0, threshold=0.875, garbage_threshold=0.0),
     )
-    assert sink.keep([Asked(crop, request, 6)], [reading]) == {}
+    assert sink.keep([ReadRequest(crop, request, 6)], [reading]) == {}
     sink.close()
     (record,) = records_in(tmp_path)
     assert_array_equal(record.image, np.full((28, 28), 51))

@@ -10,7 +10,7 @@ from serving.reading.health import Health
 
 
 class Reader:
-    """Answers as told."""
+    """Answers what the test sets."""
 
     def __init__(self, artifact):
         self.artifact = artifact
@@ -64,11 +64,11 @@ def health(reader, capture, own_champion, clock):
     return Health(reader, capture, own_champion / "model.onnx", clock)
 
 
-async def test_a_sound_process_has_no_reason(health):
+async def test_a_ready_process_has_no_reasons(health):
     assert await health.reasons_not_ready() == []
 
 
-async def test_every_reason_is_told_at_once(health, reader, capture):
+async def test_all_reasons_are_reported_together(health, reader, capture):
     health.is_draining = True
     capture.is_writable = False
     reader.error = ModelError("reads 3 for a 7")
@@ -84,7 +84,7 @@ async def test_a_busy_model_is_still_ready(health, reader):
     assert await health.reasons_not_ready() == []
 
 
-async def test_a_golden_crop_that_never_comes_back_is_a_reason(health, reader, monkeypatch):
+async def test_a_golden_crop_that_is_not_read_in_time_is_a_reason(health, reader, monkeypatch):
     monkeypatch.setattr(health_module, "GOLDEN_TIMEOUT_S", 0.01)
     reader.hangs = True
     assert "not read within" in (await health.reasons_not_ready())[0]
@@ -95,11 +95,11 @@ async def test_a_batch_that_does_not_end_is_a_reason(health, reader):
     assert "busy with one batch for 7.0 s" in (await health.reasons_not_ready())[0]
 
 
-async def test_a_model_file_that_changes_is_noticed_at_the_next_look(health, own_champion, clock):
+async def test_a_model_file_that_changes_is_noticed_at_the_next_check(health, own_champion, clock):
     assert await health.reasons_not_ready() == []
     path = own_champion / "model.onnx"
     path.write_bytes(path.read_bytes() + b"\0")
-    assert await health.reasons_not_ready() == []  # looked at a moment ago
+    assert await health.reasons_not_ready() == []  # checked a moment ago, so not checked again
     clock.now += 5.0
     assert "changed on disk" in (await health.reasons_not_ready())[0]
 
@@ -109,7 +109,7 @@ async def test_a_model_file_that_vanishes_is_noticed(health, own_champion):
     assert "cannot be read any more" in (await health.reasons_not_ready())[0]
 
 
-async def test_a_flood_of_questions_reads_the_golden_crop_once(health, reader, clock):
+async def test_many_readiness_requests_read_the_golden_crop_once(health, reader, clock):
     await asyncio.gather(*(health.reasons_not_ready() for _ in range(100)))
     assert reader.num_read == 1
     clock.now += health_module.GOLDEN_FRESH_S

@@ -23,7 +23,7 @@ def reader(tiny_champion):
     made.close()
 
 
-def test_a_reader_knows_what_company_costs_before_anybody_comes(tiny_champion, monkeypatch):
+def test_a_new_reader_has_primed_the_time_estimate(tiny_champion, monkeypatch):
     learned = []
     monkeypatch.setattr(Batcher, "learn", lambda batcher, *batch: learned.append(batch))
     make_reader(tiny_champion).close()
@@ -38,7 +38,7 @@ async def test_a_file_an_array_and_an_image_read_alike(reader, crops, images):
         assert digits == [crops[place].label] * 3
 
 
-async def test_a_reading_has_what_capture_wants(reader, crops):
+async def test_a_reading_has_the_fields_that_capture_records(reader, crops):
     reading = await reader.read(crops[0].png)
     assert np.array_equal(reading.crop, crops[0].pixels)
     assert reading.image.shape == (1, 28, 28)
@@ -71,12 +71,12 @@ async def test_a_bad_crop_alone_is_raised(reader, crops):
         await reader.read(crops[0].png[:40])
 
 
-async def test_a_crop_that_the_model_chokes_on_is_a_model_error(reader, crops):
-    class Choking:
+async def test_a_crop_that_the_model_fails_on_is_a_model_error(reader, crops):
+    class Failing:
         def __call__(self, batch):
             raise ModelError("out of memory")
 
-    reader._classifier = Choking()
+    reader._classifier = Failing()
     with pytest.raises(ModelError):
         await reader.read_many([crops[0].png, crops[1].png])
 
@@ -85,12 +85,12 @@ async def test_a_model_that_fails_for_one_image_answers_the_others(reader, crops
     classify = reader._classifier
     poison = (await reader.read(crops[1].png)).image
 
-    def classify_or_choke(batch):
+    def classify_or_fail(batch):
         if any(np.array_equal(image, poison) for image in batch):
-            raise ModelError("choked")
+            raise ModelError("failed")
         return classify(batch)
 
-    monkeypatch.setattr(reader, "_classifier", classify_or_choke)
+    monkeypatch.setattr(reader, "_classifier", classify_or_fail)
     import asyncio
 
     outcomes = await asyncio.gather(

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from serving.api.postcode import (
+from serving.api.codes import (
     BEAM,
     MAX_CODES,
     Pattern,
@@ -26,7 +26,7 @@ def random_probs(rng, length, sharpness=1.0):
 
 
 def rank_by_brute_force(probs, *, valid=None, pattern=None):
-    """Every code there is, one by one."""
+    """Rank all codes, without a beam."""
     shares = {}
     for digits in itertools.product(range(10), repeat=len(probs)):
         code = "".join(map(str, digits))
@@ -104,14 +104,14 @@ def test_digits_that_say_nothing_do_not_make_a_code_impossible():
     assert rank_codes([[0.1] * 10] * 12, top_k=1).possible_frac == pytest.approx(1.0)
 
 
-def test_only_a_valid_code_survives_however_unlikely(load):
-    probs = [[1 - 9e-3, *[1e-3] * 9]] * 5  # surely 00000
+def test_only_valid_codes_are_candidates_even_improbable_ones(load):
+    probs = [[1 - 9e-3, *[1e-3] * 9]] * 5  # clearly 00000
     (only,) = rank(probs, top_k=10, valid=load("99990\n"))
     assert (only.code, only.probability) == ("99990", pytest.approx(1.0))
 
 
 def test_a_valid_code_is_not_lost_to_a_beam_full_of_invalid_ones(load):
-    """The list cuts prefixes at every position, so the beam holds possible ones only."""
+    """The list removes prefixes at each position, so the beam holds possible prefixes only."""
     rng = np.random.default_rng(9)
     probs = random_probs(rng, 8, sharpness=0.1)
     codes = sorted({f"{code:08d}" for code in rng.integers(0, 10**8, BEAM // 2)})
@@ -121,7 +121,7 @@ def test_a_valid_code_is_not_lost_to_a_beam_full_of_invalid_ones(load):
 
 
 def test_a_pattern_finds_its_code_however_many_likelier_ones_it_excludes():
-    """Matched after the beam: only codes that were kept can match."""
+    """Patterns are matched after the beam, so only codes in the beam can match."""
     probs = [[0.82, *[0.02] * 9]] * 6
     ranked = rank(probs, top_k=1, pattern=Pattern("0000[1-9]{2}"))
     assert ranked[0].code.startswith("0000")
@@ -202,7 +202,7 @@ def test_a_million_codes_are_loaded_in_bounded_memory(tmp_path):
 
 
 def test_more_than_a_million_codes_are_refused(load, monkeypatch):
-    monkeypatch.setattr("serving.api.postcode.MAX_CODES", 3)
+    monkeypatch.setattr("serving.api.codes.MAX_CODES", 3)
     assert len(load("11\n22\n33\n")) == 3
     with pytest.raises(PostcodesError, match="more than 3"):
         load("11\n22\n33\n44\n")
@@ -214,7 +214,7 @@ def test_a_pattern_that_cannot_be_used_is_refused(text):
         Pattern(text)
 
 
-def test_what_is_wrong_with_a_pattern_is_told_in_plain_text():
+def test_the_error_of_a_pattern_is_plain_text():
     with pytest.raises(PatternError, match=r"pattern '\(' cannot be read: missing \): \($"):
         Pattern("(")
 
@@ -225,7 +225,7 @@ def test_a_pattern_matches_the_whole_code():
     assert not Pattern("1|12").matches("123")
 
 
-def test_a_pattern_that_takes_backtracking_for_ever_is_answered():
+def test_a_pattern_with_exponential_backtracking_is_answered():
     pattern = Pattern("(([0-9]+)+)+x")
     assert not any(pattern.matches("1" * 12) for _ in range(2000))
 
@@ -234,12 +234,12 @@ def sure_digits(code, sure=0.999):
     return [[sure if digit == int(one) else (1 - sure) / 9 for digit in range(10)] for one in code]
 
 
-def test_a_clear_code_that_is_not_valid_leaves_almost_nothing_for_its_valid_neighbour(load):
+def test_a_clear_invalid_code_leaves_little_mass_for_a_valid_neighbour(load):
     ranking = rank_codes(sure_digits("10115"), top_k=1, valid=load("10117\n"))
     assert ranking.candidates[0].probability == pytest.approx(1.0)
     assert ranking.possible_frac < 0.001
 
 
-def test_a_valid_code_explains_what_was_read(load):
+def test_a_clear_valid_code_has_nearly_all_the_mass(load):
     ranking = rank_codes(sure_digits("10115"), top_k=1, valid=load("10115\n10117\n"))
     assert ranking.possible_frac > 0.99

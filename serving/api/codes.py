@@ -1,0 +1,189 @@
+"""Digit probabilities -> the most probable postcodes.
+
+A beam search over positions keeps the most probable prefixes. A list of valid codes removes the
+prefixes that cannot be completed; a pattern removes the codes that do not match. Impossible codes
+get no mass, and the rest is normalised. So a code that the list makes unambiguous has a high
+confidence even where one of its digits has not.
+Knows nothing of crops or HTTP.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import re2
+from numpy.typing import NDArray
+
+from serving.config import ConfigError
+
+MIN_DIGITS: Final = 2
+MAX_DIGITS: Final = 12
+MAX_CODES: Final = 1_000_000
+MAX_PATTERN_CHARS: Final = 64
+BEAM: Final = 2048  # prefixes kept per position; the pruned mass is below 1e-6 in practice
+_FLOOR: Final = 1e-15  # a prefix below this mass cannot change the result
+_PATTERN_MEMORY_BYTES: Final = 1 << 20
+
+
+class PatternError(ValueError):
+    """The pattern is too long, or is no regular expression."""
+
+
+class PostcodesError(ConfigError):
+    """The file of valid postcodes cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCandidate:
+    """A possible code, and its share of the mass of all possible codes."""
+
+    code: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRanking:
+    """The possible codes, most probable first, and how much of the digits' mass they have."""
+
+    candidates: list[CodeCandidate]
+    possible_frac: float  # of the digits' joint mass; impossible codes have the rest
+
+
+class Postcodes:
+    """The valid codes, grouped by length; 8 bytes per code.
+
+    Args:
+        codes_by_length: for each length, sorted unique codes as integers.
+    """
+
+    def __init__(self, codes_by_length: dict[int, NDArray[np.int64]]) -> None:
+        self._codes = codes_by_length
+
+    def __len__(self) -> int:
+        return sum(len(codes) for codes in self._codes.values())
+
+    def possible(
+        self, prefixes: NDArray[np.int64], num_left: int, length: int
+    ) -> NDArray[np.bool_]:
+        """(P,) bool: the prefix and `num_left` more digits can be a valid code."""
+        codes = self._codes.get(length)
+        if codes is None:
+            return np.zeros(len(prefixes), dtype=np.bool_)
+        scale = 10**num_left
+        first = np.searchsorted(codes, prefixes * scale)
+        last = np.searchsorted(codes, (prefixes + 1) * scale)
+        possible: NDArray[np.bool_] = last > first
+        return possible
+
+
+def load_postcodes(path: Path) -> Postcodes:
+    """Read a file of codes, one per line; skip blank lines.
+
+    Raises:
+        PostcodesError: a line is not 2 to 12 digits, or there are no codes, or over 1,000,000.
+    """
+    codes: dict[int, list[int]] = {}
+    num_codes = 0
+    try:
+        with path.open(encoding="ascii") as lines:
+            for number, line in enumerate(lines, start=1):
+                code = line.strip()
+                if not code:
+                    continue
+                if not code.isdigit() or not MIN_DIGITS <= len(code) <= MAX_DIGITS:
+                    raise PostcodesError(
+                        f"{path.name} line {number}: {code[:20]!r} is not a code of "
+                        f"{MIN_DIGITS} to {MAX_DIGITS} digits"
+                    )
+                num_codes += 1
+                if num_codes > MAX_CODES:
+                    raise PostcodesError(f"{path.name} has more than {MAX_CODES} codes")
+                codes.setdefault(len(code), []).append(int(code))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PostcodesError(f"{path} cannot be read: {error}") from error
+    if not codes:
+        raise PostcodesError(f"{path.name} holds no code; unset DIGITS_POSTCODES to allow all")
+    return Postcodes(
+        {length: np.unique(np.array(some, dtype=np.int64)) for length, some in codes.items()}
+    )
+
+
+class Pattern:
+    """A regular expression that a whole code must match.
+
+    RE2 matches it in time linear in the code's length, whatever the caller's expression is.
+
+    Raises:
+        PatternError: longer than 64 characters, or not a regular expression.
+    """
+
+    def __init__(self, text: str) -> None:
+        if len(text) > MAX_PATTERN_CHARS:
+            raise PatternError(
+                f"the pattern has {len(text)} characters; at most {MAX_PATTERN_CHARS} are allowed"
+            )
+        options = re2.Options()
+        options.log_errors = False
+        options.max_mem = _PATTERN_MEMORY_BYTES
+        try:
+            self._expression = re2.compile(text, options)
+        except (re2.error, UnicodeEncodeError) as error:
+            reason = error.args[0]
+            reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
+            raise PatternError(f"the pattern {text!r} cannot be read: {reason}") from error
+
+    def matches(self, code: str) -> bool:
+        """Whether the whole code matches."""
+        return self._expression.fullmatch(code) is not None
+
+
+def rank_codes(
+    probs: Sequence[Sequence[float]],
+    *,
+    top_k: int,
+    valid: Postcodes | None = None,
+    pattern: Pattern | None = None,
+) -> CodeRanking:
+    """Rank the possible codes.
+
+    Args:
+        probs: for each of 2 to 12 positions, the probabilities of the ten digits.
+        top_k: how many codes to return at most.
+        valid: only these codes are possible; None: all codes are possible.
+        pattern: only codes that match are possible; None: all codes are possible.
+
+    Returns:
+        The candidates, normalised over all possible codes; none if no possible code has any mass.
+        Mass that the beam cut counts as possible, so that no confidence is too high. Also the
+        possible share of the mass. When that share is small, the digits were read as an impossible
+        code, even if normalisation gives the first candidate a high probability.
+    """
+    length = len(probs)
+    prefixes = np.zeros(1, dtype=np.int64)
+    mass = np.ones(1)
+    unexplored = 0.0
+    for position, row in enumerate(probs):
+        prefixes = (prefixes[:, np.newaxis] * 10 + np.arange(10)).ravel()
+        mass = (mass[:, np.newaxis] * np.asarray(row, dtype=np.float64)).ravel()
+        if valid is not None:
+            possible = valid.possible(prefixes, length - position - 1, length)
+            prefixes, mass = prefixes[possible], mass[possible]
+        keep = mass > _FLOOR
+        unexplored += float(mass[~keep].sum())
+        prefixes, mass = prefixes[keep], mass[keep]
+        if len(mass) > BEAM:
+            best = np.argpartition(mass, -BEAM)[-BEAM:]
+            unexplored += float(mass.sum() - mass[best].sum())
+            prefixes, mass = prefixes[best], mass[best]
+    order = np.argsort(-mass, kind="stable")
+    pairs = [
+        (f"{prefix:0{length}d}", share)
+        for prefix, share in zip(prefixes[order].tolist(), mass[order].tolist(), strict=True)
+    ]
+    if pattern is not None:
+        pairs = [pair for pair in pairs if pattern.matches(pair[0])]
+    total = sum(share for _, share in pairs) + unexplored
+    candidates = [CodeCandidate(code, share / total) for code, share in pairs[:top_k]]
+    return CodeRanking(candidates, min(total, 1.0))
