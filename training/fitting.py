@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from training import network as networks
@@ -139,9 +140,9 @@ def _epochs(
     rng = np.random.default_rng(config.seed)
     steps_per_epoch = len(data.train) // config.batch_size or 1
     optimiser, schedule = _optimiser(config, network, config.epochs * steps_per_epoch)
-    averaged = copy.deepcopy(network) if config.augmented else network
+    averaged = _moving_average(network, config.augmented.ema_decay) if config.augmented else None
+    shown = network if averaged is None else averaged.module
     in_bfloat16 = config.augmented is not None and config.augmented.bfloat16
-    step = 0
     for number in range(config.epochs):
         started = time.perf_counter()
         network.train()
@@ -159,12 +160,23 @@ def _epochs(
                 optimiser.step()
                 if schedule is not None:
                     schedule.step()
-                step += 1
-                if config.augmented:
-                    _average(averaged, network, config.augmented.ema_decay, step)
+                if averaged is not None:
+                    averaged.update_parameters(network)
                 total += loss.item()
                 bar.update()
-        yield _measure(data, averaged, number, total / steps_per_epoch, started), averaged
+        yield _measure(data, shown, number, total / steps_per_epoch, started), shown
+
+
+def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of weights and batch statistics, quick at the start."""
+
+    def average(mean: torch.Tensor, value: torch.Tensor, num: torch.Tensor | int) -> torch.Tensor:
+        if not mean.is_floating_point():
+            return value
+        step = int(num) + 1
+        return mean.lerp(value, 1 - min(decay, (1 + step) / (10 + step)))
+
+    return AveragedModel(network, avg_fn=average, use_buffers=True)
 
 
 def _optimiser(
@@ -244,19 +256,6 @@ def _loss(config: FitConfig, outputs: object, labels: torch.Tensor) -> torch.Ten
     return loss + recipe.garbage_weight * functional.binary_cross_entropy_with_logits(
         garbage.float(), target
     )
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of weights and batch statistics, quick at the start."""
-    decay = min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(
-        averaged.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
 
 
 def _measure(
