@@ -70,22 +70,24 @@ def run(
 
 
 def _build_suites(mnist: Mnist, extras: Mapping[str, Path]) -> suites.Suites:
-    from sklearn.datasets import load_digits
-
     own = {name: suites.frame_set(*extra.load_extra(path)) for name, path in extras.items()}
     found = fonts.find_fonts()
-    uci = load_digits()
     built = suites.build_suites(
         mnist,
         glyphs=fonts.draw_digits(found.held_out) if found else None,
         letters=fonts.draw_letters(found.held_out) if found else None,
-        others={
-            "uci": LabelledImages(
-                np.rint(uci.images * (255 / 16)).astype(np.uint8), uci.target.astype(np.uint8)
-            )
-        },
+        others={"uci": load_uci_digits()},
     )
     return replace(built, tests={**built.tests, **own})
+
+
+def load_uci_digits() -> LabelledImages:
+    """The 1,797 digits of 8x8 px that scikit-learn ships, from other writers than MNIST's."""
+    from sklearn.datasets import load_digits
+
+    uci = load_digits()
+    images = np.rint(uci.images * (255 / 16)).astype(np.uint8)  # grey levels 0 to 16
+    return LabelledImages(images, uci.target.astype(np.uint8))
 
 
 def _champion_classifier(champion: Path) -> Classifier | None:
