@@ -241,6 +241,14 @@ def test_ctrl_c_saves_the_best_weights_so_far(tiny_world, monkeypatch, capsys):
     assert not Path("champion").exists()
 
 
+def test_the_help_shows_the_defaults_of_the_recipes(capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(["fit", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"(default: {fitting.FitConfig().epochs}; {fitting.PROTOTYPE.epochs} for the" in text
+    assert f"(default: {render.RenderConfig().num_crops})" in text
+
+
 def test_an_extra_set_needs_a_name(capsys):
     with pytest.raises(SystemExit):
         command_line.main(["evaluate", "--extra", "folder"])
