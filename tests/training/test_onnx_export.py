@@ -107,7 +107,7 @@ def test_int8_weights_are_one_byte_per_channel_scaled(exported):
 
 
 def test_a_relu_is_part_of_the_quantised_convolution_before_it(exported):
-    """Apart from it, its input were rounded as well, and each layer left int8 and came back."""
+    """A separate Relu would round its input too and convert from int8 and back in each layer."""
     operators = {node.op_type for node in onnx.load(exported / "int8.onnx").graph.node}
     assert "Conv" in operators
     assert "Relu" not in operators
