@@ -274,15 +274,15 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
 
 def _draw(options: argparse.Namespace) -> int:
     """Run `crops` or `sheet`, which need no MLflow."""
-    from training.data import fonts
-    from training.data.shipped_crops import write_crops
-    from training.evaluation.sheet import draw_sheet
-
     try:
         mnist = load_mnist(_data_config(options))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
+    from training.data import fonts
+    from training.data.shipped_crops import write_crops
+    from training.evaluation.sheet import draw_sheet
+
     if options.command == "crops":
         print(f"{write_crops(mnist.test, options.folder)} crops in {options.folder}")
         return 0
