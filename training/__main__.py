@@ -1,4 +1,4 @@
-"""The training command line: fit, export, quantize, evaluate, gate, promote, or `run` for all.
+"""The training command line: a command for each step, `run` for all of them.
 
 Edge: reads arguments and environment, builds each command's config, prints it.
 """
@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command in ("crops", "sheet"):
         return _draw(options)
-    # The libraries report home unless told otherwise, from the moment that they are imported.
+    # The libraries send usage reports from their import on, unless these are set before it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    # Waiting threads must sleep: spinning ones cost 50x when another process wants the core.
+    # Waiting threads sleep. Spinning ones cost 50x when another process needs the core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from training.steps.files import Interrupted, StepError
 
@@ -64,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
-    """Run the steps on the data that grew; 0 also when nothing did, or when the gate refuses."""
+    """Run the steps with newly labelled captures.
+
+    Returns:
+        0, also when no capture is new and when the gate refuses the candidate.
+    """
     from training import gate_rules
     from training.steps import retrain
     from training.steps.files import load_evaluation, load_fit
@@ -85,7 +89,7 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
             verdict = gate_rules.judge(load_evaluation(work), gate_rules.Floors())
             retrain.notify(work, arrived, verdict, run_id=load_fit(work).run_id)
         if not passed:
-            break  # people were told; another attempt would end the same way
+            break  # exit code 0: people were notified, and another attempt would end the same way
     return 0
 
 
@@ -128,65 +132,96 @@ def _fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
     return config, replace(rendering, num_crops=options.num_crops or rendering.num_crops)
 
 
+HELP = {
+    "fit": "train a network and keep the weights of its best epoch",
+    "export": "write fp32.onnx and check that it computes what torch computes",
+    "quantize": "write int8.onnx and report what int8 changed",
+    "evaluate": "measure the candidate on every test set and register it in MLflow",
+    "gate": "compare the candidate with the floors and the champion; exit code 1 when it fails",
+    "promote": "make the candidate the champion",
+    "run": "run fit, export, quantize, evaluate, gate and promote",
+    "retrain": "run all steps with the labelled captures that arrived, and notify people",
+    "fetch": "download a candidate that passed the gate in another run or place",
+    "search": "compare network shapes: accuracy against latency",
+    "sheet": "draw a contact sheet of the scanner simulator's crops",
+    "crops": "write tests/data/crops from the MNIST test set",
+}
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description="Train, evaluate and promote the digit model."
+    )
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
-    helps = {
-        "fit": "train a network and keep its best epoch",
-        "export": "write fp32.onnx and compare it with torch",
-        "quantize": "write int8.onnx and say what it changed",
-        "evaluate": "judge the candidate on every set and register it",
-        "gate": "compare with floors and champion",
-        "promote": "make the candidate the champion",
-        "run": "all of these",
-        "retrain": "the same with the labelled captures that arrived, telling people the outcome",
-        "fetch": "get a candidate that passed the gate in another run or place",
-    }
-    for name, text in helps.items():
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--work", type=Path, default=Workspace().folder)
-        command.add_argument("--champion", type=Path, default=CHAMPION)
+    for name, text in HELP.items():
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name in (*STEPS, "run", "retrain", "fetch"):
+            _add_step_options(name, command)
         _add_data_options(command)
-        if name in ("fit", "run", "retrain"):
-            command.add_argument("--network", choices=("default", "prototype"), default="default")
-            command.add_argument("--seed", type=int, default=7)
-            command.add_argument("--epochs", type=int)
-            command.add_argument("--num-crops", type=int, help="rendered for training")
-        if name in ("evaluate", "run", "retrain"):
-            command.add_argument(
-                "--extra",
-                type=_named_path,
-                action="append",
-                default=[],
-                metavar="NAME=PATH",
-                help="own labelled crops: a folder with sub-folders 0-9, or .npz images/labels",
-            )
-        if name == "fetch":
-            command.add_argument("run", help="the run's id in MLflow (MLFLOW_TRACKING_URI)")
-        if name in ("promote", "run", "retrain"):
-            command.add_argument("--why", default="passed the gate", help="for the promotion log")
-        if name in ("run", "retrain"):
-            command.add_argument("--until", choices=STEPS, default="promote")
-        if name == "retrain":
-            command.add_argument(
-                "--store",
-                default=os.environ.get("DIGITS_CAPTURE_STORE", "captures"),
-                help="archive of captures: folder or s3://bucket/prefix",
-            )
-    search = commands.add_parser("search", help="try network shapes, accuracy against latency")
-    search.add_argument("--picture", type=Path, default=Path("docs/images/search.png"))
-    search.add_argument("--seed", type=int, default=7)
-    search.add_argument("--epochs", type=int, default=4)
-    search.add_argument("--num-crops", type=int, default=60_000)
+    search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
+    _add_option(search, "--picture", Path("docs/images/search.png"), "picture to write")
+    _add_option(search, "--seed", 7, "seed of the fits")
+    _add_option(search, "--epochs", 4, "epochs of each fit")
+    _add_option(search, "--num-crops", 60_000, "crops to render for training")
     search.set_defaults(network="default")
-    _add_data_options(search)
-    sheet = commands.add_parser("sheet", help="draw the scanner simulator's contact sheet")
-    sheet.add_argument("--picture", type=Path, default=Path("docs/images/scanner.png"))
-    _add_data_options(sheet)
-    crops = commands.add_parser("crops", help="write tests/data/crops from the MNIST test set")
-    crops.add_argument("--folder", type=Path, default=Path("tests/data/crops"))
-    _add_data_options(crops)
+    _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
+    _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
     return parser
+
+
+def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
+    _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
+    _add_option(command, "--champion", CHAMPION, "folder of the served model")
+    if name in ("fit", "run", "retrain"):
+        command.add_argument(
+            "--network",
+            choices=("default", "prototype"),
+            default="default",
+            help="network to fit (default: %(default)s)",
+        )
+        _add_option(command, "--seed", 7, "seed of weights and batches")
+        command.add_argument(
+            "--epochs", type=int, help="epochs to fit (default: 48; 15 for the prototype)"
+        )
+        command.add_argument(
+            "--num-crops", type=int, help="crops to render for training (default: 280000)"
+        )
+    if name in ("evaluate", "run", "retrain"):
+        command.add_argument(
+            "--extra",
+            type=_named_path,
+            action="append",
+            default=[],
+            metavar="NAME=PATH",
+            help="further test set of your own crops: a folder with sub-folders 0 to 9, or an .npz"
+            " file with images and labels; may be repeated (default: none)",
+        )
+    if name == "fetch":
+        command.add_argument("run", help="id of the run in MLflow (server: MLFLOW_TRACKING_URI)")
+    if name in ("promote", "run", "retrain"):
+        _add_option(command, "--why", "passed the gate", "reason for the promotion log")
+    if name in ("run", "retrain"):
+        command.add_argument(
+            "--until",
+            choices=STEPS,
+            default="promote",
+            help="last step to run (default: %(default)s)",
+        )
+    if name == "retrain":
+        store = os.environ.get("DIGITS_CAPTURE_STORE", "captures")
+        _add_option(
+            command,
+            "--store",
+            store,
+            "archive of captures, a folder or s3://bucket/prefix; DIGITS_CAPTURE_STORE",
+        )
+
+
+def _add_option(
+    command: argparse.ArgumentParser, name: str, default: str | int | Path, text: str
+) -> None:
+    help_text = f"{text} (default: %(default)s)"
+    command.add_argument(name, type=type(default), default=default, help=help_text)
 
 
 def _named_path(text: str) -> tuple[str, Path]:
@@ -198,33 +233,56 @@ def _named_path(text: str) -> tuple[str, Path]:
 
 def _add_data_options(command: argparse.ArgumentParser) -> None:
     env = os.environ
-    group = command.add_argument_group("data")
-    group.add_argument("--data-cache", type=Path, default=env.get("DIGITS_DATA_CACHE"))
-    group.add_argument("--data-folder", type=Path, default=env.get("DIGITS_DATA_FOLDER"))
-    group.add_argument("--data-location", default=env.get("DIGITS_DATA_LOCATION"))
-    group.add_argument("--labelled", type=Path, help=".npz that joins the training part")
+    group = command.add_argument_group(
+        "data",
+        "MNIST is read from the cache; an empty cache is filled from the sources.",
+    )
+    group.add_argument(
+        "--data-cache",
+        type=Path,
+        default=env.get("DIGITS_DATA_CACHE") or DataConfig().cache,
+        help="folder of the cache; DIGITS_DATA_CACHE (default: %(default)s)",
+    )
+    group.add_argument(
+        "--data-folder",
+        type=Path,
+        default=env.get("DIGITS_DATA_FOLDER") or None,
+        help="first source: a folder with the four IDX files; DIGITS_DATA_FOLDER"
+        " (default: %(default)s)",
+    )
+    group.add_argument(
+        "--data-location",
+        default=env.get("DIGITS_DATA_LOCATION") or None,
+        help="second source: s3://bucket/prefix or https://host/path; DIGITS_DATA_LOCATION"
+        " (default: %(default)s); the third source is an npm package",
+    )
+    group.add_argument(
+        "--labelled",
+        type=Path,
+        help=".npz file of labelled images that join the training part (default: none)",
+    )
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:
-    default = DataConfig()
     return DataConfig(
-        cache=Path(options.data_cache or default.cache),
-        folder=Path(options.data_folder) if options.data_folder else None,
+        cache=options.data_cache,
+        folder=options.data_folder,
         location=options.data_location,
         labelled=options.labelled,
     )
 
 
 def _draw(options: argparse.Namespace) -> int:
-    from training.data import fonts
-    from training.data.shipped_crops import write_crops
-    from training.evaluation.sheet import draw_sheet
-
+    """Run `crops` or `sheet`, which need no MLflow."""
     try:
         mnist = load_mnist(_data_config(options))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
+    from training.data import fonts
+    from training.data.shipped_crops import write_crops
+    from training.evaluation.sheet import draw_sheet
+
     if options.command == "crops":
         print(f"{write_crops(mnist.test, options.folder)} crops in {options.folder}")
         return 0

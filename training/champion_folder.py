@@ -1,8 +1,8 @@
-"""Packs `model/champion/`, swaps it in atomically, and writes the promotion log.
+"""Pack `model/champion/`, exchange it for the old one atomically, and write the promotion log.
 
-Edge: writes files. Killed at any point, either the old or the new champion is whole: the new
-folder is complete and on disk before one rename makes it the champion. Moving the registry's
-alias is `tracking`'s part, after the folder, so that the alias never names what is not there.
+Edge: writes files. A process killed at any point leaves the old or the new champion whole: the new
+folder is complete and on disk before one rename makes it the champion. The caller moves the
+registry's alias after that, so that the alias never names a champion that is not there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """The crop that is read at every start of the service."""
+    """The crop that the service reads at every start, to test the model."""
 
     png: bytes
     digit: int
@@ -39,7 +39,7 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a candidate comes from."""
+    """How a candidate was made."""
 
     run_id: str
     git_commit: str
@@ -51,7 +51,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A champion to be."""
+    """Everything that a promotion needs."""
 
     onnx_bytes: bytes
     version: str
@@ -79,14 +79,14 @@ def promote(
     """Make the package the champion.
 
     Args:
-        package: what to serve from now on.
+        package: the new champion.
         champion: the folder that serving loads.
         when: ISO 8601 time for the log.
         why: one line for the log.
         log: the promotion log; None means beside the champion folder.
 
     Raises:
-        ArtifactRefused: the packed folder would not be served; nothing has changed.
+        ArtifactRefused: serving would refuse the packed folder; nothing has changed.
     """
     arriving = champion.with_name(f".{champion.name}.arriving")
     recover(champion)
@@ -131,7 +131,7 @@ def pack(package: Package, folder: Path) -> None:
 
 
 def manifest(package: Package) -> dict[str, object]:
-    """What manifest.json says; serving reads it, people compare it."""
+    """The content of manifest.json, which serving reads and people compare."""
     evaluation, origin = package.evaluation, package.origin
     return {
         "schema": artifact.MANIFEST_SCHEMA,
@@ -160,7 +160,7 @@ def manifest(package: Package) -> dict[str, object]:
 
 
 def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """The numbers that people compare, by name."""
+    """The numbers of the manifest and of MLflow, by name."""
     quantisation, latency = evaluation.quantisation, evaluation.latency
     metrics = {
         "test_accuracy": evaluation.sets["mnist"].accuracy,
@@ -187,8 +187,8 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
 def swap(arriving: Path, champion: Path) -> None:
     """Exchange two folders in one system call, or rename where there is no old one.
 
-    `renameat2(RENAME_EXCHANGE)` leaves no moment without a champion. Where the file system
-    lacks it, two renames do; `recover` and version control mend the moment between them.
+    `renameat2(RENAME_EXCHANGE)` leaves no moment without a champion. A file system without it gets
+    two renames; a process killed between them leaves the old champion as `.champion.replaced`.
     """
     if not champion.exists():
         arriving.rename(champion)
@@ -212,7 +212,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def append_log(entry: Promotion, log: Path) -> None:
-    """Add one line; one write, so that two promotions never mix."""
+    """Add one line in one write, so that the lines of two promotions never mix."""
     line = json.dumps(asdict(entry)) + "\n"
     with log.open("a", encoding="utf-8") as file:
         file.write(line)
@@ -221,10 +221,7 @@ def append_log(entry: Promotion, log: Path) -> None:
 
 
 def next_version(champion: Path) -> str:
-    """One more than the champion's version; "1" when there is none.
-
-    Only for runs without a registry; with one, the registry counts.
-    """
+    """One more than the champion's version; "1" when there is none."""
     try:
         current = json.loads((champion / "manifest.json").read_text())["version"]
     except FileNotFoundError:

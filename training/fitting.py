@@ -1,4 +1,4 @@
-"""Fits a network: seeded, with a progress bar, keeping the weights that were best on validation.
+"""Fit a network from a seed and keep the weights that were best on validation.
 
 Knows nothing about files, MLflow or ONNX. Never sees the test set.
 """
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from training import network as networks
@@ -27,7 +28,7 @@ EVALUATION_BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Augmented:
-    """How the default network is fitted, beyond what the prototype does."""
+    """The default network's recipe, where it differs from the prototype's."""
 
     raw_frac: float = 0.4  # of each batch: MNIST as it is; the rest is rendered
     peak_lr: float = 4e-3  # AdamW, one cycle
@@ -56,7 +57,7 @@ PROTOTYPE = FitConfig(network="prototype", epochs=15, batch_size=128, augmented=
 
 @dataclass(frozen=True, slots=True)
 class FitData:
-    """What a fit sees. Rendered parts are None for the plain recipe."""
+    """The images of one fit. Rendered parts are None for the plain recipe."""
 
     train: LabelledImages
     validation: LabelledImages
@@ -76,7 +77,7 @@ class Epoch:
 
     @property
     def score(self) -> float:
-        """What "best" means: the mean over the validation sets there are."""
+        """Mean accuracy over the validation sets; the epoch with the highest is the best."""
         if self.rendered_validation_accuracy is None:
             return self.validation_accuracy
         return (self.validation_accuracy + self.rendered_validation_accuracy) / 2
@@ -84,7 +85,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The best network reached."""
+    """The network with the weights of its best epoch."""
 
     network: nn.Module
     history: tuple[Epoch, ...]
@@ -101,16 +102,16 @@ def fit(
 ) -> Fitted:
     """Fit one network; the same config and data give the same weights on the same machine.
 
-    Ctrl-C ends the fit early and keeps what was reached.
+    Ctrl-C ends the fit early and keeps the best weights so far.
 
     Args:
         config: recipe.
         data: training and validation images.
-        on_epoch: told after each epoch.
+        on_epoch: called after each epoch.
         build: makes the network from its name.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before the first epoch was complete: nothing to keep.
+        KeyboardInterrupt: Ctrl-C before the end of the first epoch; there is nothing to keep.
     """
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(mode=True)
@@ -139,9 +140,9 @@ def _epochs(
     rng = np.random.default_rng(config.seed)
     steps_per_epoch = len(data.train) // config.batch_size or 1
     optimiser, schedule = _optimiser(config, network, config.epochs * steps_per_epoch)
-    averaged = copy.deepcopy(network) if config.augmented else network
+    averaged = _moving_average(network, config.augmented.ema_decay) if config.augmented else None
+    shown = network if averaged is None else averaged.module
     in_bfloat16 = config.augmented is not None and config.augmented.bfloat16
-    step = 0
     for number in range(config.epochs):
         started = time.perf_counter()
         network.train()
@@ -159,12 +160,23 @@ def _epochs(
                 optimiser.step()
                 if schedule is not None:
                     schedule.step()
-                step += 1
-                if config.augmented:
-                    _average(averaged, network, config.augmented.ema_decay, step)
+                if averaged is not None:
+                    averaged.update_parameters(network)
                 total += loss.item()
                 bar.update()
-        yield _measure(data, averaged, number, total / steps_per_epoch, started), averaged
+        yield _measure(data, shown, number, total / steps_per_epoch, started), shown
+
+
+def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of weights and batch statistics, faster in the first steps."""
+
+    def average(mean: torch.Tensor, value: torch.Tensor, num: torch.Tensor | int) -> torch.Tensor:
+        if not mean.is_floating_point():
+            return value
+        step = int(num) + 1
+        return mean.lerp(value, 1 - min(decay, (1 + step) / (10 + step)))
+
+    return AveragedModel(network, avg_fn=average, use_buffers=True)
 
 
 def _optimiser(
@@ -220,7 +232,7 @@ def _tensors(part: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _jitter(images: torch.Tensor, scale: float, rng: np.random.Generator) -> torch.Tensor:
-    """Half of the images move a little: about a pixel, 6 degrees, 7 % of size."""
+    """Move half of the images a little: about a pixel, 6 degrees, 7 % of size."""
     num = len(images)
     moves = rng.uniform(-1, 1, (num, 2, 3)) * scale * (rng.random((num, 1, 1)) < 0.5)
     moves *= np.array([[0.07, 0.14, 0.08], [0.1, 0.07, 0.08]])
@@ -232,7 +244,7 @@ def _jitter(images: torch.Tensor, scale: float, rng: np.random.Generator) -> tor
 
 
 def _loss(config: FitConfig, outputs: object, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the digits; garbage only teaches its own head."""
+    """Cross-entropy of the digits, plus the garbage head's loss; garbage has no digit loss."""
     logits, garbage = networks.split_outputs(outputs)
     logits = logits.float()
     is_digit = labels != GARBAGE_LABEL
@@ -244,19 +256,6 @@ def _loss(config: FitConfig, outputs: object, labels: torch.Tensor) -> torch.Ten
     return loss + recipe.garbage_weight * functional.binary_cross_entropy_with_logits(
         garbage.float(), target
     )
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of weights and batch statistics, quick at the start."""
-    decay = min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(
-        averaged.state_dict().values(), network.state_dict().values(), strict=True
-    ):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(value, 1 - decay)
-        else:
-            mean.copy_(value)
 
 
 def _measure(

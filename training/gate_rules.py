@@ -1,4 +1,4 @@
-"""Candidate against absolute floors and against the champion: a Verdict with every reason.
+"""Compare a candidate with fixed floors and with the champion: a Verdict with every reason.
 
 Pure: numbers in, verdict out. Knows nothing about where the numbers come from.
 """
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 
 from training.evaluation.judge import Evaluation, SetResult
 
-MAX_DROP = 0.001  # of accuracy against the champion: what MAX_DROP_CROPS crops can tell apart
+MAX_DROP = 0.001  # accuracy loss against the champion on a set of MAX_DROP_CROPS crops
 MAX_DROP_CROPS = 10_000
 SIGNIFICANT = 0.05  # McNemar's p below which a set counts as worse than the champion
 
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """What no candidate may miss, champion or not."""
+    """Limits that every candidate must meet, with or without a champion."""
 
     mnist_accuracy: float = 0.9930
     rendered_accuracy: float = 0.93
     quantisation_drop: float = 0.001
     quantisation_flips_frac: float = 0.002
-    latency_ratio: float = 0.9  # int8 / fp32 at batch 32; above it int8 does not pay
+    latency_ratio: float = 0.9  # int8 / fp32 at batch 32; above it int8 is not worth its error
     size_bytes: int = 200_000
 
 
@@ -43,7 +43,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """May the candidate be promoted, and why."""
+    """Whether the candidate may be promoted, and why."""
 
     reasons: tuple[Reason, ...]
 
@@ -61,7 +61,7 @@ class Verdict:
 def judge(candidate: Evaluation, floors: Floors) -> Verdict:
     """Compare a candidate with the floors and, on each set, with the champion.
 
-    The champion's part is in the evaluation: both read the same crops.
+    The evaluation holds the champion's numbers too: both models read the same crops.
     """
     quantisation, latency = candidate.quantisation, candidate.latency
     reasons = [
@@ -80,10 +80,11 @@ def judge(candidate: Evaluation, floors: Floors) -> Verdict:
 
 
 def _against_champion(name: str, result: SetResult) -> list[Reason]:
-    """Never further below than the set can tell apart, and any smaller loss must be within chance.
+    """Allow a loss only when it is within chance, and no larger than the set can resolve.
 
-    What N crops can tell apart grows with the root of N. Two equal networks differ on some 31 of
-    UCI's 1,797 crops: a margin of 0.1 % (two crops there) would refuse one equal in three.
+    The smallest loss that N crops can resolve falls with the square root of N. Two equal networks
+    differ on about 31 of UCI's 1,797 crops. A margin of 0.1 % (two crops there) would refuse one
+    of three equal networks.
     """
     if result.champion_accuracy is None or result.mcnemar_p is None:
         return []

@@ -1,4 +1,4 @@
-"""The networks: `prototype`, kept for parity with the project's origin, and `default`.
+"""The networks: `default`, and `prototype`, with which the project started.
 
 Pure: definitions only. Knows nothing about data, training or ONNX.
 """
@@ -30,7 +30,7 @@ def build(name: str) -> nn.Module:
 
 
 class Prototype(nn.Module):
-    """The network this project productionises: 34,826 parameters, logits only."""
+    """The network that this project started from: 34,826 parameters, logits only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,14 +60,14 @@ class Shape:
     stem_px: int = 4
     widths: tuple[int, ...] = (64, 64, 64, 96)  # the first has stride 2: 7x7 places
     num_unpadded: int = 2  # of the last: 5x5, then 3x3 places
-    flat_head: bool = True  # the heads see where features are, not only whether
+    flat_head: bool = True  # the heads get the features of each place, not only their mean
 
 
 class DigitNet(nn.Module):
     """Dense 3x3 convolutions behind a 4x4 stride-2 stem: the shape that int8 speeds up most.
 
-    At 28x28 with one input channel a convolution is bound by memory, so the stem halves the side
-    at once. Widths are multiples of 16 because VNNI kernels work on blocks of 16 channels.
+    A convolution at 28x28 with one input channel is memory-bound, so the stem halves the side
+    first. Widths are multiples of 16 because VNNI kernels work on blocks of 16 channels.
     """
 
     def __init__(self, shape: Shape | None = None) -> None:
@@ -118,7 +118,7 @@ def split_outputs(outputs: object) -> tuple[torch.Tensor, torch.Tensor | None]:
 
 
 def to_layout(network: nn.Module, layout: torch.memory_format) -> nn.Module:
-    """The same network with its weights laid out anew (torch's stubs lack this overload)."""
+    """Change the memory layout of the weights (torch's stubs lack this overload)."""
     moved: nn.Module = network.to(memory_format=layout)  # type: ignore[call-overload]
     return moved
 

@@ -24,7 +24,7 @@ from model.classifier import Classifier
 from training.network import split_outputs, to_layout
 
 OPSET = 18
-MAX_PARITY_GAP = 1e-4  # float32 rounding through six layers stays below 2e-5
+MAX_PARITY_GAP = 1e-4  # float32 rounding over six layers stays below 2e-5
 
 
 class ExportError(RuntimeError):
@@ -46,7 +46,7 @@ def export(network: nn.Module, images: NDArray[np.float32], path: Path) -> Expor
     Args:
         network: any from `network.py`.
         images: (B, 1, 28, 28) float32 real images for the parity check.
-        path: file to write; it appears only when it passed every check.
+        path: file to write; it is written only after every check has passed.
 
     Raises:
         ExportError: a logit differs from torch's by more than 1e-4.
@@ -66,7 +66,9 @@ def export(network: nn.Module, images: NDArray[np.float32], path: Path) -> Expor
     data = model.SerializeToString()
     gap = float(np.abs(Classifier(data)(images).logits - expected).max())
     if gap > MAX_PARITY_GAP:
-        raise ExportError(f"a logit differs from torch's by {gap:.2g}; {MAX_PARITY_GAP} is allowed")
+        raise ExportError(
+            f"a logit differs from torch's by {gap:.2g}; the limit is {MAX_PARITY_GAP}"
+        )
     path.write_bytes(data)
     return Export(size_bytes=len(data), parity_gap=gap, num_parity_images=len(images))
 

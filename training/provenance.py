@@ -1,6 +1,6 @@
-"""Where a run comes from: commit, libraries, time.
+"""How a run was made: commit, libraries, time.
 
-Edge: asks git and the clock. Knows nothing about training.
+Edge: runs git and reads the clock. Knows nothing about training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy", "pillow", "mlflow")
 def git_commit() -> str:
     """The commit of the working folder, with "-dirty" when files differ; "unknown" outside git.
 
-    An image has neither git nor a repository: it says in DIGITLINE_REVISION what it was built from.
+    A container image has no git repository; its build sets DIGITLINE_REVISION to the commit.
     """
     if revision := os.environ.get("DIGITLINE_REVISION"):
         return revision
@@ -31,7 +31,7 @@ def git_commit() -> str:
 
 
 def library_versions() -> Mapping[str, str]:
-    """Versions of what decides a model's bytes and logits."""
+    """Versions of the libraries that affect a model's bytes and logits."""
     return {name: version(name) for name in LIBRARIES}
 
 

@@ -1,4 +1,4 @@
-"""fp32 ONNX -> static int8 QDQ ONNX, and what that changed.
+"""fp32 ONNX -> static int8 QDQ ONNX, and measurements of what int8 changed.
 
 Edge: writes the file and reads the clock. Knows nothing about training.
 """
@@ -27,12 +27,13 @@ from model.classifier import Classifier
 from model.decision import softmax
 from training.space_to_depth import blocks_to_channels
 
-NUM_QUANT_CALIBRATION = 500  # more changed nothing in the notes' measurements
+NUM_QUANT_CALIBRATION = 500  # more images changed no measured number
 BATCH_SIZES = (1, 8, 32)
 TIMING_S = 0.4  # for each model and batch size
-# A Relu joins the convolution before it: left out, its input is rounded as well, negative half
-# included, and each layer pays to leave int8 and come back (champion 3: 31.5 -> 27.6 us a digit).
-# The two heads are 0.1 % of the work: float32 keeps the logits exact.
+# With Relu in this list, onnxruntime fuses it into the convolution before it. Without it, the input
+# of the Relu is rounded too, negative half included, and each layer converts from int8 and back
+# (champion 3: 31.5 us a digit without, 27.6 with). The two heads are 0.1 % of the work, so they
+# stay float32 and keep the logits exact.
 QUANTISED_OPS = ["Conv", "Relu"]
 
 
@@ -81,7 +82,7 @@ def quantize(source: Path, images: NDArray[np.float32], path: Path) -> None:
 
 
 def _not_quantisation_advice(record: logging.LogRecord) -> bool:
-    """Drop onnxruntime's advice to do what `quantize` has just done."""
+    """Drop onnxruntime's advice to pre-process, which `quantize` has just done."""
     return "pre-processing before quantization" not in str(record.msg)
 
 
@@ -133,7 +134,7 @@ def compare(
 
 
 def measure_latency(fp32: Classifier, int8: Classifier, images: NDArray[np.float32]) -> Latency:
-    """Time both models by turns; the best of several rounds, as other work only adds time.
+    """Time both models in turn; take the fastest round, because other load only adds time.
 
     Args:
         fp32: the exact model.

@@ -1,7 +1,7 @@
-"""Records runs in MLflow and moves aliases in its registry. The only importer of mlflow.
+"""Record runs in MLflow and move aliases in its registry. The only importer of mlflow.
 
 Edge: talks to the tracking server: SQLite in the working folder by default, any server by
-MLFLOW_TRACKING_URI. Knows nothing about how the numbers were made.
+MLFLOW_TRACKING_URI. Knows nothing about how the numbers are made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
 DEFAULT_DATABASE = Path("mlflow.db")
-ARTIFACTS = Path("mlartifacts")  # beside the SQLite file; a server chooses its own place
+ARTIFACTS = Path("mlartifacts")  # beside the SQLite file; a server has its own storage
 EXPERIMENT = "digits"
 MODEL = "digits"
 FP32_MODEL = "digits-fp32"  # kept beside the served model, never served
@@ -40,7 +40,7 @@ class Registered:
 
 
 def connect(uri: str | None = None) -> str:
-    """Choose the server and make sure that the experiment exists.
+    """Select the server and create the experiment if it does not exist.
 
     Args:
         uri: tracking server; None means MLFLOW_TRACKING_URI or SQLite in the working folder.
@@ -59,13 +59,13 @@ def connect(uri: str | None = None) -> str:
 
 
 def default_uri() -> str:
-    """SQLite in the working folder, by its whole path: MLflow keeps a store open for each URI."""
+    """SQLite in the working folder, by its whole path, because MLflow caches one store per URI."""
     return f"sqlite:///{DEFAULT_DATABASE.resolve()}"
 
 
 @contextmanager
 def run(*, name: str | None = None, run_id: str | None = None) -> Iterator[str]:
-    """Open a new run, or an old one again by its id; yields the id."""
+    """Open a new run, or reopen one by its id; yields the id."""
     with mlflow.start_run(run_id=run_id, run_name=name) as active:
         run_identity: str = active.info.run_id
         yield run_identity
@@ -77,7 +77,7 @@ def log_config(config: object, *, prefix: str) -> None:
 
 
 def log_tags(tags: Mapping[str, str]) -> None:
-    """Log facts that are no setting: commit, library versions, checksums."""
+    """Log facts that are not settings: commit, library versions, checksums."""
     mlflow.set_tags(dict(tags))
 
 
@@ -92,7 +92,7 @@ def log_file(path: Path, *, folder: str | None = None) -> None:
 
 
 def fetch_files(run_id: str, source: Path, folder: Path) -> bool:
-    """Download a folder of a run's files into a folder of ours; False if there is none."""
+    """Download a folder of a run's files into a local folder; False if there is none."""
     try:
         if not mlflow.artifacts.list_artifacts(run_id=run_id, artifact_path=str(source)):
             return False
@@ -130,7 +130,7 @@ def register(path: Path, *, model: str, image: np.ndarray, tags: Mapping[str, st
         registered_model_name=model,
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
-        # Named here, or MLflow loads the model in a process of its own to find out.
+        # Without this list MLflow loads the model in another process to make one.
         pip_requirements=[f"{name}=={version(name)}" for name in ("onnxruntime", "numpy")],
     )
     number = str(info.registered_model_version)
@@ -141,12 +141,12 @@ def register(path: Path, *, model: str, image: np.ndarray, tags: Mapping[str, st
 
 
 def set_alias(version: str, alias: str) -> None:
-    """Point an alias at a version; the old one stays registered."""
+    """Point an alias at a version; the version that had it stays registered."""
     mlflow.MlflowClient().set_registered_model_alias(MODEL, alias, version)
 
 
 def find_alias(alias: str) -> Registered | None:
-    """The version that an alias names, or None while it names none."""
+    """The version that an alias names, or None."""
     try:
         return _registered(mlflow.MlflowClient().get_model_version_by_alias(MODEL, alias))
     except MlflowException as error:
@@ -156,15 +156,15 @@ def find_alias(alias: str) -> Registered | None:
         raise
 
 
-def was_judged(tag: str, value: str) -> str | None:
-    """The newest run that has this tag and came as far as the gate, or None."""
+def find_gated_run(tag: str, value: str) -> str | None:
+    """The id of the newest run that has this tag and reached the gate, or None."""
     experiment = mlflow.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None, "connect() makes it"
     runs = mlflow.MlflowClient().search_runs(
         [experiment.experiment_id], f"tags.`{tag}` = '{value}'", order_by=["start_time DESC"]
     )
-    judged: list[str] = [found.info.run_id for found in runs if "gate" in found.data.tags]
-    return judged[0] if judged else None
+    gated: list[str] = [found.info.run_id for found in runs if "gate" in found.data.tags]
+    return gated[0] if gated else None
 
 
 def fetch_onnx(version: str, folder: Path) -> bytes:

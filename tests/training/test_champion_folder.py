@@ -125,7 +125,7 @@ def promote_in_a_child(package, champion: Path, deadly: int) -> int:
         os._exit(0)
 
 
-def test_killed_at_any_point_a_whole_champion_remains(package, tmp_path):
+def test_a_promotion_killed_at_any_point_leaves_a_whole_champion(package, tmp_path):
     seen = []
     for deadly in range(1, 1000):
         champion = prepared(package, tmp_path / str(deadly))
@@ -148,7 +148,7 @@ def prepared(package, folder: Path) -> Path:
     return folder / "champion"
 
 
-def test_folders_are_exchanged_where_the_kernel_cannot(package, tmp_path, monkeypatch):
+def test_two_renames_do_where_the_kernel_cannot_exchange_folders(package, tmp_path, monkeypatch):
     monkeypatch.setattr(champion_folder, "_exchange", lambda first, second: False)
     champion = prepared(package, tmp_path / "folder")
     do_promote(replace(package, version="2"), champion)
@@ -167,7 +167,7 @@ def test_the_card_shows_the_numbers_of_the_evaluation(package):
     assert "| 0.10% | 0.9000 | 98.00% |" in card
 
 
-def test_the_evaluation_survives_its_file(package, tmp_path):
+def test_an_evaluation_is_the_same_when_read_from_its_file(package, tmp_path):
     from training.config import Workspace
     from training.steps.files import load_evaluation
 

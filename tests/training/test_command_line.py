@@ -2,22 +2,25 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import TinyNetwork, draw_digits
+from tiny import TinyNetwork, draw_digits, write_tiny_source
 
-from capture import labelled
+from capture import labelled, reference
 from model import artifact
 from training import __main__ as command_line
-from training import champion_folder, fitting, gate_rules, network
+from training import champion_folder, fitting, gate_rules, network, quantization
 from training.data import fonts, render
 from training.data.datasets import load_mnist
 from training.evaluation import confidence, suites
-from training.steps import fit, promote, retrain
+from training.steps import evaluate, fit, promote, retrain
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -29,41 +32,91 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    """MLflow needs seconds to make its tables: once is enough."""
+def tiny_steps(tmp_path_factory):
+    """The real steps on 120 drawn digits, with a tiny network and few of everything."""
+    source = write_tiny_source(tmp_path_factory.mktemp("tiny") / "source")
+    fit_configs = command_line._fit_configs
+
+    def fit_configs_in_one_process(options):  # a pool of two spends seconds on importing torch
+        config, rendering = fit_configs(options)
+        return config, replace(rendering, num_processes=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DIGITS_CAPTURE_STORE", raising=False)
+        patch.setenv("DIGITS_DATA_FOLDER", str(source.folder))
+        patch.setitem(load_mnist.__kwdefaults__, "checksums", source.checksums)
+        patch.setattr(command_line, "_fit_configs", fit_configs_in_one_process)
+        patch.setattr(network, "build", lambda name: TinyNetwork())
+        patch.setitem(fitting.fit.__kwdefaults__, "build", lambda name: TinyNetwork())
+        patch.setattr(fonts, "find_fonts", lambda: None)
+        patch.setattr(render, "CHUNK", 50)
+        patch.setattr(evaluate, "load_uci_digits", lambda: draw_digits(10, seed=4))
+        patch.setattr(quantization, "TIMING_S", 0.0)
+        for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
+            patch.setattr(suites, name, 5)
+        patch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.98)
+        patch.setattr(confidence, "ERROR_TARGETS", (0.98, 0.99))
+        patch.setattr(champion_folder, "DEFAULT_ERROR_TARGET", 0.98)
+        patch.setattr(gate_rules, "Floors", lambda: EASY_FLOORS)
+        patch.setattr(promote, "GOLDEN_MIN_CONFIDENCE", 0.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def empty_database(tiny_steps, tmp_path_factory):
+    """MLflow needs seconds to make its tables, so they are made once."""
     from training import tracking
 
     folder = tmp_path_factory.mktemp("database")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        enter(folder, patch)
         tracking.connect()
-    return folder / "mlflow.db"
+    return folder
+
+
+def enter(folder, patch):
+    """Work in a folder with a database of its own; MLflow leaves the last one's in the variable."""
+    patch.chdir(folder)
+    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def copy_database(source, target):
+    """Copy MLflow's database, which names the folder of its files by the whole path."""
+    with closing(sqlite3.connect(source / "mlflow.db")) as database:
+        script = "\n".join(database.iterdump()).replace(str(source), str(target))
+    with closing(sqlite3.connect(target / "mlflow.db")) as database:
+        database.executescript(script)
 
 
 @pytest.fixture
-def tiny_world(tiny_source, tmp_path, monkeypatch, empty_database):
-    """The real steps on 120 drawn digits, a tiny network and a drift reference of a few bytes."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("DIGITS_CAPTURE_STORE", raising=False)
-    shutil.copyfile(empty_database, "mlflow.db")
-    monkeypatch.setenv("DIGITS_DATA_FOLDER", str(tiny_source.folder))
-
-    monkeypatch.setitem(load_mnist.__kwdefaults__, "checksums", tiny_source.checksums)
-    monkeypatch.setattr(network, "build", lambda name: TinyNetwork())
-    monkeypatch.setitem(fitting.fit.__kwdefaults__, "build", lambda name: TinyNetwork())
-    monkeypatch.setattr(fonts, "find_fonts", lambda: None)
-    monkeypatch.setattr(render, "CHUNK", 50)
-    for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
-        monkeypatch.setattr(suites, name, 5)
-    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.98)
-    monkeypatch.setattr(confidence, "ERROR_TARGETS", (0.98, 0.99))
-    monkeypatch.setattr(champion_folder, "DEFAULT_ERROR_TARGET", 0.98)
-    monkeypatch.setattr(gate_rules, "Floors", lambda: EASY_FLOORS)
-    monkeypatch.setattr(promote, "GOLDEN_MIN_CONFIDENCE", 0.0)
-    monkeypatch.setattr(promote, "_drift_reference", lambda work, version: b"reference")
+def tiny_world(tiny_steps, tmp_path, monkeypatch, empty_database):
+    """An empty working folder for the tiny steps."""
+    enter(tmp_path, monkeypatch)
+    copy_database(empty_database, tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny_steps, tmp_path_factory, empty_database):
+    """A working folder after `run`, from data to the first champion, with one set of our own."""
+    folder = tmp_path_factory.mktemp("run")
+    images = np.zeros((10, 16, 16), np.uint8)
+    images[:, 4:12, 7:9] = 255
+    with pytest.MonkeyPatch.context() as patch:
+        enter(folder, patch)
+        copy_database(empty_database, folder)
+        np.savez("own.npz", images=images, labels=np.ones(10))
+        assert run("run", *fit_arguments("--why", "first light", "--extra", "own=own.npz")) == 0
+    return folder
+
+
+@pytest.fixture
+def promoted(whole_run, tmp_path, monkeypatch):
+    """A copy of that folder."""
+    folder = tmp_path / "copy"
+    shutil.copytree(whole_run, folder, ignore=shutil.ignore_patterns("mlflow.db"))
+    copy_database(whole_run, folder)
+    enter(folder, monkeypatch)
 
 
 EASY_FLOORS = gate_rules.Floors(
@@ -84,10 +137,8 @@ def fit_arguments(*more):
 
 
 def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(
-    tiny_world, monkeypatch, capsys
+    promoted, monkeypatch, capsys
 ):
-    done = run("run", *fit_arguments("--why", "first light"))
-    assert done == 0, capsys.readouterr()
     assert artifact.load(Path("champion")).version == "1"
     card = Path("champion/MODEL_CARD.md").read_text()
     for picture in Path("champion/card").iterdir():
@@ -97,6 +148,7 @@ def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(
             name = line.split("](")[1].rstrip(")")
             assert (Path("champion") / name).exists() or name == "card/garbage_roc.png"
     assert b"<h2>Sets</h2>" in Path("champion/report.html").read_bytes()
+    assert reference.load("champion/reference.parquet").model_version == "1"
     log = json.loads(Path("promotions.jsonl").read_text())
     assert (log["from_version"], log["to_version"], log["why"]) == (None, "1", "first light")
     check_registry(version="1")
@@ -105,7 +157,7 @@ def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(
     assert run("promote") == 0
     assert artifact.load(Path("champion")).version == "2"
 
-    # The same candidate, held to more than it reaches, stays where it is.
+    # With floors that it misses, the same candidate is refused.
     monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
     assert run("gate") == command_line.EXIT_GATE
     assert run("promote") == command_line.EXIT_ERROR
@@ -113,8 +165,13 @@ def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(
     assert artifact.load(Path("champion")).version == "2"
 
 
-def test_a_candidate_that_passed_elsewhere_is_fetched_and_promoted(tiny_world, capsys):
-    assert run("run", *fit_arguments("--until", "gate")) == 0
+def test_own_crops_are_an_evaluation_set_of_their_own(promoted):
+    result = json.loads(Path("work/evaluation.json").read_text())
+    assert result["sets"]["own"]["num"] == 10
+
+
+def test_a_candidate_that_passed_elsewhere_is_fetched_and_promoted(promoted, capsys):
+    shutil.rmtree("champion")
     run_id = json.loads(Path("work/fit.json").read_text())["run_id"]
     Path("work").rename("elsewhere")
     assert run("fetch", run_id) == 0
@@ -127,9 +184,11 @@ def test_a_candidate_that_passed_elsewhere_is_fetched_and_promoted(tiny_world, c
     check_registry(version="1")
 
 
-def test_a_candidate_that_the_gate_refused_is_not_there_to_fetch(tiny_world, monkeypatch, capsys):
+def test_a_candidate_that_the_gate_refused_cannot_be_fetched(promoted, monkeypatch, capsys):
+    (kept,) = Path("mlartifacts").rglob("promotable")
+    shutil.rmtree(kept)  # what the gate kept when it passed this candidate
     monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
-    assert run("run", *fit_arguments("--until", "gate")) == command_line.EXIT_GATE
+    assert run("gate") == command_line.EXIT_GATE
     run_id = json.loads(Path("work/fit.json").read_text())["run_id"]
     for unknown in (run_id, "0" * 32):
         assert run("fetch", unknown) == command_line.EXIT_ERROR
@@ -166,7 +225,7 @@ def test_a_step_says_which_step_must_come_before(tiny_world, capsys, step, messa
     assert message in capsys.readouterr().err
 
 
-def test_ctrl_c_saves_what_was_reached(tiny_world, monkeypatch, capsys):
+def test_ctrl_c_saves_the_best_weights_so_far(tiny_world, monkeypatch, capsys):
     report = fit._report_epoch
 
     def stop(epoch):
@@ -182,13 +241,12 @@ def test_ctrl_c_saves_what_was_reached(tiny_world, monkeypatch, capsys):
     assert not Path("champion").exists()
 
 
-def test_own_crops_are_evaluated_beside_the_rest(tiny_world):
-    images = np.zeros((10, 16, 16), np.uint8)
-    images[:, 4:12, 7:9] = 255
-    np.savez("own.npz", images=images, labels=np.ones(10))
-    assert run("run", *fit_arguments("--until", "evaluate", "--extra", "own=own.npz")) == 0
-    result = json.loads(Path("work/evaluation.json").read_text())
-    assert result["sets"]["own"]["num"] == 10
+def test_the_help_shows_the_defaults_of_the_recipes(capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(["fit", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"(default: {fitting.FitConfig().epochs}; {fitting.PROTOTYPE.epochs} for the" in text
+    assert f"(default: {render.RenderConfig().num_crops})" in text
 
 
 def test_an_extra_set_needs_a_name(capsys):
@@ -225,7 +283,7 @@ def test_the_shipped_crops_are_the_ones_the_command_writes(tmp_path):
 @pytest.fixture
 def captures(tiny_world, monkeypatch):
     """Labelled captures as `capture.labelled` would read them, and the events sent to people."""
-    box = {"parts": draw_digits(40, seed=5), "told": []}
+    box = {"parts": draw_digits(40, seed=5), "events": []}
 
     def read(store):
         assert store.url == "captures"
@@ -233,16 +291,17 @@ def captures(tiny_world, monkeypatch):
         return labelled.Labelled(part.images, part.labels, np.arange(len(part), dtype=np.uint8) * 6)
 
     def keep(event):
-        box["told"].append(json.loads(event.read_text()))
+        box["events"].append(json.loads(event.read_text()))
 
     monkeypatch.setattr(labelled, "read", read)
     monkeypatch.setattr(retrain, "_start_notification", keep)
+    monkeypatch.setattr(evaluate, "_draw_pictures", lambda *_: None)
     return box
 
 
-def test_a_retraining_joins_the_labels_tells_people_and_promotes_by_the_gate(captures, capsys):
+def test_a_retraining_adds_the_labels_notifies_people_and_promotes_what_passed(captures, capsys):
     assert run("retrain", *fit_arguments()) == 0
-    (event,) = captures["told"]
+    (event,) = captures["events"]
     assert event["title"] == "Retraining: the candidate passed the gate"
     assert event["details"] == ["31 labelled captures joined, 9 were held out"]
     manifest = artifact.load(Path("champion")).manifest
@@ -253,13 +312,15 @@ def test_a_retraining_joins_the_labels_tells_people_and_promotes_by_the_gate(cap
     assert run("retrain", *fit_arguments()) == 0
     assert "nothing new: run" in capsys.readouterr().out
     assert artifact.load(Path("champion")).version == "1"
-    assert len(captures["told"]) == 1
+    assert len(captures["events"]) == 1
 
 
-def test_a_refused_retraining_is_told_and_promotes_nothing(captures, monkeypatch):
+def test_a_retraining_that_the_gate_refuses_notifies_people_and_promotes_nothing(
+    captures, monkeypatch
+):
     monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
     assert run("retrain", *fit_arguments()) == 0
-    (event,) = captures["told"]
+    (event,) = captures["events"]
     assert event["title"].startswith("Retraining: the gate refused")
     assert any("MNIST test accuracy" in detail for detail in event["details"])
     assert not Path("champion").exists()

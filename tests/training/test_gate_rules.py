@@ -94,6 +94,6 @@ def test_a_set_may_not_be_worse_than_the_champion(good, accuracy, champion, p, p
     ("num_lost", "p", "passed"),
     [(1, 1.0, True), (4, 0.6, True), (5, 0.5, False), (1, 0.04, False)],
 )
-def test_a_small_set_allows_as_little_as_it_can_tell_apart(good, num_lost, p, passed):
+def test_a_small_set_allows_no_more_loss_than_it_can_resolve(good, num_lost, p, passed):
     sets = dict(good.sets) | {"uci": a_set(0.97 - num_lost / 1797, 0.97, p, num=1797)}
     assert judge(replace(good, sets=sets), Floors()).passed is passed

@@ -1,13 +1,18 @@
 """Drawn digits and a tiny network, shared by the training tests."""
 
+import hashlib
 import struct
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
+from training.config import DataConfig
 from training.data.datasets import LabelledImages
+from training.data.mnist_files import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 
 
 def draw_digits(num: int, seed: int) -> LabelledImages:
@@ -26,6 +31,32 @@ def draw_digits(num: int, seed: int) -> LabelledImages:
 def idx_bytes(array: np.ndarray) -> bytes:
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     return header + array.tobytes()
+
+
+@dataclass(frozen=True)
+class TinySource:
+    folder: Path
+    checksums: dict[str, str]
+
+    def config(self, cache: Path) -> DataConfig:
+        return DataConfig(cache=cache, folder=self.folder, npm_package=None)
+
+
+def write_tiny_source(folder: Path) -> TinySource:
+    """The four files of a data set of 100 and 20 drawn digits."""
+    folder.mkdir()
+    train, test = draw_digits(100, seed=1), draw_digits(20, seed=2)
+    arrays = {
+        TRAIN_IMAGES: train.images,
+        TRAIN_LABELS: train.labels,
+        TEST_IMAGES: test.images,
+        TEST_LABELS: test.labels,
+    }
+    checksums = {}
+    for name, array in arrays.items():
+        (folder / name).write_bytes(idx_bytes(array))
+        checksums[name] = hashlib.md5(idx_bytes(array)).hexdigest()
+    return TinySource(folder, checksums)
 
 
 class TinyNetwork(nn.Module):

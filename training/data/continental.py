@@ -1,7 +1,7 @@
-"""European ways to write 1 and 7, drawn onto American digits.
+"""European forms of 1 and 7, drawn onto American digits.
 
-MNIST's writers put a bare stroke for 1 and no bar through 7; across Europe a 1 has a long
-upstroke and a 7 is crossed. Pure. Knows nothing about scanning.
+MNIST's writers write 1 as a bare stroke and 7 without a bar. In Europe a 1 has a long upstroke
+and a 7 is crossed. Pure. Knows nothing about scanning.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def _lines(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
 
 
 def _stamp(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
-    """A cancellation: wavy bars or arcs of a thin grey ink across the crop."""
+    """A cancellation: arcs of thin grey ink across the crop."""
     height, width = crop.shape
     image = Image.new("L", (width, height), 255)
     draw = ImageDraw.Draw(image)
@@ -140,7 +140,7 @@ def _low_resolution(crop: Crop, severity: float, rng: np.random.Generator) -> Cr
 
 
 def _binary(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
-    """A bilevel scan: threshold off centre, ragged by noise before it."""
+    """A bilevel scan: noise first, then a threshold off centre."""
     dark, light = float(crop.min()), float(crop.max())
     middle = dark + (light - dark) * (0.5 + rng.uniform(-1, 1) * 0.06 * severity)
     ragged = crop + np.float32(0.025 * severity * (light - dark)) * rng.standard_normal(

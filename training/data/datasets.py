@@ -1,4 +1,4 @@
-"""The data sets as training uses them: MNIST's three parts, and labelled captures that join one.
+"""The data sets of training: MNIST's three parts, and labelled captures that join the first.
 
 Edge: reads disk. Knows nothing about rendering or models.
 """
@@ -64,9 +64,9 @@ def load_mnist(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) 
         checksums: file name to md5 of the four IDX files.
 
     Raises:
-        NoDataSource: no source had the files; the message lists what was tried.
+        NoDataSource: no source has the files; the message lists each with its reason.
         WrongChecksum: a source or the cache has other bytes than expected.
-        TruncatedData: an IDX header promises another length than the file has.
+        TruncatedData: an IDX file is shorter or longer than its header says.
     """
     if not all((config.cache / name).is_file() for name in checksums):
         fill_cache(config, checksums=checksums)
@@ -93,7 +93,7 @@ def read_labelled(path: Path) -> LabelledImages:
     """Read captured images with their labels: `images` (N, 28, 28) uint8 and `labels` (N,).
 
     Raises:
-        DataError: the file is not there or holds something else.
+        DataError: the file is missing or has other content.
     """
     try:
         with np.load(path, allow_pickle=False) as saved:
@@ -101,12 +101,15 @@ def read_labelled(path: Path) -> LabelledImages:
     except (KeyError, ValueError, OSError) as error:
         raise DataError(f"{path} holds no labelled images: {error}") from error
     if found.images.shape != (len(found), 28, 28) or found.images.dtype != np.uint8:
-        raise DataError(f"{path}: images are {found.images.shape} {found.images.dtype}")
+        raise DataError(
+            f"{path}: images are {found.images.shape} {found.images.dtype}; "
+            f"expected ({len(found)}, 28, 28) uint8"
+        )
     return found
 
 
 def digest(part: LabelledImages) -> str:
-    """The md5 of images and labels, as the four files have one."""
+    """The md5 of images and labels, to record them beside the four files."""
     data = part.images.tobytes() + part.labels.tobytes()
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 

@@ -29,7 +29,7 @@ def load_extra(path: Path) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
         crops, each (H, W) uint8, and labels (N,) uint8.
 
     Raises:
-        DataError: nothing usable there; the message says what was expected.
+        DataError: the path has no usable crops; the message says what was expected.
     """
     if path.is_dir():
         return _load_folder(path)
@@ -61,7 +61,10 @@ def _load_npz(path: Path) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} has no `images` and `labels` arrays: {error}") from error
     if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise DataError(f"{path}: images {images.shape} and labels {labels.shape} do not fit")
+        raise DataError(
+            f"{path}: images {images.shape} and labels {labels.shape} do not fit; "
+            "expected (N, H, W) and (N,)"
+        )
     if not np.isin(labels, range(10)).all():
         raise DataError(f"{path}: labels must be 0 to 9, found {sorted(set(labels.tolist()))}")
     if images.dtype.kind == "f":

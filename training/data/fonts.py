@@ -36,7 +36,7 @@ APT_LINE = (
     " fonts-dosis fonts-comfortaa fonts-bebas-neue fonts-opendin fonts-roadgeek fonts-tuffy"
     " fonts-cabin fonts-national-park fonts-dejavu"
 )
-MIN_FAMILIES = 10  # fewer would teach the faces, not print
+MIN_FAMILIES = 10  # with fewer the network would learn the typefaces, not print
 # Symbols, boxed digits (OCR-B's, Linux Biolinum's keyboard face) and other non-digits.
 REFUSED = (
     "symbol",
@@ -50,7 +50,7 @@ REFUSED = (
     "ocrbx",
     "_k",
 )
-# Characters that no reader would take for a digit, upright or slanted.
+# Characters that look like no digit, upright or slanted.
 LETTERS = "ACEFHJKMNPRTUVWXYacdefhkmnprtuvwxy&%#@?+=*$"
 GLYPH_PX = 56  # twice MNIST's frame
 BOX_PX = 40
@@ -66,7 +66,7 @@ class Fonts:
 
 
 def find_fonts(folders: Sequence[Path] = FONT_FOLDERS) -> Fonts | None:
-    """Find usable fonts, or say how to get some and return None."""
+    """Find usable fonts; log how to install some and return None when there are too few."""
     families: dict[str, list[Path]] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*.[ot]tf")):
@@ -101,7 +101,7 @@ def draw_digits(faces: Sequence[Path]) -> LabelledImages:
 
 
 def draw_letters(faces: Sequence[Path]) -> NDArray[np.uint8]:
-    """Characters that are no digit in every face: (N, GLYPH_PX, GLYPH_PX) uint8, ink bright."""
+    """Every character of LETTERS in every face: (N, GLYPH_PX, GLYPH_PX) uint8, ink bright."""
     glyphs = [draw_glyph(face, letter) for face in faces for letter in LETTERS]
     return np.stack([glyph for glyph in glyphs if glyph is not None])
 
@@ -123,13 +123,13 @@ def draw_glyph(face: Path, character: str) -> NDArray[np.uint8] | None:
 
 
 def _family(path: Path) -> str:
-    """The name of the type designer's family, so that bold and italic stay together."""
+    """The first word of the family name, so that bold and italic stay together."""
     name = ImageFont.truetype(str(path), 10).getname()[0] or path.stem
     return name.split()[0].lower().rstrip("0123456789")
 
 
 def _has_digits(path: Path) -> bool:
-    """Ten different, non-empty digits, none of them the face's "missing" box."""
+    """Whether the face draws ten different digits, and not ten times its box for a missing one."""
     try:
         shapes = [draw_glyph(path, character) for character in "0123456789"]
     except (OSError, ValueError):

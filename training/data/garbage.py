@@ -1,4 +1,4 @@
-"""Crops that hold no single digit: what the garbage head learns to refuse.
+"""Crops without exactly one digit, which the garbage head learns to refuse.
 
 Letters, noise, near-blank paper, cancellations, half digits and two digits in one crop. Pure.
 Knows nothing about models or preprocessing.
@@ -18,13 +18,14 @@ from training.data.scanner import Scanner, extent, scan
 from training.data.warp import CANVAS_PX, geometry, warp
 
 WHOLE = replace(Scanner(), clip_prob=0, neighbour_prob=0, num_corruptions=(0, 2))
-# Halves of these are no digit: half a 1 is a 1, half an 8 a 3, half a 4, 7 or 9 may be a digit.
+# Half of one of these is never a digit. Half a 1 is a 1, half an 8 is a 3, and half a 4, 7 or 9 may
+# be a digit.
 HALVED = (0, 2, 3, 5, 6)
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What garbage is made of."""
+    """The images that garbage is made from."""
 
     digits: LabelledImages  # to cut in half and to pair
     letters: NDArray[np.uint8] | None  # (N, S, S), ink bright; None where no font was found
@@ -95,7 +96,7 @@ def _stamp(_: Material, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _half(material: Material, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Half a digit: 40 to 60 % is gone."""
+    """Half a digit: 40 to 60 % of it is missing."""
     for _ in range(20):
         index = int(rng.integers(len(material.digits)))
         if material.digits.labels[index] in HALVED:
@@ -110,7 +111,7 @@ def _half(material: Material, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _two(material: Material, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Two digits side by side, from overlapping to apart, both at least 70 % there."""
+    """Two digits side by side, overlapping or apart; both keep at least 70 %."""
     pair = warp(
         material.digits.images[rng.integers(len(material.digits), size=2)],
         geometry(_severity(rng)),
@@ -143,7 +144,7 @@ KINDS: Mapping[str, Callable[[Material, np.random.Generator], NDArray[np.uint8]]
     "stamp": _stamp,
 }
 
-# Of the training pool: what is most like a digit needs the most examples.
+# Shares of the training pool's garbage: the kinds most like a digit need the most examples.
 SHARES: Mapping[str, float] = {
     "letter": 0.26,
     "half_digit": 0.26,

@@ -1,6 +1,6 @@
-"""The four files of MNIST: fetched, verified by md5, cached once, read.
+"""The four files of MNIST: fetch, verify by md5, cache once, read.
 
-Edge: reads disk and network. Knows nothing about the parts that training makes of them.
+Edge: reads disk and network. Knows nothing about how training splits them.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ class NoDataSource(DataError):
 
 
 class WrongChecksum(DataError):
-    """A file is there, but it is not the file we train on."""
+    """A file has another md5 than expected."""
 
 
 class TruncatedData(DataError):
-    """An IDX file whose header promises another length than it has."""
+    """An IDX file is damaged, or shorter or longer than its header says."""
 
 
 class SourceUnavailable(DataError):
-    """One source could not deliver; the next one is tried."""
+    """One source does not have the files; the next one is tried."""
 
 
 def fill_cache(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) -> None:
-    """Fetch the files into a temporary folder, verify them, and move them in as one.
+    """Fetch the files into a temporary folder, verify them, and rename the folder into place.
 
-    A source that lacks the files is passed over; one that has wrong bytes stops the command,
-    because training on another data set without noticing is worse than not training.
+    A source without the files is skipped. A source with wrong bytes stops the command, so that
+    nobody trains on another data set without noticing.
 
     Raises:
-        NoDataSource: no source had the files.
-        WrongChecksum: a source delivered other bytes than expected.
+        NoDataSource: no source has the files.
+        WrongChecksum: a source has other bytes than expected.
     """
     tried: list[str] = []
     config.cache.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _copy_folder(folder: Path, names: tuple[str, ...], into: Path) -> None:
         elif packed.is_file():
             (into / name).write_bytes(_unpack(packed.read_bytes(), name))
         else:
-            raise SourceUnavailable(f"{name} (or {name}.gz) is not there")
+            raise SourceUnavailable(f"it has neither {name} nor {name}.gz")
 
 
 def _fetch_location(location: str, names: tuple[str, ...], into: Path) -> None:
@@ -218,10 +218,10 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes.
 
     Returns:
-        uint8 array of the shape that the header gives.
+        uint8 array of the shape in the header.
 
     Raises:
-        TruncatedData: the header is not IDX or promises another length.
+        TruncatedData: the header is not IDX, or the file has another length than it says.
 
     Source:
         http://yann.lecun.com/exdb/mnist/, "THE IDX FILE FORMAT".

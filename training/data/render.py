@@ -1,7 +1,7 @@
-"""Renders the training pool: scanner crops and garbage, brought back by the serving preprocessing.
+"""Render the training pool: scanner crops and garbage, framed by the serving preprocessing.
 
-Works in processes of its own, in chunks with a seed each, so that the pool depends on the seed
-and never on the number of processes. Knows nothing about networks.
+Renders in worker processes, in chunks that have a seed each, so that the pool depends on the seed
+and not on the number of processes. Knows nothing about networks.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ CHUNK = 250  # crops; small enough that the canvases of a chunk stay in the cach
 
 @dataclass(frozen=True, slots=True)
 class RenderConfig:
-    """What the pool is made of."""
+    """The parts of the pool."""
 
     num_crops: int = 280_000
     garbage_frac: float = 0.16
-    plain_frac: float = 0.12  # of the digits: MNIST through preprocessing, nothing else done
+    plain_frac: float = 0.12  # of the digits: MNIST as plain crops, without corruptions
     glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
     continental_frac: float = 0.25  # of the 1s and 7s: upstroke, bar
     severity: tuple[float, float] = (1.0, 4.0)
@@ -44,7 +44,7 @@ class RenderConfig:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What crops are drawn from."""
+    """The images that crops are drawn from."""
 
     digits: LabelledImages  # MNIST
     glyphs: LabelledImages | None  # printed digits, any resolution
@@ -69,8 +69,8 @@ def render_pool(
     """Render the pool with a progress bar.
 
     Args:
-        sources: what to draw from.
-        config: how much of what.
+        sources: images to draw from.
+        config: size and parts of the pool.
         seed: same seed, same pool.
         label: of the progress bar.
 
@@ -106,7 +106,7 @@ def _run(
 
 
 def _start_worker(sources: Sources, config: RenderConfig) -> None:
-    global _worker_state  # noqa: PLW0603 - a pool initialiser has no other way to hand over
+    global _worker_state  # noqa: PLW0603 - a pool initialiser cannot return a value
     torch.set_num_threads(1)
     _worker_state = (sources, config)
 
@@ -129,7 +129,7 @@ def render_chunk(
         try:
             images[row] = np.rint(frame(crop).image[0] * 255)
         except BlankCrop:
-            labels[row] = GARBAGE_LABEL  # stays black: nothing was there to be read
+            labels[row] = GARBAGE_LABEL  # the image stays black: the crop has no ink
     return LabelledImages(images, labels)
 
 

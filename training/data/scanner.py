@@ -19,14 +19,14 @@ from training.data.warp import CANVAS_PX, geometry, warp
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """Ranges of `scan`: how a digit is cut out, printed and read."""
+    """Ranges of `scan`: cutting out, paper, scanning."""
 
     height_px: tuple[int, int] = (8, 120)  # of the digit, log-uniform
     margin_frac: tuple[float, float] = (0.0, 0.4)  # of the digit's height
     clip_prob: float = 0.1
     clip_frac: float = 0.1  # at most this share is cut off one side
     neighbour_prob: float = 0.12
-    coarse_prob: float = 0.0  # scanned at few pixels, then enlarged, as old data sets are
+    coarse_prob: float = 0.0  # scanned at few pixels and enlarged, as in old data sets
     coarse_px: tuple[int, int] = (7, 18)  # height of the digit at that scan
     light_on_dark_prob: float = 0.25
     severity: tuple[float, float] = (0.5, 3.3)  # of each corruption that happens
@@ -42,13 +42,13 @@ def scan(
         canvas: (CANVAS_PX, CANVAS_PX) float32, ink bright, from `warp`.
         scanner: ranges.
         rng: source of randomness.
-        neighbour: another canvas; with `scanner.neighbour_prob` part of it is seen at one side.
+        neighbour: another canvas; with `scanner.neighbour_prob` part of it shows at one side.
 
     Returns:
         (H, W) uint8 crop of either polarity.
     """
     ink = _cut(canvas, scanner, rng, neighbour=neighbour)
-    crop = _paper(ink, rng)
+    crop = _put_on_paper(ink, rng)
     num_corruptions = int(rng.integers(scanner.num_corruptions[0], scanner.num_corruptions[1] + 1))
     for name in rng.choice(tuple(CORRUPTIONS), num_corruptions, replace=False):
         crop = CORRUPTIONS[str(name)](crop, float(rng.uniform(*scanner.severity)), rng)
@@ -71,7 +71,7 @@ def corrupt(
     """
     canvas = warp(ink[None], geometry(0), rng)[0]
     plain = Scanner(height_px=(28, 56), margin_frac=(0.1, 0.3), clip_prob=0)
-    crop = _paper(_cut(canvas, plain, rng), rng)
+    crop = _put_on_paper(_cut(canvas, plain, rng), rng)
     return _digitise(CORRUPTIONS[name](crop, severity, rng), rng, light_on_dark_prob=0)
 
 
@@ -84,12 +84,14 @@ def extent(canvas: Crop, *, axis: int) -> tuple[int, int]:
     return int(inked[0]), int(inked[-1]) + 1
 
 
-def _beside(canvas: Crop, neighbour: Crop, rng: np.random.Generator) -> tuple[Crop, int, int]:
-    """Show a sliver of the next digit.
+def _add_neighbour(
+    canvas: Crop, neighbour: Crop, rng: np.random.Generator
+) -> tuple[Crop, int, int]:
+    """Add a sliver of the next digit.
 
     Returns:
         the canvas, the side (2 left, 3 right), and the margin in canvas px at which the crop's
-        edge must cut so that only the sliver is seen.
+        edge must cut, so that only the sliver shows.
     """
     left, right = extent(canvas, axis=0)
     other_left, other_right = extent(neighbour, axis=0)
@@ -109,7 +111,7 @@ def _beside(canvas: Crop, neighbour: Crop, rng: np.random.Generator) -> tuple[Cr
 def _cut(
     canvas: Crop, scanner: Scanner, rng: np.random.Generator, *, neighbour: Crop | None = None
 ) -> Crop:
-    """Cut the digit out with margins (or clipped) and resample it to the scanner's size."""
+    """Cut the digit out, with margins or clipped, and resample it to the scanner's size."""
     top, bottom = extent(canvas, axis=1)
     left, right = extent(canvas, axis=0)
     height = bottom - top
@@ -121,7 +123,7 @@ def _cut(
         span = height if side < 2 else right - left
         margins[side] = -rng.uniform(0, scanner.clip_frac) * span
     if neighbour is not None and rng.random() < scanner.neighbour_prob:
-        canvas, side, margin = _beside(canvas, neighbour, rng)
+        canvas, side, margin = _add_neighbour(canvas, neighbour, rng)
         margins[side] = margin
     box = (
         max(0.0, left - margins[2]),
@@ -143,7 +145,7 @@ def _cut(
     return cut
 
 
-def _paper(ink: Crop, rng: np.random.Generator) -> Crop:
+def _put_on_paper(ink: Crop, rng: np.random.Generator) -> Crop:
     """Dark ink on paper: grey levels of envelopes and pens."""
     paper = 1 - 0.45 * rng.random() ** 2
     darkness = rng.uniform(0, 0.35)

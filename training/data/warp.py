@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 CANVAS_PX = 72
-COARSE_PX = 18  # the sampling grid is drawn this coarse: an affine map loses nothing by it
+COARSE_PX = 18  # side of the sampling grid before interpolation; an affine map loses nothing by it
 FRAME_PX = 40  # the 20 px digit box of MNIST on the canvas, drawn at twice the size
 MAX_SEVERITY = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Ranges of `warp`; all are half-widths around "unchanged"."""
+    """Ranges of `warp`; each is the half-width around no change."""
 
     rotation_rad: float
     shear: float  # horizontal shift per unit of height: slant
@@ -49,7 +49,7 @@ def warp(ink: NDArray[np.uint8], bounds: Geometry, rng: np.random.Generator) -> 
 
     Args:
         ink: (N, S, S) uint8, ink bright, MNIST's frame at any resolution S.
-        bounds: how far.
+        bounds: ranges of the changes.
         rng: source of randomness.
 
     Returns:
@@ -95,9 +95,9 @@ def _sampling_grid(num: int, bounds: Geometry, rng: np.random.Generator) -> torc
 
 
 def _change_stroke(moved: torch.Tensor, bounds: Geometry, rng: np.random.Generator) -> torch.Tensor:
-    """Blend with the dilated or eroded digit; the blend makes the change continuous."""
+    """Blend each digit with its dilated or eroded self, so that the change is continuous."""
     amount = rng.uniform(-1, 1, len(moved)) * bounds.stroke_px / 2
-    amount[amount < 0] *= 0.75  # thin strokes vanish sooner than thick ones fill
+    amount[amount < 0] *= 0.75  # thin strokes vanish before thick strokes fill up
     out = moved.clone()
     for sign in (-1, 1):
         for whole in (0, 1):
@@ -117,7 +117,7 @@ def _change_stroke(moved: torch.Tensor, bounds: Geometry, rng: np.random.Generat
 
 
 def _break_strokes(moved: torch.Tensor, bounds: Geometry, rng: np.random.Generator) -> torch.Tensor:
-    """Let ink run dry in blobs of about a stroke's width."""
+    """Fade the ink in blobs of about a stroke's width."""
     chosen = np.flatnonzero(rng.random(len(moved)) < bounds.broken_prob)
     if not len(chosen):
         return moved

@@ -1,4 +1,4 @@
-"""Writes MODEL_CARD.md from the numbers of one evaluation.
+"""Write MODEL_CARD.md from the numbers of one evaluation.
 
 Pure: text out. Knows nothing about files.
 """
@@ -17,14 +17,14 @@ SET_NAMES = {
     "uci": "UCI 8x8 digits as crops, other writers, never trained on",
 }
 PICTURES = (
-    ("mistakes.png", "The mistakes on rendered crops that the model was surest of"),
-    ("confusion_pairs.png", "The commonest confusions on rendered crops"),
+    ("mistakes.png", "The most confident mistakes on rendered crops"),
+    ("confusion_pairs.png", "The most frequent confusions on rendered crops"),
     ("confusion.png", "Rendered crops: label against answer"),
     ("reliability.png", "Confidence against accuracy"),
-    ("risk_coverage.png", "Wrong among accepted reads, for each share accepted"),
+    ("risk_coverage.png", "Share of accepted reads that are wrong, for each share accepted"),
     ("corruptions.png", "Accuracy by corruption and severity, %"),
-    ("garbage_roc.png", "Garbage refused for digits refused"),
-    ("learning_curves.png", "The fit"),
+    ("garbage_roc.png", "Share of garbage refused against share of digits refused"),
+    ("learning_curves.png", "Loss and validation accuracy by epoch"),
 )
 
 
@@ -35,7 +35,7 @@ def write_card(version: str, origin: Origin, evaluation: Evaluation) -> str:
             [
                 f"# Model card: digits, version {version}",
                 _intended_use(),
-                "All of this and more, by class, corruption and severity: [report](report.html).",
+                "The [report](report.html) has these numbers by class, corruption and severity.",
                 _origin(origin, evaluation),
                 _accuracy(evaluation),
                 _confidence(evaluation),
@@ -52,8 +52,8 @@ def write_card(version: str, origin: Origin, evaluation: Evaluation) -> str:
 def _intended_use() -> str:
     return (
         "Reads one handwritten or printed digit from a scanned crop of a mail piece, with a"
-        " confidence; crops it is not sure of are for a person. Not for text, whole postcodes in"
-        " one crop, cheques or identity documents."
+        " confidence. Crops below the threshold are rejected, for a person to read. Not for text,"
+        " whole postcodes in one crop, cheques or identity documents."
     )
 
 
@@ -107,7 +107,7 @@ def _garbage(evaluation: Evaluation) -> str:
     result = evaluation.garbage
     if result is None:
         return "## Not a digit\n\nThis network has no garbage head."
-    rows = ["| kind | refused by the head | accepted in the end |", "|---|---|---|"]
+    rows = ["| kind | refused by the head | accepted |", "|---|---|---|"]
     rows += [
         f"| {kind.replace('_', ' ')} | {refused:.1%} | {result.accepted_frac[kind]:.1%} |"
         for kind, refused in result.refused_frac.items()
@@ -115,7 +115,7 @@ def _garbage(evaluation: Evaluation) -> str:
     return (
         "## Not a digit\n\n"
         f"Garbage head against rendered digits: AUROC {result.auroc:.2%},"
-        f" {result.fpr_at_95_tpr:.1%} of garbage passes where 95 % of digits do;"
+        f" {result.fpr_at_95_tpr:.1%} of garbage passes at the score where 95 % of digits pass;"
         f" max-softmax alone has AUROC {result.max_softmax_auroc:.2%}.\n\n" + "\n".join(rows)
     )
 
@@ -140,8 +140,8 @@ def _speed(evaluation: Evaluation) -> str:
 def _limits() -> str:
     return (
         "## Limits\n\n"
-        "Trained on American handwriting of about 1990 and on simulated scanners: other countries'"
-        " 1s, 7s and 9s are seen only through the simulator. Half digits and pairs of digits are"
-        " the garbage most often taken for a digit. A confidence is right on average over mail"
-        " like the validation mix, not for each scanner: watch the reject share."
+        "The training data is American handwriting of about 1990 and simulated scanners; the 1s, 7s"
+        " and 9s of other countries come only from the simulator. Of all garbage, half digits and"
+        " pairs of digits are most often read as a digit. Confidence is right on average for mail"
+        " like the validation mix, not for each scanner: watch the share of rejected crops."
     )

@@ -1,6 +1,6 @@
-"""Numbers about being right and knowing it: intervals, temperature, thresholds, garbage.
+"""Statistics of accuracy and confidence: intervals, temperature, thresholds, garbage.
 
-Pure. Fitted on validation, reported on test. Knows nothing about models or files.
+Pure. Callers fit on validation and report on test. Knows nothing about models or files.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Proportion:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The confidence from which on reads are accepted, for one error target."""
+    """The lowest confidence that is accepted, for one error target."""
 
     error_target: float
     threshold: float
@@ -75,7 +75,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.uint8]) -> f
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Per bin of confidence: how many, how confident, how often right."""
+    """Number, mean confidence and accuracy of the reads in each bin of confidence."""
 
     num: NDArray[np.int64]
     confidence: NDArray[np.float64]
@@ -101,7 +101,7 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Re
 
 
 def risk_coverage(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> RiskCoverage:
-    """The whole trade-off between reads accepted and accepted reads wrong."""
+    """The curve of accepted reads against wrong reads among them."""
     order = np.argsort(-confidence, kind="stable")
     num = np.arange(1, len(order) + 1)
     return RiskCoverage(
@@ -122,8 +122,8 @@ def choose_thresholds(
 ) -> tuple[Threshold, ...]:
     """One threshold for each error target that the validation mix can reach.
 
-    The one extra error that is counted makes the choice cautious: with n reads accepted and k
-    wrong, (k + 1) / n stays below the target.
+    The choice is cautious by one error: with n reads accepted and k of them wrong, (k + 1) / n
+    stays below the target.
     """
     curve = risk_coverage(confidence, right)
     cautious = curve.risk + 1 / np.arange(1, len(right) + 1)
@@ -149,7 +149,7 @@ def auroc(garbage: NDArray[np.floating], digits: NDArray[np.floating]) -> float:
 def false_positive_rate(
     garbage: NDArray[np.floating], digits: NDArray[np.floating], *, true_positive_rate: float
 ) -> float:
-    """Share of garbage taken for digits when `true_positive_rate` of the digits pass."""
+    """Share of garbage that passes when `true_positive_rate` of the digits pass."""
     limit = np.quantile(digits, true_positive_rate)
     return float((garbage <= limit).mean())
 

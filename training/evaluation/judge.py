@@ -1,7 +1,7 @@
-"""Judges a quantised model on every set: accuracy, confidence, refusal, int8 against fp32.
+"""Evaluate a quantised model on every set: accuracy, confidence, refusal, int8 against fp32.
 
 Pure given the suites, apart from the clock that measures latency. Temperature and thresholds are
-fitted on validation; the test sets are only reported. Knows nothing about files or promotion.
+fitted on validation; the test sets only give results. Knows nothing about files or promotion.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from training import quantization
 from training.evaluation import confidence as numbers
 from training.evaluation.suites import ORDINARY_SEVERITY, LabelledBatch, Suites
 
-# The garbage head may refuse these shares of the rendered validation digits; the strictest is
-# taken that costs little of what would be accepted, as most of what it refuses is unsure anyway.
+# Candidates for the share of rendered validation digits that the garbage head refuses. The largest
+# share that costs at most MAX_ACCEPTED_COST of the accepted digits is chosen: most digits that the
+# head refuses have a confidence below the threshold anyway.
 REFUSED_FRACS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
 MAX_CLEAN_REFUSED_FRAC = 0.002
 MAX_ACCEPTED_COST = 0.005  # of the validation digits, at the default error target
@@ -60,18 +61,18 @@ class SetResult:
     ece: float
     accepted_frac: float  # by the default threshold and the garbage head
     accepted_error_frac: float
-    coverage_at_default_target: float  # what this set alone could accept at that error
+    coverage_at_default_target: float  # largest share of this set with at most that error
     champion_accuracy: float | None
     mcnemar_p: float | None  # against the champion, on the same crops
 
 
 @dataclass(frozen=True, slots=True)
 class GarbageResult:
-    """The garbage head against rendered digits."""
+    """How well the garbage head separates garbage from rendered digits."""
 
     auroc: float
     fpr_at_95_tpr: float
-    max_softmax_auroc: float  # what the confidence alone would give
+    max_softmax_auroc: float  # of the confidence alone
     refused_frac: Mapping[str, float]  # by kind, at the manifest's threshold
     accepted_frac: Mapping[str, float]  # by kind, past head and confidence
 
@@ -120,13 +121,13 @@ def fit_policy(
     """Fit temperature, garbage threshold and thresholds on validation.
 
     Raises:
-        ValueError: no threshold reaches the default error target; the model is not fit for use.
+        ValueError: no threshold reaches the default error target.
     """
     logits, garbage = score(classifier, suites.validation.batch)
     labels = suites.validation.labels
     temperature = numbers.fit_temperature(logits, labels)
     reads = Reads(labels, logits, garbage, softmax(logits, temperature).max(1))
-    garbage_threshold = 0.0  # means nothing to a network without that head
+    garbage_threshold = 0.0  # unused by a network without a garbage head
     if np.isfinite(garbage).all():
         garbage_threshold = _choose_garbage_threshold(reads, suites.validation_is_clean)
     thresholds = _thresholds(reads, garbage_threshold)
@@ -141,7 +142,7 @@ def fit_policy(
 
 
 def _choose_garbage_threshold(reads: Reads, is_clean: NDArray[np.bool_]) -> float:
-    """The strictest that costs at most MAX_ACCEPTED_COST of the digits accepted."""
+    """The lowest threshold whose accepted share is within MAX_ACCEPTED_COST of the best."""
     floor = float(np.quantile(reads.garbage[is_clean], 1 - MAX_CLEAN_REFUSED_FRAC))
     limits = [
         max(floor, float(np.quantile(reads.garbage[~is_clean], 1 - refused_frac)))
@@ -164,7 +165,7 @@ def _accepted_frac(reads: Reads, garbage_threshold: float) -> float:
 
 
 def _thresholds(reads: Reads, garbage_threshold: float) -> tuple[numbers.Threshold, ...]:
-    """Confidence thresholds for what passes the garbage head; shares are of all reads."""
+    """Confidence thresholds for reads that pass the garbage head; shares are of all reads."""
     passed = reads.garbage <= garbage_threshold
     return tuple(
         replace(row, accepted_frac=row.accepted_frac * float(passed.mean()))
@@ -175,13 +176,13 @@ def _thresholds(reads: Reads, garbage_threshold: float) -> tuple[numbers.Thresho
 def evaluate(
     fp32_bytes: bytes, int8_bytes: bytes, suites: Suites, *, champion: Classifier | None = None
 ) -> Evaluation:
-    """Judge a candidate.
+    """Evaluate a candidate.
 
     Args:
         fp32_bytes: the exact ONNX model.
         int8_bytes: the quantised one, which would be served.
         suites: the sets.
-        champion: today's model, read on the same crops for comparison.
+        champion: the current model, which reads the same crops for comparison.
     """
     fp32, int8 = Classifier(fp32_bytes), Classifier(int8_bytes)
     policy, thresholds = fit_policy(int8, suites)
@@ -217,7 +218,7 @@ def judge_set(
     *,
     champion: Classifier | None = None,
 ) -> SetResult:
-    """One labelled set in numbers."""
+    """Evaluate one labelled set."""
     reads = read(classifier, part, policy.temperature)
     accuracy = numbers.Proportion(len(part), int(reads.right.sum()))
     low, high = accuracy.interval

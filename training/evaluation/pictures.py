@@ -38,7 +38,7 @@ def learning_curves(history: Sequence[Epoch]) -> bytes:
 
 
 def confusion_matrix(labels: NDArray[np.uint8], digits: NDArray[np.intp]) -> bytes:
-    """Counts of label against answer; the diagonal is left grey so that mistakes show."""
+    """Counts of label against answer; the diagonal has no colour, so that mistakes stand out."""
     counts = metrics.confusion_matrix(labels, digits, labels=range(10))
     mistakes = counts - np.diag(np.diag(counts))
     figure = Figure(figsize=(4.4, 4.2), layout="constrained")
@@ -60,7 +60,7 @@ def mistakes(
     *,
     num: int = 32,
 ) -> bytes:
-    """The mistakes that the model was surest of."""
+    """The most confident mistakes."""
     wrong = np.flatnonzero(digits != labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:num]
     figure = Figure(figsize=(8, 4.4), layout="constrained")
@@ -82,7 +82,7 @@ def confusion_pairs(
     num_pairs: int = 8,
     num_examples: int = 10,
 ) -> bytes:
-    """The commonest label-answer pairs, a row of examples each."""
+    """The most frequent wrong label-answer pairs, a row of examples each."""
     wrong = np.flatnonzero(digits != labels)
     pairs, counts = np.unique(labels[wrong] * 10 + digits[wrong], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:num_pairs]
@@ -100,7 +100,7 @@ def confusion_pairs(
 
 
 def reliability_diagram(curves: Mapping[str, Reliability]) -> bytes:
-    """Accuracy against confidence; on the diagonal, confidence means what it says."""
+    """Accuracy against confidence; on the diagonal the two are equal."""
     figure = Figure(figsize=(4, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)

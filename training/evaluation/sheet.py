@@ -1,4 +1,4 @@
-"""The contact sheet of the scanner simulator, for the eyes of whoever trusts it.
+"""Contact sheet of the scanner simulator, so that a person can check its crops.
 
 Pure: a picture out. Knows nothing about models.
 """

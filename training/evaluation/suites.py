@@ -1,6 +1,6 @@
-"""The labelled sets that models are judged on, rebuilt from fixed seeds.
+"""The labelled sets that models are evaluated on, rendered from fixed seeds.
 
-Pure given the data. Everything passes `model.preprocess` as at serving. Knows nothing about
+Pure given the data. Every crop passes `model.preprocess`, as in serving. Knows nothing about
 models.
 """
 
@@ -94,7 +94,7 @@ def build_suites(
 
 
 def frame_set(crops: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> LabelledBatch:
-    """Preprocess labelled crops; a blank one stays black and is nearly always read wrong."""
+    """Preprocess labelled crops; a blank crop becomes a black image and is nearly always wrong."""
     return LabelledBatch(render.frame_all(crops)[0], labels)
 
 
@@ -113,7 +113,7 @@ def _plain_crops(
 def _printed_crops(
     glyphs: LabelledImages, seed: int
 ) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """Print is straighter than handwriting: severity 1, two renderings of each glyph."""
+    """Two renderings of each glyph at severity 1, because print is straighter than handwriting."""
     twice = LabelledImages(np.tile(glyphs.images, (2, 1, 1)), np.tile(glyphs.labels, 2))
     return render.render_digits(twice, severity=1, seed=seed)
 
@@ -133,7 +133,7 @@ def _corruptions(test: LabelledImages) -> dict[tuple[str, int], LabelledBatch]:
 def _garbage(
     test: LabelledImages, letters: NDArray[np.uint8] | None
 ) -> dict[str, NDArray[np.float32]]:
-    """Crops that preprocessing itself calls blank are left out: they are refused before this."""
+    """Garbage by kind, without the crops that preprocessing refuses as blank."""
     rng = np.random.default_rng(SEED + 50)
     material = garbage.Material(test, letters)
     suite = {}

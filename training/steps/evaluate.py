@@ -1,4 +1,4 @@
-"""Step `evaluate`: judge the candidate on every set, log it, and register it as `candidate`.
+"""Step `evaluate`: measure the candidate on every set and register it as `candidate`.
 
 Edge: reads both ONNX files, writes evaluation, report, pictures and predictions, logs to MLflow.
 The only step that reads the test set.
@@ -33,22 +33,22 @@ NUM_REFERENCE = 5000  # validation crops of the drift reference
 def run(
     data: DataConfig, work: Workspace, champion: Path, *, extras: Mapping[str, Path]
 ) -> judge.Evaluation:
-    """Judge the candidate on every set, log it, and register it as `candidate`.
+    """Measure the candidate on every set, log the results, and register it as `candidate`.
 
     Args:
         data: where MNIST is.
         work: the candidate's files.
-        champion: today's champion folder, for comparison.
+        champion: the current champion folder, for comparison.
         extras: an operator's own labelled crops by name; see `extra.load_extra`.
     """
     record = load_fit(work)
     mnist = load_mnist(data)
-    judged = _build_suites(mnist, extras)
-    today = _champion_classifier(champion)
+    sets = _build_suites(mnist, extras)
+    current = _champion_classifier(champion)
     fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
-    result = judge.evaluate(fp32_bytes, int8_bytes, judged, champion=today)
+    result = judge.evaluate(fp32_bytes, int8_bytes, sets, champion=current)
     work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
-    _draw_pictures(work, Classifier(int8_bytes), judged, result)
+    _draw_pictures(work, Classifier(int8_bytes), sets, result)
     drawn = {path.name: path.read_bytes() for path in work.pictures.glob("*.png")}
     title = f"digits, run {record.run_id}"
     work.report.write_text(evaluation_page.write_report(title, result, drawn), encoding="utf-8")
@@ -58,7 +58,7 @@ def run(
         tracking.log_metrics(champion_folder.flat_metrics(result))
         for path in (work.report, work.evaluation, *sorted(work.pictures.iterdir())):
             tracking.log_file(path, folder="evaluation")
-        example = judged.tests["mnist"].batch[:1]
+        example = sets.tests["mnist"].batch[:1]
         tags = {"network": record.network, "git_commit": record.git_commit}
         tracking.register(work.fp32, model=tracking.FP32_MODEL, image=example, tags=tags)
         made = tracking.register(work.int8, model=tracking.MODEL, image=example, tags=tags)
@@ -70,22 +70,24 @@ def run(
 
 
 def _build_suites(mnist: Mnist, extras: Mapping[str, Path]) -> suites.Suites:
-    from sklearn.datasets import load_digits
-
     own = {name: suites.frame_set(*extra.load_extra(path)) for name, path in extras.items()}
     found = fonts.find_fonts()
-    uci = load_digits()
     built = suites.build_suites(
         mnist,
         glyphs=fonts.draw_digits(found.held_out) if found else None,
         letters=fonts.draw_letters(found.held_out) if found else None,
-        others={
-            "uci": LabelledImages(
-                np.rint(uci.images * (255 / 16)).astype(np.uint8), uci.target.astype(np.uint8)
-            )
-        },
+        others={"uci": load_uci_digits()},
     )
     return replace(built, tests={**built.tests, **own})
+
+
+def load_uci_digits() -> LabelledImages:
+    """The 1,797 digits of 8x8 px that scikit-learn ships, from other writers than MNIST's."""
+    from sklearn.datasets import load_digits
+
+    uci = load_digits()
+    images = np.rint(uci.images * (255 / 16)).astype(np.uint8)  # grey levels 0 to 16
+    return LabelledImages(images, uci.target.astype(np.uint8))
 
 
 def _champion_classifier(champion: Path) -> Classifier | None:
@@ -95,14 +97,14 @@ def _champion_classifier(champion: Path) -> Classifier | None:
 
 
 def _draw_pictures(
-    work: Workspace, int8: Classifier, judged: suites.Suites, result: judge.Evaluation
+    work: Workspace, int8: Classifier, sets: suites.Suites, result: judge.Evaluation
 ) -> None:
     reads = {
-        name: judge.read(int8, judged.tests[name], result.temperature)
+        name: judge.read(int8, sets.tests[name], result.temperature)
         for name in ("mnist", "rendered")
     }
     rendered = reads["rendered"]
-    batch = judged.tests["rendered"].batch
+    batch = sets.tests["rendered"].batch
     drawn = {
         "confusion_pairs.png": pictures.confusion_pairs(batch, rendered.labels, rendered.digits),
         "confusion.png": pictures.confusion_matrix(rendered.labels, rendered.digits),
@@ -121,7 +123,7 @@ def _draw_pictures(
         "corruptions.png": pictures.corruption_grid(result.corruptions),
     }
     if result.garbage is not None:
-        scores = {kind: judge.score(int8, batch)[1] for kind, batch in judged.garbage.items()}
+        scores = {kind: judge.score(int8, batch)[1] for kind, batch in sets.garbage.items()}
         drawn["garbage_roc.png"] = pictures.garbage_roc(scores, rendered.garbage)
     for name, png in drawn.items():
         write_picture(work, name, png)
@@ -130,7 +132,7 @@ def _draw_pictures(
 def _save_predictions(
     work: Workspace, int8: Classifier, mnist: Mnist, result: judge.Evaluation
 ) -> None:
-    """Validation crops as mail would bring them, for `python -m monitoring reference`."""
+    """Save the answers on rendered validation crops, from which `promote` makes the reference."""
     part = mnist.validation.take(slice(0, NUM_REFERENCE))
     crops, labels = render.render_digits(
         part, severity=suites.ORDINARY_SEVERITY, seed=RENDER_VALIDATION_SEED

@@ -1,6 +1,6 @@
-"""The files between the steps, as the steps read and write them.
+"""Read and write the files between the steps.
 
-Edge: reads the workspace. Knows nothing about how the numbers in it were made.
+Edge: reads and writes the workspace. Knows nothing about how its numbers are made.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from training.config import Workspace
 from training.evaluation import confidence, judge
 
 RENDER_SEED, RENDER_VALIDATION_SEED = 11, 12
-CANDIDATE_FILES = Path("promotable")  # folder among a run's files
+CANDIDATE_FILES = Path("promotable")  # folder among the MLflow run's files
 
 
 class StepError(RuntimeError):
-    """A step cannot run, or its result may not be used; the message says why."""
+    """A step cannot run, or its result must not be used; the message says why."""
 
 
 class Interrupted(StepError):
-    """Ctrl-C during the fit; what was reached is saved."""
+    """Ctrl-C during the fit; the best weights so far are saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitRecord:
-    """What `fit` leaves for the steps after it."""
+    """What `fit` writes for the steps after it."""
 
     network: str
     run_id: str
@@ -42,7 +42,7 @@ class FitRecord:
 
 
 def load_fit(work: Workspace) -> FitRecord:
-    """Read what `fit` left.
+    """Read what `fit` wrote.
 
     Raises:
         StepError: `fit` has not run.
@@ -55,7 +55,7 @@ def load_fit(work: Workspace) -> FitRecord:
 
 
 def load_evaluation(work: Workspace) -> judge.Evaluation:
-    """Read what `evaluate` left.
+    """Read what `evaluate` wrote.
 
     Raises:
         StepError: `evaluate` has not run.
@@ -79,12 +79,12 @@ def load_evaluation(work: Workspace) -> judge.Evaluation:
 
 
 def _set_result(row: dict[str, Any]) -> judge.SetResult:
-    by_class = tuple(row["accuracy_by_class"])  # JSON knows lists only
+    by_class = tuple(row["accuracy_by_class"])  # JSON has lists only
     return judge.SetResult(**row | {"accuracy_by_class": by_class})
 
 
 def network_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """MNIST rows as serving would pass them: already framed, so only scaled."""
+    """MNIST images as the network's input: they are framed already, so only scale them."""
     return images[:, None].astype(np.float32) * np.float32(1 / 255)
 
 

@@ -35,7 +35,7 @@ def run(
     """Fit a network in a new MLflow run and keep its best weights.
 
     Raises:
-        Interrupted: Ctrl-C; the weights reached are saved and the steps after may be run.
+        Interrupted: Ctrl-C; the best weights so far are saved, and the next steps can run.
     """
     mnist = load_mnist(data)
     fit_data = load_fit_data(config, rendering, mnist)
@@ -62,8 +62,8 @@ def run(
         tracking.log_metrics({"best_epoch": fitted.best_epoch + 1})
     if fitted.interrupted:
         raise Interrupted(
-            f"stopped by Ctrl-C after {len(fitted.history)} epochs; the best, epoch "
-            f"{fitted.best_epoch + 1}, is in {work.weights}"
+            f"stopped by Ctrl-C after {len(fitted.history)} epochs; the weights of the best, epoch "
+            f"{fitted.best_epoch + 1}, are in {work.weights}"
         )
     return record
 

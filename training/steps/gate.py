@@ -1,6 +1,6 @@
-"""Step `gate`: hold the evaluation against floors and champion.
+"""Step `gate`: compare the candidate with the floors and the champion.
 
-Edge: reads the evaluation, writes the verdict; keeps a candidate that passed with its MLflow run.
+Edge: reads the evaluation, writes the verdict; logs the files of a passed candidate to MLflow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(work: Workspace, floors: gate_rules.Floors) -> gate_rules.Verdict:
-    """Judge the evaluation and print every reason."""
+    """Apply the gate's rules to the evaluation and log every reason."""
     verdict = gate_rules.judge(load_evaluation(work), floors)
     work.verdict.write_text(json.dumps(asdict(verdict), indent=1) + "\n")
     for reason in verdict.reasons:
@@ -35,6 +35,6 @@ def run(work: Workspace, floors: gate_rules.Floors) -> gate_rules.Verdict:
 
 
 def _promotable(work: Workspace) -> list[Path]:
-    """All that `promote` reads: kept with the run, so that it can be promoted somewhere else."""
+    """All files that `promote` reads, so that `fetch` can get them for a promotion elsewhere."""
     files = [work.fit, work.int8, work.evaluation, work.report, work.predictions, work.verdict]
     return files + sorted(work.pictures.glob("*.png"))

@@ -37,13 +37,13 @@ GOLDEN_DIGIT, GOLDEN_MIN_CONFIDENCE = 7, 0.9
 
 
 def run(data: DataConfig, work: Workspace, champion: Path, *, why: str) -> str:
-    """Pack the candidate, swap it in, move the alias; returns the new version.
+    """Pack the candidate, make it the champion, move the alias; returns the new version.
 
     Raises:
         StepError: the gate has not passed this candidate.
     """
     if not work.verdict.exists() or not _gate_passed(work):
-        raise StepError("the gate has not passed this candidate; run `gate` and see its reasons")
+        raise StepError("the gate has not passed this candidate; run `gate` and read its reasons")
     record, result = load_fit(work), load_evaluation(work)
     mnist = load_mnist(data)
     version = champion_folder.next_version(champion)
@@ -77,7 +77,7 @@ def run(data: DataConfig, work: Workspace, champion: Path, *, why: str) -> str:
 
 
 def _gate_passed(work: Workspace) -> bool:
-    """The verdict is about this evaluation only when it is the newer file."""
+    """True when the verdict is newer than the evaluation and every reason passed."""
     saved = json.loads(work.verdict.read_text())
     fresh = work.verdict.stat().st_mtime >= work.evaluation.stat().st_mtime
     return fresh and all(reason["passed"] for reason in saved["reasons"])
@@ -92,7 +92,7 @@ def _drift_reference(work: Workspace, version: str) -> bytes:
 
 
 def _golden(work: Workspace, mnist: Mnist, result: judge.Evaluation) -> champion_folder.Golden:
-    """A validation digit as a clean crop of about 50 px that the model reads without doubt."""
+    """The clean crop, 40 to 50 px high, of a validation digit that the model reads most surely."""
     part = mnist.validation.take(np.flatnonzero(mnist.validation.labels == GOLDEN_DIGIT)[:40])
     rng = np.random.default_rng(RENDER_VALIDATION_SEED)
     scanner: Scanner = replace(render.PLAIN, height_px=(40, 50), light_on_dark_prob=0)
@@ -102,7 +102,10 @@ def _golden(work: Workspace, mnist: Mnist, result: judge.Evaluation) -> champion
     sure = softmax(logits, result.temperature)[:, GOLDEN_DIGIT]
     best = int(sure.argmax())
     if sure[best] < GOLDEN_MIN_CONFIDENCE:
-        raise StepError(f"no clean {GOLDEN_DIGIT} is read with {GOLDEN_MIN_CONFIDENCE} confidence")
+        raise StepError(
+            f"the best confidence on a clean {GOLDEN_DIGIT} is {sure[best]:.2f}; the service's "
+            f"start-up test needs {GOLDEN_MIN_CONFIDENCE}: train a better candidate"
+        )
     file = io.BytesIO()
     Image.fromarray(crops[best]).save(file, "PNG", optimize=True)
     return champion_folder.Golden(file.getvalue(), GOLDEN_DIGIT, GOLDEN_MIN_CONFIDENCE)

@@ -1,4 +1,4 @@
-"""Step `quantize`: write int8.onnx and show what int8 changed.
+"""Step `quantize`: write int8.onnx and report what int8 changed.
 
 Edge: reads fp32.onnx, writes int8.onnx.
 """
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(data: DataConfig, work: Workspace) -> quantization.QuantisationChange:
-    """Write the int8 ONNX file; its change is shown on validation digits."""
+    """Write the int8 ONNX file and measure on validation digits what int8 changed."""
     if not work.fp32.exists():
         raise StepError(f"{work.fp32} is missing: run `export` first")
     mnist = load_mnist(data)

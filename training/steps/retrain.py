@@ -24,12 +24,12 @@ from training.steps.files import StepError
 
 HELD_OUT_BUCKETS = 51  # of 256: a fifth
 SET_NAME = "captures"  # of the held-out part, in the evaluation
-_WATCH = 1  # severity of the event: a person is asked to look, nobody is woken
+_WATCH = 1  # severity of the event: a person should look in office hours
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Labelled captures that no judged run has been trained on."""
+    """Labelled captures on which no run that reached the gate was trained."""
 
     train: Path
     held_out: Path | None
@@ -66,9 +66,11 @@ def collect(work: Workspace, store: str) -> Arrived | str:
     is_held_out = found.bucket < HELD_OUT_BUCKETS
     train = LabelledImages(found.images[~is_held_out], found.labels[~is_held_out])
     if not len(train):
-        return f"nothing to retrain on: {len(found)} labelled captures (`monitoring label`)"
+        return (
+            f"nothing to retrain on: {len(found)} labelled captures (`monitoring label` adds some)"
+        )
     tracking.connect()
-    earlier = tracking.was_judged(f"data.{LABELLED}", f"md5:{digest(train)}")
+    earlier = tracking.find_gated_run(f"data.{LABELLED}", f"md5:{digest(train)}")
     if earlier is not None:
         return f"nothing new: run {earlier} was trained on these {len(train)} labelled captures"
     work.folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +100,7 @@ def notify(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) 
         "link": f"MLflow run {run_id}",
         "to_do": "Read its report; promote it if you agree."
         if verdict.passed
-        else "Read which floor it missed; label more of what it confuses.",
+        else "Read which limits it missed; label more crops of the digits that it confuses.",
     }
     path = work.folder / "outcome.json"
     path.write_text(json.dumps(event, indent=1) + "\n")

@@ -1,7 +1,7 @@
-"""The architecture search: accuracy per microsecond, measured under int8.
+"""Step `search`: compare network shapes by int8 accuracy and latency.
 
 Edge: an MLflow run for each shape, one picture for all. Each shape is fitted briefly on the same
-rendered pool, quantised, timed, and judged on rendered validation crops; never on a test set.
+rendered pool, quantised, timed, and measured on rendered validation crops; never on a test set.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Tried:
 def run(
     config: fitting.FitConfig, rendering: render.RenderConfig, data: DataConfig, picture: Path
 ) -> tuple[Tried, ...]:
-    """Try every shape of the search, an MLflow run each, and draw accuracy against latency."""
+    """Measure every shape, with an MLflow run each, and draw accuracy against latency."""
     mnist = load_mnist(data)
     fit_data = load_fit_data(config, rendering, mnist)
     assert fit_data.rendered is not None
@@ -97,7 +97,7 @@ def try_shape(
     images: NDArray[np.float32],
     folder: Path,
 ) -> Tried:
-    """Fit, quantise, time and judge one shape.
+    """Fit, quantise, time and measure one shape.
 
     Args:
         name: one of `SHAPES`.
@@ -138,7 +138,7 @@ def _accuracy(
 
 
 def draw_pareto(tried: Sequence[Tried]) -> bytes:
-    """Accuracy against latency; the line joins the shapes that none beats in both."""
+    """Accuracy against latency; the line joins the shapes that no other beats in both."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     by_speed = sorted(tried, key=lambda row: row.int8_us_batch_32)

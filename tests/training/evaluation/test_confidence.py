@@ -18,7 +18,7 @@ def test_the_temperature_that_made_the_labels_is_found():
     assert confidence.fit_temperature(logits, labels) == pytest.approx(2.0, rel=0.05)
 
 
-def test_the_fitted_temperature_makes_confidence_mean_what_it_says():
+def test_the_fitted_temperature_makes_confidence_match_accuracy():
     logits, labels = a_reader(temperature=2.0)
     right = logits.argmax(1) == labels
     raw, fitted = (

@@ -91,7 +91,7 @@ def test_a_perfect_reader_scores_one(oracle, small_suites, monkeypatch):
     assert result.mcnemar_p == 1.0
 
 
-def test_garbage_is_judged_by_kind(oracle, small_suites, monkeypatch):
+def test_garbage_is_evaluated_by_kind(oracle, small_suites, monkeypatch):
     monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
     policy, _ = judge.fit_policy(oracle, small_suites)
     result = judge._judge_garbage(oracle, small_suites, policy)
@@ -101,7 +101,7 @@ def test_garbage_is_judged_by_kind(oracle, small_suites, monkeypatch):
     assert set(result.refused_frac.values()) == {1.0}
 
 
-def test_a_network_without_a_garbage_head_is_judged_without(oracle, small_suites, monkeypatch):
+def test_a_network_without_a_garbage_head_has_no_garbage_result(oracle, small_suites, monkeypatch):
     monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
 
     def blind(batch):
@@ -126,14 +126,14 @@ def scored_digits(*, is_unsure):
     )
 
 
-def test_the_garbage_threshold_refuses_what_would_not_have_been_accepted():
+def test_the_garbage_threshold_refuses_digits_that_confidence_would_reject():
     reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
     is_clean = np.zeros(20_000, np.bool_)
     is_clean[:1000] = True
     assert judge._choose_garbage_threshold(reads, is_clean) == pytest.approx(0.9525, abs=1e-3)
 
 
-def test_the_garbage_threshold_spares_what_would_be_accepted():
+def test_the_garbage_threshold_costs_few_accepted_digits():
     reads = scored_digits(is_unsure=np.zeros(20_000, np.bool_))
     is_clean = np.zeros(20_000, np.bool_)
     is_clean[:1000] = True
@@ -141,7 +141,7 @@ def test_the_garbage_threshold_spares_what_would_be_accepted():
     assert refused.mean() < 0.012
 
 
-def test_the_garbage_threshold_spares_clean_digits():
+def test_the_garbage_threshold_refuses_few_clean_digits():
     reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
     is_clean = np.arange(20_000) >= 15_000
     refused = reads.garbage > judge._choose_garbage_threshold(reads, is_clean)
