@@ -1,4 +1,4 @@
-"""What people look at: the dashboard of one environment."""
+"""The CloudWatch dashboard of one environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MINUTE = cdk.Duration.minutes(1)
 def dashboard(
     scope: Construct, environment: Environment, service: Service, plan: capacity.Plan
 ) -> None:
-    """Three rows: traffic, tasks, and what the model sees."""
+    """Three rows: traffic, tasks, and model and cost."""
     board = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=f"digitline-{environment.name}")
     traffic = service.traffic
     board.add_widgets(
@@ -67,7 +67,7 @@ def dashboard(
             [ours("DriftSeverity", "Maximum", day)],
         ),
         _graph(
-            "Cost this month (USD; billing lives in us-east-1)",
+            "Cost this month (USD; billing metrics are in us-east-1)",
             [
                 cloudwatch.Metric(
                     namespace="AWS/Billing",

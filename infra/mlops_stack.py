@@ -1,6 +1,7 @@
-"""Between releases: the MLflow registry, monthly retraining, daily drift.
+"""The MLflow registry, the scheduled jobs, and the release of a promoted champion.
 
-And what makes a promoted champion a release (``release.py``).
+The parts are in ``mlflow_server.py``, ``mlops_jobs.py``, ``scheduled_job.py`` and
+``release_machine.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from infra.settings import Environment
 
 
 class MlOps(cdk.Stack):
-    """MLflow, its database, the two scheduled jobs and the promotion path."""
+    """MLflow, its database, the scheduled jobs and the release machine."""
 
     def __init__(
         self, scope: Construct, environment: Environment, foundation: Foundation, service: Service
@@ -62,7 +63,7 @@ class MlOps(cdk.Stack):
         exec_logs_id = self.get_logical_id(exec_resource)
         host = f"mlflow.{environment.name}.digitline.internal"
         self.jobs_group, mlflow_group, database_group = self._security_groups()
-        # a key of its own: grants on its secrets must not reach back into foundation
+        # a separate key: grants on these secrets must not edit foundation's key policy
         self.key = kms.Key(
             self,
             "Key",
@@ -72,7 +73,7 @@ class MlOps(cdk.Stack):
                 cdk.RemovalPolicy.RETAIN if environment.keeps_data else cdk.RemovalPolicy.DESTROY
             ),
         )
-        self.key.grant(  # an event that found no state machine goes to the dead letters
+        self.key.grant(  # EventBridge writes undeliverable events to the dead letters
             iam.ServicePrincipal("events.amazonaws.com"), "kms:Decrypt", "kms:GenerateDataKey*"
         )
         admin = mlflow_server.admin_secret(self, self.key)
@@ -107,7 +108,6 @@ class MlOps(cdk.Stack):
         cdk.CfnOutput(self, "MlflowAdminSecret", value=admin.secret_arn)
         cdk.CfnOutput(self, "MlflowCluster", value=self.cluster.cluster_name)
 
-    # --- who may talk to whom -------------------------------------------------------------------
     def _security_groups(
         self,
     ) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup, ec2.SecurityGroup]:
@@ -133,7 +133,6 @@ class MlOps(cdk.Stack):
             allow_all_outbound=False,
         )
 
-    # --- jobs -----------------------------------------------------------------------------------
     def _dead_letters(self) -> sqs.Queue:
         queue = sqs.Queue(
             self,
