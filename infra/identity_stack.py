@@ -48,6 +48,11 @@ class Identity(cdk.Stack):
                 },
             ),
         )
+        self._grant(role, environment, foundation)
+        cdk.CfnOutput(self, "DeployerRole", value=role.role_arn)
+
+    def _grant(self, role: iam.Role, environment: Environment, foundation: Foundation) -> None:
+        """Push images, assume the CDK's roles, write image tags."""
         for images in (foundation.service_images, foundation.jobs_images, foundation.mlflow_images):
             images.grant_pull_push(role)
         role.add_to_policy(
@@ -80,4 +85,3 @@ class Identity(cdk.Stack):
             )
         )
         grants.accept_any_resource(role, "ecr:GetAuthorizationToken has no resource in IAM")
-        cdk.CfnOutput(self, "DeployerRole", value=role.role_arn)

@@ -82,6 +82,11 @@ def database(
         deletion_protection=keeps,
         removal_policy=cdk.RemovalPolicy.SNAPSHOT if keeps else cdk.RemovalPolicy.DESTROY,
     )
+    _acknowledge_database(instance, keeps_data=keeps)
+    return instance
+
+
+def _acknowledge_database(instance: rds.DatabaseInstance, *, keeps_data: bool) -> None:
     one_az = "no request depends on MLflow: an hour's restore from backup is cheaper than a standby"
     acknowledge(instance, "AwsSolutions-RDS3", one_az)
     acknowledge(instance, "CKV_AWS_157", one_az)
@@ -101,10 +106,9 @@ def database(
         "AwsSolutions-SMG4",
         "only one task can reach it; an operator rotates it (docs/deploy.md)",
     )
-    if not keeps:
+    if not keeps_data:
         acknowledge(instance, "AwsSolutions-RDS10", "this environment is deleted with its data")
         acknowledge(instance, "CKV_AWS_293", "this environment is deleted with its data")
-    return instance
 
 
 def server(
