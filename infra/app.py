@@ -1,6 +1,6 @@
-"""The CDK app: two environments that differ in one call each.
+"""The CDK app: two environments, each one call of :class:`Environment`.
 
-cdk deploy 'prod/*'          deploys (docs/deploy.md)
+cdk deploy 'prod/*'          deploys production (docs/deploy.md)
 python -m infra synth        writes the templates without the CDK's command line
 """
 
@@ -43,7 +43,7 @@ ENVIRONMENTS = (STAGING, PROD)
 
 
 class Digitline(cdk.Stage):
-    """All stacks of one environment, in the order in which they stand on each other."""
+    """All stacks of one environment; each depends only on stacks above it."""
 
     def __init__(
         self, scope: Construct, environment: Environment, measured: capacity.Measured
@@ -67,7 +67,7 @@ def build(outdir: str | None = None, *, check: bool = True) -> cdk.App:
 
     Args:
         outdir: where templates are written; the CDK's default if None.
-        check: run cdk-nag, so that ``synth`` fails on a finding nobody acknowledged.
+        check: run cdk-nag: ``synth`` fails on a finding that is not acknowledged.
     """
     app = cdk.App(
         outdir=outdir,

@@ -1,7 +1,7 @@
-"""How many tasks run: a scheduled minimum before the trucks, and three policies after them.
+"""The number of tasks: a scheduled minimum for truck hours, and three scaling policies.
 
-The numbers come from ``capacity.py``. Policies are written as CloudFormation resources because the
-L2 constructs know neither metric math nor ECS's 20-second metrics in target tracking.
+The numbers come from ``capacity.py``. Policies are CloudFormation resources because the L2
+constructs support neither metric math nor ECS's 20-second metrics in target tracking.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Autoscaling(cdk.Stack):
             max_capacity=self.plan.max_tasks,
         )
         hours = settings.TRUCK_HOURS
-        # both ends of the schedule set both limits: the later one would else keep an old maximum
+        # each scheduled action sets both limits; otherwise an old maximum would stay
         target.scale_on_schedule(
             "BeforeTrucks",
             schedule=_weekly(hours.days, hours.first_hour * 60 - hours.lead_min),
@@ -81,8 +81,8 @@ class Autoscaling(cdk.Stack):
     def _track_requests(self) -> None:
         """Requests per minute and running task, over both target groups.
 
-        The predefined ALBRequestCountPerTarget names one target group and goes blind when a
-        release moves the traffic to the other.
+        The predefined ALBRequestCountPerTarget names one target group and reads 0 when a release
+        moves the traffic to the other.
         """
         blue, green = (_group_dimensions(self.service.alb, g) for g in self._groups())
         running = [
@@ -139,7 +139,7 @@ class Autoscaling(cdk.Stack):
         )
 
     def _step_on_bursts(self) -> None:
-        """One minute of data is enough: half as many tasks again, or twice as many."""
+        """After one minute above the threshold: add 50 % tasks, or 100 % at twice the threshold."""
         one_minute = cdk.Duration.minutes(1)
         blue, green = (
             group.metrics.request_count(period=one_minute, statistic="Sum")
@@ -149,7 +149,7 @@ class Autoscaling(cdk.Stack):
             self,
             "BurstAlarm",
             alarm_name=f"{self.stack_name}-burst",
-            alarm_description="Adds tasks: requests per task are above what tracking aims at",
+            alarm_description="Adds tasks: requests per task are far above the scaling target",
             metric=cloudwatch.MathExpression(
                 expression="(FILL(blue, 0) + FILL(green, 0)) / tasks",
                 using_metrics={
@@ -177,7 +177,7 @@ class Autoscaling(cdk.Stack):
                 min_adjustment_magnitude=2,
                 cooldown=settings.SCALE_OUT_COOLDOWN_S,
                 step_adjustments=[
-                    # bounds count from the alarm's threshold
+                    # bounds are relative to the alarm's threshold
                     _Policy.StepAdjustmentProperty(
                         metric_interval_lower_bound=0,
                         metric_interval_upper_bound=self.plan.burst_per_min,

@@ -7,10 +7,10 @@
     target       = 60 * held                 requests per minute and task, for target tracking
     burst        = 60 * held * 1.4           the same, where the one-minute step policy starts
 
-The factor AZs / (AZs - 1) keeps the load held when one availability zone is gone. No reactive
-policy can save a burst that standing tasks cannot hold (the fastest path on AWS takes ~109 s, a
-truck takes one), so the minimum holds the whole planned peak and scaling serves what was not
-planned. Knows nothing about CDK; reads ``loadtest/capacity.json``.
+With the factor AZs / (AZs - 1) the remaining tasks hold the load when one availability zone fails.
+A scaling policy is too slow for a burst: the fastest path on AWS takes ~109 s, a truck's burst one.
+So the minimum holds the whole planned peak, and scaling serves load above the plan. Knows nothing
+about CDK; reads ``loadtest/capacity.json``.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pathlib import Path
 from infra import settings
 
 CAPACITY_FILE = settings.REPOSITORY_ROOT / "loadtest" / "capacity.json"
-ASSUMED_RPS_PER_CORE = 2500.0  # only until loadtest/capacity.json is there; said in every output
+ASSUMED_RPS_PER_CORE = 2500.0  # used while loadtest/capacity.json is missing; every output says so
 USABLE_FRAC = 0.5  # of a task: queueing at 50 % busy costs about one service time, at 80 % four
 BURST_FACTOR = 1.4  # step scaling starts at 70 % busy
-GROWTH = 10.0  # times the planned peak that autoscaling may follow without a person
+GROWTH = 10.0  # autoscaling's maximum, in planned peaks; a higher one needs an operator
 CORE_TO_VCPU = 1.0  # a Graviton vCPU is a core, as measured; re-measure on ARM before going lower
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one core was measured to do, and where the number comes from."""
+    """The measured rate of one core, and the source of the number."""
 
     rps_per_core: float
     source: str
@@ -62,7 +62,7 @@ class Plan:
 
 
 def read_measured(path: Path = CAPACITY_FILE) -> Measured:
-    """Requests per second per core as measured, or the assumption if nothing was measured yet.
+    """The measured requests per second per core, or the assumption if there is no measurement.
 
     Raises:
         ValueError: the file has no positive ``requests_per_s_per_core``.
@@ -77,7 +77,7 @@ def read_measured(path: Path = CAPACITY_FILE) -> Measured:
 
 
 def num_tasks(rps: float, held_rps_per_task: float) -> int:
-    """Tasks that hold ``rps`` with one availability zone gone."""
+    """Tasks that hold ``rps`` with one availability zone down."""
     azs = settings.NUM_AZS
     return max(azs, math.ceil(rps / held_rps_per_task * azs / (azs - 1)))
 
@@ -88,7 +88,7 @@ def plan(*, planned_rps: float, peak_rps: float, measured: Measured) -> Plan:
     Args:
         planned_rps: requests per second held outside truck hours.
         peak_rps: requests per second held in truck hours, at least ``planned_rps``.
-        measured: what one core does.
+        measured: the rate of one core.
 
     Raises:
         ValueError: the peak is below the planned rate.

@@ -1,6 +1,7 @@
 """The CloudWatch metrics that alarms, scaling and the dashboard share, and links to the runbook.
 
-``ours`` metrics reach CloudWatch as embedded-metric-format log lines from the service and the jobs.
+Metrics of ``ours`` reach CloudWatch as log lines in embedded metric format (EMF) from the service
+and the jobs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ RUNBOOK_FILE = "docs/deploy.md"
 
 
 def ours(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
-    """A metric that Digitline itself writes."""
+    """A metric that Digitline's own code writes."""
     return cloudwatch.Metric(
         namespace=NAMESPACE,
         metric_name=name,
@@ -33,7 +34,7 @@ def ours(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
 
 
 def runbook(scope: Construct, environment: Environment, anchor: str, what: str) -> str:
-    """An alarm's description: what is wrong, and a link to what to do about it."""
+    """An alarm's description: what is wrong, and a link to its section of the runbook."""
     repository = ssm.StringParameter.value_for_string_parameter(
         scope, environment.parameter("github-repository")
     )
@@ -44,7 +45,7 @@ def runbook(scope: Construct, environment: Environment, anchor: str, what: str) 
 
 @dataclass(frozen=True, slots=True)
 class TrafficMetrics:
-    """What the load balancer sees, summed over both target groups where it is told apart."""
+    """The load balancer's metrics; metrics per target group are summed over both groups."""
 
     alb: elbv2.ApplicationLoadBalancer
     groups: Sequence[elbv2.ApplicationTargetGroup]
@@ -54,11 +55,11 @@ class TrafficMetrics:
         return self.alb.metrics.request_count(period=period, statistic="Sum")
 
     def latency_s(self, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
-        """Seconds from request to answer as the load balancer sees it."""
+        """Seconds from request to response, measured by the load balancer."""
         return self.alb.metrics.target_response_time(period=period, statistic=statistic)
 
     def p99_ms(self, period: cdk.Duration) -> cloudwatch.MathExpression:
-        """99th percentile in milliseconds, 0 in a minute with hardly a request."""
+        """99th percentile in milliseconds; 0 in a period of at most ALARM_MIN_REQUESTS requests."""
         return cloudwatch.MathExpression(
             expression=f"IF(n > {settings.ALARM_MIN_REQUESTS}, 1000 * p99, 0)",
             using_metrics={"n": self.requests(period), "p99": self.latency_s("p99", period)},
@@ -67,7 +68,7 @@ class TrafficMetrics:
         )
 
     def error_frac(self, period: cdk.Duration) -> cloudwatch.MathExpression:
-        """Share of 5xx answers, from the tasks or from the load balancer itself."""
+        """Share of 5xx responses, from the tasks or from the load balancer itself."""
         return cloudwatch.MathExpression(
             expression=(
                 f"IF(n > {settings.ALARM_MIN_REQUESTS}, (FILL(target, 0) + FILL(elb, 0)) / n, 0)"
@@ -99,7 +100,7 @@ class TrafficMetrics:
         )
 
     def reject_frac(self, period: cdk.Duration) -> cloudwatch.MathExpression:
-        """Share of crops that the model refused to read."""
+        """Share of crops that the model rejected."""
         enough = f"accepted + rejected > {settings.ALARM_MIN_REQUESTS}"
         return cloudwatch.MathExpression(
             expression=f"IF({enough}, rejected / (accepted + rejected), 0)",
@@ -112,7 +113,7 @@ class TrafficMetrics:
         )
 
     def shed_frac(self, period: cdk.Duration) -> cloudwatch.MathExpression:
-        """Share of requests refused at the door because the queue was full."""
+        """Share of requests shed because the queue was full."""
         return cloudwatch.MathExpression(
             expression=f"IF(asked > {settings.ALARM_MIN_REQUESTS}, FILL(shed, 0) / asked, 0)",
             using_metrics={

@@ -1,4 +1,4 @@
-"""What a month costs, from the same numbers the templates are made of.
+"""The monthly cost, computed from the same settings as the templates.
 
 List prices without discounts, free tiers or tax. Knows nothing about CDK.
 """
@@ -21,7 +21,7 @@ LOG_BYTES_PER_READ = 30  # the service logs errors and one metric line a minute,
 NUM_INTERFACE_ENDPOINTS = 6
 NUM_CONTAINER_INSIGHT_METRICS = 60
 NUM_ALARM_METRICS = 30  # an alarm on an expression is charged for each metric in it
-JOB_HOURS = (  # hours a month: retraining ~15 min, compaction and drift ~10 min a day
+JOB_HOURS = (  # hours a month: retraining ~15 min, compaction and drift ~10 min a day each
     (settings.RETRAIN_TASK, 0.25),
     (settings.COMPACT_TASK, 5.0),
     (settings.DRIFT_TASK, 5.0),
@@ -47,12 +47,12 @@ class Bill:
 
     @property
     def total_usd(self) -> float:
-        """All lines."""
+        """Sum of all lines."""
         return sum(line.usd for line in self.lines)
 
     @property
     def usd_per_million(self) -> float:
-        """All lines, for each million reads."""
+        """Total divided by millions of reads."""
         return self.total_usd / (self.num_reads / 1e6)
 
 
@@ -63,9 +63,9 @@ def monthly(
 
     Args:
         planned_rps: mean requests per second in truck hours.
-        peak_rps: requests per second that the standing tasks hold.
+        peak_rps: requests per second that the minimum of tasks holds.
         num_endpoint_azs: AZs with interface endpoints.
-        measured: what one core does.
+        measured: the rate of one core.
     """
     plan = capacity.plan(planned_rps=planned_rps, peak_rps=peak_rps, measured=measured)
     hours = settings.TRUCK_HOURS
@@ -95,14 +95,14 @@ def _service(plan: Plan, truck_h: float, quiet_h: float) -> list[Line]:
         Line(
             "Service tasks (Fargate ARM)",
             _task_usd(size, task_hours),
-            f"{plan.truck_min_tasks} in truck hours, {plan.min_tasks} else; "
+            f"{plan.truck_min_tasks} in truck hours, {plan.min_tasks} otherwise; "
             f"{size.vcpus:g} vCPU, {size.memory_mib} MiB",
         )
     ]
 
 
 def _front(planned_rps: float, truck_h: float, num_reads: float) -> list[Line]:
-    # kept-alive connections: the dimension that counts is bytes (1 GB an hour is one unit)
+    # connections are kept alive, so bytes are the dimension that counts (1 GB/h is one unit)
     units = max(1.0, planned_rps * 3600 * CROP_BYTES / 1e9)
     capacity_units = units * truck_h + max(1.0, QUIET_FRAC * units) * (HOURS_PER_MONTH - truck_h)
     alb = HOURS_PER_MONTH * prices.ALB_H + capacity_units * prices.ALB_LCU_H
@@ -144,7 +144,7 @@ def _registry() -> list[Line]:
             database,
             f"db.{settings.DATABASE_CLASS}, one zone, {settings.DATABASE_GIB} GiB",
         ),
-        Line("Retraining, compaction, drift", jobs, "one-off tasks, minutes a day"),
+        Line("Retraining, compaction, drift", jobs, "tasks that run minutes a day"),
     ]
 
 

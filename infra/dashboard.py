@@ -1,4 +1,4 @@
-"""What people look at: the dashboard of one environment."""
+"""The CloudWatch dashboard of one environment."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ _MINUTE = cdk.Duration.minutes(1)
 def dashboard(
     scope: Construct, environment: Environment, service: Service, plan: capacity.Plan
 ) -> None:
-    """Three rows: traffic, tasks, and what the model sees."""
+    """Three rows: traffic, tasks, and model and cost."""
     board = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=f"digitline-{environment.name}")
+    board.add_widgets(*_traffic_row(service))
+    board.add_widgets(*_task_row(service, plan))
+    board.add_widgets(*_model_and_cost_row(service, environment))
+
+
+def _traffic_row(service: Service) -> list[cloudwatch.IWidget]:
     traffic = service.traffic
-    board.add_widgets(
+    return [
         _graph("Traffic (requests a minute)", [traffic.requests(_MINUTE)]),
         _graph(
             "Answer time (s)",
@@ -33,8 +39,11 @@ def dashboard(
             "Errors and shed load (share)",
             [traffic.error_frac(_MINUTE), traffic.shed_frac(_MINUTE)],
         ),
-    )
-    board.add_widgets(
+    ]
+
+
+def _task_row(service: Service, plan: capacity.Plan) -> list[cloudwatch.IWidget]:
+    return [
         _graph(
             "Tasks",
             [
@@ -53,21 +62,23 @@ def dashboard(
                 value=settings.CPU_TARGET_PERCENT, label="scaling target"
             ),
         ),
-        _graph("Unhealthy tasks", [traffic.unhealthy_hosts(_MINUTE)]),
-    )
-    day = cdk.Duration.days(1)
-    board.add_widgets(
+        _graph("Unhealthy tasks", [service.traffic.unhealthy_hosts(_MINUTE)]),
+    ]
+
+
+def _model_and_cost_row(service: Service, environment: Environment) -> list[cloudwatch.IWidget]:
+    return [
         _graph(
             "Rejects (share of crops)",
-            [traffic.reject_frac(cdk.Duration.minutes(5))],
+            [service.traffic.reject_frac(cdk.Duration.minutes(5))],
             line=cloudwatch.HorizontalAnnotation(value=settings.ALARM_REJECT_FRAC, label="alarm"),
         ),
         _graph(
             "Drift severity (0 calm, 1 watch, 2 act)",
-            [ours("DriftSeverity", "Maximum", day)],
+            [ours("DriftSeverity", "Maximum", cdk.Duration.days(1))],
         ),
         _graph(
-            "Cost this month (USD; billing lives in us-east-1)",
+            "Cost this month (USD; billing metrics are in us-east-1)",
             [
                 cloudwatch.Metric(
                     namespace="AWS/Billing",
@@ -82,7 +93,7 @@ def dashboard(
                 value=environment.monthly_budget_usd, label="budget"
             ),
         ),
-    )
+    ]
 
 
 def _graph(

@@ -1,4 +1,4 @@
-"""The buckets: private, encrypted, logged, and forgetting in time."""
+"""The buckets: private, encrypted, logged, with lifecycle rules."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from infra.settings import Environment
 
 @dataclass(frozen=True, slots=True)
 class DataBucket:
-    """A bucket as other stacks refer to it: by name, so that no stack edits another's policies."""
+    """A bucket by name: other stacks refer to it so and cannot edit its policies."""
 
     name: str
     key_arn: str
 
     @property
     def arn(self) -> str:
-        """Of the bucket itself, without objects."""
+        """The ARN of the bucket itself, without objects."""
         return f"arn:aws:s3:::{self.name}"
 
     def url(self, prefix: str) -> str:
-        """Where a task finds its objects."""
+        """The URL of the objects below a prefix."""
         return f"s3://{self.name}/{prefix}"
 
 
 def log_bucket(scope: Construct, removal_policy: cdk.RemovalPolicy) -> s3.Bucket:
-    """Where the load balancer and the other buckets log who asked for what."""
+    """The bucket for access logs of the load balancer and of the other buckets."""
     bucket = s3.Bucket(
         scope,
         "AccessLogs",
@@ -51,7 +51,7 @@ def log_bucket(scope: Construct, removal_policy: cdk.RemovalPolicy) -> s3.Bucket
         ],
         removal_policy=removal_policy,
     )
-    reason = "it receives the access logs: logging it into itself would never end"
+    reason = "it receives the access logs; logging its own accesses into itself would loop"
     acknowledge(bucket, "AwsSolutions-S1", reason)
     acknowledge(bucket, "CKV_AWS_18", reason)
     return bucket
@@ -68,7 +68,7 @@ def data_bucket(
     expire_days: int | None = None,
     expire_below: str | None = None,
 ) -> DataBucket:
-    """A private bucket; with ``expire_below`` only what lies there is forgotten."""
+    """A private bucket; with ``expire_below`` only objects below that prefix expire."""
     bucket = DataBucket(
         name=f"digitline-{environment.name}-{name}-{cdk.Aws.ACCOUNT_ID}",
         key_arn=key.key_arn,

@@ -1,6 +1,6 @@
-"""A Fargate task as all of ours are: ARM64, no root, no capability, one writable folder.
+"""What all our Fargate tasks share: ARM64, no root, no capability, one writable folder.
 
-Also: the image whose tag stands in SSM, and the command by which a container checks itself.
+Also the image whose tag is an SSM parameter, and the command of a container's health check.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from infra.settings import Environment, TaskSize
 
 
 def image(
-    scope: Construct, environment: Environment, repository: ecr.IRepository, fact: str
+    scope: Construct, environment: Environment, repository: ecr.IRepository, parameter: str
 ) -> ecs.ContainerImage:
-    """The image whose tag stands in SSM: a release changes the fact, not the template."""
-    tag = ssm.StringParameter.value_for_string_parameter(scope, environment.parameter(fact))
+    """The image whose tag is an SSM parameter: a release changes it, not the template."""
+    tag = ssm.StringParameter.value_for_string_parameter(scope, environment.parameter(parameter))
     return ecs.ContainerImage.from_ecr_repository(repository, tag)
 
 
@@ -44,10 +44,12 @@ def task(
     )
     definition.add_volume(name=volume)
     grants.accept_any_resource(
-        definition.obtain_execution_role(), "ecr:GetAuthorizationToken knows no resource"
+        definition.obtain_execution_role(), "ecr:GetAuthorizationToken has no resource in IAM"
     )
     acknowledge(
-        definition, "AwsSolutions-ECS2", "no secret among them: those come from Secrets Manager"
+        definition,
+        "AwsSolutions-ECS2",
+        "secrets come from Secrets Manager, not from variables",
     )
     return definition
 
@@ -72,16 +74,16 @@ def container(
     Args:
         definition: the task.
         name: of the container; prefix of its log streams.
-        image: what runs.
+        image: its image.
         environment: variables; the region is added.
-        log_group: where its output goes, never waiting for it.
+        log_group: receives its output; the container never waits for it.
         command: None for the image's own.
-        secrets: variables out of Secrets Manager.
+        secrets: variables from Secrets Manager.
         port: it listens on.
-        health_check: how it checks itself.
-        memory_limit_mib: None for all of the task's.
-        essential: if not, it is restarted by itself and the task lives on.
-        volume: the task's volume in that folder; containers that name the same one share it.
+        health_check: its health check.
+        memory_limit_mib: None for the whole memory of the task.
+        essential: if False, ECS restarts the container alone and the task keeps running.
+        volume: the task's volume at that folder; containers with the same volume share it.
     """
     linux = ecs.LinuxParameters(definition, f"{name}-linux", init_process_enabled=True)
     linux.drop_capabilities(ecs.Capability.ALL)
@@ -114,6 +116,6 @@ def container(
 
 
 def probe(port: int, path: str) -> list[str]:
-    """Ask the container's own server, with nothing but the image's Python."""
+    """The command that requests a path of the container's own server with the image's Python."""
     url = f"http://localhost:{port}{path}"
     return ["CMD", "python", "-c", f"import urllib.request as u; u.urlopen({url!r}, timeout=3)"]

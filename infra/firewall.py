@@ -1,4 +1,4 @@
-"""The web application firewall before the load balancer."""
+"""The web application firewall (WAF) of the load balancer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def firewall(
     plan: capacity.Plan,
     alb: elbv2.ApplicationLoadBalancer,
 ) -> None:
-    """Block an address that asks too much, and what AWS's own rule sets know."""
+    """Block addresses above the rate limit and requests that AWS's managed rules match."""
     name = f"digitline-{environment.name}"
     acl = wafv2.CfnWebACL(
         scope,
@@ -45,7 +45,7 @@ def firewall(
             ),
             _managed(1, "AWSManagedRulesKnownBadInputsRuleSet"),
             _managed(2, "AWSManagedRulesAmazonIpReputationList"),
-            # a crop is binary and larger than 8 KiB: rules that read bodies only count
+            # rules on bodies only count: a crop is binary and may be larger than 8 KiB
             _managed(
                 3,
                 "AWSManagedRulesCommonRuleSet",
@@ -76,7 +76,7 @@ def _visible(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
 def _managed(
     priority: int, rule_set: str, count: tuple[str, ...] = ()
 ) -> wafv2.CfnWebACL.RuleProperty:
-    """One of AWS's rule sets; the rules in ``count`` are counted and never block."""
+    """One of AWS's managed rule sets; rules in ``count`` are counted and never block."""
     return wafv2.CfnWebACL.RuleProperty(
         name=rule_set,
         priority=priority,

@@ -1,6 +1,6 @@
-"""Network and data: what every other stack stands on and what outlives a release.
+"""Network and data: the resources that all other stacks use and that outlive a release.
 
-A VPC whose tasks have no way to the internet, image repositories, buckets, topics and the API
+A VPC whose tasks have no route to the internet, image repositories, buckets, topics and the API
 keys. Knows nothing about services or jobs.
 """
 
@@ -23,7 +23,7 @@ from infra.acknowledge import acknowledge
 from infra.data_buckets import DataBucket, data_bucket, log_bucket
 from infra.settings import Environment
 
-# What isolated tasks call. S3 has a gateway endpoint, which is free; metrics travel in log lines.
+# The AWS services that tasks call. S3 has a gateway endpoint, which is free; metrics are log lines.
 INTERFACE_ENDPOINTS = {
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
     "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
@@ -60,8 +60,8 @@ class Foundation(cdk.Stack):
         self.service_images = self._repository("service")
         self.jobs_images = self._repository("jobs")
         self.mlflow_images = self._repository("mlflow")
-        self.alerts = self._topic("Alerts", "something needs a person")
-        self.notices = self._topic("Notices", "a job or a release ended well")
+        self.alerts = self._topic("Alerts", "alerts that need action")
+        self.notices = self._topic("Notices", "a job or a release succeeded")
         self.api_keys = self._api_keys()
         for name, bucket in (
             ("TrainingBucket", self.training),
@@ -74,7 +74,7 @@ class Foundation(cdk.Stack):
         cdk.CfnOutput(self, "ApiKeysSecret", value=self.api_keys.secret_arn)
 
     def log_group(self, scope: Construct, name: str) -> logs.LogGroup:
-        """An encrypted log group that forgets after ``LOG_DAYS``; ``scope`` owns it."""
+        """An encrypted log group in ``scope`` with a retention of ``LOG_DAYS``."""
         return logs.LogGroup(
             scope,
             name,
@@ -96,7 +96,7 @@ class Foundation(cdk.Stack):
             enable_key_rotation=True,
             removal_policy=self._removal_policy,
         )
-        # services that write to our encrypted topics; who may write is in the topics' policies
+        # these services publish to the encrypted topics; the topics' policies limit who may
         for service in ("cloudwatch", "budgets", "events"):
             key.grant(
                 iam.ServicePrincipal(f"{service}.amazonaws.com"),
@@ -118,7 +118,7 @@ class Foundation(cdk.Stack):
         acknowledge(
             key,
             "CKV_AWS_33",
-            "the wildcard principal is the account's own root: CloudFormation's default key policy",
+            "the wildcard is the account's own root, as in CloudFormation's default key policy",
         )
         return key
 
@@ -156,7 +156,7 @@ class Foundation(cdk.Stack):
         return vpc
 
     def _endpoints(self) -> None:
-        """Interface endpoints behind one group that takes HTTPS from the VPC."""
+        """Interface endpoints in one security group that accepts HTTPS from the VPC."""
         group = ec2.SecurityGroup(
             self,
             "EndpointsGroup",
@@ -227,7 +227,7 @@ class Foundation(cdk.Stack):
                     principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
                     actions=["sns:Publish"],
                     resources=[topic.topic_arn],
-                    conditions=None if service == "events" else ours,  # rules send no source
+                    conditions=None if service == "events" else ours,  # rules send no account
                 )
             )
         return topic
@@ -244,7 +244,7 @@ class Foundation(cdk.Stack):
         acknowledge(
             secret,
             "AwsSolutions-SMG4",
-            "keys are handed to scanner vendors: they are rotated by a person, key by key, "
-            "two valid at a time (docs/deploy.md)",
+            "scanner vendors hold the keys: an operator rotates them one by one, with two valid "
+            "at a time (docs/deploy.md)",
         )
         return secret

@@ -1,4 +1,4 @@
-"""Who may deploy: GitHub Actions, by a token that lives minutes. No access key exists anywhere."""
+"""The role that CI deploys with: GitHub Actions assumes it with a short-lived token, not a key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ISSUER = "token.actions.githubusercontent.com"
 
 
 class Identity(cdk.Stack):
-    """GitHub as identity provider, and the one role its deployment job may take."""
+    """GitHub as identity provider, and the one role that its deployment job may assume."""
 
     def __init__(self, scope: Construct, environment: Environment, foundation: Foundation) -> None:
         super().__init__(
             scope,
             "identity",
             stack_name=f"digitline-{environment.name}-identity",
-            description=f"Digitline {environment.name}: how CI deploys",
+            description=f"Digitline {environment.name}: the role that CI deploys with",
             env=cdk.Environment(region=environment.region),
         )
         provider = iam.CfnOIDCProvider(
@@ -35,19 +35,24 @@ class Identity(cdk.Stack):
             self,
             "Deployer",
             role_name=f"digitline-{environment.name}-deployer",
-            description="GitHub Actions: push images, deploy by the CDK's own roles",
+            description="GitHub Actions: pushes images, deploys through the CDK's roles",
             max_session_duration=cdk.Duration.hours(1),
             assumed_by=iam.WebIdentityPrincipal(
                 provider.attr_arn,
                 conditions={
                     "StringEquals": {
                         f"{_ISSUER}:aud": "sts.amazonaws.com",
-                        # GitHub's environment asks its reviewers before it hands out the token
+                        # GitHub issues the token only after the environment's reviewers approved
                         f"{_ISSUER}:sub": f"repo:{repository}:environment:{environment.name}",
                     }
                 },
             ),
         )
+        self._grant(role, environment, foundation)
+        cdk.CfnOutput(self, "DeployerRole", value=role.role_arn)
+
+    def _grant(self, role: iam.Role, environment: Environment, foundation: Foundation) -> None:
+        """Push images, assume the CDK's roles, write image tags."""
         for images in (foundation.service_images, foundation.jobs_images, foundation.mlflow_images):
             images.grant_pull_push(role)
         role.add_to_policy(
@@ -79,5 +84,4 @@ class Identity(cdk.Stack):
                 ],
             )
         )
-        grants.accept_any_resource(role, "ecr:GetAuthorizationToken knows no resource")
-        cdk.CfnOutput(self, "DeployerRole", value=role.role_arn)
+        grants.accept_any_resource(role, "ecr:GetAuthorizationToken has no resource in IAM")

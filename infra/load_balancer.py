@@ -1,6 +1,6 @@
-"""The way in: security groups, load balancer, listener, and the two target groups.
+"""The load balancer: security groups, listener and two target groups.
 
-Two target groups, because ECS moves traffic between them. Knows nothing about tasks.
+There are two target groups because ECS shifts traffic between them. Knows nothing about tasks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from infra.settings import Environment
 def security_groups(
     scope: Construct, foundation: Foundation
 ) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup]:
-    """Of the load balancer and of the tasks: the first reaches the second on one port."""
+    """For the load balancer and for the tasks: the first may reach the second on one port."""
     alb = ec2.SecurityGroup(
         scope,
         "AlbGroup",
@@ -35,7 +35,7 @@ def security_groups(
     acknowledge(
         alb,
         "AwsSolutions-EC23",
-        "the public entrance: TLS only, behind a firewall, every request carries an API key",
+        "scanners call it over the internet: TLS only, firewall, an API key for each request",
     )
     tasks = ec2.SecurityGroup(
         scope,
@@ -46,7 +46,7 @@ def security_groups(
     )
     tasks.add_ingress_rule(alb, ec2.Port.tcp(settings.SERVICE_PORT), "load balancer")
     alb.add_egress_rule(tasks, ec2.Port.tcp(settings.SERVICE_PORT), "tasks")
-    # isolated subnets: the only places this can reach are the VPC's endpoints and S3's gateway
+    # isolated subnets: only the VPC's endpoints and S3's gateway are reachable
     tasks.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(settings.HTTPS_PORT), "endpoints")
     return alb, tasks
 
@@ -57,7 +57,7 @@ def load_balancer(
     foundation: Foundation,
     group: ec2.SecurityGroup,
 ) -> elbv2.ApplicationLoadBalancer:
-    """The public entrance, with its access logs in foundation's log bucket."""
+    """Internet-facing, with access logs in foundation's log bucket."""
     alb = elbv2.ApplicationLoadBalancer(
         scope,
         "Alb",
@@ -72,14 +72,14 @@ def load_balancer(
     )
     alb.log_access_logs(foundation.log_bucket, "alb")
     if not environment.keeps_data:
-        acknowledge(alb, "CKV_AWS_150", "an environment that is torn down in one command")
+        acknowledge(alb, "CKV_AWS_150", "this environment is deleted with its data")
     return alb
 
 
 def target_group(
     scope: Construct, name: str, foundation: Foundation
 ) -> elbv2.ApplicationTargetGroup:
-    """Tasks by their addresses, checked by the deep health check."""
+    """A target group of task addresses, checked by ``/readyz``."""
     return elbv2.ApplicationTargetGroup(
         scope,
         name,
@@ -109,7 +109,7 @@ def listener_rule(
     blue: elbv2.ApplicationTargetGroup,
     green: elbv2.ApplicationTargetGroup,
 ) -> elbv2.ApplicationListenerRule:
-    """HTTPS only; the rule whose weights a release shifts from one group to the other."""
+    """An HTTPS listener, and its rule whose weights a release shifts."""
     certificate = ssm.StringParameter.value_for_string_parameter(
         scope, environment.parameter("certificate-arn")
     )

@@ -1,6 +1,6 @@
 """The MLflow server: its administrator, its database and its one task.
 
-What the container does with its variables is in ``mlflow/start.py``.
+``mlflow/start.py`` is the container's entry point.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def admin_secret(scope: Construct, key: kms.Key) -> secretsmanager.Secret:
     secret = secretsmanager.Secret(
         scope,
         "MlflowAdmin",
-        description="MLflow's administrator: the jobs and, rarely, a person",
+        description="MLflow's administrator account, used by the jobs and by operators",
         encryption_key=key,
         generate_secret_string=secretsmanager.SecretStringGenerator(
             secret_string_template=f'{{"username": "{MLFLOW_ADMIN}"}}',
@@ -40,8 +40,8 @@ def admin_secret(scope: Construct, key: kms.Key) -> secretsmanager.Secret:
     acknowledge(
         secret,
         "AwsSolutions-SMG4",
-        "MLflow keeps the password's hash in its own database: rotation is the command in "
-        "docs/deploy.md, not a Lambda that would need a way into the VPC",
+        "MLflow stores the password's hash in its own database: an operator rotates it "
+        "(docs/deploy.md); a Lambda would need network access to the VPC",
     )
     return secret
 
@@ -82,27 +82,33 @@ def database(
         deletion_protection=keeps,
         removal_policy=cdk.RemovalPolicy.SNAPSHOT if keeps else cdk.RemovalPolicy.DESTROY,
     )
-    one_az = "no read waits for MLflow: an hour's restore from backup is cheaper than a standby"
+    _acknowledge_database(instance, keeps_data=keeps)
+    return instance
+
+
+def _acknowledge_database(instance: rds.DatabaseInstance, *, keeps_data: bool) -> None:
+    one_az = "no request depends on MLflow: an hour's restore from backup is cheaper than a standby"
     acknowledge(instance, "AwsSolutions-RDS3", one_az)
     acknowledge(instance, "CKV_AWS_157", one_az)
     acknowledge(
-        instance, "AwsSolutions-RDS11", "the group admits one client; the port is no secret"
+        instance,
+        "AwsSolutions-RDS11",
+        "one client may connect; the default port adds no risk",
     )
     acknowledge(
         instance,
         "CKV_AWS_118",
-        "enhanced monitoring needs an agent's role; metrics suffice here",
+        "enhanced monitoring needs a role of its own; CloudWatch's metrics suffice",
     )
-    acknowledge(instance, "CKV_AWS_161", "nobody signs in by IAM: MLflow uses the password")
+    acknowledge(instance, "CKV_AWS_161", "nothing signs in by IAM: MLflow uses the password")
     acknowledge(
         instance,
         "AwsSolutions-SMG4",
-        "reachable by one task only; rotation is a command in docs/deploy.md",
+        "only one task can reach it; an operator rotates it (docs/deploy.md)",
     )
-    if not keeps:
-        acknowledge(instance, "AwsSolutions-RDS10", "an environment torn down in one command")
-        acknowledge(instance, "CKV_AWS_293", "an environment torn down in one command")
-    return instance
+    if not keeps_data:
+        acknowledge(instance, "AwsSolutions-RDS10", "this environment is deleted with its data")
+        acknowledge(instance, "CKV_AWS_293", "this environment is deleted with its data")
 
 
 def server(
@@ -117,14 +123,14 @@ def server(
     store: rds.DatabaseInstance,
     admin: secretsmanager.Secret,
 ) -> ecs.FargateService:
-    """One task under the name ``host``; a person reaches it by ECS Exec.
+    """One task under the name ``host``; operators reach it through ECS Exec.
 
     Args:
         scope: the stack.
         environment: its settings.
         foundation: where artifacts, images and logs are.
         cluster: with the namespace of ``host``.
-        exec_logs: logical id of the log group of what people type in ECS Exec.
+        exec_logs: logical id of the log group for ECS Exec sessions.
         group: of the server.
         host: its name in the VPC.
         store: the database.
@@ -143,7 +149,7 @@ def server(
         min_healthy_percent=100,
         max_healthy_percent=200,
         circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
-        enable_execute_command=True,  # the way in for a person: docs/deploy.md
+        enable_execute_command=True,  # operators' access: docs/deploy.md
         propagate_tags=ecs.PropagatedTagSource.SERVICE,
         cloud_map_options=ecs.CloudMapOptions(
             name="mlflow",
@@ -223,15 +229,15 @@ def _give_exec_folders(task: ecs.FargateTaskDefinition, server: ecs.ContainerDef
 
 
 def _accept_exec_permissions(task: ecs.FargateTaskDefinition, exec_logs: str) -> None:
-    grants.accept_any_resource(task.task_role, "ECS Exec's channels know no resources")
+    grants.accept_any_resource(task.task_role, "ECS Exec's channels have no resource in IAM")
     streams = f"arn:aws:logs:{cdk.Stack.of(task).region}:<AWS::AccountId>:log-group:<{exec_logs}>:*"
     acknowledge(
         task,
         f"AwsSolutions-IAM5[Resource::{streams}]",
-        "the streams of one log group: what people type in ECS Exec",
+        "the streams of the log group for ECS Exec sessions",
     )
     acknowledge(
         task.task_role.node.find_child("DefaultPolicy"),
         "CKV_AWS_111",
-        "ECS Exec's channels (ssmmessages) know no resources",
+        "ECS Exec's channels (ssmmessages) have no resource in IAM",
     )

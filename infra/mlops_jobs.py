@@ -1,6 +1,6 @@
-"""What runs by the clock: monthly retraining, daily compaction and drift report.
+"""The scheduled jobs: monthly retraining, daily compaction and drift report.
 
-Each function says what one job runs, with which settings and on which objects.
+Each function defines one job: command, settings, and the objects that it may access.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ALL = grants.READ + grants.WRITE + grants.DELETE
 
 
 def retrain(foundation: Foundation, tracking_uri: str, admin: secretsmanager.Secret) -> Job:
-    """Fit on what grew, judge, register, tell; promotion stays a person's decision."""
+    """Fit with the new labels, evaluate, register, notify; an operator decides on promotion."""
     return Job(
         name="Retrain",
         command=(
@@ -37,15 +37,15 @@ def retrain(foundation: Foundation, tracking_uri: str, admin: secretsmanager.Sec
             "MLFLOW_TRACKING_PASSWORD": ecs.Secret.from_secrets_manager(admin, "password"),
         },
         objects=(
-            ObjectGrant(foundation.training, "mnist", grants.READ, "what training reads"),
+            ObjectGrant(foundation.training, "mnist", grants.READ, "training reads MNIST"),
             ObjectGrant(
-                foundation.captures, "captures", grants.READ, "labelled captures join the training"
+                foundation.captures, "captures", grants.READ, "training uses labelled captures"
             ),
             ObjectGrant(
                 foundation.reports,
                 "drift",
                 _ALL,
-                "the outcome waits in the outbox until every sink took it",
+                "the outcome stays in the outbox until every sink has accepted it",
             ),
         ),
         alerts=True,
@@ -56,7 +56,7 @@ def retrain(foundation: Foundation, tracking_uri: str, admin: secretsmanager.Sec
 
 
 def compact(foundation: Foundation) -> Job:
-    """One file for each day and site, so that a report opens dozens and not thousands."""
+    """Merge captures into one file per day and site: reports open dozens, not thousands."""
     return Job(
         name="Compact",
         command=("python", "-m", "monitoring", "compact"),
@@ -66,7 +66,7 @@ def compact(foundation: Foundation) -> Job:
                 foundation.captures,
                 "captures",
                 _ALL,
-                "compaction replaces many small files by one, and expiry deletes old ones",
+                "compaction replaces many small files by one, and expiry deletes old files",
             ),
         ),
         size=settings.COMPACT_TASK,
@@ -76,7 +76,7 @@ def compact(foundation: Foundation) -> Job:
 
 
 def drift(foundation: Foundation) -> Job:
-    """Compare yesterday's captures with the reference, and tell what drifted."""
+    """Compare yesterday's captures with the reference, and report the drift."""
     return Job(
         name="Drift",
         command=("python", "-m", "monitoring", "report"),
@@ -88,13 +88,13 @@ def drift(foundation: Foundation) -> Job:
         },
         objects=(
             ObjectGrant(
-                foundation.captures, "captures", grants.READ, "what the drift report reads"
+                foundation.captures, "captures", grants.READ, "the drift report reads captures"
             ),
             ObjectGrant(
                 foundation.reports,
                 "drift",
                 _ALL,
-                "reports and their index; delivered alerts are deleted",
+                "the job writes reports and their index, and deletes delivered alerts",
             ),
         ),
         alerts=True,

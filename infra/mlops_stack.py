@@ -1,6 +1,7 @@
-"""Between releases: the MLflow registry, monthly retraining, daily drift.
+"""The MLflow registry, the scheduled jobs, and the release of a promoted champion.
 
-And what makes a promoted champion a release (``release.py``).
+The parts are in ``mlflow_server.py``, ``mlops_jobs.py``, ``scheduled_job.py`` and
+``release_machine.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_servicediscovery as discovery
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
@@ -24,7 +26,7 @@ from infra.settings import Environment
 
 
 class MlOps(cdk.Stack):
-    """MLflow, its database, the two scheduled jobs and the promotion path."""
+    """MLflow, its database, the scheduled jobs and the release machine."""
 
     def __init__(
         self, scope: Construct, environment: Environment, foundation: Foundation, service: Service
@@ -39,42 +41,13 @@ class MlOps(cdk.Stack):
         self.environment_settings = environment
         self.foundation = foundation
         exec_logs = foundation.log_group(self, "ExecLogs")
-        self.cluster = ecs.Cluster(
-            self,
-            "Cluster",
-            vpc=foundation.vpc,
-            container_insights_v2=ecs.ContainerInsights.ENABLED,
-            execute_command_configuration=ecs.ExecuteCommandConfiguration(
-                logging=ecs.ExecuteCommandLogging.OVERRIDE,
-                log_configuration=ecs.ExecuteCommandLogConfiguration(
-                    cloud_watch_log_group=exec_logs,
-                    cloud_watch_encryption_enabled=True,
-                ),
-            ),
-            default_cloud_map_namespace=ecs.CloudMapNamespaceOptions(
-                name=f"{environment.name}.digitline.internal",
-                type=discovery.NamespaceType.DNS_PRIVATE,
-                vpc=foundation.vpc,
-            ),
-        )
+        self.cluster = self._cluster(exec_logs)
         exec_resource = exec_logs.node.default_child
         assert isinstance(exec_resource, cdk.CfnResource)
         exec_logs_id = self.get_logical_id(exec_resource)
         host = f"mlflow.{environment.name}.digitline.internal"
         self.jobs_group, mlflow_group, database_group = self._security_groups()
-        # a key of its own: grants on its secrets must not reach back into foundation
-        self.key = kms.Key(
-            self,
-            "Key",
-            description=f"Digitline {environment.name} registry: database and its secrets",
-            enable_key_rotation=True,
-            removal_policy=(
-                cdk.RemovalPolicy.RETAIN if environment.keeps_data else cdk.RemovalPolicy.DESTROY
-            ),
-        )
-        self.key.grant(  # an event that found no state machine goes to the dead letters
-            iam.ServicePrincipal("events.amazonaws.com"), "kms:Decrypt", "kms:GenerateDataKey*"
-        )
+        self.key = self._key()
         admin = mlflow_server.admin_secret(self, self.key)
         self.database = mlflow_server.database(
             self, environment, foundation, database_group, self.key
@@ -107,7 +80,43 @@ class MlOps(cdk.Stack):
         cdk.CfnOutput(self, "MlflowAdminSecret", value=admin.secret_arn)
         cdk.CfnOutput(self, "MlflowCluster", value=self.cluster.cluster_name)
 
-    # --- who may talk to whom -------------------------------------------------------------------
+    def _cluster(self, exec_logs: logs.LogGroup) -> ecs.Cluster:
+        return ecs.Cluster(
+            self,
+            "Cluster",
+            vpc=self.foundation.vpc,
+            container_insights_v2=ecs.ContainerInsights.ENABLED,
+            execute_command_configuration=ecs.ExecuteCommandConfiguration(
+                logging=ecs.ExecuteCommandLogging.OVERRIDE,
+                log_configuration=ecs.ExecuteCommandLogConfiguration(
+                    cloud_watch_log_group=exec_logs,
+                    cloud_watch_encryption_enabled=True,
+                ),
+            ),
+            default_cloud_map_namespace=ecs.CloudMapNamespaceOptions(
+                name=f"{self.environment_settings.name}.digitline.internal",
+                type=discovery.NamespaceType.DNS_PRIVATE,
+                vpc=self.foundation.vpc,
+            ),
+        )
+
+    def _key(self) -> kms.Key:
+        """A separate key: grants on these secrets must not edit foundation's key policy."""
+        environment = self.environment_settings
+        key = kms.Key(
+            self,
+            "Key",
+            description=f"Digitline {environment.name} registry: database and its secrets",
+            enable_key_rotation=True,
+            removal_policy=(
+                cdk.RemovalPolicy.RETAIN if environment.keeps_data else cdk.RemovalPolicy.DESTROY
+            ),
+        )
+        key.grant(  # EventBridge writes undeliverable events to the dead letters
+            iam.ServicePrincipal("events.amazonaws.com"), "kms:Decrypt", "kms:GenerateDataKey*"
+        )
+        return key
+
     def _security_groups(
         self,
     ) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup, ec2.SecurityGroup]:
@@ -133,7 +142,6 @@ class MlOps(cdk.Stack):
             allow_all_outbound=False,
         )
 
-    # --- jobs -----------------------------------------------------------------------------------
     def _dead_letters(self) -> sqs.Queue:
         queue = sqs.Queue(
             self,

@@ -1,7 +1,7 @@
-"""List prices in USD, in one place. Change ``AS_OF`` when you check them.
+"""List prices in USD. Change ``AS_OF`` when you check them.
 
-AWS's own price list could not be read from here: each price is quoted from the public page named
-beside it, whose date stands in brackets if it has one. ``eu-central-1`` is 10 to 30 % dearer.
+The prices do not come from AWS's own price list but from the public page named above each one, with
+the page's date in brackets if it has one. ``eu-central-1`` is 10 to 30 % dearer.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Promotion: a pushed champion is released, through the canary that every release goes through.
+"""The release of a pushed champion, through the same canary as every release.
 
 ECR: service image tagged champion-* was pushed
-    -> is the jobs' image of that tag there, with the same champion in it?
-    -> both tags into SSM
+    -> check that the jobs' image with that tag exists; it holds the same champion
+    -> write both tags to SSM
     -> update the stacks of the service and of the jobs with their own templates
-    -> notice; anything that failed: alert; never started: dead letters
+    -> notice; on failure: alert; if the machine could not start: dead letters
 
-Nobody edits a task definition by hand, so nothing can drift from the templates. The jobs come along
-because they compare candidates and captures with the champion in their own image.
+No one edits a task definition by hand, so tasks and templates cannot differ. The jobs are released
+too because they compare candidates and captures with the champion in their own image.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TAG = "$.detail.image-tag"  # in ECR's event
 
 
 class Release(Construct):
-    """The event of the push, and the state machine that it starts."""
+    """The rule for the push event, and the state machine that it starts."""
 
     def __init__(
         self,
@@ -55,15 +55,14 @@ class Release(Construct):
             resource_name=f"cdk-hnb659fds-cfn-exec-role-{self._stack.account}-{self._stack.region}",
         )
         self.machine = self._state_machine()
-        self._may_update()
-        self._when_pushed(dead_letters)
+        self._grant_updates()
+        self._start_on_push(dead_letters)
 
-    # --- what it does ---------------------------------------------------------------------------
     def _state_machine(self) -> sfn.StateMachine:
         failed = self._failed()
         steps = [
             self._find_jobs_image(),
-            *(self._remember(image) for image in ("service", "jobs")),
+            *(self._write_tag(image) for image in ("service", "jobs")),
             *(self._update(what, stack) for what, stack in self._stacks.items()),
         ]
         for step in steps:
@@ -81,11 +80,11 @@ class Release(Construct):
                 destination=self._foundation.log_group(self, "Logs"), level=sfn.LogLevel.ALL
             ),
         )
-        acknowledge(machine, "W3005", "CDK says aloud that a machine waits for its role's policy")
+        acknowledge(machine, "W3005", "CDK adds the explicit dependency on the role's policy")
         return machine
 
     def _find_jobs_image(self) -> sfn_tasks.CallAwsService:
-        """Fails if there is none: a task whose shipper has no image would never start."""
+        """Fails if there is none: a task whose shipper has no image cannot start."""
         images = self._foundation.jobs_images
         return sfn_tasks.CallAwsService(
             self,
@@ -100,20 +99,20 @@ class Release(Construct):
             result_path=sfn.JsonPath.DISCARD,
         )
 
-    def _remember(self, image: str) -> sfn_tasks.CallAwsService:
-        fact = self._environment.parameter(f"{image}-image-tag")
+    def _write_tag(self, image: str) -> sfn_tasks.CallAwsService:
+        parameter = self._environment.parameter(f"{image}-image-tag")
         return sfn_tasks.CallAwsService(
             self,
             f"Remember{image.capitalize()}Tag",
             service="ssm",
             action="putParameter",
             parameters={
-                "Name": fact,
+                "Name": parameter,
                 "Value": sfn.JsonPath.string_at(_TAG),
                 "Type": "String",
                 "Overwrite": True,
             },
-            iam_resources=[self._parameter(fact)],
+            iam_resources=[self._parameter_arn(parameter)],
             result_path=sfn.JsonPath.DISCARD,
         )
 
@@ -150,7 +149,7 @@ class Release(Construct):
         )
 
     def _failed(self) -> sfn.Chain:
-        told = sfn_tasks.SnsPublish(
+        notice = sfn_tasks.SnsPublish(
             self,
             "NoticeNotReleased",
             topic=self._foundation.alerts,
@@ -160,11 +159,10 @@ class Release(Construct):
             ),
             result_path=sfn.JsonPath.DISCARD,
         )
-        return told.next(sfn.Fail(self, "NotReleased"))
+        return notice.next(sfn.Fail(self, "NotReleased"))
 
-    # --- what it may ----------------------------------------------------------------------------
-    def _may_update(self) -> None:
-        """Hand the stacks to the CDK's own role, and let CloudFormation read the facts."""
+    def _grant_updates(self) -> None:
+        """Let the machine pass the CDK's role to CloudFormation and read the SSM parameters."""
         for statement in (
             iam.PolicyStatement(
                 actions=["iam:PassRole"],
@@ -173,40 +171,39 @@ class Release(Construct):
                     "StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}
                 },
             ),
-            # in the name of whoever updates the stack
+            # CloudFormation reads parameters with the caller's permissions
             iam.PolicyStatement(
                 actions=["ssm:GetParameters"],
-                resources=[self._parameter(self._environment.parameter("*"))],
+                resources=[self._parameter_arn(self._environment.parameter("*"))],
             ),
         ):
             self.machine.add_to_role_policy(statement)
         role = self.machine.role
         grants.key_use(role, self._foundation.key.key_arn)
-        grants.accept_any_resource(role, "X-Ray and log delivery know no resources")
+        grants.accept_any_resource(role, "X-Ray and log delivery have no resource in IAM")
         account = f"{self._stack.region}:<AWS::AccountId>"
         reasons = {
             f"arn:aws:ssm:{account}:parameter/digitline/{self._environment.name}/*": (
-                "this environment's facts"
+                "this environment's parameters"
             )
         }
         for stack in self._stacks.values():
             reasons[f"arn:aws:cloudformation:{account}:stack/{stack}/*"] = (
-                "one stack of ours by its name; its id is not known"
+                "one stack by its name; its id is not known"
             )
         for arn, reason in reasons.items():
             acknowledge(role, f"AwsSolutions-IAM5[Resource::{arn}]", reason)
 
-    def _parameter(self, fact: str) -> str:
+    def _parameter_arn(self, parameter: str) -> str:
         return self._stack.format_arn(
-            service="ssm", resource="parameter", resource_name=fact.removeprefix("/")
+            service="ssm", resource="parameter", resource_name=parameter.removeprefix("/")
         )
 
-    # --- what starts it -------------------------------------------------------------------------
-    def _when_pushed(self, dead_letters: sqs.Queue) -> None:
+    def _start_on_push(self, dead_letters: sqs.Queue) -> None:
         events.Rule(
             self,
             "Pushed",
-            description="An image tagged champion-* was pushed: release it",
+            description="Starts a release when an image tagged champion-* is pushed",
             event_pattern=events.EventPattern(
                 source=["aws.ecr"],
                 detail_type=["ECR Image Action"],

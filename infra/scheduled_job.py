@@ -1,9 +1,9 @@
-"""A command that runs on a schedule in a Fargate task of its own, and always tells how it ended.
+"""A command that runs on a schedule in its own Fargate task and publishes success or failure.
 
 EventBridge Scheduler -> Step Functions -> ECS RunTask (waits for the exit code)
     |                        |-- retried, then: failure notice
     |                        `-- success notice
-    `-- never started: dead letters, which raise an alarm
+    `-- could not start: dead letters, which raise an alarm
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from infra.settings import TaskSize
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What runs, when, and how large."""
+    """The command, its schedule, size and permissions."""
 
     name: str
     command: tuple[str, ...]
@@ -40,7 +40,7 @@ class Job:
     timeout_min: int
     cron: str
     secrets: Mapping[str, ecs.Secret] = field(default_factory=dict)
-    alerts: bool = False  # may it publish to the topic of alerts
+    alerts: bool = False  # may the task publish to the alerts topic?
 
 
 class ScheduledJob(Construct):
@@ -110,12 +110,12 @@ class ScheduledJob(Construct):
                 level=sfn.LogLevel.ALL,
             ),
         )
-        self._may_run(machine.role, cluster)
-        acknowledge(machine, "W3005", "CDK says aloud that a machine waits for its role's policy")
+        self._grant_run(machine.role, cluster)
+        acknowledge(machine, "W3005", "CDK adds the explicit dependency on the role's policy")
         return machine
 
     def _run(self, cluster: ecs.Cluster, group: ec2.SecurityGroup) -> sfn.CustomState:
-        """Run the task, wait for its exit code, and try again if it is not 0."""
+        """Run the task, wait for its exit code, and retry if it is not 0."""
         run = sfn.CustomState(
             self,
             "Run",
@@ -146,8 +146,8 @@ class ScheduledJob(Construct):
         )
         return run
 
-    def _may_run(self, role: iam.IRole, cluster: ecs.Cluster) -> None:
-        """What ``runTask.sync`` needs, and no more."""
+    def _grant_run(self, role: iam.IRole, cluster: ecs.Cluster) -> None:
+        """Exactly the permissions that ``runTask.sync`` needs."""
         stack = cdk.Stack.of(self)
         rule = stack.format_arn(
             service="events",
@@ -171,14 +171,14 @@ class ScheduledJob(Construct):
             )
         grants.key_use(role, self._foundation.key.key_arn)
         reason = (
-            "tasks get their ids when they start (the cluster is a condition); X-Ray and log "
-            "delivery know no resources"
+            "a task's id is unknown before it starts (the cluster is a condition); X-Ray and log "
+            "delivery have no resource in IAM"
         )
         grants.accept_any_resource(role, reason)
         acknowledge(role.node.find_child("DefaultPolicy"), "CKV_AWS_111", reason)
 
     def _notice(self, ending: str, verb: str) -> sfn_tasks.SnsPublish:
-        """One typed message, whatever happened: readable by a person and by a program."""
+        """One JSON message with the same fields for success and failure."""
         topic = self._foundation.notices if verb == "succeeded" else self._foundation.alerts
         detail = {} if verb == "succeeded" else {"error": sfn.JsonPath.object_at("$.error")}
         return sfn_tasks.SnsPublish(

@@ -1,7 +1,8 @@
-"""The service: Fargate tasks behind a load balancer, released by canary.
+"""The service: Fargate tasks behind a load balancer, deployed by canary.
 
-Two target groups, because ECS moves traffic between them; the alarms that undo a release live
-here, beside it. Knows nothing about how many tasks run (``autoscaling.py``).
+This module holds the ECS service and the alarms that roll a deployment back; the other parts are in
+``load_balancer.py``, ``firewall.py`` and ``service_task.py``. Knows nothing about the number of
+tasks (``autoscaling_stack.py``).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Service(cdk.Stack):
             self,
             "Cluster",
             vpc=foundation.vpc,
-            # RunningTaskCount, the denominator of the scaling metric, comes from here
+            # source of RunningTaskCount, the denominator of the scaling metric
             container_insights_v2=ecs.ContainerInsights.ENABLED,
         )
         alb_group, self.tasks_group = load_balancer.security_groups(self, foundation)
@@ -80,32 +81,32 @@ class Service(cdk.Stack):
         )
 
     def _rollback_alarms(self) -> list[cloudwatch.Alarm]:
-        """Alarms that undo a release while it is still baking, and page someone at any time."""
+        """Alarms that notify operators, and roll back a deployment until its bake time ends."""
         one_minute = cdk.Duration.minutes(1)
         specs = (
             (
                 "p99",
                 self.traffic.p99_ms(one_minute),
                 settings.P99_MS,
-                "The 99th percentile of answer times is above the objective",
+                "The 99th percentile of response times is above the objective",
             ),
             (
                 "errors",
                 self.traffic.error_frac(one_minute),
                 settings.ALARM_ERROR_FRAC,
-                "The share of 5xx answers is ten times the objective",
+                "The share of 5xx responses is above ten times the objective",
             ),
             (
                 "unhealthy",
                 self.traffic.unhealthy_hosts(one_minute),
                 0,
-                "A task does not pass its health check",
+                "A task fails its health check",
             ),
             (
                 "rejects",
                 self.traffic.reject_frac(one_minute),
                 settings.ALARM_REJECT_FRAC,
-                "The model refuses far more crops than it should",
+                f"The model rejects more than {100 * settings.ALARM_REJECT_FRAC:g} % of crops",
             ),
         )
         return [self._rollback_alarm(*spec) for spec in specs]
@@ -136,7 +137,7 @@ class Service(cdk.Stack):
             "Service",
             cluster=self.cluster,
             task_definition=self.task,
-            # no desired_count: autoscaling owns it, and a deployment would set it back
+            # no desired_count: autoscaling sets it, and a deployment would reset it
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
             security_groups=[self.tasks_group],
             assign_public_ip=False,
@@ -151,7 +152,7 @@ class Service(cdk.Stack):
                 step_bake_time=cdk.Duration.minutes(settings.CANARY_MIN),
             ),
             bake_time=cdk.Duration.minutes(settings.BAKE_MIN),
-            # no circuit breaker: it works with rolling deployments only; these alarms roll back
+            # no circuit breaker: it works with rolling deployments only; alarms roll back
             deployment_alarms=ecs.DeploymentAlarmConfig(
                 alarm_names=[alarm.alarm_name for alarm in self.rollback_alarms],
                 behavior=ecs.AlarmBehavior.ROLLBACK_ON_ALARM,
@@ -172,7 +173,7 @@ class Service(cdk.Stack):
         self.blue.add_target(target)
         resource = service.node.default_child
         assert isinstance(resource, ecs.CfnService)
-        acknowledge(service, "W3005", "CDK says aloud that the service waits for its listener rule")
+        acknowledge(service, "W3005", "CDK adds the explicit dependency on the listener rule")
         resource.monitoring = ecs.CfnService.MonitoringConfigurationProperty(
             metric_configurations=[
                 ecs.CfnService.MetricConfigurationProperty(
@@ -184,7 +185,7 @@ class Service(cdk.Stack):
         return service
 
     def _traffic_role(self) -> iam.Role:
-        """What ECS may do to the listener and the target groups while it shifts traffic."""
+        """The role with which ECS shifts traffic between the target groups."""
         policy = "arn:aws:iam::aws:policy/AmazonECSInfrastructureRolePolicyForLoadBalancers"
         role = iam.Role(
             self,
@@ -195,6 +196,8 @@ class Service(cdk.Stack):
             ],
         )
         acknowledge(
-            role, f"AwsSolutions-IAM4[Policy::{policy}]", "AWS's own policy for exactly this role"
+            role,
+            f"AwsSolutions-IAM4[Policy::{policy}]",
+            "AWS's managed policy for this role",
         )
         return role

@@ -1,4 +1,4 @@
-"""The service's task: the server, and beside it the shipper of captures.
+"""The service's task: the server, and the shipper of captures as its sidecar.
 
 Knows nothing about load balancers or releases.
 """
@@ -20,7 +20,7 @@ _SPOOL = f"{settings.WRITABLE}/spool"
 def task_definition(
     scope: cdk.Stack, environment: Environment, foundation: Foundation
 ) -> ecs.FargateTaskDefinition:
-    """Two containers that share the spool."""
+    """Two containers that share the spool volume."""
     task = fargate_task.task(
         scope,
         "Task",
@@ -30,8 +30,8 @@ def task_definition(
     )
     shipper = _shipper(task, environment, foundation)
     server = _server(task, environment, foundation)
-    # the server starts after the shipper and so is stopped before it: what a draining task
-    # still answers is shipped too
+    # The server starts after the shipper, so ECS stops it first: records of a draining task are
+    # shipped too.
     server.add_container_dependencies(
         ecs.ContainerDependency(container=shipper, condition=ecs.ContainerDependencyCondition.START)
     )
@@ -41,7 +41,7 @@ def task_definition(
             foundation.captures,
             "captures",
             grants.WRITE,
-            "the shipper writes captures, and can neither read nor delete one",
+            "the shipper writes captures; it may neither read nor delete them",
         ),
     )
     return task
@@ -86,9 +86,9 @@ def _server(
 def _shipper(
     task: ecs.FargateTaskDefinition, environment: Environment, foundation: Foundation
 ) -> ecs.ContainerDefinition:
-    """The process that turns spool segments into Parquet on S3.
+    """The process that converts spool segments to Parquet files on S3.
 
-    It may die and be restarted without the service: records wait in the spool meanwhile.
+    It may exit and be restarted without the server; records stay in the spool meanwhile.
     """
     stack = cdk.Stack.of(task)
     return fargate_task.container(
@@ -113,8 +113,8 @@ def _api_keys(
 ) -> ecs.Secret:
     """The secret by its ARN.
 
-    A grant on the construct itself would write into foundation's key policy, and foundation
-    must not depend on this stack.
+    A grant on the construct itself would edit foundation's key policy, and foundation must not
+    depend on this stack.
     """
     secret = secretsmanager.Secret.from_secret_complete_arn(
         scope, "ApiKeys", foundation.api_keys.secret_arn

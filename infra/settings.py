@@ -1,8 +1,7 @@
-"""Every size of the deployment, with its unit and its reason.
+"""The sizes of the deployment, with units and reasons.
 
-Environments differ only in :class:`Environment` (see ``app.py``); everything else is the same in
-staging and production, so that what was tried in staging is what runs in production. Knows nothing
-about CDK.
+Environments differ only in :class:`Environment` (``app.py``). Everything else is the same in
+staging and production, so a test in staging is valid for production. Knows nothing about CDK.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ class Environment:
     name: str  # also the prefix of its stacks, metrics dashboards and SSM parameters
     region: str
     cidr: str  # of the VPC; environments do not overlap, so that they can be peered
-    planned_rps: float  # requests per second held without end
+    planned_rps: float  # requests per second, sustained
     peak_rps: float  # requests per second while the planned trucks unload at once
-    num_endpoint_azs: int  # AZs with interface endpoints: each costs by the hour (cost.py)
-    keeps_data: bool  # deletion protection; buckets, keys and the database outlive their stack
+    num_endpoint_azs: int  # AZs with interface endpoints; each is billed by the hour (cost.py)
+    keeps_data: bool  # deletion protection; buckets, keys and the database survive their stack
     monthly_budget_usd: int  # alarm at 80 % spent and at 100 % forecast
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{1,11}", self.name):
             raise ValueError(f"environment name {self.name!r}: 2 to 12 of a-z and 0-9 are allowed")
 
-    def parameter(self, fact: str) -> str:
-        """The SSM parameter in which the operator keeps one fact about the account."""
-        return f"/digitline/{self.name}/{fact}"
+    def parameter(self, name: str) -> str:
+        """The name of an SSM parameter, which the operator sets (docs/deploy.md)."""
+        return f"/digitline/{self.name}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,14 @@ class TaskSize:
 
 @dataclass(frozen=True, slots=True)
 class TruckHours:
-    """When trucks unload: the scheduled minimum of tasks holds the peak in these hours."""
+    """Hours in which trucks unload; the scheduled minimum of tasks holds the peak then."""
 
     first_hour: int = 4
     last_hour: int = 12
     days: str = "MON-SAT"
     days_per_week: int = 6
     timezone: str = "Europe/Berlin"
-    lead_min: int = 15  # tasks are up before the first truck: start takes ~1 minute, twice slack
+    lead_min: int = 15  # before the first truck: a start takes ~1 minute, the rest is slack
 
 
 # --- the objective: one file for load tests, alarms and documents -------------------------------
@@ -77,17 +76,17 @@ MLFLOW_PORT = 5000
 POSTGRES_PORT = 5432
 HTTPS_PORT = 443
 
-# --- one request's time, from the outside in ----------------------------------------------------
-# keep-alive > ALB idle, or the ALB sends a request down a connection that the task just closed: 502
+# --- timeouts of a request ----------------------------------------------------------------------
+# The server's keep-alive is longer; else the ALB reuses a connection that the task just closed: 502
 ALB_IDLE_S = 60
 REQUEST_DEADLINE_S = 2
-DRAIN_S = 25  # after SIGTERM the task keeps answering while the ALB takes it out
+DRAIN_S = 25  # the task serves this long after SIGTERM, while the ALB deregisters it
 DEREGISTRATION_S = 30  # >= drain; the default of 300 s would make every deployment 5 min longer
-STOP_TIMEOUT_S = 60  # > deadline + drain + shipping the last captures; Fargate allows 120
+STOP_TIMEOUT_S = 60  # > deadline + drain + shipping the last captures
 MAX_STOP_TIMEOUT_S = 120  # Fargate's limit
 
 # --- health -------------------------------------------------------------------------------------
-HEALTH_PATH = "/readyz"  # deep: a golden crop goes through the whole path
+HEALTH_PATH = "/readyz"  # reads the golden crop through the whole path
 HEALTH_INTERVAL_S = 10
 HEALTH_TIMEOUT_S = 5  # < interval
 HEALTHY_CHECKS = 2
@@ -95,54 +94,54 @@ UNHEALTHY_CHECKS = 3
 START_GRACE_S = 60  # start to ready <= 3 s at 1 vCPU; pulling the image is not counted
 
 # --- the service's task -------------------------------------------------------------------------
-# 1 vCPU: the size the image is tested at. A quarter of a vCPU would hold the average, but a burst
+# 1 vCPU: the size at which the image is tested. A quarter of a vCPU holds the average, but a burst
 # of 100 crops on one task then waits for the next 100 ms CPU quota, which is the whole p99 budget.
 SERVICE_TASK = TaskSize(cpu_units=1024, memory_mib=2048)
-SHIPPER_MEMORY_MIB = 1024  # a cap: the shipper may die of a huge segment, the service may not
-CONTAINER_USER = "10001"  # each image gives it the writable folder
+SHIPPER_MEMORY_MIB = 1024  # a limit: a huge segment may kill the shipper, but not the server
+CONTAINER_USER = "10001"  # owner of the writable folder in each image
 WRITABLE = "/var/lib/digitline"  # the only writable folder of any container: a VOLUME of each image
 ERROR_TARGET = 0.001  # share of accepted crops that may be misread: the champion's default
 
 # --- canary -------------------------------------------------------------------------------------
 CANARY_PERCENT = 10.0
-CANARY_MIN = 5  # minutes at 10 %: the rollback alarms need 2 of 3 one-minute periods
-BAKE_MIN = 10  # minutes at 100 % with the old tasks still warm
-STUCK_DEPLOYMENT_MIN = 45  # canary + bake + starting and draining is below 25 min
+CANARY_MIN = 5  # minutes at 10 %; the rollback alarms need 2 of 3 one-minute periods
+BAKE_MIN = 10  # minutes at 100 % while the old tasks still run
+STUCK_DEPLOYMENT_MIN = 45  # canary + bake + start + drain take less than 25 min
 
 # --- autoscaling (how many: capacity.py) --------------------------------------------------------
 CPU_TARGET_PERCENT = 50.0
 CPU_METRIC_RESOLUTION_S = 20  # ECS high-resolution metrics: 20 or 60
 SCALE_OUT_COOLDOWN_S = 30
-SCALE_IN_COOLDOWN_S = 300  # trucks come minutes apart: do not give tasks back between two
+SCALE_IN_COOLDOWN_S = 300  # trucks come minutes apart: keep the tasks between two
 TRUCK_HOURS = TruckHours()
 
 # --- web application firewall -------------------------------------------------------------------
-WAF_WINDOW_S = 60  # shortest that AWS WAF evaluates
-WAF_HEADROOM = 2.0  # all scanners of the network may sit behind one address
+WAF_WINDOW_S = 60  # the shortest window of AWS WAF
+WAF_HEADROOM = 2.0  # all scanners of a network may share one address
 
 # --- training and monitoring jobs ---------------------------------------------------------------
 RETRAIN_TASK = TaskSize(cpu_units=4096, memory_mib=8192)
-RETRAIN_TIMEOUT_MIN = 120  # ~5 minutes on 2 cores for the whole pipeline, times slack for MNIST x10
-RETRAIN_CRON = "cron(0 2 1 * ? *)"  # 02:00 on the first of the month: no truck is near
+RETRAIN_TIMEOUT_MIN = 120  # ~5 minutes on 2 cores; the rest is slack for 10x MNIST
+RETRAIN_CRON = "cron(0 2 1 * ? *)"  # 02:00 on the first of the month: outside truck hours
 COMPACT_TASK = TaskSize(cpu_units=1024, memory_mib=4096)
 COMPACT_TIMEOUT_MIN = 60
-COMPACT_CRON = "cron(45 0 * * ? *)"  # 00:45, when yesterday's captures have all been shipped
+COMPACT_CRON = "cron(45 0 * * ? *)"  # 00:45: all of yesterday's captures are shipped by then
 DRIFT_TASK = TaskSize(cpu_units=1024, memory_mib=4096)  # Evidently over one day of samples
 DRIFT_TIMEOUT_MIN = 60
 DRIFT_CRON = "cron(30 1 * * ? *)"  # 01:30, after compaction
 JOB_TIMEZONE = TRUCK_HOURS.timezone
 JOB_ATTEMPTS = 2  # retries of a failed task, with back-off
-SCHEDULE_RETRIES = 3  # of an invocation that never reached Step Functions; then the dead letters
+SCHEDULE_RETRIES = 3  # of a start that did not reach Step Functions; then the dead letters
 SCHEDULE_MAX_AGE_H = 2
 
 # --- MLflow -------------------------------------------------------------------------------------
 MLFLOW_TASK = TaskSize(cpu_units=512, memory_mib=2048)  # holds 687 MiB: deploy/image.sh mlflow
 MLFLOW_WORKERS = 2
-# The agent of ECS Exec, by which a person reaches MLflow, runs in the container as root and writes
-# here. AWS says that it does not work with a read-only image; people report that it does with these
-# folders as volumes (aws/containers-roadmap issue 1359, amazon-ecs-exec-checker issue 71).
+# The agent of ECS Exec, through which operators reach MLflow, runs in the container as root and
+# writes here. AWS documents that it does not work with a read-only image; users report that it does
+# with these folders as volumes (aws/containers-roadmap issue 1359, amazon-ecs-exec-checker 71).
 EXEC_AGENT_FOLDERS = ("/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm")
-DATABASE_CLASS = "t4g.micro"  # some rows a month
+DATABASE_CLASS = "t4g.micro"  # a few rows a month
 DATABASE_GIB = 20  # the smallest gp3
 DATABASE_BACKUP_DAYS = 7
 
@@ -150,14 +149,14 @@ DATABASE_BACKUP_DAYS = 7
 CAPTURE_DAYS = 90  # handwriting is personal data: docs/privacy.md
 REPORT_DAYS = 730
 ACCESS_LOG_DAYS = 90
-NONCURRENT_DAYS = 30  # time to notice and undo an overwritten or deleted object
+NONCURRENT_DAYS = 30  # time to restore an overwritten or deleted object
 LOG_DAYS = 90
-NUM_IMAGES_KEPT = 50  # one a deployment: a year of roll-back at one a week
+NUM_IMAGES_KEPT = 50  # one per release: a year of rollbacks at one release a week
 
 # --- alarms -------------------------------------------------------------------------------------
-ALARM_ERROR_FRAC = 10 * ERROR_FRAC  # burns a month's budget in three days: worth waking someone
+ALARM_ERROR_FRAC = 10 * ERROR_FRAC  # uses up a month's error budget in three days
 ALARM_SHED_FRAC = 0.01
 ALARM_REJECT_FRAC = 0.25  # champion 4 rejects 3 % of clean and 11 % of rendered scans: twice that
-ALARM_MIN_REQUESTS = 100  # a minute with fewer says nothing about shares
-ALARM_BACKLOG_BYTES = 2 * 2**30  # of 20 GiB a task has: a day at 100 RPS of 28x28 crops is ~7
-DRIFT_SILENCE_H = 30  # a daily report, late by six hours
+ALARM_MIN_REQUESTS = 100  # a minute with fewer is too small a sample for shares
+ALARM_BACKLOG_BYTES = 2 * 2**30  # a task has 20 GiB; a day at 100 RPS of 28x28 crops takes ~7 GiB
+DRIFT_SILENCE_H = 30  # a daily report, six hours late

@@ -1,7 +1,7 @@
-"""What people look at and what wakes them: the dashboard, the alarms and the budget.
+"""Alarms, dashboard and budget.
 
-The alarms that also undo a release are in ``service.py``. Every alarm says what is wrong and links
-to its paragraph in ``docs/deploy.md``.
+The alarms that also roll a deployment back are in ``service_stack.py``. The description of every
+alarm says what is wrong and links to its section in ``docs/deploy.md``.
 """
 
 from __future__ import annotations
@@ -60,32 +60,31 @@ class Watch(cdk.Stack):
         self._budget()
         dashboard(self, environment, service, plan)
 
-    # --- alarms ---------------------------------------------------------------------------------
     def _service_alarms(self) -> None:
         self._alarm(
             "shed",
-            "Requests are refused at the door: demand is above what the tasks can queue",
+            "The service sheds load: more requests arrive than the tasks can queue",
             self.service.traffic.shed_frac(_MINUTE),
             settings.ALARM_SHED_FRAC,
             periods=3,
         )
         self._alarm(
             "at-maximum",
-            "Autoscaling is at its maximum: more demand will be refused",
+            "Autoscaling runs the maximum number of tasks: more load will be shed",
             self.service.insight("DesiredTaskCount", _MINUTE),
             self.plan.max_tasks - 0.5,
             periods=5,
         )
         self._alarm(
             "stuck-deployment",
-            f"A release is neither done nor undone after {settings.STUCK_DEPLOYMENT_MIN} minutes",
+            f"A deployment is still in progress after {settings.STUCK_DEPLOYMENT_MIN} minutes",
             self.service.insight("DeploymentCount", cdk.Duration.minutes(5), statistic="Minimum"),
             1,
             periods=settings.STUCK_DEPLOYMENT_MIN // 5,
         )
         self._alarm(
             "capture",
-            "Captures are not leaving the tasks: the spool fills, and a full one answers 503",
+            "The shipper is behind: when the spool is full, the service answers 503",
             ours("CaptureBacklogBytes", "Maximum", _MINUTE),
             settings.ALARM_BACKLOG_BYTES,
             periods=5,
@@ -95,16 +94,16 @@ class Watch(cdk.Stack):
         six_hours = cdk.Duration.hours(6)
         self._alarm(
             "drift-silent",
-            f"No drift report in {settings.DRIFT_SILENCE_H} hours",
+            f"No drift report was written for {settings.DRIFT_SILENCE_H} hours",
             ours("DriftReportCompleted", "Sum", six_hours),
             1,
             periods=settings.DRIFT_SILENCE_H // 6,
             comparison=_LESS,
-            missing=_MISSING_IS_BAD,  # a job that never ran writes nothing at all
+            missing=_MISSING_IS_BAD,  # a job that did not run writes no metric
         )
         self._alarm(
             "drift",
-            "The drift report says: act",
+            "The drift report has severity 2 (act)",
             ours("DriftSeverity", "Maximum", six_hours),
             1,
             periods=1,
@@ -118,7 +117,7 @@ class Watch(cdk.Stack):
         )
         self._alarm(
             "dead-letters",
-            "A scheduled job or a release never started",
+            "A scheduled job or a release could not start",
             self.mlops.dead_letters.metric_approximate_number_of_messages_visible(
                 period=cdk.Duration.minutes(5), statistic="Maximum"
             ),
@@ -127,7 +126,7 @@ class Watch(cdk.Stack):
         )
         self._alarm(
             "database-space",
-            "MLflow's database has less than a tenth of its disk left",
+            "MLflow's database has less than 10 % of its storage left",
             self.mlops.database.metric_free_storage_space(
                 period=cdk.Duration.minutes(5), statistic="Minimum"
             ),
@@ -164,11 +163,11 @@ class Watch(cdk.Stack):
         alarm.add_ok_action(action)
 
     def _failed_deployments(self) -> None:
-        """ECS's own word that a release was undone."""
+        """Notify operators when ECS reports a failed or rolled back deployment."""
         events.Rule(
             self,
             "DeploymentFailed",
-            description="A release of the service failed or was rolled back",
+            description="A deployment of the service failed or was rolled back",
             event_pattern=events.EventPattern(
                 source=["aws.ecs"],
                 detail_type=["ECS Deployment State Change"],

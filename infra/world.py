@@ -125,5 +125,5 @@ def read(assembly: Path) -> dict[str, Template]:
 
 
 def text(template: Template) -> str:
-    """A template as it is kept in ``infra/snapshots``: readable, and the same on every machine."""
+    """A template as text for ``infra/snapshots``: readable, and equal on every machine."""
     return json.dumps(template, indent=1, sort_keys=True) + "\n"

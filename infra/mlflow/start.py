@@ -1,8 +1,8 @@
-"""Starts the MLflow server of the deployment: PostgreSQL, S3, sign-in, known host names only.
+"""Starts the MLflow server of the deployment: PostgreSQL, S3, sign-in, allowed host names.
 
-The container's entry point. Reads what the task definition gives it, writes MLflow's
-authentication settings (they hold a password) where only this process can read them, and becomes
-the server.
+The container's entry point. It reads the variables of the task definition, writes MLflow's
+authentication settings, which hold a password, to a folder that only its user can read, and
+replaces itself with the server.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from urllib.parse import quote
 
 
 def database_uri(environment: Mapping[str, str]) -> str:
-    """Where runs, models and users are kept; TLS or nothing."""
+    """The address of the database of runs, models and users; requires TLS."""
     user, password = (quote(environment[f"DATABASE_{x}"], safe="") for x in ("USER", "PASSWORD"))
     place = f"{environment['DATABASE_HOST']}:5432/{environment['DATABASE_NAME']}"
     return f"postgresql+psycopg2://{user}:{password}@{place}?sslmode=require"
 
 
 def auth_settings(uri: str, environment: Mapping[str, str]) -> str:
-    """MLflow's ``basic_auth.ini``: nobody sees anything without an account."""
+    """MLflow's ``basic_auth.ini``: no access without an account."""
     lines = (
         "[mlflow]",
         "default_permission = NO_PERMISSIONS",
-        f"database_uri = {uri.replace('%', '%%')}",  # the file is read with interpolation
+        f"database_uri = {uri.replace('%', '%%')}",  # MLflow reads the file with interpolation
         f"admin_username = {environment['MLFLOW_ADMIN_USER']}",
         f"admin_password = {environment['MLFLOW_ADMIN_PASSWORD']}",
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
@@ -37,7 +37,7 @@ def auth_settings(uri: str, environment: Mapping[str, str]) -> str:
 
 
 def server_command(environment: Mapping[str, str]) -> list[str]:
-    """The server's command line; without secrets, because every process can read it."""
+    """The server's command line, without secrets: every process can read it."""
     return [
         sys.executable,
         "-m",
@@ -59,7 +59,7 @@ def server_command(environment: Mapping[str, str]) -> list[str]:
 
 
 def main() -> None:
-    """Become the server."""
+    """Write the settings and replace this process with the server."""
     environment = dict(os.environ)
     uri = database_uri(environment)
     folder = Path(tempfile.mkdtemp())  # mode 0700

@@ -1,6 +1,6 @@
 """The AWS operations that CloudFormation calls to create a resource, with their arguments.
 
-A property that no operation knows is an error, so the tests see every property of a template. Types
+A property that no operation accepts is an error, so no property of a template is skipped. Types
 that have no operation are in ``NO_CALL``.
 """
 
@@ -20,7 +20,7 @@ from moto_api import as_input
 from infra.world import Resource, World
 
 NO_CALL = {  # type -> why it has no call
-    "AWS::SecretsManager::SecretTargetAttachment": "in CloudFormation only: joins host and password",
+    "AWS::SecretsManager::SecretTargetAttachment": "only in CloudFormation: joins host, password",
 }
 
 

@@ -72,7 +72,7 @@ def _create(stack: str, template: Template) -> dict[str, str]:
 
 
 def _put_parameters(environment: Environment) -> None:
-    """The SSM parameters that docs/deploy.md asks the operator for."""
+    """The SSM parameters that the operator sets (docs/deploy.md)."""
     ssm = moto_api.AWS.client("ssm")
     parameters = {
         environment.parameter("alert-email"): "operator@example.com",

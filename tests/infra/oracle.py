@@ -2,9 +2,9 @@
 
 botocore ships that description: names, enums, ranges, lengths, patterns, required members.
 ``checks`` walks a call's arguments (``api_calls.py``) along the operation's input shape. Two things
-are not checked here: the content of strings that hold another language (event patterns, IAM policies, the
-states language, the dashboard), of which only length and characters are checked; and names that no
-model lists (engine versions, instance classes, TLS policies), which cfn-lint checks.
+are not checked here: the content of strings in another language (event patterns, IAM policies, the
+states language, the dashboard), except length and characters; and names that no model lists (engine
+versions, instance classes, TLS policies), which cfn-lint checks.
 """
 
 from __future__ import annotations

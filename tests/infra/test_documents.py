@@ -53,8 +53,8 @@ def test_the_document_sets_every_ssm_parameter_that_the_templates_read() -> None
     text = "".join(file.read_text() for file in snapshots.glob("*.json"))
     facts = set(re.findall(rf'"/digitline/{PROD.name}/([a-z-]+)"', text))
     assert len(facts) == 6
-    told = set(re.findall(r"fact ([a-z-]+)", DOCUMENT.read_text()))
-    assert facts <= told
+    documented = set(re.findall(r"fact ([a-z-]+)", DOCUMENT.read_text()))
+    assert facts <= documented
 
 
 def test_the_documents_numbers_are_the_settings() -> None:
@@ -99,32 +99,32 @@ def test_every_aws_command_exists_with_its_options(command: str) -> None:
 def test_every_python_command_in_the_document_exists(command: str) -> None:
     if not PYTHON.exists():
         pytest.skip("the commands need .venv (make setup), which does not exist")
-    asked = subprocess.run(
+    done = subprocess.run(
         [PYTHON, "-m", *command.split(), "--help"],
         cwd=settings.REPOSITORY_ROOT,
         env={"PYTHONPATH": "."},
         capture_output=True,
         check=False,
     )
-    assert asked.returncode == 0, asked.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_output_that_the_document_reads_exists(
     synthesised: dict[str, dict[str, Template]],
 ) -> None:
-    asked = set(re.findall(r"\boutput ([a-z]+) ([A-Z]\w+)", "\n".join(LINES)))
-    assert len(asked) > 5
+    used = set(re.findall(r"\boutput ([a-z]+) ([A-Z]\w+)", "\n".join(LINES)))
+    assert len(used) > 5
     for name in synthesised:
         outputs = {(s, key) for s, t in synthesised[name].items() for key in t.get("Outputs", {})}
-        assert asked <= outputs
+        assert used <= outputs
 
 
 def test_the_stack_has_one_resource_where_the_document_expects_one(
     synthesised: dict[str, dict[str, Template]],
 ) -> None:
-    asked = set(re.findall(r"\$\(made ([a-z]+) ([\w:]+)\)", "\n".join(LINES)))
-    assert asked
-    for stack, kind in asked:
+    used = set(re.findall(r"\$\(made ([a-z]+) ([\w:]+)\)", "\n".join(LINES)))
+    assert used
+    for stack, kind in used:
         types = [body["Type"] for body in synthesised["prod"][stack]["Resources"].values()]
         assert types.count(f"AWS::{kind}") == 1 or kind == "S3::Bucket"
 

@@ -53,10 +53,7 @@ DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
     "Metadata.checkov.skip.id": (set(), {"CKV_AWS_150", "CKV_AWS_293"}),
     "Metadata.checkov.skip.comment": (
         set(),
-        {
-            "an environment that is torn down in one command",
-            "an environment torn down in one command",
-        },
+        {"this environment is deleted with its data"},
     ),
 }
 

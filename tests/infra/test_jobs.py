@@ -151,9 +151,9 @@ def shipped(prod: Deployment, tmp_path_factory: pytest.TempPathFactory) -> str:
                 break
             time.sleep(0.2)
         process.send_signal(signal.SIGTERM)  # as ECS stops it
-        said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    return said
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    return output
 
 
 def test_the_sidecar_ships_the_spooled_records(prod: Deployment, shipped: str) -> None:
@@ -196,8 +196,8 @@ def test_the_shipper_may_not_read_captures(prod: Deployment, shipped: str) -> No
 @pytest.mark.parametrize("name", ["compact", "drift", "retrain"])
 def test_a_scheduled_command_exists(prod: Deployment, name: str) -> None:
     task = scheduled(prod, name)
-    asked = task.run([*task.command, "--help"])
-    assert asked.returncode == 0, asked.stderr
+    done = task.run([*task.command, "--help"])
+    assert done.returncode == 0, done.stderr
 
 
 def test_retraining_without_labels_reports_it(prod: Deployment, tmp_path: Path) -> None:
@@ -241,9 +241,9 @@ def test_the_retraining_task_may_publish_its_outcome(prod: Deployment, tmp_path:
         "sites": [], "since": "2026-11-01", "window": "2026-11-01", "link": "run", "to_do": "read",
     }  # fmt: skip
     (tmp_path / "outcome.json").write_text(json.dumps(event))
-    tell = [str(PYTHON), "-m", "monitoring", "tell", str(tmp_path / "outcome.json")]
-    told = scheduled(prod, "retrain").run(tell)
-    assert told.returncode == 0, told.stderr
+    command = [str(PYTHON), "-m", "monitoring", "tell", str(tmp_path / "outcome.json")]
+    done = scheduled(prod, "retrain").run(command)
+    assert done.returncode == 0, done.stderr
     (message,) = messages(prod, queue)
     assert message["Subject"] == "Retraining: refused"
 

@@ -48,13 +48,13 @@ def test_every_type_has_its_calls_or_a_reason_for_none(worlds: dict[str, World])
 
 
 def test_every_limit_in_words_applies_to_a_value_of_the_templates(worlds: dict[str, World]) -> None:
-    asked = {
+    documented = {
         ".".join([str(call), *(str(key) for key in check.place if isinstance(key, str))])
         for call in calls_of(worlds["prod"])
         for check in oracle.checks(call)
         if check.kind == "prose"
     }
-    assert asked == set(oracle.PROSE)
+    assert documented == set(oracle.PROSE)
 
 
 def test_a_violation_of_any_constraint_is_reported(worlds: dict[str, World]) -> None:
@@ -85,7 +85,7 @@ def violating(call: Call, check: Check) -> Call:
 
 
 @pytest.mark.parametrize(
-    ("kind", "part", "path", "wrong", "told"),
+    ("kind", "part", "path", "wrong", "message"),
     [
         ("ECS::Service", "Service", "DeploymentConfiguration.Strategy", "CANARIES", "CANARIES"),
         ("ECS::Service", "Service", "AvailabilityZoneRebalancing", "YES", "'YES'"),
@@ -156,7 +156,7 @@ def violating(call: Call, check: Check) -> Call:
     ],
 )
 def test_the_oracle_reports_a_wrong_property(
-    worlds: dict[str, World], kind: str, part: str, path: str, wrong: object, told: str
+    worlds: dict[str, World], kind: str, part: str, path: str, wrong: object, message: str
 ) -> None:
     resource = next(r for r in worlds["prod"].all(kind) if part in r.ref)
     properties = copy.deepcopy(resource.properties)
@@ -167,11 +167,11 @@ def test_the_oracle_reports_a_wrong_property(
     assert last in place
     place[last] = wrong
     seen = api_calls.calls(Resource(resource.ref, resource.type, properties), worlds["prod"])
-    assert any(told in fault for call in seen for fault in oracle.faults(call))
+    assert any(message in fault for call in seen for fault in oracle.faults(call))
 
 
 @pytest.mark.parametrize(
-    ("part", "right", "wrong", "told"),
+    ("part", "right", "wrong", "message"),
     [
         ("Drift", '"LaunchType":"FARGATE"', '"LaunchType":"LAMBDA"', "ecs:RunTask"),
         ("Retrain", '"AssignPublicIp":"DISABLED"', '"AssignPublicIp":"NO"', "ecs:RunTask"),
@@ -181,7 +181,7 @@ def test_the_oracle_reports_a_wrong_property(
     ],
 )
 def test_the_oracle_checks_the_calls_of_a_state_machine(
-    worlds: dict[str, World], part: str, right: str, wrong: str, told: str
+    worlds: dict[str, World], part: str, right: str, wrong: str, message: str
 ) -> None:
     machines = worlds["prod"].all("StepFunctions::StateMachine")
     machine = next(m for m in machines if part in m.ref)
@@ -190,7 +190,7 @@ def test_the_oracle_checks_the_calls_of_a_state_machine(
     properties = {**machine.properties, "DefinitionString": definition.replace(right, wrong)}
     seen = api_calls.calls(Resource(machine.ref, machine.type, properties), worlds["prod"])
     faults = [fault for call in seen for fault in oracle.faults(call)]
-    assert any(fault.startswith(told) for fault in faults)
+    assert any(fault.startswith(message) for fault in faults)
 
 
 def test_the_oracle_reports_a_misspelt_property() -> None:
