@@ -128,3 +128,16 @@ def test_every_make_target_is_phony_or_a_file_and_has_a_help_line():
 def test_a_python_example_is_python(path):
     for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
         ast.parse(block)
+
+
+def explained_log_lines():
+    """The lines of the log that docs/operations.md explains."""
+    section = (ROOT / "docs" / "operations.md").read_text().partition("## What each line")[2]
+    rows = re.findall(r"^\| (`[^|]+`) \|", section.partition("\n## ")[0], re.MULTILINE)
+    return sorted({line.removesuffix(": ...") for row in rows for line in INLINE.findall(row)})
+
+
+@pytest.mark.parametrize("line", explained_log_lines())
+def test_a_log_line_that_is_explained_is_in_the_code(line):
+    sources = (ROOT / "serving").rglob("*.py")
+    assert any(line in path.read_text() for path in sources)
