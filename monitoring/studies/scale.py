@@ -98,7 +98,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make(folder, options.rows)
         for num_days in WINDOWS_DAYS:
-            command = [sys.executable, __file__, "--read", folder, str(num_days)]
+            command = [sys.executable, "-m", "monitoring.studies.scale"]
+            command += ["--read", folder, str(num_days)]
             subprocess.run(command, check=True)
 
 
