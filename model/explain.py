@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.classifier import Classifier, Scores
 from model.decision import Decision, Policy, decide, softmax
-from model.preprocess import SIDE_PX, Framed, frame
+from model.framed import SIDE_PX, Framed
+from model.preprocess import frame
 
 PATCH_PX: Final = 5  # about two strokes wide
 PANEL_PX: Final = 224  # a whole multiple of the image's side

@@ -21,7 +21,8 @@ from loadtest.digit_crops import LabelledCrop
 from loadtest.process import Tree, pinned_to
 from loadtest.servers import SERVER_CORE, Server, is_ready, start, wait_until
 from model.decode import decode
-from model.preprocess import Framed, frame_many, preprocess
+from model.framed import Framed
+from model.preprocess import frame_many, preprocess
 
 PACKED: Final = (64, 256, 1024)
 NUM_FILES: Final = 64

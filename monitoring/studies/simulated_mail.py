@@ -19,7 +19,8 @@ from model import artifact
 from model.classifier import Classifier
 from model.decision import BLANK, decide, softmax
 from model.errors import BlankCrop
-from model.preprocess import Framed, frame
+from model.framed import Framed
+from model.preprocess import frame
 from training.config import DataConfig
 from training.data.augment import CORRUPTIONS
 from training.data.datasets import Mnist, load_mnist

@@ -15,7 +15,7 @@ from capture.record import CaptureRecord, RecordError, to_uint8_many
 from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
 from model.decision import Policy
-from model.preprocess import Framed
+from model.framed import Framed
 from serving.config import Settings
 from serving.reading.bare_png import bare_png
 from serving.reading.reader import Asked, Reading, Source

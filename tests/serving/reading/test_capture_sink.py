@@ -19,7 +19,8 @@ from capture.record import RecordError, to_uint8
 from capture.spool import Spool, SpoolError, read_segment
 from model.decision import Decision, Policy
 from model.decode import decode
-from model.preprocess import Framed, preprocess
+from model.framed import Framed
+from model.preprocess import preprocess
 from serving.config import Settings
 from serving.messages import Request
 from serving.reading.bare_png import bare_png
