@@ -21,7 +21,8 @@ COPY service.py ./
 COPY serving serving
 COPY contract contract
 COPY model model
-COPY capture/__init__.py capture/record.py capture/spool.py capture/
+COPY capture/__init__.py capture/codec.py capture/fields.py capture/record.py capture/segments.py capture/spool.py \
+     capture/
 # The image is proved to start before it exists: the build fails where the service would.
 ENV PATH=/srv/digitline/venv/bin:$PATH PYTHONPATH=/srv/digitline BENTOML_DO_NOT_TRACK=True \
     PYTHONPYCACHEPREFIX=/srv/digitline/bytecode BENTOML_HOME=/srv/build-home

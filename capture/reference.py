@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import model
 from capture import features
-from capture.record import Predictions
+from capture.predictions import Predictions
 from model.errors import BlankCrop
 from model.preprocess import frame
 

@@ -17,16 +17,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from capture import archive, features
-from capture import spool as spools
-from capture.parquet_schema import SCHEMA
-from capture.record import CaptureRecord, RecordError
+from capture import features
+from capture.archive import PARQUET, encode, partition, sample_key
+from capture.codec import RecordError
+from capture.fields import Field, Kind, fields_of
+from capture.parquet_schema import SAMPLE_KEY, schema_of
+from capture.record import CaptureRecord
+from capture.segments import live_segments, measure, read_segment, recover, sealed_segments
 from capture.store import Store, StoreError
 from contract import emf
 from model.decode import decode
@@ -54,9 +58,9 @@ def ship_once(spool: Path, store: Store) -> Shipped:
     Raises:
         StoreError: the store refused; what was not shipped is still in the spool.
     """
-    spools.recover(spool)
+    recover(spool)
     total = Shipped()
-    for segment in spools.sealed_segments(spool):
+    for segment in sealed_segments(spool):
         done = _ship_segment(segment, store)
         total = Shipped(
             total.num_segments + done.num_segments,
@@ -106,8 +110,8 @@ def follow(
             metrics_due_s = now_s + _METRICS_EVERY_S
         if stop.is_set():
             deadline_s = min(deadline_s, now_s + settings.grace_s)
-            left = len(spools.sealed_segments(spool))
-            if now_s >= deadline_s or not (left or spools.live_segments(spool)):
+            left = len(sealed_segments(spool))
+            if now_s >= deadline_s or not (left or live_segments(spool)):
                 return left
             time.sleep(min(wait_s, 1.0))
         else:
@@ -127,17 +131,17 @@ def backlog_bytes(spool: Path) -> int:
 
 def _ship_segment(segment: Path, store: Store) -> Shipped:
     try:
-        found = list(spools.read_segment(segment))
+        found = list(read_segment(segment))
     except FileNotFoundError:  # another shipper was quicker
         return Shipped()
     except RecordError as error:
         segment.rename(segment.with_suffix(".bad"))
         log.error("%s set aside as .bad: %s", segment.name, error)  # noqa: TRY400
         return Shipped(bad_bytes=segment.with_suffix(".bad").stat().st_size)
-    bad_bytes = spools.measure(segment).bad_bytes
+    bad_bytes = measure(segment).bad_bytes
     for (day, site), group in _by_partition(found).items():
-        key = f"{archive.partition(day, site)}/{segment.stem}.parquet"
-        store.put(key, archive.encode(to_table(group)), content_type=archive.PARQUET)
+        key = f"{partition(day, site)}/{segment.stem}.parquet"
+        store.put(key, encode(to_table(group)), content_type=PARQUET)
     segment.unlink(missing_ok=True)
     return Shipped(1, len(found), bad_bytes)
 
@@ -155,25 +159,38 @@ def day_of(time_us: int) -> str:
 
 
 def to_table(found: list[CaptureRecord]) -> pa.Table:
-    """Turn records into rows of `SCHEMA`, with their image features."""
-    columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    seen: list[NDArray[np.float32] | None] = []
+    """Turn records of one class into rows of its schema, with their features."""
+    schema = schema_of(type(found[0]))
+    fields = [(field.column, field) for field in fields_of(type(found[0])) if field.column]
+    columns: dict[str, list[object]] = {name: [] for name in schema.names}
+    of_crops: list[NDArray[np.float32] | None] = []
     for record in found:
-        crop = _pixels(record)  # one at a time: a segment of files is far more as pixels
-        seen.append(None if crop is None else features.crop_features(crop))
-        for name in columns.keys() & _COPIED:
-            columns[name].append(getattr(record, name))
-        columns["crop_index"].append(record.index)
-        columns["sample_key"].append(archive.sample_key(record.request_id, record.index))
-        columns["time"].append(_EPOCH + timedelta(microseconds=record.time_us))
-        columns["garbage"].append(record.garbage if np.isfinite(record.garbage) else None)
-        columns["probs"].append(record.probs or None)
-        columns["image_png"].append(None if record.image is None else to_png(record.image))
-        columns["crop_png"].append(None if crop is None else to_png(crop))
-    columns |= _feature_columns(found, seen)
+        crop = _pixels(record)  # one at a time: a segment's files are much larger as pixels
+        of_crops.append(None if crop is None else features.crop_features(crop))
+        for column, field in fields:
+            columns[column].append(_cell(field, record, crop))
+        columns[SAMPLE_KEY].append(sample_key(record.request_id, record.index))
+    columns |= _feature_columns(found, of_crops)
     return pa.table(
-        [pa.array(columns[field.name], type=field.type) for field in SCHEMA], schema=SCHEMA
+        [pa.array(columns[field.name], type=field.type) for field in schema], schema=schema
     )
+
+
+def _cell(field: Field, record: CaptureRecord, crop: NDArray[np.uint8] | None) -> object:
+    """A field's value as its column stores it."""
+    value: Any = crop if field.kind is Kind.CROP else getattr(record, field.name)
+    if value is None:
+        return None
+    match field.kind:
+        case Kind.CROP | Kind.IMAGE:
+            return to_png(value)
+        case Kind.TIME:
+            return _EPOCH + timedelta(microseconds=value)
+        case Kind.SCORE:
+            return value if np.isfinite(value) else None
+        case Kind.PROBS:
+            return value or None
+    return value
 
 
 def _pixels(record: CaptureRecord) -> NDArray[np.uint8] | None:
@@ -188,9 +205,6 @@ def _pixels(record: CaptureRecord) -> NDArray[np.uint8] | None:
     except CropError as error:
         log.error("the crop of %s is lost: %s", record.request_id, error)  # noqa: TRY400
         return None
-
-
-_COPIED = {field.name for field in SCHEMA} & set(CaptureRecord.__slots__) - {"probs", "garbage"}
 
 
 def _feature_columns(

@@ -20,7 +20,7 @@ import pyarrow.fs
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from capture.spool import sync_folder
+from capture.segments import sync_folder
 
 _DELETE_AT_ONCE: Final = 1000  # S3's limit
 _TEMPORARY: Final = ".part-"

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from html import escape
 from typing import Any, Final
 
-from capture import archive
+from capture.erasure import picture_name
 from monitoring import rules
 from monitoring.drift import Unusual
 
@@ -376,7 +376,7 @@ def _crops(unusual: Sequence[Unusual]) -> str:
 
 
 def _figure(one: Unusual) -> str:
-    name = archive.picture_name(one.request_id, one.crop_index)
+    name = picture_name(one.request_id, one.crop_index)
     return (
         f'<figure><div class="pic"><img src="{name}" alt="crop, erased or not kept" loading="lazy">'
         f"</div><figcaption>{escape(_answer(one))}<br>"

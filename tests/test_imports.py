@@ -17,9 +17,9 @@ ALLOWED = {
     "contract": set(),
     "model": {"numpy", "PIL", "pyspng", "onnxruntime"},
     "serving": {
-        "contract", "model", "capture.spool", "capture.record", "starlette", "pydantic",
-        "pydantic_settings", "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy",
-        "re2", "uvicorn", "httptools", "bentoml",
+        "contract", "model", "capture.codec", "capture.record", "capture.spool", "starlette",
+        "pydantic", "pydantic_settings", "prometheus_client", "opentelemetry", "structlog",
+        "orjson", "numpy", "re2", "uvicorn", "httptools", "bentoml",
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {
@@ -30,8 +30,8 @@ ALLOWED = {
         "scipy", "PIL",
     },
     "training": {
-        "contract", "model", "capture.record", "numpy", "torch", "onnx", "onnxruntime", "mlflow",
-        "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
+        "contract", "model", "capture.predictions", "numpy", "torch", "onnx", "onnxruntime",
+        "mlflow", "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
     },
 }  # fmt: skip
 ONLY_IN = {

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.record import CaptureRecord
-from capture.spool import live_segments, read_segment, sealed_segments
+from capture.segments import live_segments, read_segment, sealed_segments
 from loadtest import digit_crops, machine, servers
 from loadtest.clients import openloop, wrk
 from loadtest.clients.http1 import Request

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.record import CaptureRecord, Predictions, to_uint8
+from capture.predictions import Predictions
+from capture.record import CaptureRecord, to_uint8
 from model import artifact
 from model.classifier import Classifier
 from model.decision import BLANK, decide, softmax

@@ -11,16 +11,29 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.record import CaptureRecord, RecordError, to_uint8_many
+from capture.codec import RecordError
+from capture.record import CaptureRecord, StageTimes, build, to_uint8_many
 from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
 from model.decision import Policy
-from model.framed import Framed
+from model.framed import SIDE_PX, Framed
 from serving.config import Settings
+from serving.messages import Request
 from serving.reading.bare_png import bare_png
 from serving.reading.reader import Asked, Reading, Source
 
 WORTH_BYTES: Final = 4_096  # fewer are written sooner than a file is looked through
+
+# Of a blank crop, and of an image that its sender has framed.
+_NOT_FRAMED: Final = Framed(
+    image=np.zeros((1, SIDE_PX, SIDE_PX), np.float32),
+    inverted=False,
+    passed_through=False,
+    num_parts=0,
+    num_dropped=0,
+    aspect=0.0,
+    edges_touched=0,
+)
 
 
 class CaptureSink:
@@ -100,55 +113,35 @@ class CaptureSink:
         now_s: float,  # of time.perf_counter(), as a request's start
         now_us: int,
     ) -> CaptureRecord:
-        request, decision = asked.request, reading.decision
+        request = asked.request
         assert request is not None
-        total_ms = (now_s - request.started) * 1e3
-        worked_ms = (
-            request.guard_ms
-            + reading.decode_ms
-            + reading.preprocess_ms
-            + reading.inference_ms
-            + reading.decision_ms
-        )
-        # By position: to match so many names takes longer than everything else here.
-        return CaptureRecord(
-            request.id,
-            asked.crop_index,
-            now_us,
-            request.site,
-            self._version,
-            decision.digit,
-            decision.confidence,
-            decision.rejected_because is None,
-            decision.rejected_because,
-            self._threshold,
-            reading.garbage,
-            decision.probs,
-            image,
-            _to_keep(asked.source, reading.crop),
-            *_framing(reading.framed),
-            request.guard_ms,
-            reading.decode_ms,
-            reading.preprocess_ms,
-            max(total_ms - worked_ms, 0.0),
-            reading.inference_ms,
-            reading.decision_ms,
-            total_ms,
+        return build(
+            request_id=request.id,
+            index=asked.crop_index,
+            time_us=now_us,
+            site=request.site,
+            model_version=self._version,
+            threshold=self._threshold,
+            garbage=reading.garbage,
+            image=image,
+            crop=_to_keep(asked.source, reading.crop),
+            decision=reading.decision,
+            framed=reading.framed or _NOT_FRAMED,
+            stages=_stage_times(request, reading, now_s),
         )
 
 
-def _framing(framed: Framed | None) -> tuple[bool, bool, int, int, float, int]:
-    """What preprocessing found, in the order of a record's fields."""
-    if framed is None:
-        return False, False, 0, 0, 0.0, 0
-    return (
-        framed.inverted,
-        framed.passed_through,
-        framed.num_parts,
-        framed.num_dropped,
-        framed.aspect,
-        framed.edges_touched,
-    )
+def _stage_times(request: Request, reading: Reading, now_s: float) -> StageTimes:
+    times = StageTimes()
+    times.guard_ms = guard_ms = request.guard_ms
+    times.decode_ms = decode_ms = reading.decode_ms
+    times.preprocess_ms = preprocess_ms = reading.preprocess_ms
+    times.inference_ms = inference_ms = reading.inference_ms
+    times.decision_ms = decision_ms = reading.decision_ms
+    times.total_ms = total_ms = (now_s - request.started) * 1e3
+    worked_ms = guard_ms + decode_ms + preprocess_ms + inference_ms + decision_ms
+    times.queue_ms = max(total_ms - worked_ms, 0.0)
+    return times
 
 
 def _to_keep(source: Source, crop: NDArray[np.uint8] | None) -> bytes | NDArray[np.uint8] | None:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from capture.record import Predictions, write_predictions
+from capture.predictions import Predictions, read_predictions, write_predictions
 from model import artifact
 from model.classifier import Classifier
 from model.decision import softmax
@@ -381,8 +381,6 @@ def run_promote(data: DataConfig, work: Workspace, champion: Path, *, why: str) 
 
 def _drift_reference(work: Workspace, version: str) -> bytes:
     """Let monitoring make its reference in its own process: the two meet only in files."""
-    from capture.record import read_predictions
-
     with tempfile.TemporaryDirectory() as name:
         source, made = Path(name) / "predictions.npz", Path(name) / "reference.parquet"
         write_predictions(

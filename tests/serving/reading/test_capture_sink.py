@@ -15,8 +15,10 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from capture.record import RecordError, to_uint8
-from capture.spool import Spool, SpoolError, read_segment
+from capture.codec import RecordError
+from capture.record import to_uint8
+from capture.segments import read_segment
+from capture.spool import Spool, SpoolError
 from model.decision import Decision, Policy
 from model.decode import decode
 from model.framed import Framed
@@ -296,7 +298,7 @@ async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
     def fail(segment, buffers, num_bytes, *, fsync):
         raise OSError("no space left on the device")
 
-    monkeypatch.setattr("capture.spool._Segment.write", fail)
+    monkeypatch.setattr("capture.spool.OpenSegment.write", fail)
     kind, body = form(crops[0].png, crops[0].png)
     await client.post("/v1/digit", crops[0].png)  # whatever the first of a kind leaves
     await client.post("/v1/digits", body, kind)
