@@ -2,7 +2,7 @@
 
     records/day=2026-11-21/site=leeds/SEGMENT.parquet   what ship writes
     labels/HASH.parquet                                 truth that arrived later
-    erased/FINGERPRINT                                  requests that must never come back
+    erased/FINGERPRINT                                  requests that must not return
 
 Shipping is at least once, so every reader keeps one row for each (request_id, crop_index). Knows
 nothing about drift.
@@ -60,7 +60,7 @@ def parse_window(text: str, *, today: date) -> Window:
         days = [named.get(part) or date.fromisoformat(part) for part in (first, last or first)]
     except ValueError as error:
         raise ValueError(
-            f"{text!r} is no window: give yesterday, 2026-11-01 or 2026-11-01..2026-11-07"
+            f"{text!r} is not a window: give yesterday, 2026-11-01 or 2026-11-01..2026-11-07"
         ) from error
     return Window(*days)
 

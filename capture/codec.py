@@ -3,7 +3,7 @@
     version  flags  header: the fields in the order of their kinds  texts  probs  image  crop
 
 Encoder and builder run for each answer, so their source is generated, as `dataclasses` does.
-`python -m loadtest bench --parts stages` measures them (capture_append_us); their plain twin is
+`python -m loadtest bench --parts stages` measures them (append_us_28); their plain twin is
 tests/capture/plain_codec.py. Knows nothing about files or Parquet.
 """
 
@@ -148,7 +148,7 @@ def _misfit(record: Any, error: struct.error) -> RecordError:
 
 
 def image_bytes(image: NDArray[np.uint8] | None) -> tuple[bytes, int]:
-    """The image as it is laid out, and its flag."""
+    """Return the image's bytes and its flag."""
     if image is None:
         return b"", 0
     if image.shape != (IMAGE_SIDE_PX, IMAGE_SIDE_PX) or image.dtype != _UINT8:
@@ -157,7 +157,7 @@ def image_bytes(image: NDArray[np.uint8] | None) -> tuple[bytes, int]:
 
 
 def crop_bytes(record: Any, image: bytes) -> tuple[bytes, int, int, int]:
-    """The crop as it is laid out, two numbers that tell its size, and its flags.
+    """Return the crop's bytes, the two numbers of its size, and its flags.
 
     A crop in MNIST's frame equals its image or the negative of it, and is not written twice.
     """
@@ -232,7 +232,7 @@ def _values(
 
 
 class _Reader:
-    """Walks through a record's bytes, never past their end."""
+    """Reads a record's bytes in order; refuses to read past their end."""
 
     def __init__(self, data: bytes, position: int) -> None:
         self._data = data

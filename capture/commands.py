@@ -58,7 +58,7 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
     erase.add_argument("--reports", default=settings.reports, help=REPORTS_HELP)
 
     bench = add("bench", _bench, "time one append: what capture adds to an answer")
-    bench.add_argument("--folder", type=Path, help="on the disk to be measured; None: temporary")
+    bench.add_argument("--folder", type=Path, help="folder on the disk to be measured")
 
 
 def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> None:
@@ -146,7 +146,7 @@ def _label(options: argparse.Namespace) -> int:
     from capture.store import open_store
 
     key = add_labels(open_store(options.store), pd.read_csv(options.csv))
-    print(f"kept as {key}")
+    print(f"stored as {key}")
     return 0
 
 

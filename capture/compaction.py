@@ -24,8 +24,8 @@ _READS_AT_ONCE: Final = 16
 def compact(store: Store, day: date) -> int:
     """Merge each site's files of a day into one: deduped, and without what was erased.
 
-    Run it when the day is over. A kill in between leaves both, which readers dedupe and the
-    next run cleans up.
+    Run it when the day is over. A kill leaves old and merged files; readers dedupe them and the
+    next run removes the old ones.
 
     Returns:
         Number of files merged away.
@@ -42,9 +42,9 @@ def compact(store: Store, day: date) -> int:
 
 
 def _groups(store: Store, keys: Sequence[str]) -> Iterator[dict[str, pa.Table]]:
-    """Read files until together they fill `MERGE_BYTES`: a day of a site may exceed memory.
+    """Group files up to `MERGE_BYTES`, because a day of a site may exceed memory.
 
-    A file that is half as large already stands alone, so that merging again changes nothing.
+    A file of half that size or more stays alone, so that merging again changes nothing.
     """
     group: dict[str, pa.Table] = {}
     num_bytes = 0
@@ -62,7 +62,7 @@ def _groups(store: Store, keys: Sequence[str]) -> Iterator[dict[str, pa.Table]]:
 
 
 def _read_ahead(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
-    """Read files in order, a few at once: from S3 nearly all the time is waiting."""
+    """Read files in order, 16 at once, because S3 requests are mostly waiting."""
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         for start in range(0, len(keys), _READS_AT_ONCE):
             some = keys[start : start + _READS_AT_ONCE]
@@ -84,7 +84,7 @@ def _merge(store: Store, folder: str, group: dict[str, pa.Table], erased: frozen
 
 
 def expire(store: Store, *, keep_days: int, today: date) -> int:
-    """Delete the records of days older than `keep_days`; returns how many files went."""
+    """Delete the records of days older than `keep_days`; returns the number of files deleted."""
     oldest = today - timedelta(keep_days)
     old = [key for key in store.find(f"{RECORDS}/") if _day_of_key(key) < oldest]
     store.delete(old)

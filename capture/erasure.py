@@ -18,7 +18,7 @@ from capture.store import Store
 
 
 def fingerprint(request_id: str) -> str:
-    """What is kept of an erased request: enough to recognise it, and nothing else."""
+    """Hash of an erased request's id: enough to recognise it, and nothing else."""
     return hashlib.sha256(request_id.encode()).hexdigest()
 
 
@@ -28,7 +28,7 @@ def erased_ids(store: Store) -> frozenset[str]:
 
 
 def erase_from_archive(store: Store, request_id: str) -> int:
-    """Remove a request's rows and labels from the archive, and mark it so that none come back.
+    """Remove a request's rows and labels from the archive, and mark it so that none return.
 
     Returns:
         Number of rows removed.
@@ -36,7 +36,7 @@ def erase_from_archive(store: Store, request_id: str) -> int:
     store.put(f"{ERASED}/{fingerprint(request_id)}", b"", content_type="text/plain")
     likely = [key for prefix in _where(request_id) for key in store.find(prefix)]
     num_removed = _rewrite_all(store, likely, request_id)
-    if not num_removed:  # a caller may have made the id, by a clock of its own
+    if not num_removed:  # the caller may have made the id with a wrong clock
         others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
         num_removed = _rewrite_all(store, others, request_id)
     return num_removed + _rewrite_all(store, store.find(f"{LABELS}/"), request_id)
@@ -47,12 +47,12 @@ def _rewrite_all(store: Store, keys: Sequence[str], request_id: str) -> int:
 
 
 def picture_name(request_id: str, crop_index: int) -> str:
-    """The name of a crop's picture beside a report; no other file there shows handwriting."""
+    """Name of a crop's picture beside a report; no other file there shows handwriting."""
     return f"{fingerprint(request_id)[:32]}-{crop_index}.png"
 
 
 def erase_pictures(reports: Store, request_id: str) -> int:
-    """Remove a request's pictures from every report; returns how many went."""
+    """Remove a request's pictures from every report; returns the number removed."""
     start = f"/{fingerprint(request_id)[:32]}-"
     pictures = [key for key in reports.find("") if start in key]
     reports.delete(pictures)
@@ -60,7 +60,7 @@ def erase_pictures(reports: Store, request_id: str) -> int:
 
 
 def _where(request_id: str) -> list[str]:
-    """The days to search first: a uuid7 carries its time, give or take a day for wrong clocks."""
+    """Prefixes to search first: the day of a uuid7, and a day on each side for wrong clocks."""
     try:
         parsed = uuid.UUID(request_id)
     except ValueError:

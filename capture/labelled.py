@@ -1,6 +1,6 @@
-"""Labelled captures as one file for training: the two meet only in files.
+"""Labelled captures, as training reads them.
 
-Knows nothing about what is trained on it.
+Knows nothing about training.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Labelled:
 
 
 def read(store: Store) -> Labelled:
-    """Every captured crop that has a label, without what was erased or was blank."""
+    """Read every captured crop that has a label; erased requests and blank crops are left out."""
     labels = read_labels(store)
     erased = erased_ids(store)
     prints = labels["request_id"].map(fingerprint)

@@ -20,7 +20,7 @@ LABEL_SCHEMA: Final = pa.schema(
 
 
 def add_labels(store: Store, labels: pd.DataFrame) -> str:
-    """Keep labels that arrived for captured crops; the same labels again change nothing.
+    """Store labels of captured crops; storing the same labels again changes nothing.
 
     Args:
         store: where the records are.
@@ -46,7 +46,7 @@ def add_labels(store: Store, labels: pd.DataFrame) -> str:
 
 
 def read_labels(store: Store) -> pd.DataFrame:
-    """Every label; where two disagree about a crop, neither."""
+    """Read every label; labels of a crop that disagree are left out."""
     tables = [decode(store.get(key)) for key in store.find(f"{LABELS}/")]
     if not tables:
         return LABEL_SCHEMA.empty_table().to_pandas()

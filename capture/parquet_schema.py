@@ -35,20 +35,20 @@ _TYPES: Final = {
     Kind.IMAGE: pa.binary(),
 }
 SAMPLE_KEY: Final = "sample_key"  # computed from the key, beside it
-_SAMPLE_KEY_HELP: Final = "hash of the key in [0, 2**32): a smaller bound, a smaller sample"
+_SAMPLE_KEY_HELP: Final = "hash of the key in [0, 2**32); rows below a bound are a fair sample"
 _FEATURE_HELP: Final = {
     "ink_mass": "image: share of the frame that is ink",
-    "stroke_width_px": "image: twice the ink's area over its outline",
+    "stroke_width_px": "image: twice the ink's area divided by its outline",
     "slant_deg": "image: angle of the ink's axis, positive leaning right",
-    "grey_edge_share": "image: share of ink pixels neither paper nor full ink",
-    "sharpness": "crop: steepest edge as a share of the contrast",
-    "contrast": "crop: grey levels between paper and ink, over 255",
-    "paper_grey": "crop: median grey of the paper, over 255",
-    "paper_grain": "crop: spread of the paper's grey, over 255",
-    "margin": "crop: mean empty border as a share of the side",
+    "grey_edge_share": "image: share of ink pixels that are neither paper nor full ink",
+    "sharpness": "crop: steepest edge divided by the contrast",
+    "contrast": "crop: grey levels between paper and ink, divided by 255",
+    "paper_grey": "crop: median grey of the paper, divided by 255",
+    "paper_grain": "crop: standard deviation of the paper's grey, divided by 255",
+    "margin": "crop: mean width of the empty border, divided by the side",
     "height_px": "crop: height as sent",
     "entropy": "probabilities: entropy in bits",
-    "gap": "probabilities: first minus second",
+    "gap": "probabilities: the highest minus the second",
 }
 FEATURES: Final = (*IMAGE_FEATURES, *CROP_FEATURES, *SCORE_FEATURES)
 

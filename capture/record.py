@@ -43,7 +43,7 @@ class CaptureRecord:
     """
 
     request_id: str = field(
-        metadata=captured(Kind.TEXT, "with crop_index, the key; readers keep one row for each")
+        metadata=captured(Kind.TEXT, "the request's id; with crop_index the key of a row")
     )
     index: int = field(
         metadata=captured(
@@ -63,7 +63,7 @@ class CaptureRecord:
         metadata=captured(Kind.PROBABILITY, "its probability; 0 when blank", of="decision")
     )
     accepted: bool = field(
-        metadata=captured(Kind.FLAG, "whether a machine may act on it", of="decision")
+        metadata=captured(Kind.FLAG, "whether a machine may act on the digit", of="decision")
     )
     rejected_because: str | None = field(
         metadata=captured(
@@ -88,13 +88,13 @@ class CaptureRecord:
     crop: bytes | NDArray[np.uint8] | None = field(
         metadata=captured(
             Kind.CROP,
-            "the crop as grey pixels, metadata gone; null when not kept",
+            "the crop as grey pixels, without metadata; null when not kept",
             column="crop_png",
         )
     )
     inverted: bool = field(metadata=captured(Kind.FLAG, "light ink on dark paper", of="framed"))
     passed_through: bool = field(
-        metadata=captured(Kind.FLAG, "framed as MNIST does already, and left alone", of="framed")
+        metadata=captured(Kind.FLAG, "the crop was in MNIST's frame and is the image", of="framed")
     )
     num_parts: int = field(
         metadata=captured(Kind.COUNT, "separate pieces of ink kept", of="framed")
@@ -129,7 +129,9 @@ class CaptureRecord:
         metadata=captured(Kind.MILLISECONDS, "stage time: logits to answer", of="stages")
     )
     total_ms: float = field(
-        metadata=captured(Kind.MILLISECONDS, "from the first byte to capture", of="stages")
+        metadata=captured(
+            Kind.MILLISECONDS, "from the request's first byte to capture", of="stages"
+        )
     )
 
 

@@ -27,10 +27,10 @@ _SAMPLE_SLACK: Final = 1.05  # duplicates and chance
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows of a window, at most the asked number, and how many there are in all."""
+    """Rows of a window, about `max_rows` at most, and how many there are in all."""
 
     rows: pd.DataFrame  # columns asked for, and day, site, sample_key; one row for each key
-    labelled: pd.DataFrame  # the same columns of every row whose label was given, sampled or not
+    labelled: pd.DataFrame  # the same columns of every labelled row, sampled or not
     num_stored: int  # rows in the archive before dedupe
     sample_below: int  # rows with a sample_key below this are a fair sample of all sites together
 
@@ -46,10 +46,10 @@ def read_sample(
 ) -> Sample:
     """Read a fair sample of a window in memory bounded by `max_rows`, not by the window.
 
-    The choice is by hash of the key, so duplicates fall together, and reading again gives the
-    same rows. Each site gives at least `min_rows_per_site` where it has them, so that a small
-    site can be judged; rows with a sample_key below `sample_below` leave that surplus out.
-    Labelled rows are few and people worked for them: all of the window's are read beside it.
+    Rows are chosen by a hash of the key, so duplicates are chosen together and reading again gives
+    the same rows. Of each site at least `min_rows_per_site` are read where it has them, so that a
+    small site can be judged; rows with a sample_key below `sample_below` are without that surplus.
+    Labelled rows are few and expensive, so all of the window's are read beside the sample.
 
     Raises:
         StoreError, OSError: the archive cannot be read.
@@ -83,7 +83,7 @@ def read_sample(
 
 
 def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]]) -> pd.DataFrame:
-    """Fetch image_png and crop_png of a few records."""
+    """Read image_png and crop_png of a few records."""
     files = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
     chosen = pc.field("request_id").isin([request_id for request_id, _ in keys])
     rows = _open(store, files).to_table(columns=[*KEY, "image_png", "crop_png"], filter=chosen)
@@ -111,7 +111,7 @@ def _partition_expression(key: str) -> ds.Expression:
 
 
 def _count_by_site(dataset: ds.Dataset) -> dict[str, int]:
-    """Count rows from the files' footers alone."""
+    """Count rows from the files' footers only."""
     counts: dict[str, int] = {}
     for fragment in dataset.get_fragments():
         site = ds.get_partition_keys(fragment.partition_expression)["site"]

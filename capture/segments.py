@@ -28,17 +28,17 @@ from capture.record import CaptureRecord, decode
 MAGIC = b"DGL1"
 _FRAME = struct.Struct("<4sII")
 _OPEN, _SEALED = ".open", ".seg"
-_CHECKSUM_BYTES = 4_096  # at a time: for more, zlib releases the GIL, and another thread takes over
+_CHECKSUM_BYTES = 4_096  # per call: for more, zlib releases the GIL, and a thread switch costs more
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentEnd:
-    """How far a segment can be trusted."""
+    """How much of a segment is intact."""
 
     num_records: int
     good_bytes: int  # up to and including the last whole frame
-    bad_bytes: int  # damaged bytes in front of that, skipped
-    torn_bytes: int  # after it: the record that a kill cut short
+    bad_bytes: int  # damaged bytes before that, skipped
+    torn_bytes: int  # after that: a record that a kill cut short
 
 
 def add_frame(payload: bytes) -> bytes:
@@ -50,7 +50,7 @@ def add_frame(payload: bytes) -> bytes:
 
 
 class OpenSegment:
-    """The file being written. Ages by the monotonic clock: the wall clock may run backwards."""
+    """The file being written. Its age is by the monotonic clock: a wall clock may run backwards."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class OpenSegment:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
                 return cls(path, descriptor)
-            os.close(descriptor)  # taken for a dead process's file before it was locked
+            os.close(descriptor)  # `recover` took it for a dead process's before it was locked
 
     def write(self, frames: Sequence[bytes], num_bytes: int, *, fsync: bool) -> None:
         """Append frames with one system call. Raises OSError if not all bytes were written."""
@@ -80,7 +80,7 @@ class OpenSegment:
         self.size += num_bytes
 
     def take_back(self) -> None:
-        """Cut what a failed write left. Should even that fail, readers skip the torn frame."""
+        """Cut off what a failed write left. If that fails too, readers skip the torn frame."""
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, self.size)
 
@@ -89,7 +89,7 @@ class OpenSegment:
         return time.monotonic() - self._opened_s
 
     def seal(self, *, fsync: bool) -> None:
-        """Finish the file. The lock falls with the descriptor, after the new name is there."""
+        """Finish the file. Closing the descriptor releases the lock, after the rename."""
         try:
             if fsync:
                 os.fdatasync(self._descriptor)
@@ -130,7 +130,7 @@ def recover(folder: Path) -> list[Path]:
 def _recover_one(path: Path) -> Path | None:
     try:
         descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:  # another process was quicker
+    except FileNotFoundError:  # another process recovered it
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,7 +144,7 @@ def _recover_one(path: Path) -> Path | None:
             os.ftruncate(descriptor, end.good_bytes)
         sealed = path.with_suffix(_SEALED)
         path.rename(sealed)
-    except BlockingIOError:  # its process lives
+    except BlockingIOError:  # its process is alive
         return None
     finally:
         os.close(descriptor)
@@ -183,7 +183,7 @@ def read_segment(path: Path) -> Iterator[CaptureRecord]:
 
 
 def erase_from_spool(folder: Path, request_id: str) -> int:
-    """Remove a request from the finished segments; returns how many records went.
+    """Remove a request from the finished segments; returns the number of records removed.
 
     A segment still being written is finished and shipped within seconds: the archive then drops
     the request, because its id is on the archive's erased list.
@@ -205,7 +205,7 @@ def erase_from_spool(folder: Path, request_id: str) -> int:
 
 
 def measure(path: Path) -> SegmentEnd:
-    """Tell what of a segment is whole."""
+    """Measure how much of a segment is intact."""
     data = path.read_bytes()
     num_records, good, framed = 0, 0, 0
     for start, end in _frames(data):

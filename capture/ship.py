@@ -1,8 +1,8 @@
 """Finished spool segments -> Parquet in the store, then the segment is deleted.
 
 At least once: a kill between the two leaves the segment, and shipping it again writes the same
-names. Originals are re-encoded here, so nothing but grey pixels is stored, and image features
-are computed here, so reports need no pixels. Knows nothing about serving.
+names. Crops are re-encoded here, so only grey pixels are stored. Features are computed here, so
+reports need no pixels. Knows nothing about serving.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def ship_once(spool: Path, store: Store) -> Shipped:
     """Ship every finished segment, oldest first, and those of dead processes.
 
     Raises:
-        StoreError: the store refused; what was not shipped is still in the spool.
+        StoreError: the store failed; what was not shipped is still in the spool.
     """
     recover(spool)
     total = Shipped()
@@ -72,7 +72,7 @@ def ship_once(spool: Path, store: Store) -> Shipped:
 
 @dataclass(frozen=True, slots=True)
 class FollowSettings:
-    """How the sidecar paces itself."""
+    """How often the sidecar polls, and how long it drains."""
 
     poll_s: float = 5.0
     grace_s: float = 50.0  # after SIGTERM, time for the service to drain and finish its segment
@@ -86,12 +86,12 @@ def follow(
     *,
     emit: Callable[[str], None] = print,
 ) -> int:
-    """Ship for ever; after `stop`, until nothing is left or the grace is over.
+    """Ship until `stop` is set, then until nothing is left or `grace_s` is over.
 
-    A store that refuses is tried again after 1, 2, 4, ... 60 s, each with jitter.
+    A failing store is retried after 1, 2, 4, ... 60 s, each with jitter.
 
     Returns:
-        Number of segments left behind.
+        Number of segments that were not shipped.
     """
     delay_s, deadline_s, metrics_due_s = _RETRY_FIRST_S, float("inf"), 0.0
     while True:
@@ -103,7 +103,7 @@ def follow(
         except StoreError as error:
             wait_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
             delay_s = min(2 * delay_s, _RETRY_LAST_S)
-            log.error("%s; trying again in %.1f s", error, wait_s)  # noqa: TRY400
+            log.error("%s; retry in %.1f s", error, wait_s)  # noqa: TRY400
         now_s = time.monotonic()
         if now_s >= metrics_due_s:
             emit(emf.line({"CaptureBacklogBytes": backlog_bytes(spool)}))
@@ -119,7 +119,7 @@ def follow(
 
 
 def backlog_bytes(spool: Path) -> int:
-    """Size of what is captured and not yet shipped."""
+    """Size of the segments that are not shipped yet."""
     sizes = []
     for path in spool.glob("*-*"):
         try:
@@ -132,7 +132,7 @@ def backlog_bytes(spool: Path) -> int:
 def _ship_segment(segment: Path, store: Store) -> Shipped:
     try:
         found = list(read_segment(segment))
-    except FileNotFoundError:  # another shipper was quicker
+    except FileNotFoundError:  # another shipper took it
         return Shipped()
     except RecordError as error:
         segment.rename(segment.with_suffix(".bad"))
@@ -196,21 +196,23 @@ def _cell(field: Field, record: CaptureRecord, crop: NDArray[np.uint8] | None) -
 def _pixels(record: CaptureRecord) -> NDArray[np.uint8] | None:
     """The crop as sent, as (H, W) grey; None where its file cannot be read.
 
-    The service has read it before it kept it, so that is a fault, which must not stop the others.
+    The service has decoded the file before, so this is a bug; it must not stop other records.
     """
     if not isinstance(record.crop, bytes):
         return record.crop
     try:
         return decode(record.crop)
     except CropError as error:
-        log.error("the crop of %s is lost: %s", record.request_id, error)  # noqa: TRY400
+        log.error(  # noqa: TRY400
+            "the crop of %s does not decode and is not archived: %s", record.request_id, error
+        )
         return None
 
 
 def _feature_columns(
     found: list[CaptureRecord], of_crops: list[NDArray[np.float32] | None]
 ) -> dict[str, list[object]]:
-    """Features, null where there was nothing to compute them from."""
+    """Compute the feature columns; null where a record has no image, crop or probabilities."""
     blank = np.zeros((28, 28), np.uint8)
     images = np.stack([blank if record.image is None else record.image for record in found])
     no_probs = (1.0,) + (0.0,) * 9

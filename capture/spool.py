@@ -47,8 +47,8 @@ class Spool:
         sample_frac: share of requests kept, chosen by a hash of the request id, so that a
             request's crops stay together and a retried request gets the same answer.
         keep_originals: False leaves the sender's crop out; the 28x28 image stays.
-        fsync: also survive a power cut, at the price of one disk flush per record. Of use only
-            on a disk that outlives the task.
+        fsync: also survive a power cut; costs one disk flush per write. Useful only on a disk
+            that outlives the task.
 
     Raises:
         SpoolError: the folder cannot be made or written.
@@ -85,18 +85,18 @@ class Spool:
         self._sealer.start()
 
     def wants(self, request_id: str) -> bool:
-        """Tell whether this request is in the sample, so that others need no record made."""
+        """Whether this request is in the sample; for others no record need be made."""
         return is_sampled(request_id, self._sample_below)
 
     def append(self, record: CaptureRecord) -> None:
-        """Put one record on disk, or raise: there is nothing in between.
+        """Put one record on disk completely, or raise.
 
         A record outside the sample is counted and left out.
 
         Raises:
-            SpoolError: the disk is full, read-only or gone, or the spool is closed. What was
-                half written is taken back; the next append tries again.
-            RecordError: the record itself is malformed, which is a bug of the caller.
+            SpoolError: the disk is full, read-only or gone, or the spool is closed. A partial
+                write is cut off; the next append tries again.
+            RecordError: the record is malformed, which is a bug of the caller.
         """
         if not self.wants(record.request_id):
             with self._lock:
@@ -105,7 +105,7 @@ class Spool:
         self.append_frames([self.frame(record)])
 
     def frame(self, record: CaptureRecord) -> bytes:
-        """Lay a record out for `append_frames`. It must be in the sample.
+        """Encode a record for `append_frames`. It must be in the sample.
 
         Raises:
             RecordError: it is malformed.
@@ -115,11 +115,11 @@ class Spool:
     def append_frames(self, frames: Sequence[bytes]) -> None:
         """Put records on disk together, in one write where one is enough.
 
-        A write costs two switches of threads beside its work, and with `fsync` a flush of the
-        disk: records that are ready at the same time share it.
+        A write costs two thread switches, and with `fsync` a disk flush. Records that are ready at
+        the same time share one write.
 
         Raises:
-            SpoolError: not all of them are on disk; none may be answered.
+            SpoolError: not all of them are on disk; none may be answered with 200.
         """
         with self._lock:
             for group in self._groups(frames):
@@ -135,7 +135,7 @@ class Spool:
                 self._num_bytes += num_bytes
 
     def _groups(self, frames: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-        """As many at once as one write and one segment take."""
+        """Split frames into groups that fit one write and one segment."""
         start, num_bytes = 0, 0
         for number, frame in enumerate(frames):
             num_bytes += len(frame)
@@ -147,9 +147,9 @@ class Spool:
         yield frames[start:]
 
     def writable(self) -> bool:
-        """For readiness: could a record be appended now?
+        """Whether a record could be appended now; for readiness.
 
-        Costs one look at the free space; after a failure, a real write to a scratch file.
+        Checks the free space; after a failure, writes a scratch file.
         """
         if self._closed.is_set():
             return False
@@ -169,10 +169,10 @@ class Spool:
         )
 
     def flush(self) -> None:
-        """Finish the current segment, so that the shipper takes it now.
+        """Finish the current segment, so that the shipper can take it now.
 
         Raises:
-            SpoolError: it cannot be renamed. Its records are whole all the same.
+            SpoolError: it cannot be renamed. Its records are intact.
         """
         with self._lock:
             try:
@@ -200,8 +200,8 @@ class Spool:
             segment.write(frames, num_bytes, fsync=self._fsync)
         except OSError:
             segment.take_back()
-            with contextlib.suppress(OSError):  # else whoever recovers the folder finishes it
-                self._seal()  # the shipper may make room by taking it
+            with contextlib.suppress(OSError):  # if it fails, `recover` finishes it later
+                self._seal()  # shipping it may free disk space
             raise
 
     def _seal(self) -> None:
@@ -217,7 +217,7 @@ class Spool:
                     continue
                 try:
                     self._seal()
-                except OSError:  # its records are whole; whoever recovers the folder finishes it
+                except OSError:  # its records are intact; `recover` finishes it later
                     self._failing = True
 
     def _probe(self) -> None:
@@ -232,5 +232,5 @@ class Spool:
 
 
 def is_sampled(request_id: str, sample_below: int) -> bool:
-    """Decide by hash whether a request is kept; `sample_below` is the share times 2**32."""
+    """Decide by hash whether a request is captured; `sample_below` is the share times 2**32."""
     return sample_below >= _SAMPLE_SCALE or zlib.crc32(request_id.encode()) < sample_below

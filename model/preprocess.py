@@ -155,7 +155,7 @@ def _find_tone(grey: NDArray[np.uint8]) -> _Tone:
     if light - dark < MIN_CONTRAST:
         raise BlankCrop(
             f"paper and ink differ by {light - dark:.0f} grey levels; "
-            f"at least {MIN_CONTRAST:.0f} are needed: is the crop empty?"
+            f"at least {MIN_CONTRAST:.0f} are needed; check whether the crop is empty"
         )
     is_light = grey > threshold
     # Paper covers most of the border and of the area. Both shares are added, because a digit that
@@ -242,7 +242,7 @@ def _without(
     darkest = float(kept.max())
     if darkest < FAINT_INK:
         raise BlankCrop(
-            "nothing but printed lines: is the crop from the wrong place, or the field empty?"
+            "the crop has only printed lines; check where it is cut, and whether the field is empty"
         )
     top, bottom, left, right = ink_bounds(kept > INK * darkest)
     whole_top, _, whole_left, _ = bounds

@@ -107,7 +107,7 @@ def _places(options: argparse.Namespace, settings: Settings) -> Places:
     from monitoring.report import Places
 
     for sink in options.alerts:
-        alerts.open_sink(sink)  # a wrong one is refused now, not when it is needed
+        alerts.open_sink(sink)  # refuse a wrong one now, not when an alert is due
     return Places(
         captures=open_store(options.store),
         reports=open_store(options.reports),
@@ -164,9 +164,9 @@ def _check(options: argparse.Namespace, *, settings: Settings) -> int:
 
 
 def _undelivered(num_waiting: int) -> int:
-    """A task that could not tell everyone fails, so that its scheduler runs it again."""
+    """Exit code: 1 while alerts are undelivered, so that the scheduler runs the task again."""
     if num_waiting:
-        print(f"{num_waiting} alerts wait for a sink that refused them", file=sys.stderr)
+        print(f"{num_waiting} alerts are not delivered: a sink failed", file=sys.stderr)
     return 1 if num_waiting else 0
 
 

@@ -1,7 +1,8 @@
-"""Readings -> capture records, before their answer is sent. Knows the spool only by its methods.
+"""Readings -> capture records on disk, before their answers are sent.
 
-What was read in one batch is written in one go, on the batcher's thread: on the event loop it took
-turns with the next batch for the interpreter, which cost nearly as much again.
+The records of a batch are written together, on the batcher's thread. On the event loop they would
+compete with the next batch for the GIL, which nearly doubled the cost. Knows only the methods of
+the spool.
 """
 
 import time
@@ -22,7 +23,7 @@ from serving.messages import Request
 from serving.reading.bare_png import bare_png
 from serving.reading.reader import Asked, Reading, Source
 
-WORTH_BYTES: Final = 4_096  # fewer are written sooner than a file is looked through
+MIN_SAVED_BYTES: Final = 4_096  # writing fewer takes less time than parsing the file
 
 # Of a blank crop, and of an image that its sender has framed.
 _NOT_FRAMED: Final = Framed(
@@ -63,10 +64,10 @@ class CaptureSink:
     def keep(
         self, asked: Sequence[Asked], outcomes: Sequence[Reading | Exception]
     ) -> dict[int, Exception]:
-        """Put a batch's readings on disk; what could not be read leaves no record.
+        """Put a batch's readings on disk; a crop that could not be read leaves no record.
 
         Returns:
-            Place in the batch -> why it is not on disk: that one must not be answered with 200.
+            Place in the batch -> why its record is not on disk; it must not be answered with 200.
         """
         spool = self._spool
         if spool is None:
@@ -77,8 +78,8 @@ class CaptureSink:
             if isinstance(outcome, Reading) and one.request and spool.wants(one.request.id)
         ]
         images = [reading.image for _, _, reading in read if reading.image is not None]
-        # All at once: numpy lets other threads run during each step of each, and a change of
-        # threads costs more than the step.
+        # Converted together: numpy releases the GIL in each step, and a thread switch costs more
+        # than the step.
         grey = iter(to_uint8_many(images) if images else ())
         now_s, now_us = time.perf_counter(), time.time_ns() // 1000
         frames: dict[int, bytes] = {}
@@ -101,7 +102,7 @@ class CaptureSink:
         return self._spool is None or self._spool.writable()
 
     def close(self) -> None:
-        """Finish what is on disk; after the last answer."""
+        """Finish the current segment; call it after the last answer."""
         if self._spool is not None:
             self._spool.close()
 
@@ -124,7 +125,7 @@ class CaptureSink:
             threshold=self._threshold,
             garbage=reading.garbage,
             image=image,
-            crop=_to_keep(asked.source, reading.crop),
+            crop=_crop_to_store(asked.source, reading.crop),
             decision=reading.decision,
             framed=reading.framed or _NOT_FRAMED,
             stages=_stage_times(request, reading, now_s),
@@ -144,14 +145,16 @@ def _stage_times(request: Request, reading: Reading, now_s: float) -> StageTimes
     return times
 
 
-def _to_keep(source: Source, crop: NDArray[np.uint8] | None) -> bytes | NDArray[np.uint8] | None:
-    """The pixels, or the PNG file they came in where that is much less to write."""
-    if crop is not None and isinstance(source, bytes) and crop.size - len(source) > WORTH_BYTES:
+def _crop_to_store(
+    source: Source, crop: NDArray[np.uint8] | None
+) -> bytes | NDArray[np.uint8] | None:
+    """Return the pixels, or the PNG file they came in where that is much smaller."""
+    if crop is not None and isinstance(source, bytes) and crop.size - len(source) > MIN_SAVED_BYTES:
         return bare_png(source) or crop
     return crop
 
 
 def _without_frames(error: Exception) -> Exception:
-    """An error as a value must not hold the frames that raised it: they hold the batch, and it."""
+    """Drop the traceback of an error that is stored as a value: its frames keep the batch alive."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

@@ -151,7 +151,7 @@ def test_a_compaction_killed_before_it_deletes_changes_no_answer(store, make_rec
     assert len(store.find("records/")) == 1
 
 
-def test_compacting_holds_a_bounded_part_of_a_day_in_memory(store, make_record, monkeypatch):
+def test_compacting_reads_a_bounded_part_of_a_day_into_memory(store, make_record, monkeypatch):
     monkeypatch.setattr("capture.compaction.MERGE_BYTES", 60_000)
     for start in range(0, 60, 3):
         fill(store, (make_record(n) for n in range(start, start + 3)))
@@ -191,7 +191,7 @@ def test_an_erased_request_is_gone_and_does_not_come_back(store, make_record, re
     assert request_id.encode() not in everything
 
 
-def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased_all_the_same(store, make_record):
+def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased(store, make_record):
     request_id = "0193465c-5800-7000-8000-000000000042"  # a uuid7 of 2024; the record is of 2026
     fill(store, [make_record(1, request_id=request_id), make_record(2)])
     labels = pd.DataFrame({"request_id": [request_id], "crop_index": [0], "label": [4]})
@@ -239,7 +239,7 @@ def test_labels_that_disagree_are_both_left_out(store):
         ({"request_id": ["a"], "crop_index": [0], "label": [10]}, "10 is not a digit"),
     ],
 )
-def test_labels_that_are_none_are_refused(store, labels, message):
+def test_malformed_labels_are_refused(store, labels, message):
     with pytest.raises(ValueError, match=message):
         add_labels(store, pd.DataFrame(labels))
 

@@ -136,7 +136,7 @@ def test_any_cut_of_a_record_is_refused(make_record, crop, data):
         {"probs": (1.0, 0.0)},
     ],
 )
-def test_a_malformed_record_is_a_caller_s_bug(make_record, changes):
+def test_a_malformed_record_is_refused(make_record, changes):
     with pytest.raises(RecordError):
         encode(make_record(**changes))
 

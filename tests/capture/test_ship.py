@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_stops_no_other(spool_folder, store, make_rec
     assert sealed_segments(spool_folder) == []
 
 
-def test_a_blank_crop_s_row_has_no_digit_and_no_features(spool_folder, store, make_record):
+def test_the_row_of_a_blank_crop_has_no_digit_and_no_features(spool_folder, store, make_record):
     blank = make_record(
         1, digit=None, probs=(), image=None, accepted=False, rejected_because="blank", crop=None
     )
@@ -161,9 +161,7 @@ def test_nothing_is_lost_while_s3_refuses(s3, spool_folder, make_record, status)
     assert ids_in(bucket) == [record.request_id for record in records]
 
 
-def test_following_survives_an_outage_and_ships_the_rest_when_told_to_stop(
-    s3, spool_folder, make_record
-):
+def test_follow_survives_an_outage_and_ships_the_rest_after_stop(s3, spool_folder, make_record):
     bucket = open_store("s3://digits")
     spool = Spool(spool_folder)
     spool.append(make_record(1))
@@ -193,7 +191,7 @@ def test_following_survives_an_outage_and_ships_the_rest_when_told_to_stop(
     assert json.loads(told[0])["CaptureBacklogBytes"] > 0
 
 
-def test_following_gives_up_after_its_grace(tmp_path, spool_folder, make_record):
+def test_follow_stops_after_its_grace_time(tmp_path, spool_folder, make_record):
     (tmp_path / "file").write_text("in the way")
     fill(spool_folder, [make_record(1)])
     stop = threading.Event()
@@ -204,7 +202,7 @@ def test_following_gives_up_after_its_grace(tmp_path, spool_folder, make_record)
     assert len(sealed_segments(spool_folder)) == 1
 
 
-def test_the_sidecar_outlives_the_service_by_what_is_left_to_ship(
+def test_the_sidecar_stops_after_the_service_when_all_is_shipped(
     tmp_path, spool_folder, make_record
 ):
     spool = Spool(spool_folder)
@@ -241,7 +239,7 @@ def test_a_segment_of_an_unknown_version_is_set_aside_and_not_lost(
     assert len(list(spool_folder.glob("*.bad"))) == 1
 
 
-def test_a_request_s_crops_are_told_apart(spool_folder, store, make_record):
+def test_each_crop_of_a_request_has_its_own_row(spool_folder, store, make_record):
     fill(spool_folder, [make_record(1, index=index) for index in range(4)])
     ship.ship_once(spool_folder, store)
     rows = read_sample(store, DAY, columns=["digit"], max_rows=10, min_rows_per_site=10).rows

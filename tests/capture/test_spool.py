@@ -76,7 +76,7 @@ def test_many_records_at_once_fill_segments_and_no_write_is_too_long(
     assert spool.stats().num_bytes == sum(path.stat().st_size for path in sealed)
 
 
-def test_a_segment_is_finished_at_its_age_though_nothing_more_arrives(tmp_path, make_record):
+def test_a_segment_is_finished_at_its_age_without_another_record(tmp_path, make_record):
     spool = Spool(tmp_path, max_segment_age_s=0.2)
     spool.append(make_record())
     give_up_s = time.monotonic() + 5
@@ -86,7 +86,9 @@ def test_a_segment_is_finished_at_its_age_though_nothing_more_arrives(tmp_path, 
     spool.close()
 
 
-def test_age_does_not_follow_a_wall_clock_that_runs_backwards(tmp_path, make_record, monkeypatch):
+def test_a_wall_clock_that_runs_backwards_does_not_change_the_age(
+    tmp_path, make_record, monkeypatch
+):
     backwards = iter(range(2_000_000_000_000_000_000, 0, -3_600_000_000_000))
     monkeypatch.setattr(time, "time_ns", lambda: next(backwards))
     spool = Spool(tmp_path, max_segment_bytes=5_000)
@@ -97,7 +99,7 @@ def test_age_does_not_follow_a_wall_clock_that_runs_backwards(tmp_path, make_rec
     assert sorted(captured_ids(tmp_path)) == sorted(ids(records))
 
 
-def test_threads_do_not_tear_each_other_s_records(spool, make_record, tmp_path):
+def test_records_of_concurrent_threads_stay_intact(spool, make_record, tmp_path):
     batches = [[make_record(100 * thread + n) for n in range(100)] for thread in range(8)]
     threads = [
         threading.Thread(target=lambda batch=batch: [spool.append(r) for r in batch])
@@ -113,7 +115,7 @@ def test_threads_do_not_tear_each_other_s_records(spool, make_record, tmp_path):
     )
 
 
-def test_a_living_process_s_segment_is_left_alone(spool, make_record, tmp_path):
+def test_the_segment_of_a_running_process_is_not_recovered(spool, make_record, tmp_path):
     spool.append(make_record())
     assert recover(tmp_path / "spool") == []
     assert len(live_segments(tmp_path / "spool")) == 1
@@ -142,7 +144,7 @@ def test_a_torn_tail_is_cut_and_the_rest_kept(tmp_path_factory, make_record, cut
 
 @settings(max_examples=60, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_costs_one_record_and_not_those_after_it(
+def test_a_flipped_bit_loses_one_record_and_none_after_it(
     tmp_path_factory, make_record, place, bit
 ):
     folder = tmp_path_factory.mktemp("spool")
@@ -172,7 +174,7 @@ def test_sampling_keeps_its_share_and_all_crops_of_a_request(tmp_path, make_reco
     assert spool.stats().num_sampled_out == 4_000 - len(found)
 
 
-def test_originals_stay_out_of_the_spool_when_they_are_not_kept(tmp_path, make_record):
+def test_originals_are_not_in_the_spool_when_not_kept(tmp_path, make_record):
     spool = Spool(tmp_path, keep_originals=False)
     record = make_record()
     spool.append(record)
@@ -287,7 +289,7 @@ def test_a_disk_that_turns_read_only_refuses(small_disk, make_record):
     assert captured_ids(small_disk) == ids([make_record(1), make_record(3)])
 
 
-def test_a_segment_taken_for_a_dead_process_s_before_its_lock_is_made_anew(
+def test_a_segment_that_recover_removed_before_its_lock_is_created_again(
     tmp_path, make_record, monkeypatch
 ):
     lock = fcntl.flock
