@@ -39,12 +39,6 @@ _FIXED: Final = "<BB"  # version and flags
 _PROBS: Final = struct.Struct(f"<{NUM_CLASSES}f")
 _UINT8: Final = np.dtype(np.uint8)
 _NEGATIVE: Final = bytes(range(255, -1, -1))  # grey level -> its negative
-
-
-class RecordError(ValueError):
-    """A record that does not fit its layout, or bytes that are no record of a known version."""
-
-
 _HEADER_VALUES: Final = {  # source code of what the encoder packs; other kinds are packed as is
     Kind.DIGIT: f"{NO_DIGIT} if record.{{0}} is None else record.{{0}}",
     Kind.COUNT: f"record.{{0}} if record.{{0}} <= {MAX_COUNT} else {MAX_COUNT}",
@@ -52,10 +46,13 @@ _HEADER_VALUES: Final = {  # source code of what the encoder packs; other kinds 
     Kind.TEXT: "len({0})",
     Kind.OPTIONAL_TEXT: "len({0})",
 }
-_METADATA: Final = "captured"
 
 Record = TypeVar("Record")
 _RecordIn = TypeVar("_RecordIn", contravariant=True)
+
+
+class RecordError(ValueError):
+    """A record that does not fit its layout, or bytes that are not a record of a known version."""
 
 
 class Encode(Protocol[_RecordIn]):
@@ -114,8 +111,8 @@ def make_encoder(record_class: type[Record]) -> Encode[Record]:
 def make_builder(record_class: type[Record]) -> Callable[..., Record]:
     """Generate the function that fills a record by name from what measured its values.
 
-    Its keywords are the fields without `of`, and each `of`. Generated, because to match 25 names in
-    a call takes longer than everything else that is done for a record.
+    Its keywords are the fields without `of`, and each `of`. It is generated, because a call with 25
+    keywords takes longer than all other work for a record.
     """
     fields = fields_of(record_class)
     arguments = dict.fromkeys(field.of or field.name for field in fields)

@@ -58,7 +58,11 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
     erase.add_argument("--reports", default=settings.reports, help=REPORTS_HELP)
 
     bench = add("bench", _bench, "time one append: what capture adds to an answer")
-    bench.add_argument("--folder", type=Path, help="folder on the disk to be measured")
+    bench.add_argument(
+        "--folder",
+        type=Path,
+        help="folder on the disk to be measured; a temporary one if not given",
+    )
 
 
 def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> None:

@@ -16,6 +16,7 @@ from capture import archive, ship
 from capture.archive import Window
 from capture.erasure import erase_pictures, picture_name
 from capture.labels import add_labels
+from capture.parquet_schema import SCHEMA
 from capture.predictions import Predictions
 from capture.reference import build, to_parquet
 from capture.store import StoreError, open_store
@@ -65,7 +66,7 @@ def fill(store, records, day=DAY) -> None:
         rows["time"] += timedelta(microseconds=moved)
         rows["request_id"] = str(day) + rows["request_id"]
         rows["sample_key"] = [archive.sample_key(one, 0) for one in rows["request_id"]]
-        table = ship.pa.Table.from_pandas(rows, ship.SCHEMA, preserve_index=False)
+        table = ship.pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
         key = f"{archive.partition(str(day), site)}/{on}.parquet"
         store.put(key, archive.encode(table), content_type=archive.PARQUET)
 
