@@ -1,4 +1,5 @@
-"""What was answered is kept: a spool on disk, shipped to an archive of Parquet files.
+"""Captures what was answered: a spool on disk, shipped to an archive of Parquet files.
 
-Serving imports `record` and `spool` alone; the rest needs pyarrow and runs in the jobs image.
+Serving imports only `record`, `spool` and what they need; the rest needs pyarrow and runs in the
+jobs image.
 """

@@ -1,7 +1,7 @@
-"""Images, crops and probabilities -> the numbers whose drift is watched.
+"""Images, crops and probabilities -> the numbers whose drift is measured.
 
-The 28x28 image sees the pen: ink mass, stroke width, slant. The crop as sent sees the scanner:
-contrast, sharpness, grain, margin. The probabilities see what the model is unsure about.
+The 28x28 image shows the pen: ink mass, stroke width, slant. The crop as sent shows the scanner:
+contrast, sharpness, grain, margin. The probabilities show what the model is unsure about.
 Knows nothing about records, files or Evidently.
 """
 

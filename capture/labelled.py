@@ -1,6 +1,6 @@
-"""Labelled captures as one file for training: the two meet only in files.
+"""Labelled captures, as training reads them.
 
-Knows nothing about what is trained on it.
+Knows nothing about training.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from PIL import Image
 
 from capture import archive
 from capture.archive import KEY, Window
+from capture.erasure import erased_ids, fingerprint
+from capture.labels import read_labels
+from capture.sampling import read_pictures
 from capture.store import Store
 
 
@@ -31,17 +34,17 @@ class Labelled:
 
 
 def read(store: Store) -> Labelled:
-    """Every captured crop that has a label, without what was erased or was blank."""
-    labels = archive.read_labels(store)
-    erased = archive.erased_ids(store)
-    prints = labels["request_id"].map(archive.fingerprint)
+    """Read every captured crop that has a label; erased requests and blank crops are left out."""
+    labels = read_labels(store)
+    erased = erased_ids(store)
+    prints = labels["request_id"].map(fingerprint)
     labels = labels.assign(print=prints)[~prints.isin(erased)].sort_values(["print", "crop_index"])
     days = sorted(key.split("/")[1] for key in store.find(f"{archive.RECORDS}/"))
     if not days or labels.empty:
         return _pack([], [], [])
     first, last = (date.fromisoformat(day.removeprefix("day=")) for day in (days[0], days[-1]))
     keys = list(labels[KEY].itertuples(index=False, name=None))
-    pictures = archive.read_pictures(store, Window(first, last), keys)["image_png"].dropna()
+    pictures = read_pictures(store, Window(first, last), keys)["image_png"].dropna()
     found = labels[[key in pictures.index for key in keys]]
     images = [
         np.asarray(Image.open(io.BytesIO(pictures.loc[key])).convert("L"))

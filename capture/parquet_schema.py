@@ -1,8 +1,8 @@
 """The columns of a captured record in Parquet: one table, versioned, each column explained.
 
-A column is only ever added. A changed meaning is a new name, and a new `SCHEMA_VERSION`.
-`day` and `site` are Hive partitions, part of the path and not of the file. Knows nothing about
-where the files are.
+The columns of fields come from the record's table, in its order. A column is only ever added. A
+changed meaning is a new name, and a new `SCHEMA_VERSION`. `day` and `site` are Hive partitions:
+they are in the path and not in the file. Knows nothing about where the files are.
 """
 
 from __future__ import annotations
@@ -12,59 +12,65 @@ from typing import Final
 import pyarrow as pa
 
 from capture.features import CROP_FEATURES, IMAGE_FEATURES, SCORE_FEATURES
+from capture.fields import Kind, fields_of
+from capture.record import CaptureRecord
 
 SCHEMA_VERSION: Final = 1
 
-_COLUMNS: Final = (
-    ("request_id", pa.string(), "with crop_index, the key; readers keep one row for each"),
-    ("crop_index", pa.int32(), "place of the crop in its request, from 0"),
-    ("sample_key", pa.int64(), "hash of the key in [0, 2**32): a smaller bound, a smaller sample"),
-    ("time", pa.timestamp("us", tz="UTC"), "when it was answered"),
-    ("model_version", pa.string(), "which model answered"),
-    ("digit", pa.int8(), "most probable digit, also when rejected; null when blank"),
-    ("confidence", pa.float32(), "its probability; 0 when blank"),
-    ("accepted", pa.bool_(), "whether a machine may act on it"),
-    ("rejected_because", pa.string(), "low_confidence, blank or not_a_digit; null when accepted"),
-    ("threshold", pa.float32(), "the accept threshold in force"),
-    ("garbage", pa.float32(), "raw not-a-digit score; null when the model has none"),
-    ("probs", pa.list_(pa.float32()), "one for each digit; null when blank"),
-    ("image_png", pa.binary(), "the 28x28 image the model saw; null when blank"),
-    ("crop_png", pa.binary(), "the crop as grey pixels, metadata gone; null when not kept"),
-    ("inverted", pa.bool_(), "light ink on dark paper"),
-    ("passed_through", pa.bool_(), "framed as MNIST does already, and left alone"),
-    ("num_parts", pa.int32(), "separate pieces of ink kept"),
-    ("num_dropped", pa.int32(), "separate pieces of ink dropped as dirt, lines or neighbours"),
-    ("aspect", pa.float32(), "width / height of the ink"),
-    ("edges_touched", pa.int8(), "how many edges of the crop the ink reaches"),
-    ("guard_ms", pa.float32(), "stage time: reading and checking the request"),
-    ("decode_ms", pa.float32(), "stage time: bytes to crop"),
-    ("preprocess_ms", pa.float32(), "stage time: crop to image"),
-    ("queue_ms", pa.float32(), "stage time: waiting for the model"),
-    ("inference_ms", pa.float32(), "stage time: the model"),
-    ("decision_ms", pa.float32(), "stage time: logits to answer"),
-    ("total_ms", pa.float32(), "from the first byte to capture"),
-)
+_TYPES: Final = {
+    Kind.FLAG: pa.bool_(),
+    Kind.DIGIT: pa.int8(),
+    Kind.COUNT: pa.int32(),
+    Kind.EDGES: pa.int8(),
+    Kind.INDEX: pa.int32(),
+    Kind.TIME: pa.timestamp("us", tz="UTC"),
+    Kind.CROP: pa.binary(),
+    Kind.RATIO: pa.float32(),
+    Kind.PROBABILITY: pa.float32(),
+    Kind.SCORE: pa.float32(),
+    Kind.MILLISECONDS: pa.float32(),
+    Kind.TEXT: pa.string(),
+    Kind.OPTIONAL_TEXT: pa.string(),
+    Kind.PROBS: pa.list_(pa.float32()),
+    Kind.IMAGE: pa.binary(),
+}
+SAMPLE_KEY: Final = "sample_key"  # computed from the key, beside it
+_SAMPLE_KEY_HELP: Final = "hash of the key in [0, 2**32); rows below a bound are a fair sample"
 _FEATURE_HELP: Final = {
     "ink_mass": "image: share of the frame that is ink",
-    "stroke_width_px": "image: twice the ink's area over its outline",
+    "stroke_width_px": "image: twice the ink's area divided by its outline",
     "slant_deg": "image: angle of the ink's axis, positive leaning right",
-    "grey_edge_share": "image: share of ink pixels neither paper nor full ink",
-    "sharpness": "crop: steepest edge as a share of the contrast",
-    "contrast": "crop: grey levels between paper and ink, over 255",
-    "paper_grey": "crop: median grey of the paper, over 255",
-    "paper_grain": "crop: spread of the paper's grey, over 255",
-    "margin": "crop: mean empty border as a share of the side",
+    "grey_edge_share": "image: share of ink pixels that are neither paper nor full ink",
+    "sharpness": "crop: steepest edge divided by the contrast",
+    "contrast": "crop: grey levels between paper and ink, divided by 255",
+    "paper_grey": "crop: median grey of the paper, divided by 255",
+    "paper_grain": "crop: standard deviation of the paper's grey, divided by 255",
+    "margin": "crop: mean width of the empty border, divided by the side",
     "height_px": "crop: height as sent",
     "entropy": "probabilities: entropy in bits",
-    "gap": "probabilities: first minus second",
+    "gap": "probabilities: the highest minus the second",
 }
 FEATURES: Final = (*IMAGE_FEATURES, *CROP_FEATURES, *SCORE_FEATURES)
 
-SCHEMA: Final = pa.schema(
-    [pa.field(name, kind, metadata={"help": text}) for name, kind, text in _COLUMNS]
-    + [pa.field(name, pa.float32(), metadata={"help": _FEATURE_HELP[name]}) for name in FEATURES],
-    metadata={"digitline_schema": str(SCHEMA_VERSION)},
-)
+
+def schema_of(record_class: type) -> pa.Schema:
+    """The schema of a record's table: its fields, the sample key and the features."""
+    columns = [
+        _column(field.column, _TYPES[field.kind], field.help)
+        for field in fields_of(record_class)
+        if field.column
+    ]
+    after_key = 1 + [column.name for column in columns].index("crop_index")
+    columns.insert(after_key, _column(SAMPLE_KEY, pa.int64(), _SAMPLE_KEY_HELP))
+    columns += [_column(name, pa.float32(), _FEATURE_HELP[name]) for name in FEATURES]
+    return pa.schema(columns, metadata={"digitline_schema": str(SCHEMA_VERSION)})
+
+
+def _column(name: str, kind: pa.DataType, text: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"help": text})
+
+
+SCHEMA: Final = schema_of(CaptureRecord)
 
 
 def describe() -> str:

@@ -1,7 +1,7 @@
 """The drift reference: what the champion saw and answered on data whose truth is known.
 
 Training makes it from validation predictions and promotes it with the model, so that a report
-compares mail with what the model was judged on, never with whatever came first.
+compares mail with the data that the model was validated on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import model
 from capture import features
-from capture.record import Predictions
+from capture.predictions import Predictions
 from model.errors import BlankCrop
 from model.preprocess import frame
 
@@ -72,7 +72,7 @@ class Reference:
 def build(predictions: Predictions) -> Reference:
     """Describe at most `MAX_ROWS` predictions, chosen by a fixed seed, as reports describe mail.
 
-    A crop without ink is left out: it has nothing to compare.
+    A crop without ink is left out, because it has no features.
     """
     chosen = np.sort(np.random.default_rng(_SEED).permutation(len(predictions.crops))[:MAX_ROWS])
     probs = predictions.probs[chosen].astype(np.float32)

@@ -1,8 +1,8 @@
 """Finished spool segments -> Parquet in the store, then the segment is deleted.
 
 At least once: a kill between the two leaves the segment, and shipping it again writes the same
-names. Originals are re-encoded here, so nothing but grey pixels is stored, and image features
-are computed here, so reports need no pixels. Knows nothing about serving.
+names. Crops are re-encoded here, so only grey pixels are stored. Features are computed here, so
+reports need no pixels. Knows nothing about serving.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from capture import archive, features
-from capture import spool as spools
-from capture.parquet_schema import SCHEMA
-from capture.record import CaptureRecord, RecordError
+from capture import features
+from capture.archive import PARQUET, encode, partition, sample_key
+from capture.codec import RecordError
+from capture.fields import Field, Kind, fields_of
+from capture.parquet_schema import SAMPLE_KEY, schema_of
+from capture.record import CaptureRecord
+from capture.segments import live_segments, measure, read_segment, recover, sealed_segments
 from capture.store import Store, StoreError
 from contract import emf
 from model.decode import decode
@@ -52,11 +56,11 @@ def ship_once(spool: Path, store: Store) -> Shipped:
     """Ship every finished segment, oldest first, and those of dead processes.
 
     Raises:
-        StoreError: the store refused; what was not shipped is still in the spool.
+        StoreError: the store failed; what was not shipped is still in the spool.
     """
-    spools.recover(spool)
+    recover(spool)
     total = Shipped()
-    for segment in spools.sealed_segments(spool):
+    for segment in sealed_segments(spool):
         done = _ship_segment(segment, store)
         total = Shipped(
             total.num_segments + done.num_segments,
@@ -68,7 +72,7 @@ def ship_once(spool: Path, store: Store) -> Shipped:
 
 @dataclass(frozen=True, slots=True)
 class FollowSettings:
-    """How the sidecar paces itself."""
+    """How often the sidecar polls, and how long it drains."""
 
     poll_s: float = 5.0
     grace_s: float = 50.0  # after SIGTERM, time for the service to drain and finish its segment
@@ -82,12 +86,12 @@ def follow(
     *,
     emit: Callable[[str], None] = print,
 ) -> int:
-    """Ship for ever; after `stop`, until nothing is left or the grace is over.
+    """Ship until `stop` is set, then until nothing is left or `grace_s` is over.
 
-    A store that refuses is tried again after 1, 2, 4, ... 60 s, each with jitter.
+    A failing store is retried after 1, 2, 4, ... 60 s, each with jitter.
 
     Returns:
-        Number of segments left behind.
+        Number of segments that were not shipped.
     """
     delay_s, deadline_s, metrics_due_s = _RETRY_FIRST_S, float("inf"), 0.0
     while True:
@@ -99,15 +103,15 @@ def follow(
         except StoreError as error:
             wait_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
             delay_s = min(2 * delay_s, _RETRY_LAST_S)
-            log.error("%s; trying again in %.1f s", error, wait_s)  # noqa: TRY400
+            log.error("%s; retry in %.1f s", error, wait_s)  # noqa: TRY400
         now_s = time.monotonic()
         if now_s >= metrics_due_s:
             emit(emf.line({"CaptureBacklogBytes": backlog_bytes(spool)}))
             metrics_due_s = now_s + _METRICS_EVERY_S
         if stop.is_set():
             deadline_s = min(deadline_s, now_s + settings.grace_s)
-            left = len(spools.sealed_segments(spool))
-            if now_s >= deadline_s or not (left or spools.live_segments(spool)):
+            left = len(sealed_segments(spool))
+            if now_s >= deadline_s or not (left or live_segments(spool)):
                 return left
             time.sleep(min(wait_s, 1.0))
         else:
@@ -115,7 +119,7 @@ def follow(
 
 
 def backlog_bytes(spool: Path) -> int:
-    """Size of what is captured and not yet shipped."""
+    """Size of the segments that are not shipped yet."""
     sizes = []
     for path in spool.glob("*-*"):
         try:
@@ -127,17 +131,17 @@ def backlog_bytes(spool: Path) -> int:
 
 def _ship_segment(segment: Path, store: Store) -> Shipped:
     try:
-        found = list(spools.read_segment(segment))
-    except FileNotFoundError:  # another shipper was quicker
+        found = list(read_segment(segment))
+    except FileNotFoundError:  # another shipper took it
         return Shipped()
     except RecordError as error:
         segment.rename(segment.with_suffix(".bad"))
         log.error("%s set aside as .bad: %s", segment.name, error)  # noqa: TRY400
         return Shipped(bad_bytes=segment.with_suffix(".bad").stat().st_size)
-    bad_bytes = spools.measure(segment).bad_bytes
+    bad_bytes = measure(segment).bad_bytes
     for (day, site), group in _by_partition(found).items():
-        key = f"{archive.partition(day, site)}/{segment.stem}.parquet"
-        store.put(key, archive.encode(to_table(group)), content_type=archive.PARQUET)
+        key = f"{partition(day, site)}/{segment.stem}.parquet"
+        store.put(key, encode(to_table(group)), content_type=PARQUET)
     segment.unlink(missing_ok=True)
     return Shipped(1, len(found), bad_bytes)
 
@@ -155,48 +159,60 @@ def day_of(time_us: int) -> str:
 
 
 def to_table(found: list[CaptureRecord]) -> pa.Table:
-    """Turn records into rows of `SCHEMA`, with their image features."""
-    columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    seen: list[NDArray[np.float32] | None] = []
+    """Turn records of one class into rows of its schema, with their features."""
+    schema = schema_of(type(found[0]))
+    fields = [(field.column, field) for field in fields_of(type(found[0])) if field.column]
+    columns: dict[str, list[object]] = {name: [] for name in schema.names}
+    of_crops: list[NDArray[np.float32] | None] = []
     for record in found:
-        crop = _pixels(record)  # one at a time: a segment of files is far more as pixels
-        seen.append(None if crop is None else features.crop_features(crop))
-        for name in columns.keys() & _COPIED:
-            columns[name].append(getattr(record, name))
-        columns["crop_index"].append(record.index)
-        columns["sample_key"].append(archive.sample_key(record.request_id, record.index))
-        columns["time"].append(_EPOCH + timedelta(microseconds=record.time_us))
-        columns["garbage"].append(record.garbage if np.isfinite(record.garbage) else None)
-        columns["probs"].append(record.probs or None)
-        columns["image_png"].append(None if record.image is None else to_png(record.image))
-        columns["crop_png"].append(None if crop is None else to_png(crop))
-    columns |= _feature_columns(found, seen)
+        crop = _pixels(record)  # one at a time: a segment's files are much larger as pixels
+        of_crops.append(None if crop is None else features.crop_features(crop))
+        for column, field in fields:
+            columns[column].append(_cell(field, record, crop))
+        columns[SAMPLE_KEY].append(sample_key(record.request_id, record.index))
+    columns |= _feature_columns(found, of_crops)
     return pa.table(
-        [pa.array(columns[field.name], type=field.type) for field in SCHEMA], schema=SCHEMA
+        [pa.array(columns[field.name], type=field.type) for field in schema], schema=schema
     )
+
+
+def _cell(field: Field, record: CaptureRecord, crop: NDArray[np.uint8] | None) -> object:
+    """A field's value as its column stores it."""
+    value: Any = crop if field.kind is Kind.CROP else getattr(record, field.name)
+    if value is None:
+        return None
+    match field.kind:
+        case Kind.CROP | Kind.IMAGE:
+            return to_png(value)
+        case Kind.TIME:
+            return _EPOCH + timedelta(microseconds=value)
+        case Kind.SCORE:
+            return value if np.isfinite(value) else None
+        case Kind.PROBS:
+            return value or None
+    return value
 
 
 def _pixels(record: CaptureRecord) -> NDArray[np.uint8] | None:
     """The crop as sent, as (H, W) grey; None where its file cannot be read.
 
-    The service has read it before it kept it, so that is a fault, which must not stop the others.
+    The service has decoded the file before, so this is a bug; it must not stop other records.
     """
     if not isinstance(record.crop, bytes):
         return record.crop
     try:
         return decode(record.crop)
     except CropError as error:
-        log.error("the crop of %s is lost: %s", record.request_id, error)  # noqa: TRY400
+        log.error(  # noqa: TRY400
+            "the crop of %s does not decode and is not archived: %s", record.request_id, error
+        )
         return None
-
-
-_COPIED = {field.name for field in SCHEMA} & set(CaptureRecord.__slots__) - {"probs", "garbage"}
 
 
 def _feature_columns(
     found: list[CaptureRecord], of_crops: list[NDArray[np.float32] | None]
 ) -> dict[str, list[object]]:
-    """Features, null where there was nothing to compute them from."""
+    """Compute the feature columns; null where a record has no image, crop or probabilities."""
     blank = np.zeros((28, 28), np.uint8)
     images = np.stack([blank if record.image is None else record.image for record in found])
     no_probs = (1.0,) + (0.0,) * 9

@@ -1,4 +1,4 @@
-"""Times `Spool.append`, what capture costs an answer, and what shipping costs afterwards."""
+"""Times `Spool.append`, which delays every answer, and shipping, which runs afterwards."""
 
 from __future__ import annotations
 

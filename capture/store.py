@@ -1,7 +1,7 @@
-"""One place for captures and reports: a folder, or a bucket, behind the same five verbs.
+"""Where captures and reports are stored: a folder or a bucket, with the same five methods.
 
-A write is whole or absent in both: a folder gets a new file renamed into place, S3 gets one
-PUT whose SHA-256 it checks itself. Knows nothing about what it stores.
+In both, a write is complete or absent: in a folder a new file is renamed into place, S3 gets one
+PUT and checks its SHA-256. Knows nothing about what it stores.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import pyarrow.fs
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from capture.spool import sync_folder
+from capture.segments import sync_folder
 
 _DELETE_AT_ONCE: Final = 1000  # S3's limit
 _TEMPORARY: Final = ".part-"
 
 
 class StoreError(OSError):
-    """The store did not do what it was asked; trying again later may help."""
+    """The store failed; a retry may succeed."""
 
 
 class MissingKey(StoreError):
@@ -49,10 +49,10 @@ class Store(Protocol):
         """List the keys that start with a prefix ending in ``/``, in order. Raises StoreError."""
 
     def delete(self, keys: list[str]) -> None:
-        """Remove keys; one that is gone already is no error. Raises StoreError."""
+        """Remove keys; a missing key is no error. Raises StoreError."""
 
     def arrow(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        """Give the Arrow filesystem that reads the same files, and this store's root on it."""
+        """Return the Arrow filesystem for the same files, and this store's root in it."""
 
 
 def open_store(url: str) -> Store:
@@ -103,7 +103,7 @@ class Folder:
             raise StoreError(f"cannot read {self._path(key)}: {error}") from error
 
     def find(self, prefix: str) -> list[str]:
-        """Walk the folder; files still being written are not there yet."""
+        """Walk the folder; files that are still being written are left out."""
         return sorted(
             path.relative_to(self._root).as_posix()
             for path in self._path(prefix).rglob("*")
@@ -111,7 +111,7 @@ class Folder:
         )
 
     def delete(self, keys: list[str]) -> None:
-        """Remove files, and the folders that this leaves empty."""
+        """Remove files, and folders that become empty."""
         for key in keys:
             path = self._path(key)
             try:
@@ -151,7 +151,7 @@ class Bucket:
         )
 
     def put(self, key: str, data: bytes, *, content_type: str) -> None:
-        """One PUT; S3 refuses it when the bytes that arrived have another SHA-256."""
+        """One PUT; S3 refuses it when the received bytes have another SHA-256."""
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         try:
             self._client.put_object(
@@ -179,7 +179,7 @@ class Bucket:
         return body
 
     def find(self, prefix: str) -> list[str]:
-        """List a prefix, a thousand keys a request."""
+        """List a prefix, 1,000 keys a request."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
@@ -190,7 +190,7 @@ class Bucket:
         return sorted(key.removeprefix(self._prefix) for key in keys)
 
     def delete(self, keys: list[str]) -> None:
-        """Delete a thousand keys a request."""
+        """Delete 1,000 keys a request."""
         for start in range(0, len(keys), _DELETE_AT_ONCE):
             objects = [{"Key": self._prefix + key} for key in keys[start : start + _DELETE_AT_ONCE]]
             try:
@@ -203,7 +203,7 @@ class Bucket:
                 raise StoreError(f"cannot delete in {self.url}: {answer['Errors'][0]}")
 
     def arrow(self) -> tuple[pyarrow.fs.FileSystem, str]:
-        """Arrow's S3 filesystem, which fetches only the columns that are asked for."""
+        """Arrow's S3 filesystem, which fetches only the columns that are read."""
         endpoint = urlsplit(self._client.meta.endpoint_url)
         filesystem = pyarrow.fs.S3FileSystem(
             region=self._client.meta.region_name,

@@ -2,6 +2,6 @@
 
 import os
 
-# onnxruntime's wheels report to their maker, and write a device id into the home folder, from the
-# moment that they are imported, unless told not to before.
+# onnxruntime's wheels send telemetry and write a device id to the home folder when imported, unless
+# this is set before.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -1,4 +1,4 @@
-"""The model's command line: `python -m model explain crop.png` writes why it was read so."""
+"""The model's command line: `python -m model explain crop.png` draws why a crop got its answer."""
 
 import argparse
 import sys
@@ -25,10 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    command = commands.add_parser("explain", help="write a picture of why a crop was read so")
+    command = commands.add_parser("explain", help="draw why a crop got its answer")
     command.add_argument("crop", type=Path, help="a PNG or JPEG file with one digit")
-    command.add_argument("--out", type=Path, help="default: <crop>.explained.png")
-    command.add_argument("--champion", type=Path, default=artifact.CHAMPION)
+    command.add_argument(
+        "--out", type=Path, help="the picture to write (default: <crop>.explained.png)"
+    )
+    command.add_argument(
+        "--champion",
+        type=Path,
+        default=artifact.CHAMPION,
+        help="champion folder (default: %(default)s)",
+    )
     return parser
 
 

@@ -1,7 +1,7 @@
-"""Hash-check and load a champion folder. Everything that may not be served is refused here.
+"""Hash-check and load a champion folder; refuse everything that must not be served.
 
-Order: size, sha256 against the manifest, then what the file asks for; only then may a session be
-made of it.
+Order of the checks: size, sha256 against the manifest, then what the ONNX file refers to. A session
+is created only after all of them.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ MANIFEST_SCHEMA: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """A crop whose answer is known; read at start and by readiness."""
+    """A crop whose answer is known; read at start and by the readiness check."""
 
     png: bytes
     digit: int

@@ -1,4 +1,4 @@
-"""Batch -> logits. Knows the ONNX session and nothing of crops or thresholds."""
+"""Batch -> logits, by an ONNX session. Knows nothing about crops or thresholds."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,23 +12,25 @@ from model.errors import ModelError
 IMAGE_SHAPE: Final = (1, 28, 28)
 WARM_UP_BATCHES: Final = (1, 2, 8, 32)  # onnxruntime plans its memory per batch size
 
-# onnxruntime prints a warning for each machine feature that it probes in vain; errors stay.
+# onnxruntime prints a warning for each machine feature that it does not find; errors stay.
 _LOG_ERRORS_ONLY: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the network says of a batch, before any decision."""
+    """The network's outputs for a batch, before any decision."""
 
     logits: NDArray[np.float32]  # (B, 10)
-    garbage: NDArray[np.float32]  # (B,), higher is less like a digit; -inf: the model cannot tell
+    garbage: NDArray[
+        np.float32
+    ]  # (B,), higher is less like a digit; -inf: the model has no such output
 
 
 class Classifier:
     """One onnxruntime session on one thread.
 
-    One thread, because a batch of digits is too small to share out: a second thread costs more
-    in waking than it computes, and the other cores run other workers.
+    A batch of digits is too small to split: waking a second thread costs more than it computes, and
+    the other cores run other workers.
 
     Args:
         onnx_bytes: a model that `model.artifact` has verified.
@@ -79,6 +81,6 @@ class Classifier:
         return Scores(logits, outputs[1].reshape(-1))
 
     def warm_up(self) -> None:
-        """Run the usual batch sizes once, so that no caller pays for the first plan."""
+        """Run the usual batch sizes once, so that no request waits for the first memory plan."""
         for size in WARM_UP_BATCHES:
             self(np.zeros((size, *IMAGE_SHAPE), dtype=np.float32))

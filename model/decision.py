@@ -1,4 +1,4 @@
-"""Logits -> Decision: which digit, how sure, and whether a person should look instead."""
+"""Logits -> Decision: which digit, how sure, and whether a person must read it instead."""
 
 import math
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ Rejection = Literal["low_confidence", "blank", "not_a_digit"]
 class Policy:
     """How scores become decisions; fitted on validation data and stored with the model."""
 
-    temperature: float  # divides the logits, so that confidence equals the share of right reads
-    threshold: float  # confidence below it goes to a person
+    temperature: float  # divides the logits, so that confidence equals the share of correct reads
+    threshold: float  # below it, a person reads the crop
     garbage_threshold: float  # garbage score above it is not a digit
 
     def __post_init__(self) -> None:
@@ -28,7 +28,9 @@ class Policy:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}; it must be between 0 and 1")
         if math.isnan(self.garbage_threshold):
-            raise ValueError("garbage_threshold is not a number; every crop would pass for a digit")
+            raise ValueError(
+                "garbage_threshold is not a number; every crop would be accepted as a digit"
+            )
 
 
 class Decision(NamedTuple):  # a frozen dataclass takes three times as long to make
@@ -78,7 +80,7 @@ def _reject(confidence: float, garbage: float, policy: Policy) -> Rejection | No
 def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
     """Probabilities of (B, 10) logits divided by a temperature.
 
-    In float64 and outside of the quantised graph, where probabilities would come in steps of
+    Computed in float64 outside of the quantised graph; inside it, probabilities would have steps of
     1/256.
 
     Returns:

@@ -1,8 +1,8 @@
-"""What can go wrong between a crop and its answer: the caller's fault, or ours."""
+"""The errors between a crop and its answer: the caller's fault (CropError) or ours (ModelError)."""
 
 
 class CropError(ValueError):
-    """The crop cannot be read, and sending it again will not help. The caller's fault."""
+    """The crop cannot be read, and a retry will not help. The caller's fault."""
 
 
 class UnsupportedFormat(CropError):

@@ -1,7 +1,7 @@
-"""Why a crop was read as it was, as one picture: crop, image, occlusion map, probabilities.
+"""Explains one answer as a picture: crop, image, occlusion map, probabilities.
 
-The occlusion map asks which ink the answer rests on: a small patch of the image is wiped, and
-the confidence that is lost is that patch's worth. Knows nothing about files.
+The occlusion map shows which ink the answer depends on: a small patch of the image is erased, and
+the loss of confidence is the value of that patch. Knows nothing about files.
 
 Source:
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014, section 4.2.
@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.classifier import Classifier, Scores
 from model.decision import Decision, Policy, decide, softmax
-from model.preprocess import SIDE_PX, Framed, frame
+from model.framed import SIDE_PX, Framed
+from model.preprocess import frame
 
 PATCH_PX: Final = 5  # about two strokes wide
 PANEL_PX: Final = 224  # a whole multiple of the image's side
@@ -35,11 +36,11 @@ class Explanation:
     framed: Framed
     decision: Decision
     garbage: float
-    occlusion: NDArray[np.float64]  # (28, 28), confidence lost when the ink around it is wiped
+    occlusion: NDArray[np.float64]  # (28, 28), confidence lost when the ink around it is erased
 
 
 def explain(crop: NDArray[np.uint8], classifier: Classifier, policy: Policy) -> Explanation:
-    """Read one crop and find what the answer rests on.
+    """Read one crop and find which ink the answer depends on.
 
     Args:
         crop: (H, W) uint8.
@@ -64,7 +65,7 @@ def explain(crop: NDArray[np.uint8], classifier: Classifier, policy: Policy) -> 
 def occlusion_map(
     image: NDArray[np.float32], scores: Scores, classifier: Classifier, temperature: float
 ) -> NDArray[np.float64]:
-    """Confidence lost when a patch around each pixel is wiped, where there is ink.
+    """Confidence lost when a patch around each pixel is erased, where there is ink.
 
     Args:
         image: (1, 28, 28) float32.
@@ -73,7 +74,7 @@ def occlusion_map(
         temperature: divides the logits.
 
     Returns:
-        (28, 28) float64; 0 where the patch holds no ink, negative where wiping it helps.
+        (28, 28) float64; 0 where the patch holds no ink, negative where erasing adds confidence.
     """
     half = PATCH_PX // 2
     places, wiped = [], []
@@ -138,7 +139,7 @@ def _image_panel(explanation: Explanation) -> Image.Image:
 
 
 def _occlusion_panel(explanation: Explanation) -> Image.Image:
-    """Ink in grey under orange where wiping it costs confidence, blue where it helps."""
+    """Ink in grey; orange where erasing it lowers the confidence, blue where it raises it."""
     lost = explanation.occlusion
     strength = np.clip(np.abs(lost) / max(float(np.abs(lost).max()), 0.02), 0, 1)[..., np.newaxis]
     colour = np.where(lost[..., np.newaxis] > 0, (0.85, 0.35, 0.0), (0.1, 0.4, 0.9))

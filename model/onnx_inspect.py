@@ -1,8 +1,8 @@
-"""Look into an ONNX file before onnxruntime does.
+"""Check what an ONNX file refers to before onnxruntime loads it.
 
-A model file can name other files (external data) and native code (custom operators); a plain int8
-CNN needs neither. The file is walked as protobuf, because the serving image has no onnx package
-(43 MB at import). Knows nothing of manifests or sessions.
+A model file can refer to other files (external data) and native code (custom operators); a plain
+int8 CNN needs neither. The file is parsed as protobuf here, because the serving image has no onnx
+package (43 MB at import). Knows nothing about manifests or sessions.
 
 Source:
     onnx.proto3 for the field numbers; Protocol Buffers, "Encoding", for the walk.
@@ -23,7 +23,7 @@ _NODE_ATTRIBUTE, _NODE_DOMAIN = 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE_TENSOR, _ATTRIBUTE_SPARSE_TENSORS = 22, 23
 _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
-# More places where a tensor or a graph could hide. A CNN needs none, so none is looked into.
+# Other attributes that can hold tensors or graphs. A CNN needs none, so they are refused.
 _UNNEEDED_IN_ATTRIBUTE: Final = (
     _ATTRIBUTE_TENSORS,
     _ATTRIBUTE_GRAPHS,
@@ -35,7 +35,7 @@ _DEFAULT_DOMAINS: Final = (b"", b"ai.onnx")
 
 
 def inspect(onnx_bytes: bytes) -> None:
-    """Refuse a model that asks for more than ONNX's own operators on its own weights.
+    """Refuse a model that needs more than ONNX's own operators on its own weights.
 
     Raises:
         ArtifactRefused: external data, a custom operator domain, functions of its own, sparse
@@ -46,7 +46,7 @@ def inspect(onnx_bytes: bytes) -> None:
         versions = [_opset(value) for number, value in model if number == _MODEL_OPSET]
         if any(number in (_MODEL_FUNCTIONS, _MODEL_TRAINING_INFO) for number, _ in model):
             raise ArtifactRefused(
-                "the model brings its own functions or training graphs; export it without"
+                "the model has functions or training graphs of its own; export it without them"
             )
         graphs = [value for number, value in model if number == _MODEL_GRAPH]
         for graph in graphs:
@@ -65,7 +65,9 @@ def _opset(value: int | bytes) -> int:
     fields = dict(_fields(_message(value)))
     domain = fields.get(_OPSET_DOMAIN, b"")
     if domain not in _DEFAULT_DOMAINS:
-        raise ArtifactRefused(f"model.onnx uses the operator domain {domain!r}; only ONNX's own is")
+        raise ArtifactRefused(
+            f"model.onnx uses the operator domain {domain!r}; only ONNX's own is allowed"
+        )
     return int(fields[_OPSET_VERSION])
 
 

@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import pandas as pd
 
-from capture import archive
 from capture.archive import Window
+from capture.erasure import picture_name
+from capture.labels import read_labels
 from capture.reference import Reference
+from capture.sampling import read_pictures, read_sample
 from capture.store import MissingKey, Store
 from contract import emf
 from monitoring import alerts, drift, drift_pages, rules
@@ -78,8 +80,8 @@ def make(places: Places, window: Window, reference: Reference) -> tuple[Assessme
     Returns:
         The verdict, and the content of report.json.
     """
-    labels = archive.read_labels(places.captures)
-    sample = archive.read_sample(
+    labels = read_labels(places.captures)
+    sample = read_sample(
         places.captures,
         window,
         columns=drift.CAPTURE_COLUMNS,
@@ -119,14 +121,14 @@ def _clear(reports: Store, folder: str) -> None:
 
 def _put_pictures(places: Places, window: Window, unusual: Sequence[drift.Unusual]) -> None:
     keys = [(one.request_id, one.crop_index) for one in unusual]
-    pictures = archive.read_pictures(places.captures, window, keys)
+    pictures = read_pictures(places.captures, window, keys)
     for request_id, crop_index in keys:
         if (request_id, crop_index) not in pictures.index:
             continue
         row = pictures.loc[(request_id, crop_index)]
         png = row["crop_png"] if row["crop_png"] is not None else row["image_png"]
         if png is not None:
-            name = archive.picture_name(request_id, crop_index)
+            name = picture_name(request_id, crop_index)
             places.reports.put(f"{window}/{name}", png, content_type="image/png")
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from capture import archive
 from capture.archive import Window
+from capture.compaction import compact, expire
 from capture.reference import Reference
 from monitoring import alerts, report
 from monitoring.report import Places
@@ -44,9 +45,9 @@ def watch(
             for day in unreported(places, today=today):
                 if stop.is_set():
                     return
-                archive.compact(places.captures, day)
+                compact(places.captures, day)
                 report.run(places, Window(day, day), load(), emit=emit, today=today)
-            archive.expire(places.captures, keep_days=keep_days, today=today)
+            expire(places.captures, keep_days=keep_days, today=today)
         except (OSError, ValueError) as error:
             log.exception("report failed: %s", error)  # noqa: TRY401 - the reason on the first line too
             _notify(places, today)

@@ -18,7 +18,8 @@ from loadtest.digit_crops import LabelledCrop
 from loadtest.process import pinned_to
 from loadtest.servers import SERVER_CORE, Server
 from model.decode import decode
-from model.preprocess import Framed, frame_many
+from model.framed import Framed
+from model.preprocess import frame_many
 
 PACKED: Final = (64, 256, 1024)
 NUM_FILES: Final = 64

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from capture.record import CaptureRecord
-from capture.spool import live_segments, read_segment, sealed_segments
+from capture.segments import live_segments, read_segment, sealed_segments
 from loadtest import servers
 from loadtest.process import TICKS_PER_S, Tree
 

@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from capture import archive, reference, ship
+from capture import reference, ship
 from capture.archive import Window
+from capture.labels import add_labels
 from capture.spool import Spool
 from capture.store import open_store
 from monitoring import alerts, report
@@ -100,9 +101,7 @@ def write_day(
                 truth.append((record.request_id, 0, int(labels[chosen[place]])))
     spool.close()
     ship.ship_once(folder / "spool", places.captures)
-    archive.add_labels(
-        places.captures, pd.DataFrame(truth, columns=["request_id", "crop_index", "label"])
-    )
+    add_labels(places.captures, pd.DataFrame(truth, columns=["request_id", "crop_index", "label"]))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_digits
 
-from capture import archive, reference, ship
+from capture import reference, ship
+from capture.labels import LABEL_SCHEMA
 from monitoring import drift
 from monitoring.findings import Severity
 from monitoring.rules import assess
@@ -56,7 +57,7 @@ def rows_of(reader: simulated_mail.Reader, crops: simulated_mail.Crops, seed: in
     records = reader.read(crops, site="all", day=DAY, seed=seed)
     captured = ship.to_table(records).drop_columns(["image_png", "crop_png"]).to_pandas()
     captured["site"] = "all"
-    return drift.prepare(captured, archive.LABEL_SCHEMA.empty_table().to_pandas())
+    return drift.prepare(captured, LABEL_SCHEMA.empty_table().to_pandas())
 
 
 def draw_from(pool: pd.DataFrame) -> Draw:

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from capture import archive
 from capture.parquet_schema import SCHEMA
+from capture.sampling import read_sample
 from capture.store import open_store
 from monitoring import drift, report
 
@@ -63,7 +64,7 @@ def read(folder: str, num_days: int) -> str:
     """Read the first days as a report does, and say what it took."""
     before_mb = peak_mb()
     start_s = time.perf_counter()
-    sample = archive.read_sample(
+    sample = read_sample(
         open_store(folder),
         archive.Window(FIRST, FIRST + timedelta(num_days - 1)),
         columns=drift.CAPTURE_COLUMNS,

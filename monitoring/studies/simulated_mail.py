@@ -14,12 +14,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.record import CaptureRecord, Predictions, to_uint8
+from capture.predictions import Predictions
+from capture.record import CaptureRecord, to_uint8
 from model import artifact
 from model.classifier import Classifier, Scores
 from model.decision import BLANK, decide, softmax
 from model.errors import BlankCrop
-from model.preprocess import Framed, frame
+from model.framed import Framed
+from model.preprocess import frame
 from training.config import DataConfig
 from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import Mnist, load_mnist

@@ -1,7 +1,8 @@
-"""Readings -> capture records, before their answer is sent. Knows the spool only by its methods.
+"""Readings -> capture records on disk, before their answers are sent.
 
-What was read in one batch is written in one go, on the batcher's thread: on the event loop it took
-turns with the next batch for the interpreter, which cost nearly as much again.
+The records of a batch are written together, on the batcher's thread. On the event loop they would
+compete with the next batch for the GIL, which nearly doubled the cost. Knows only the methods of
+the spool.
 """
 
 import time
@@ -11,17 +12,30 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.record import CaptureRecord, RecordError, to_uint8_many
+from capture.codec import RecordError
+from capture.record import CaptureRecord, StageTimes, build, to_uint8_many
 from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
 from model.decision import Policy
-from model.preprocess import Framed
+from model.framed import SIDE_PX, Framed
 from serving.config import Settings
+from serving.messages import Request
 from serving.reading.bare_png import bare_png
 from serving.reading.outcomes import without_frames
 from serving.reading.reader import Reading, ReadRequest, Source
 
-WORTH_BYTES: Final = 4_096  # fewer are written sooner than a file is looked through
+MIN_SAVED_BYTES: Final = 4_096  # writing fewer takes less time than parsing the file
+
+# Of a blank crop, and of an image that its sender has framed.
+_NOT_FRAMED: Final = Framed(
+    image=np.zeros((1, SIDE_PX, SIDE_PX), np.float32),
+    inverted=False,
+    passed_through=False,
+    num_parts=0,
+    num_dropped=0,
+    aspect=0.0,
+    edges_touched=0,
+)
 
 
 class CaptureSink:
@@ -51,10 +65,10 @@ class CaptureSink:
     def keep(
         self, asked: Sequence[ReadRequest], outcomes: Sequence[Reading | Exception]
     ) -> dict[int, Exception]:
-        """Put a batch's readings on disk; what could not be read leaves no record.
+        """Put a batch's readings on disk; a crop that could not be read leaves no record.
 
         Returns:
-            Place in the batch -> why it is not on disk: that one must not be answered with 200.
+            Place in the batch -> why its record is not on disk; it must not be answered with 200.
         """
         spool = self._spool
         if spool is None:
@@ -65,8 +79,8 @@ class CaptureSink:
             if isinstance(outcome, Reading) and one.request and spool.wants(one.request.id)
         ]
         images = [reading.image for _, _, reading in read if reading.image is not None]
-        # All at once: numpy lets other threads run during each step of each, and a change of
-        # threads costs more than the step.
+        # Converted together: numpy releases the GIL in each step, and a thread switch costs more
+        # than the step.
         grey = iter(to_uint8_many(images) if images else ())
         now_s, now_us = time.perf_counter(), time.time_ns() // 1000
         frames: dict[int, bytes] = {}
@@ -89,7 +103,7 @@ class CaptureSink:
         return self._spool is None or self._spool.writable()
 
     def close(self) -> None:
-        """Finish what is on disk; after the last answer."""
+        """Finish the current segment; call it after the last answer."""
         if self._spool is not None:
             self._spool.close()
 
@@ -101,59 +115,41 @@ class CaptureSink:
         now_s: float,  # of time.perf_counter(), as a request's start
         now_us: int,
     ) -> CaptureRecord:
-        request, decision = asked.request, reading.decision
+        request = asked.request
         assert request is not None
-        total_ms = (now_s - request.started) * 1e3
-        worked_ms = (
-            request.guard_ms
-            + reading.decode_ms
-            + reading.preprocess_ms
-            + reading.inference_ms
-            + reading.decision_ms
-        )
-        # By position: to match so many names takes longer than everything else here.
-        return CaptureRecord(
-            request.id,
-            asked.crop_index,
-            now_us,
-            request.site,
-            self._version,
-            decision.digit,
-            decision.confidence,
-            decision.rejected_because is None,
-            decision.rejected_because,
-            self._threshold,
-            reading.garbage,
-            decision.probs,
-            image,
-            _to_keep(asked.source, reading.crop),
-            *_framing(reading.framed),
-            request.guard_ms,
-            reading.decode_ms,
-            reading.preprocess_ms,
-            max(total_ms - worked_ms, 0.0),
-            reading.inference_ms,
-            reading.decision_ms,
-            total_ms,
+        return build(
+            request_id=request.id,
+            index=asked.crop_index,
+            time_us=now_us,
+            site=request.site,
+            model_version=self._version,
+            threshold=self._threshold,
+            garbage=reading.garbage,
+            image=image,
+            crop=_crop_to_store(asked.source, reading.crop),
+            decision=reading.decision,
+            framed=reading.framed or _NOT_FRAMED,
+            stages=_stage_times(request, reading, now_s),
         )
 
 
-def _framing(framed: Framed | None) -> tuple[bool, bool, int, int, float, int]:
-    """What preprocessing found, in the order of a record's fields."""
-    if framed is None:
-        return False, False, 0, 0, 0.0, 0
-    return (
-        framed.inverted,
-        framed.passed_through,
-        framed.num_parts,
-        framed.num_dropped,
-        framed.aspect,
-        framed.edges_touched,
-    )
+def _stage_times(request: Request, reading: Reading, now_s: float) -> StageTimes:
+    times = StageTimes()
+    times.guard_ms = guard_ms = request.guard_ms
+    times.decode_ms = decode_ms = reading.decode_ms
+    times.preprocess_ms = preprocess_ms = reading.preprocess_ms
+    times.inference_ms = inference_ms = reading.inference_ms
+    times.decision_ms = decision_ms = reading.decision_ms
+    times.total_ms = total_ms = (now_s - request.started) * 1e3
+    worked_ms = guard_ms + decode_ms + preprocess_ms + inference_ms + decision_ms
+    times.queue_ms = max(total_ms - worked_ms, 0.0)
+    return times
 
 
-def _to_keep(source: Source, crop: NDArray[np.uint8] | None) -> bytes | NDArray[np.uint8] | None:
-    """The pixels, or the PNG file they came in where that is much less to write."""
-    if crop is not None and isinstance(source, bytes) and crop.size - len(source) > WORTH_BYTES:
+def _crop_to_store(
+    source: Source, crop: NDArray[np.uint8] | None
+) -> bytes | NDArray[np.uint8] | None:
+    """Return the pixels, or the PNG file they came in where that is much smaller."""
+    if crop is not None and isinstance(source, bytes) and crop.size - len(source) > MIN_SAVED_BYTES:
         return bare_png(source) or crop
     return crop

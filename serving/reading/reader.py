@@ -17,7 +17,8 @@ from model.classifier import IMAGE_SHAPE, Classifier
 from model.decision import BLANK, Decision, Policy, decide
 from model.decode import decode
 from model.errors import BlankCrop, CropError, ModelError
-from model.preprocess import Framed, frame_many
+from model.framed import Framed
+from model.preprocess import frame_many
 from serving.config import Settings
 from serving.messages import Request
 from serving.reading.batcher import Batcher, BatchStats

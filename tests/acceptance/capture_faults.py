@@ -31,7 +31,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from capture import archive, ship
-from capture import spool as spools
+from capture.sampling import read_sample
+from capture.segments import live_segments
 from capture.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,9 +156,7 @@ def archived_ids(spool: Path, store_folder: Path) -> list[str]:
     ship.ship_once(spool, store)
     today = datetime.now(UTC).date()
     window = archive.Window(today - timedelta(1), today)
-    rows = archive.read_sample(
-        store, window, columns=[], max_rows=10**7, min_rows_per_site=10**7
-    ).rows
+    rows = read_sample(store, window, columns=[], max_rows=10**7, min_rows_per_site=10**7).rows
     return [str(request_id) for request_id in rows["request_id"]]
 
 
@@ -196,7 +195,7 @@ def under_load(spool: Path, store: Path, fault: Callable[[Service], int]) -> Cou
         if clients is not None:
             clients.stop()
         service.kill()
-    assert not spools.live_segments(spool)
+    assert not live_segments(spool)
     return compare(num_faults, clients, archived_ids(spool, store))
 
 

@@ -24,7 +24,8 @@ from datetime import date
 from pathlib import Path
 
 from capture import archive, ship
-from capture import spool as spools
+from capture.sampling import read_sample
+from capture.segments import recover, sealed_segments
 from capture.spool import Spool
 from capture.store import Folder, open_store
 from tests.made_records import make
@@ -89,10 +90,10 @@ def arm(point: str, turn: int) -> None:
         die()
 
     patches = {
-        "pre-append": (spools.os, "writev", before),
-        "mid-write": (spools.os, "writev", half_written),
-        "post-append": (spools.os, "writev", after),
-        "post-fsync": (spools.os, "fdatasync", after),
+        "pre-append": (os, "writev", before),
+        "mid-write": (os, "writev", half_written),
+        "post-append": (os, "writev", after),
+        "post-fsync": (os, "fdatasync", after),
         "pre-upload": (Folder, "put", before),
         "mid-upload": (Folder, "put", half_uploaded),
         "post-upload": (Folder, "put", after_upload),
@@ -133,14 +134,14 @@ def write(folder: Path, first: int, pipe: int, *, point: str | None, turn: int) 
 
 
 def move(spool: Path, store: Path, *, point: str | None, turn: int) -> None:
-    spools.recover(spool)
+    recover(spool)
     if point in SHIP_POINTS:
         arm(point, turn)
     ship.ship_once(spool, open_store(str(store)))
 
 
 def read(store: Path, pipe: int) -> None:
-    sample = archive.read_sample(
+    sample = read_sample(
         open_store(str(store)), WINDOW, columns=[], max_rows=10_000, min_rows_per_site=10_000
     )
     os.write(pipe, json.dumps([sample.num_stored, sample.rows["request_id"].tolist()]).encode())
@@ -158,7 +159,7 @@ def run_round(point: str, seed: int) -> Round:
         in_child(lambda _: move(spool, store, point=None, turn=0))
         told, _ = in_child(lambda pipe: read(store, pipe))
         num_stored, archived = json.loads(told)
-        assert not spools.sealed_segments(spool), "something was not shipped"
+        assert not sealed_segments(spool), "something was not shipped"
     return Round(acknowledged, archived, num_stored, was_killed=signal.SIGKILL in (first, second))
 
 

@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from made_records import NOON
 
 from capture import archive, ship
-from capture import spool as spools
 from capture.archive import Window, parse_window
+from capture.compaction import compact, expire
+from capture.erasure import erase_from_archive, fingerprint, picture_name
+from capture.labels import add_labels, read_labels
+from capture.sampling import _bound, read_pictures, read_sample
+from capture.segments import read_segment, sealed_segments
 from capture.spool import Spool
 from monitoring.__main__ import main
 
@@ -21,12 +25,12 @@ TODAY = date(2026, 11, 21)
 def fill(store, records) -> None:
     """Put records straight into the archive, a file for each call and site."""
     for (day, site), group in ship._by_partition(list(records)).items():
-        key = f"{archive.partition(day, site)}/{archive.fingerprint(group[0].request_id)}.parquet"
+        key = f"{archive.partition(day, site)}/{fingerprint(group[0].request_id)}.parquet"
         store.put(key, archive.encode(ship.to_table(group)), content_type=archive.PARQUET)
 
 
 def rows_in(store, window=DAY, columns=(), max_rows=100_000, min_rows_per_site=100_000):
-    return archive.read_sample(
+    return read_sample(
         store, window, columns=columns, max_rows=max_rows, min_rows_per_site=min_rows_per_site
     )
 
@@ -82,19 +86,19 @@ def test_labelled_rows_are_read_whether_sampled_or_not(store, make_record):
         }
     )
     bounds = {"max_rows": 100, "min_rows_per_site": 0}
-    sample = archive.read_sample(store, DAY, columns=[], labels=labels, **bounds)
+    sample = read_sample(store, DAY, columns=[], labels=labels, **bounds)
     assert sorted(sample.labelled["request_id"]) == sorted(labels["request_id"][:40])
-    without = archive.read_sample(store, DAY, columns=[], **bounds)
+    without = read_sample(store, DAY, columns=[], **bounds)
     assert list(sample.rows["request_id"]) == list(without.rows["request_id"])
     assert len(without.labelled) == 0
-    archive.erase(store, records[0].request_id)
-    sample = archive.read_sample(store, DAY, columns=[], labels=labels, **bounds)
+    erase_from_archive(store, records[0].request_id)
+    sample = read_sample(store, DAY, columns=[], labels=labels, **bounds)
     assert len(sample.labelled) == 39
 
 
 @given(num_rows=st.integers(0, 10**9), max_rows=st.integers(1_000, 10**6))
 def test_a_sample_expects_at_most_five_percent_more_than_asked(num_rows, max_rows):
-    expected = archive._bound(max_rows, num_rows) / 2**32 * num_rows
+    expected = _bound(max_rows, num_rows) / 2**32 * num_rows
     assert expected <= max_rows * 1.05 + 1e-6
     assert expected >= min(num_rows, max_rows) * 0.999
 
@@ -115,7 +119,7 @@ def test_only_the_window_s_days_are_read(store, make_record):
 def test_pictures_of_chosen_records_are_fetched(store, make_record):
     fill(store, (make_record(n) for n in range(5)))
     key = (make_record(3).request_id, 0)
-    pictures = archive.read_pictures(store, DAY, [key])
+    pictures = read_pictures(store, DAY, [key])
     assert list(pictures.index) == [key]
     assert pictures.loc[key, "crop_png"].startswith(b"\x89PNG")
 
@@ -125,12 +129,12 @@ def test_compacting_merges_a_site_s_files_and_dedupes(store, make_record):
         fill(store, (make_record(n, site="a") for n in range(start, start + 5)))
     fill(store, [make_record(99, site="b")])
     before = list(rows_in(store).rows["request_id"])
-    assert archive.compact(store, DAY.first) == 3
+    assert compact(store, DAY.first) == 3
     assert len(store.find("records/")) == 2
     sample = rows_in(store)
     assert list(sample.rows["request_id"]) == before
     assert sample.num_stored == 12
-    assert archive.compact(store, DAY.first) == 0
+    assert compact(store, DAY.first) == 0
 
 
 def test_a_compaction_killed_before_it_deletes_changes_no_answer(store, make_record, monkeypatch):
@@ -140,27 +144,27 @@ def test_a_compaction_killed_before_it_deletes_changes_no_answer(store, make_rec
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "delete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            archive.compact(store, DAY.first)
+            compact(store, DAY.first)
     assert list(rows_in(store).rows["request_id"]) == before
-    archive.compact(store, DAY.first)
+    compact(store, DAY.first)
     assert list(rows_in(store).rows["request_id"]) == before
     assert len(store.find("records/")) == 1
 
 
-def test_compacting_holds_a_bounded_part_of_a_day_in_memory(store, make_record, monkeypatch):
-    monkeypatch.setattr(archive, "MERGE_BYTES", 60_000)
+def test_compacting_reads_a_bounded_part_of_a_day_into_memory(store, make_record, monkeypatch):
+    monkeypatch.setattr("capture.compaction.MERGE_BYTES", 60_000)
     for start in range(0, 60, 3):
         fill(store, (make_record(n) for n in range(start, start + 3)))
     before = list(rows_in(store).rows["request_id"])
-    assert archive.compact(store, DAY.first) == 20
+    assert compact(store, DAY.first) == 20
     assert 2 <= len(store.find("records/")) <= 10
     assert list(rows_in(store).rows["request_id"]) == before
-    assert archive.compact(store, DAY.first) == 0
+    assert compact(store, DAY.first) == 0
 
 
 def test_old_days_expire(store, make_record):
     fill(store, [make_record(1), make_record(2, time_us=0)])
-    assert archive.expire(store, keep_days=30, today=TODAY) == 1
+    assert expire(store, keep_days=30, today=TODAY) == 1
     assert len(rows_in(store).rows) == 1
 
 
@@ -173,26 +177,26 @@ def test_an_erased_request_is_gone_and_does_not_come_back(store, make_record, re
     records = [make_record(n, time_us=noon_us + n) for n in range(2)]
     mine = [make_record(3, request_id=request_id, time_us=noon_us, index=n) for n in range(2)]
     fill(store, [*records, *mine])
-    archive.add_labels(
+    add_labels(
         store,
         pd.DataFrame({"request_id": [request_id, "other"], "crop_index": [0, 0], "label": [4, 5]}),
     )
-    assert archive.erase(store, request_id) == 3
+    assert erase_from_archive(store, request_id) == 3
     assert len(rows_in(store, window).rows) == 2
-    assert list(archive.read_labels(store)["request_id"]) == ["other"]
+    assert list(read_labels(store)["request_id"]) == ["other"]
     fill(store, mine)  # it was still in a spool somewhere
     assert request_id not in set(rows_in(store, window).rows["request_id"])
-    archive.compact(store, window.first)
+    compact(store, window.first)
     everything = b"".join(store.get(key) for key in store.find(""))
     assert request_id.encode() not in everything
 
 
-def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased_all_the_same(store, make_record):
+def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased(store, make_record):
     request_id = "0193465c-5800-7000-8000-000000000042"  # a uuid7 of 2024; the record is of 2026
     fill(store, [make_record(1, request_id=request_id), make_record(2)])
     labels = pd.DataFrame({"request_id": [request_id], "crop_index": [0], "label": [4]})
-    archive.add_labels(store, labels)
-    assert archive.erase(store, request_id) == 2
+    add_labels(store, labels)
+    assert erase_from_archive(store, request_id) == 2
     everything = b"".join(store.get(key) for key in store.find("records/"))
     assert request_id.encode() not in everything
 
@@ -206,12 +210,12 @@ def test_the_erase_command_reaches_spool_archive_and_pictures(tmp_path, make_rec
     spool.close()
     mine = make_record(1).request_id
     reports = open_store(str(tmp_path / "reports"))
-    reports.put(f"2026-11-20/{archive.picture_name(mine, 0)}", b"PNG", content_type="image/png")
+    reports.put(f"2026-11-20/{picture_name(mine, 0)}", b"PNG", content_type="image/png")
     folders = [f"--{name}={tmp_path / name}" for name in ("spool", "store", "reports")]
     assert main(["erase", mine, *folders]) == 0
     assert "1 records from the spool, 0 rows, 1 pictures" in capsys.readouterr().out
-    (segment,) = spools.sealed_segments(tmp_path / "spool")
-    assert [record.request_id for record in spools.read_segment(segment)] == [
+    (segment,) = sealed_segments(tmp_path / "spool")
+    assert [record.request_id for record in read_segment(segment)] == [
         make_record(n).request_id for n in (0, 2)
     ]
     assert reports.find("") == []
@@ -222,8 +226,8 @@ def test_labels_that_disagree_are_both_left_out(store):
         return pd.DataFrame({"request_id": [request_id], "crop_index": [0], "label": [digit]})
 
     for labels in (label("a", 1), label("a", 1), label("b", 2), label("b", 3)):
-        archive.add_labels(store, labels)
-    assert archive.read_labels(store).to_dict("records") == [
+        add_labels(store, labels)
+    assert read_labels(store).to_dict("records") == [
         {"request_id": "a", "crop_index": 0, "label": 1}
     ]
 
@@ -235,6 +239,18 @@ def test_labels_that_disagree_are_both_left_out(store):
         ({"request_id": ["a"], "crop_index": [0], "label": [10]}, "10 is not a digit"),
     ],
 )
-def test_labels_that_are_none_are_refused(store, labels, message):
+def test_malformed_labels_are_refused(store, labels, message):
     with pytest.raises(ValueError, match=message):
-        archive.add_labels(store, pd.DataFrame(labels))
+        add_labels(store, pd.DataFrame(labels))
+
+
+def test_files_from_before_a_column_was_added_are_compacted_with_later_ones(store, make_record):
+    fill(store, [make_record(1)])
+    (key,) = store.find("records/")
+    older = archive.decode(store.get(key)).drop_columns(["gap"])
+    store.put(key, archive.encode(older), content_type=archive.PARQUET)
+    fill(store, [make_record(2)])
+    assert compact(store, DAY.first) == 2
+    rows = rows_in(store, columns=["gap"]).rows
+    assert rows["gap"].isna().sum() == 1
+    assert len(rows) == 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capture import spool as spools
+from capture.segments import live_segments, measure, read_segment, recover, sealed_segments
 from capture.spool import Spool, SpoolError
 
 
@@ -24,11 +25,9 @@ def spool(tmp_path):
 
 
 def captured_ids(folder: Path) -> list[str]:
-    spools.recover(folder)
+    recover(folder)
     return [
-        record.request_id
-        for segment in spools.sealed_segments(folder)
-        for record in spools.read_segment(segment)
+        record.request_id for segment in sealed_segments(folder) for record in read_segment(segment)
     ]
 
 
@@ -48,14 +47,14 @@ def test_every_appended_record_is_read_back_in_order(spool, make_record, tmp_pat
 def test_a_record_is_on_disk_before_append_returns(spool, make_record, tmp_path):
     spool.append(make_record(1))
     (segment,) = (tmp_path / "spool").glob("*.open")
-    assert spools.measure(segment).num_records == 1
+    assert measure(segment).num_records == 1
 
 
 def test_a_segment_is_finished_when_it_reaches_its_size(tmp_path, make_record):
     spool = Spool(tmp_path, max_segment_bytes=10_000)
     for n in range(20):
         spool.append(make_record(n))
-    sealed = spools.sealed_segments(tmp_path)
+    sealed = sealed_segments(tmp_path)
     spool.close()
     assert len(sealed) >= 4
     assert all(path.stat().st_size <= 10_000 for path in sealed)
@@ -70,24 +69,26 @@ def test_many_records_at_once_fill_segments_and_no_write_is_too_long(
     spool.append_frames([spool.frame(record) for record in records])
     spool.close()
     assert captured_ids(tmp_path) == ids(records)
-    sealed = spools.sealed_segments(tmp_path)
+    sealed = sealed_segments(tmp_path)
     assert len(sealed) > 1
     assert all(path.stat().st_size <= max_segment_bytes for path in sealed)
     assert spool.stats().num_appended == 1_500
     assert spool.stats().num_bytes == sum(path.stat().st_size for path in sealed)
 
 
-def test_a_segment_is_finished_at_its_age_though_nothing_more_arrives(tmp_path, make_record):
+def test_a_segment_is_finished_at_its_age_without_another_record(tmp_path, make_record):
     spool = Spool(tmp_path, max_segment_age_s=0.2)
     spool.append(make_record())
     give_up_s = time.monotonic() + 5
-    while not spools.sealed_segments(tmp_path) and time.monotonic() < give_up_s:
+    while not sealed_segments(tmp_path) and time.monotonic() < give_up_s:
         time.sleep(0.05)
     assert len(captured_ids(tmp_path)) == 1
     spool.close()
 
 
-def test_age_does_not_follow_a_wall_clock_that_runs_backwards(tmp_path, make_record, monkeypatch):
+def test_a_wall_clock_that_runs_backwards_does_not_change_the_age(
+    tmp_path, make_record, monkeypatch
+):
     backwards = iter(range(2_000_000_000_000_000_000, 0, -3_600_000_000_000))
     monkeypatch.setattr(time, "time_ns", lambda: next(backwards))
     spool = Spool(tmp_path, max_segment_bytes=5_000)
@@ -98,7 +99,7 @@ def test_age_does_not_follow_a_wall_clock_that_runs_backwards(tmp_path, make_rec
     assert sorted(captured_ids(tmp_path)) == sorted(ids(records))
 
 
-def test_threads_do_not_tear_each_other_s_records(spool, make_record, tmp_path):
+def test_records_of_concurrent_threads_stay_intact(spool, make_record, tmp_path):
     batches = [[make_record(100 * thread + n) for n in range(100)] for thread in range(8)]
     threads = [
         threading.Thread(target=lambda batch=batch: [spool.append(r) for r in batch])
@@ -114,10 +115,10 @@ def test_threads_do_not_tear_each_other_s_records(spool, make_record, tmp_path):
     )
 
 
-def test_a_living_process_s_segment_is_left_alone(spool, make_record, tmp_path):
+def test_the_segment_of_a_running_process_is_not_recovered(spool, make_record, tmp_path):
     spool.append(make_record())
-    assert spools.recover(tmp_path / "spool") == []
-    assert len(spools.live_segments(tmp_path / "spool")) == 1
+    assert recover(tmp_path / "spool") == []
+    assert len(live_segments(tmp_path / "spool")) == 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -133,17 +134,17 @@ def test_a_torn_tail_is_cut_and_the_rest_kept(tmp_path_factory, make_record, cut
     spool.append(records[2])
     length = segment.stat().st_size
     spool.close()
-    (sealed,) = spools.sealed_segments(folder)
+    (sealed,) = sealed_segments(folder)
     torn = sealed.rename(sealed.with_suffix(".open"))
     os.truncate(torn, max(whole, length - cut))
     assert captured_ids(folder) == ids(records[:2])
-    (sealed,) = spools.sealed_segments(folder)
-    assert spools.measure(sealed).torn_bytes == 0
+    (sealed,) = sealed_segments(folder)
+    assert measure(sealed).torn_bytes == 0
 
 
 @settings(max_examples=60, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_costs_one_record_and_not_those_after_it(
+def test_a_flipped_bit_loses_one_record_and_none_after_it(
     tmp_path_factory, make_record, place, bit
 ):
     folder = tmp_path_factory.mktemp("spool")
@@ -152,7 +153,7 @@ def test_a_flipped_bit_costs_one_record_and_not_those_after_it(
     for record in records:
         spool.append(record)
     spool.close()
-    (segment,) = spools.sealed_segments(folder)
+    (segment,) = sealed_segments(folder)
     data = bytearray(segment.read_bytes())
     data[int(place * len(data))] ^= 1 << bit
     segment.write_bytes(bytes(data))
@@ -173,12 +174,12 @@ def test_sampling_keeps_its_share_and_all_crops_of_a_request(tmp_path, make_reco
     assert spool.stats().num_sampled_out == 4_000 - len(found)
 
 
-def test_originals_stay_out_of_the_spool_when_they_are_not_kept(tmp_path, make_record):
+def test_originals_are_not_in_the_spool_when_not_kept(tmp_path, make_record):
     spool = Spool(tmp_path, keep_originals=False)
     record = make_record()
     spool.append(record)
     spool.close()
-    (segment,) = spools.sealed_segments(tmp_path)
+    (segment,) = sealed_segments(tmp_path)
     assert record.crop.tobytes() not in segment.read_bytes()
 
 
@@ -266,7 +267,7 @@ def test_a_full_disk_refuses_and_loses_nothing_it_accepted(small_disk, make_reco
     assert refused
     assert not spool.writable()
     assert captured_ids(small_disk) == acknowledged
-    for segment in spools.sealed_segments(small_disk):
+    for segment in sealed_segments(small_disk):
         segment.unlink()
     assert spool.writable()
     spool.append(make_record(500))
@@ -288,20 +289,20 @@ def test_a_disk_that_turns_read_only_refuses(small_disk, make_record):
     assert captured_ids(small_disk) == ids([make_record(1), make_record(3)])
 
 
-def test_a_segment_taken_for_a_dead_process_s_before_its_lock_is_made_anew(
+def test_a_segment_that_recover_removed_before_its_lock_is_created_again(
     tmp_path, make_record, monkeypatch
 ):
-    lock = spools.fcntl.flock
+    lock = fcntl.flock
     robbed = []
 
     def rob_first(descriptor: int, how: int) -> None:
         if not robbed:
             robbed.append(descriptor)
-            spools.recover(tmp_path)
+            recover(tmp_path)
         lock(descriptor, how)
 
     spool = Spool(tmp_path)
-    monkeypatch.setattr(spools.fcntl, "flock", rob_first)
+    monkeypatch.setattr(fcntl, "flock", rob_first)
     spool.append(make_record(1))
     spool.close()
     assert robbed

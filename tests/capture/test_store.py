@@ -5,7 +5,7 @@ import pytest
 from capture.store import MissingKey, StoreError, open_store
 
 
-def test_what_is_put_is_got(store):
+def test_get_returns_what_put_stored(store):
     store.put("a/b.txt", b"one", content_type="text/plain")
     store.put("a/b.txt", b"two", content_type="text/plain")
     assert store.get("a/b.txt") == b"two"
@@ -26,7 +26,7 @@ def test_deleting_leaves_the_neighbours(store):
     assert store.find("x/") == ["x/2"]
 
 
-def test_a_missing_key_is_said_to_be_missing(store):
+def test_a_missing_key_raises_missing_key(store):
     with pytest.raises(MissingKey):
         store.get("nowhere")
 
@@ -44,7 +44,7 @@ def test_a_bucket_that_keeps_refusing_is_an_error(s3, status):
         bucket.put("a", b"data", content_type="text/plain")
 
 
-def test_a_bucket_that_refuses_once_is_tried_again(s3):
+def test_a_bucket_that_refuses_once_is_retried(s3):
     bucket = open_store("s3://digits")
     s3.start("503 Slow Down", left=1)
     bucket.put("a", b"data", content_type="text/plain")

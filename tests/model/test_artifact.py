@@ -69,13 +69,13 @@ def test_a_model_of_a_foreign_kind_is_refused_even_with_the_right_sha256(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"x"', "{}", "\x00", '{"schema": 1}'])
-def test_a_manifest_that_is_none_is_refused(own_champion, text):
+def test_a_malformed_manifest_is_refused(own_champion, text):
     (own_champion / "manifest.json").write_text(text)
     with pytest.raises(ArtifactRefused, match=r"manifest\.json"):
         load(own_champion)
 
 
-def test_a_manifest_in_no_encoding_is_refused(own_champion):
+def test_a_manifest_that_is_not_text_is_refused(own_champion):
     (own_champion / "manifest.json").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(ArtifactRefused, match=r"manifest\.json"):
         load(own_champion)

@@ -33,7 +33,7 @@ def test_the_scores_are_those_of_the_network(classifier, weights, images):
     assert_allclose(scores.garbage, images.mean(axis=(1, 2, 3)), atol=1e-6)
 
 
-def test_a_model_without_garbage_can_reject_nothing_as_no_digit(weights, images):
+def test_a_model_without_garbage_output_gives_minus_infinity(weights, images):
     model = make_model(weights, with_garbage=False)
     scores = Classifier(model.SerializeToString())(images[:3])
     assert_array_equal(scores.garbage, [-np.inf] * 3)
@@ -85,7 +85,7 @@ def test_a_garbage_score_that_is_no_number_is_a_model_error(weights, images):
 
 
 @pytest.mark.parametrize("junk", [b"", b"hello", b"\x08\x07"])
-def test_what_is_no_model_is_a_model_error(junk):
+def test_bytes_that_are_not_a_model_are_a_model_error(junk):
     with pytest.raises(ModelError, match="refuses"):
         Classifier(junk)
 

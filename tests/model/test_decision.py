@@ -31,7 +31,7 @@ def test_a_sure_digit_is_accepted():
     assert decision.rejected_because is None
 
 
-def test_an_unsure_digit_is_rejected_and_still_told():
+def test_an_unsure_digit_is_rejected_and_still_returned():
     decision = decide(scores_of(probs_with_top(7, 0.8)), POLICY)[0]
     assert decision.rejected_because == "low_confidence"
     assert decision.digit == 7
@@ -44,7 +44,7 @@ def test_confidence_exactly_at_the_threshold_is_accepted():
     assert decide(Scores(logits, np.zeros(1, np.float32)), at)[0].accepted
 
 
-def test_garbage_above_its_threshold_is_no_digit_however_sure():
+def test_garbage_above_its_threshold_is_rejected_at_any_confidence():
     decision = decide(scores_of(probs_with_top(7, 0.999), garbage=0.1), POLICY)[0]
     assert decision.rejected_because == "not_a_digit"
 
@@ -53,7 +53,7 @@ def test_garbage_at_its_threshold_is_accepted():
     assert decide(scores_of(probs_with_top(7, 0.999), garbage=0.0), POLICY)[0].accepted
 
 
-def test_a_model_that_cannot_tell_garbage_rejects_none():
+def test_a_model_without_garbage_output_rejects_no_garbage():
     assert decide(scores_of(probs_with_top(7, 0.999), garbage=-np.inf), POLICY)[0].accepted
 
 

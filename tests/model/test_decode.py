@@ -231,7 +231,7 @@ def test_too_little_pixel_data_is_unreadable():
         decode(png(40, 40, depth=8, colour=0, rows=b"\0" * 100))
 
 
-def test_a_refusal_tells_no_memory_address():
+def test_an_error_text_has_no_memory_address():
     with pytest.raises(UnreadableCrop) as caught:
         decode(b"\xff\xd8\xff")
     assert "0x" not in str(caught.value)
@@ -258,13 +258,13 @@ def test_another_picture_format_is_unsupported(file_format):
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89", b"hello", b"\0" * 100, b"%PDF-1.7", b"<svg/>"])
-def test_what_is_no_picture_is_unsupported(data):
+def test_bytes_that_are_not_a_picture_are_unsupported(data):
     with pytest.raises(UnsupportedFormat):
         decode(data)
 
 
 @pytest.mark.parametrize("magic", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
-def test_a_format_is_not_believed_beyond_its_first_bytes(magic):
+def test_a_file_with_only_the_first_bytes_of_a_format_is_refused(magic):
     tiff = encode(Image.new("L", (16, 16)), "TIFF")
     with pytest.raises(UnreadableCrop):
         decode(magic + tiff)

@@ -57,7 +57,7 @@ def test_the_command_writes_the_picture(tiny_champion, crops: list[Crop], tmp_pa
         assert picture.format == "PNG"
 
 
-def test_the_command_says_what_is_wrong_with_a_file(tiny_champion, tmp_path, capsys):
+def test_the_command_reports_a_bad_file(tiny_champion, tmp_path, capsys):
     source = tmp_path / "crop.png"
     source.write_bytes(b"not a picture")
     done = command_line.main(["explain", str(source), "--champion", str(tiny_champion)])

@@ -152,7 +152,7 @@ def test_training_graphs_are_refused(tiny_model):
     refuse(model, "training graphs")
 
 
-def test_a_graph_nested_without_end_is_refused(tiny_model):
+def test_an_endlessly_nested_graph_is_refused(tiny_model):
     def wrapped(field, message):
         return varint(field << 3 | 2) + varint(len(message)) + message
 
@@ -243,7 +243,7 @@ def test_two_graphs_are_refused(tiny_model):
 
 
 @pytest.mark.parametrize("junk", [b"", b"\0", b"hello world", b"\xff" * 100, b"\x3a\x7f"])
-def test_what_is_no_onnx_file_is_refused(junk):
+def test_bytes_that_are_not_an_onnx_file_are_refused(junk):
     with pytest.raises(ArtifactRefused):
         inspect(junk)
 

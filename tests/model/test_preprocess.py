@@ -209,7 +209,7 @@ def test_many_are_framed_as_each_alone(crops, images):
     assert num_passed > 200
 
 
-def test_none_at_all_are_framed():
+def test_an_empty_list_gives_an_empty_list():
     assert frame_many([]) == []
 
 
@@ -228,7 +228,7 @@ def test_polarity_does_not_change_the_image(bar):
     assert_allclose(preprocess(255 - bar), preprocess(bar), atol=1e-6)
 
 
-def test_the_polarity_is_told(bar):
+def test_the_polarity_is_reported(bar):
     assert not frame(bar).inverted
     assert frame(255 - bar).inverted
 
@@ -282,7 +282,7 @@ def test_a_digit_fainter_than_the_lines_beside_it_is_read(grey):
     assert framed.aspect == pytest.approx(20 / 40)
 
 
-def test_a_line_beside_dirt_is_kept_for_what_it_may_be():
+def test_a_line_beside_dirt_is_kept_as_it_may_be_a_1():
     framed = frame(with_ink(40, 32, (0, 40, 0, 5), (20, 22, 16, 18)))
     assert framed.num_dropped == 1
     assert framed.aspect == pytest.approx(5 / 40)
@@ -300,7 +300,7 @@ def test_a_separate_stroke_of_the_digit_is_kept():
     assert (framed.num_parts, framed.num_dropped) == (2, 0)
 
 
-def test_a_line_that_is_all_there_is_stays():
+def test_a_line_without_other_ink_is_kept():
     framed = frame(with_ink(40, 32, (0, 40, 14, 18)))
     assert (framed.num_parts, framed.num_dropped) == (1, 0)
 

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from capture import archive, ship
-from capture.record import Predictions
+from capture import ship
+from capture.labels import LABEL_SCHEMA
+from capture.predictions import Predictions
 from capture.reference import NUMERIC, build, load, to_parquet
 from monitoring import distances, drift
 
-NO_LABELS = archive.LABEL_SCHEMA.empty_table().to_pandas()
+NO_LABELS = LABEL_SCHEMA.empty_table().to_pandas()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,10 @@ from made_records import NOON
 
 from capture import archive, ship
 from capture.archive import Window
-from capture.record import Predictions
+from capture.erasure import erase_pictures, picture_name
+from capture.labels import add_labels
+from capture.parquet_schema import SCHEMA
+from capture.predictions import Predictions
 from capture.reference import build, to_parquet
 from capture.store import StoreError, open_store
 from monitoring import report, watch
@@ -63,7 +66,7 @@ def fill(store, records, day=DAY) -> None:
         rows["time"] += timedelta(microseconds=moved)
         rows["request_id"] = str(day) + rows["request_id"]
         rows["sample_key"] = [archive.sample_key(one, 0) for one in rows["request_id"]]
-        table = ship.pa.Table.from_pandas(rows, ship.SCHEMA, preserve_index=False)
+        table = ship.pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
         key = f"{archive.partition(str(day), site)}/{on}.parquet"
         store.put(key, archive.encode(table), content_type=archive.PARQUET)
 
@@ -159,12 +162,12 @@ def test_unusual_crops_are_pictures_beside_the_page_and_can_be_erased(
     fill(places.captures, [*records, odd])
     run(places, made)
     request_id = f"{DAY}{odd.request_id}"
-    name = archive.picture_name(request_id, 0)
+    name = picture_name(request_id, 0)
     assert name in page(places, "2026-11-20/index.html")
     assert places.reports.get(f"2026-11-20/{name}").startswith(b"\x89PNG")
     for key in places.reports.find("2026-11-20/"):
         assert request_id.encode() not in places.reports.get(key), key
-    assert archive.erase_pictures(places.reports, request_id) == 1
+    assert erase_pictures(places.reports, request_id) == 1
 
 
 def test_running_a_day_again_leaves_the_same_files(places, mail):
@@ -224,7 +227,7 @@ def test_labels_that_arrived_are_judged(places, mail):
             "label": [(record.digit + (n < 30)) % 10 for n, record in enumerate(records)],
         }
     )
-    archive.add_labels(places.captures, labels)
+    add_labels(places.captures, labels)
     assessment, _ = run(places, made)
     assert assessment.num_labels == 600
     assert assessment.accuracy == pytest.approx(0.95)
@@ -245,7 +248,7 @@ def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(places, mai
             "label": [(record.digit + 1) % 10 for record in least[:110]],
         }
     )
-    archive.add_labels(places.captures, labels)
+    add_labels(places.captures, labels)
     assessment, _ = run(places, made)
     assert assessment.num_records < 600
     assert assessment.num_labels == 110

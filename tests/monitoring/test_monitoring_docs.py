@@ -7,8 +7,8 @@ import pytest
 from capture.parquet_schema import SCHEMA, describe
 from contract import metrics
 from monitoring import rules, site_rules
-from monitoring.__main__ import _parser
-from monitoring.settings import from_environment
+from monitoring.__main__ import build_parser
+from monitoring.config import from_environment
 
 PLAN = (Path(__file__).resolve().parents[2] / "docs/monitoring.md").read_text()
 
@@ -24,7 +24,7 @@ def test_every_metric_is_in_the_plan(metric):
 
 
 def test_every_command_is_in_the_plan():
-    choices = _parser(from_environment({}))._subparsers._group_actions[0].choices
+    choices = build_parser(from_environment({}))._subparsers._group_actions[0].choices
     for name in choices:
         assert f"python -m monitoring {name}" in PLAN, name
 

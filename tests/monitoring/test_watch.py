@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from capture import archive, reference, ship
-from capture.record import Predictions
+from capture.predictions import Predictions
 from capture.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from capture.record import Predictions, write_predictions
+from capture.predictions import Predictions, write_predictions
 from model import artifact
 from model.classifier import Classifier
 from model.decision import softmax

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from capture.record import read_predictions
+from capture.predictions import read_predictions
 from model.classifier import Classifier
 from model.decision import softmax
 from training import champion_folder, provenance, tracking

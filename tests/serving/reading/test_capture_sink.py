@@ -15,11 +15,14 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from capture.record import RecordError, to_uint8
-from capture.spool import Spool, SpoolError, read_segment
+from capture.codec import RecordError
+from capture.record import to_uint8
+from capture.segments import read_segment
+from capture.spool import Spool, SpoolError
 from model.decision import Decision, Policy
 from model.decode import decode
-from model.preprocess import Framed, preprocess
+from model.framed import Framed
+from model.preprocess import preprocess
 from serving.config import Settings
 from serving.messages import Request
 from serving.reading.bare_png import bare_png
@@ -46,7 +49,7 @@ async def test_what_is_answered_is_on_disk_before_its_answer(serve, crops, tmp_p
     assert_array_equal(pixels_of(record), crops[0].pixels)
 
 
-async def test_a_large_png_is_kept_as_its_file_without_what_is_no_picture(serve, tmp_path, large):
+async def test_a_large_png_is_kept_as_its_file_without_metadata(serve, tmp_path, large):
     client = await serve(capture_dir=tmp_path)
     sent = io.BytesIO()
     Image.fromarray(large).save(sent, "PNG", icc_profile=b"Postmaster's colours", dpi=(200, 200))
@@ -61,9 +64,7 @@ async def test_a_large_png_is_kept_as_its_file_without_what_is_no_picture(serve,
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
-async def test_a_png_with_notes_is_kept_as_pixels_the_way_up_it_was_read(
-    serve, tmp_path, large, orientation
-):
+async def test_a_png_with_text_is_kept_as_upright_pixels(serve, tmp_path, large, orientation):
     client = await serve(capture_dir=tmp_path)
     notes, exif, sent = PngInfo(), Image.Exif(), io.BytesIO()
     notes.add_text("Author", "A. Postmaster")
@@ -124,7 +125,7 @@ def test_a_png_with_anything_else_in_it_is_not_kept_as_a_file(large, changed):
     assert bare_png(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND")) is None
 
 
-def test_what_an_end_carries_is_cut_off(large):
+def test_data_in_the_end_chunk_is_cut_off(large):
     plain = io.BytesIO()
     Image.fromarray(large).save(plain, "PNG")
     whole = plain.getvalue()
@@ -140,7 +141,7 @@ async def test_a_large_jpeg_is_kept_as_pixels(serve, tmp_path, large):
     assert_array_equal(record.crop, decode(sent.getvalue()))
 
 
-def test_what_is_cut_off_is_no_png(large):
+def test_a_truncated_png_is_not_kept_as_a_file(large):
     whole = io.BytesIO()
     Image.fromarray(large).save(whole, "PNG")
     assert bare_png(whole.getvalue()) == whole.getvalue()
@@ -158,7 +159,7 @@ def pixels_of(record):
     return decode(record.crop) if isinstance(record.crop, bytes) else record.crop
 
 
-async def test_pixels_that_came_packed_are_kept_as_pixels(serve, crops, tmp_path):
+async def test_packed_pixels_are_kept_as_pixels(serve, crops, tmp_path):
     client = await serve(capture_dir=tmp_path)
     packed = np.stack([crops[0].pixels[:20, :20], crops[1].pixels[:20, :20]])
     body = io.BytesIO()
@@ -243,7 +244,7 @@ def note_sizes(monkeypatch):
     return sizes
 
 
-async def test_a_slow_flush_holds_up_nothing_but_what_waits_for_it(
+async def test_a_slow_flush_delays_only_the_requests_that_wait_for_it(
     serve, crops, tmp_path, monkeypatch
 ):
     client = await serve(capture_dir=tmp_path, capture_fsync="true")
@@ -268,7 +269,7 @@ async def test_a_slow_flush_holds_up_nothing_but_what_waits_for_it(
     assert sizes == [1, 3]
 
 
-async def test_a_caller_who_leaves_takes_nobody_s_record_along(serve, crops, tmp_path, monkeypatch):
+async def test_a_cancelled_request_does_not_lose_other_records(serve, crops, tmp_path, monkeypatch):
     client = await serve(capture_dir=tmp_path)
     loop = asyncio.get_running_loop()
     has_left = threading.Event()
@@ -295,7 +296,7 @@ async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
     def fail(segment, buffers, num_bytes, *, fsync):
         raise OSError("no space left on the device")
 
-    monkeypatch.setattr("capture.spool._Segment.write", fail)
+    monkeypatch.setattr("capture.spool.OpenSegment.write", fail)
     kind, body = form(crops[0].png, crops[0].png)
     await client.post("/v1/digit", crops[0].png)  # whatever the first of a kind leaves
     await client.post("/v1/digits", body, kind)
@@ -327,8 +328,7 @@ async def test_a_crop_in_mnist_s_frame_is_on_disk_once(serve, crops, tmp_path, i
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * pixels.size
 
 
-def test_each_field_of_a_record_is_its_own(tmp_path, monkeypatch):
-    """A record is filled by position, where two numbers are easily swapped."""
+def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
     monkeypatch.setattr("serving.reading.capture_sink.time.perf_counter", lambda: 100.25)
     monkeypatch.setattr("serving.reading.capture_sink.time.time_ns", lambda: 1_000_000_007_000)
     image = np.full((1, 28, 28), 0.2, np.float32)
@@ -384,7 +384,7 @@ async def test_a_refused_crop_is_not_captured(serve, crops, tmp_path):
     assert records_in(tmp_path) == []
 
 
-async def test_originals_stay_out_where_they_are_not_wanted(serve, crops, tmp_path):
+async def test_originals_are_not_captured_when_turned_off(serve, crops, tmp_path):
     client = await serve(capture_dir=tmp_path, capture_originals="false")
     await client.post("/v1/digit", crops[0].png)
     (record,) = records_in(tmp_path)
@@ -392,7 +392,7 @@ async def test_originals_stay_out_where_they_are_not_wanted(serve, crops, tmp_pa
     assert record.image is not None
 
 
-async def test_a_folder_that_cannot_be_written_stops_the_start(serve, tmp_path):
+async def test_a_folder_that_cannot_be_written_prevents_the_start(serve, tmp_path):
     path = tmp_path / "file"
     path.write_text("in the way")
     with pytest.raises(SpoolError):

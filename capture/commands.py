@@ -1,0 +1,207 @@
+"""The commands of capture: `register` adds them to the parser of ``python -m monitoring``.
+
+Heavy imports happen inside the command that needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
+
+from capture.config import CaptureSettings
+
+Command = Callable[[argparse.Namespace], int]
+AddCommand = Callable[[str, Command, str], argparse.ArgumentParser]
+
+STORE_HELP = "the archive: a folder or s3://bucket/prefix"
+REPORTS_HELP = "the reports: a folder or s3://bucket/prefix"
+_SPOOL_HELP = "folder that the service captures to"
+
+
+def register(add: AddCommand, settings: CaptureSettings) -> None:
+    """Add the commands that ship, label, keep, erase and time captures."""
+    _register_spool_commands(add, settings)
+    _register_archive_commands(add, settings)
+    reference = add("reference", _reference, "make the drift reference from saved predictions")
+    reference.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        required=True,
+        metavar="NPZ",
+        help="predictions that training saved",
+    )
+    reference.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+
+
+def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None:
+    ship = add(
+        "ship",
+        partial(_ship, emf=settings.emf),
+        "move finished spool segments to the archive, as Parquet",
+    )
+    ship.add_argument("--spool", type=Path, default=settings.spool, help=_SPOOL_HELP)
+    ship.add_argument("--store", default=settings.store, help=STORE_HELP)
+    ship.add_argument("--follow", action="store_true", help="keep running, as a sidecar")
+    ship.add_argument("--poll-s", type=float, default=5.0, help="seconds between polls")
+
+    erase = add("erase", _erase, "remove a request from spool, archive, labels and reports")
+    erase.add_argument("request_id", help="the id that the service answered with")
+    erase.add_argument("--spool", type=Path, default=settings.spool, help=_SPOOL_HELP)
+    erase.add_argument("--store", default=settings.store, help=STORE_HELP)
+    erase.add_argument("--reports", default=settings.reports, help=REPORTS_HELP)
+
+    bench = add("bench", _bench, "time one append: what capture adds to an answer")
+    bench.add_argument(
+        "--folder",
+        type=Path,
+        help="folder on the disk to be measured; a temporary one if not given",
+    )
+
+
+def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> None:
+    label = add("label", _label, "store labels from a CSV of request_id,crop_index,label")
+    label.add_argument("csv", type=Path, help="the CSV file")
+    label.add_argument("--store", default=settings.store, help=STORE_HELP)
+
+    compact = add("compact", _compact, "merge the files of finished days, one for each site")
+    compact.add_argument(
+        "--day", default="yesterday", help="yesterday, 2026-11-01 or 2026-11-01..2026-11-07"
+    )
+    compact.add_argument("--store", default=settings.store, help=STORE_HELP)
+
+    expire = add("expire", _expire, "delete records older than the retention")
+    expire.add_argument(
+        "--keep-days", type=int, default=settings.keep_days, help="days of records to keep"
+    )
+    expire.add_argument("--store", default=settings.store, help=STORE_HELP)
+
+    labelled = add("labelled", _labelled, "write the labelled captures as a file for training")
+    labelled.add_argument(
+        "--out", type=Path, required=True, metavar="NPZ", help="the file to write"
+    )
+    labelled.add_argument("--store", default=settings.store, help=STORE_HELP)
+
+
+def today() -> date:
+    """Today in UTC."""
+    return datetime.now(UTC).date()
+
+
+def stop_on_signal() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def metric_emitter(*, emf: bool) -> Callable[[str], None]:
+    """Where metric lines go: to stdout for CloudWatch, else to the log."""
+
+    def to_stdout(line: str) -> None:
+        print(line, flush=True)
+
+    return to_stdout if emf else logging.getLogger("metrics").info
+
+
+def _ship(options: argparse.Namespace, *, emf: bool) -> int:
+    from capture import ship
+    from capture.store import open_store
+
+    store = open_store(options.store)
+    options.spool.mkdir(parents=True, exist_ok=True)
+    if not options.follow:
+        done = ship.ship_once(options.spool, store)
+        print(f"{done.num_segments} segments, {done.num_records} records to {store.url}")
+        return 0
+    left = ship.follow(
+        options.spool,
+        store,
+        ship.FollowSettings(poll_s=options.poll_s),
+        stop_on_signal(),
+        emit=metric_emitter(emf=emf),
+    )
+    return 1 if left else 0
+
+
+def _erase(options: argparse.Namespace) -> int:
+    from capture.erasure import erase_from_archive, erase_pictures
+    from capture.segments import erase_from_spool
+    from capture.store import open_store
+
+    in_spool = erase_from_spool(options.spool, options.request_id)
+    in_archive = erase_from_archive(open_store(options.store), options.request_id)
+    pictures = erase_pictures(open_store(options.reports), options.request_id)
+    print(f"removed {in_spool} records from the spool, {in_archive} rows, {pictures} pictures")
+    return 0
+
+
+def _label(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from capture.labels import add_labels
+    from capture.store import open_store
+
+    key = add_labels(open_store(options.store), pd.read_csv(options.csv))
+    print(f"stored as {key}")
+    return 0
+
+
+def _compact(options: argparse.Namespace) -> int:
+    from capture.archive import parse_window
+    from capture.compaction import compact
+    from capture.store import open_store
+
+    window = parse_window(options.day, today=today())
+    store = open_store(options.store)
+    print(f"{sum(compact(store, day) for day in window.days())} files merged")
+    return 0
+
+
+def _expire(options: argparse.Namespace) -> int:
+    from capture.compaction import expire
+    from capture.store import open_store
+
+    store = open_store(options.store)
+    num_files = expire(store, keep_days=options.keep_days, today=today())
+    print(f"{num_files} files deleted")
+    return 0
+
+
+def _labelled(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from capture import labelled
+    from capture.store import open_store
+
+    found = labelled.read(open_store(options.store))
+    np.savez(options.out, images=found.images, labels=found.labels, bucket=found.bucket)
+    print(f"{len(found)} labelled captures of {options.store} to {options.out}")
+    return 0
+
+
+def _reference(options: argparse.Namespace) -> int:
+    from capture import reference
+    from capture.predictions import read_predictions
+
+    made = reference.build(read_predictions(options.source))
+    options.out.write_bytes(reference.to_parquet(made))
+    print(f"{len(made.rows)} rows of model {made.model_version} to {options.out}")
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from capture import spool_bench
+
+    for timing in (*spool_bench.run(options.folder), *spool_bench.run_together(options.folder)):
+        print(timing)
+    for side, taken_ms in spool_bench.ship_ms().items():
+        print(f"ship, noise crop {side}x{side}: {taken_ms:.2f} ms a record (own process)")
+    return 0

@@ -1,0 +1,125 @@
+"""Reads a fair sample of the archive, in memory that does not grow with it, and single pictures.
+
+Knows nothing about what the rows are read for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from capture.archive import KEY, RECORDS, Window, sample_key
+from capture.erasure import erased_ids, without_erased
+from capture.labels import LABEL_SCHEMA
+from capture.parquet_schema import SCHEMA
+from capture.store import Store
+
+_HASHES: Final = 2**32
+_SAMPLE_SLACK: Final = 1.05  # duplicates and chance
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows of a window, about `max_rows` at most, and how many there are in all."""
+
+    rows: pd.DataFrame  # columns asked for, and day, site, sample_key; one row for each key
+    labelled: pd.DataFrame  # the same columns of every labelled row, sampled or not
+    num_stored: int  # rows in the archive before dedupe
+    sample_below: int  # rows with a sample_key below this are a fair sample of all sites together
+
+
+def read_sample(
+    store: Store,
+    window: Window,
+    *,
+    columns: Sequence[str],
+    max_rows: int,
+    min_rows_per_site: int,
+    labels: pd.DataFrame | None = None,
+) -> Sample:
+    """Read a fair sample of a window in memory bounded by `max_rows`, not by the window.
+
+    Rows are chosen by a hash of the key, so duplicates are chosen together and reading again gives
+    the same rows. Of each site at least `min_rows_per_site` are read where it has them, so that a
+    small site can be judged; rows with a sample_key below `sample_below` are without that surplus.
+    Labelled rows are few and expensive, so all of the window's are read beside the sample.
+
+    Raises:
+        StoreError, OSError: the archive cannot be read.
+    """
+    keys = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
+    wanted = [*dict.fromkeys([*KEY, "sample_key", *columns])]
+    dataset = _open(store, keys)
+    rows_by_site = _count_by_site(dataset)
+    num_stored = sum(rows_by_site.values())
+    below = _bound(max_rows, num_stored)
+    labels = LABEL_SCHEMA.empty_table().to_pandas() if labels is None else labels
+    labelled_keys = pa.array(
+        map(sample_key, labels["request_id"], labels["crop_index"]), type=pa.int64()
+    )
+    tables = []
+    for site, num_rows in rows_by_site.items():
+        site_below = max(below, _bound(min_rows_per_site, num_rows))
+        key = ds.field("sample_key")
+        chosen = (ds.field("site") == site) & ((key < site_below) | key.isin(labelled_keys))
+        table = dataset.to_table(columns=[*wanted, "day", "site"], filter=chosen)
+        is_sampled = pc.less(table["sample_key"], site_below)
+        tables.append(table.append_column("is_sampled", is_sampled))
+    if not tables:
+        none = _open(store, []).to_table().to_pandas()
+        return Sample(none, none, num_stored, below)
+    rows = without_erased(pa.concat_tables(tables), erased_ids(store))
+    frame = rows.to_pandas().drop_duplicates(KEY).sort_values("sample_key", ignore_index=True)
+    sampled = frame.pop("is_sampled").to_numpy(bool)
+    labelled = frame.merge(labels[KEY], on=KEY)
+    return Sample(frame[sampled].reset_index(drop=True), labelled, num_stored, below)
+
+
+def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]]) -> pd.DataFrame:
+    """Read image_png and crop_png of a few records."""
+    files = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
+    chosen = pc.field("request_id").isin([request_id for request_id, _ in keys])
+    rows = _open(store, files).to_table(columns=[*KEY, "image_png", "crop_png"], filter=chosen)
+    frame = rows.to_pandas().drop_duplicates(KEY).set_index(KEY)
+    return frame.loc[frame.index.isin(list(keys))]
+
+
+def _open(store: Store, keys: Sequence[str]) -> ds.Dataset:
+    filesystem, root = store.arrow()
+    schema = pa.schema([*SCHEMA, ("day", pa.string()), ("site", pa.string())])
+    return ds.FileSystemDataset.from_paths(
+        [f"{root}/{key}" for key in keys],
+        schema=schema,
+        format=ds.ParquetFileFormat(),
+        filesystem=filesystem,
+        partitions=[_partition_expression(key) for key in keys],
+    )
+
+
+def _partition_expression(key: str) -> ds.Expression:
+    _, day, site, _ = key.split("/")
+    return (ds.field("day") == day.removeprefix("day=")) & (
+        ds.field("site") == unquote(site.removeprefix("site="))
+    )
+
+
+def _count_by_site(dataset: ds.Dataset) -> dict[str, int]:
+    """Count rows from the files' footers only."""
+    counts: dict[str, int] = {}
+    for fragment in dataset.get_fragments():
+        site = ds.get_partition_keys(fragment.partition_expression)["site"]
+        counts[site] = counts.get(site, 0) + fragment.count_rows()
+    return counts
+
+
+def _bound(max_rows: int, num_rows: int) -> int:
+    if num_rows <= max_rows:
+        return _HASHES
+    return min(_HASHES, int(_HASHES * _SAMPLE_SLACK * max_rows / num_rows))

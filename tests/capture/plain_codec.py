@@ -1,0 +1,65 @@
+"""The plain twin of `capture.record.encode`: the layout written out, one value after the other."""
+
+import struct
+
+import numpy as np
+
+
+def encode_plainly(record, *, with_crop=True):
+    """Encode a record of version 3."""
+    crop = record.crop if with_crop else None
+    image = b"" if record.image is None else record.image.tobytes()
+    flags = record.accepted + 2 * record.inverted + 4 * record.passed_through
+    flags += 8 * (record.image is not None) + 16 * (len(record.probs) > 0)
+    pixels, size = b"", (0, 0)
+    if isinstance(crop, bytes):
+        flags += 32 + 64
+        pixels, size = crop, divmod(len(crop), 65_536)
+    elif crop is not None and record.passed_through and is_image(record, crop):
+        flags += 128
+    elif crop is not None:
+        flags += 32
+        pixels, size = crop.tobytes(), crop.shape
+    texts = [
+        text.encode()
+        for text in (
+            record.request_id,
+            record.site,
+            record.model_version,
+            record.rejected_because or "",
+        )
+    ]
+    parts = [
+        struct.pack("<BB", 3, flags),
+        struct.pack("<B", 255 if record.digit is None else record.digit),
+        struct.pack("<H", min(record.num_parts, 65_535)),
+        struct.pack("<H", min(record.num_dropped, 65_535)),
+        struct.pack("<B", record.edges_touched),
+        struct.pack("<I", record.index),
+        struct.pack("<q", record.time_us),
+        struct.pack("<HH", *size),
+        struct.pack("<f", record.aspect),
+        struct.pack("<f", record.confidence),
+        struct.pack("<f", record.threshold),
+        struct.pack("<f", record.garbage),
+        struct.pack("<f", record.guard_ms),
+        struct.pack("<f", record.decode_ms),
+        struct.pack("<f", record.preprocess_ms),
+        struct.pack("<f", record.queue_ms),
+        struct.pack("<f", record.inference_ms),
+        struct.pack("<f", record.decision_ms),
+        struct.pack("<f", record.total_ms),
+        *(struct.pack("<B", len(text)) for text in texts),
+        *texts,
+        *(struct.pack("<f", prob) for prob in record.probs),
+        image,
+        pixels,
+    ]
+    return b"".join(parts)
+
+
+def is_image(record, crop):
+    """Whether a crop is the image, or the negative of the image where ink is light on dark."""
+    if record.image is None or crop.shape != (28, 28):
+        return False
+    return np.array_equal(255 - crop if record.inverted else crop, record.image)
