@@ -1,9 +1,14 @@
-"""What a handler takes and returns: one request with its body, one answer. Knows no sockets."""
+"""What passes between the rooms: requests, readings, batch statistics, answers. No sockets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
+
+from model.decision import Decision
+from model.framed import Framed
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -21,6 +26,28 @@ class Request(NamedTuple):  # creating a frozen dataclass takes three times as l
     body: bytes
     started: float  # time.perf_counter() at arrival
     guard_ms: float  # from arrival to the complete body
+
+
+class Reading(NamedTuple):
+    """One crop's decision, with everything that capture and telemetry record."""
+
+    crop: NDArray[np.uint8] | None  # (H, W); None: the sender gave an image
+    framed: Framed | None  # None: blank, or the sender gave an image
+    image: NDArray[np.float32] | None  # (1, 28, 28), what the model saw; None: blank
+    decision: Decision
+    garbage: float
+    decode_ms: float
+    preprocess_ms: float  # an equal share of the batch's time
+    inference_ms: float  # of the whole batch, which this crop waited for
+    decision_ms: float
+
+
+class BatchStats(NamedTuple):
+    """One finished batch, for telemetry."""
+
+    num_items: int
+    queue_waits_s: Sequence[float]  # one per job
+    run_s: float
 
 
 class Answer(NamedTuple):

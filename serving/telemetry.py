@@ -15,8 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from contract import emf
 from contract.metrics import SERVING
 from serving.config import Settings
-from serving.reading.batcher import BatchStats
-from serving.reading.reader import Reading
+from serving.messages import BatchStats, Reading
 
 METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 STAGE_SAMPLE_EVERY: Final = 8  # crops between two looks at the stages: five histograms

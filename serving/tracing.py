@@ -5,7 +5,7 @@ import time
 from typing import Any, Final
 
 from serving.config import Settings
-from serving.reading.reader import Reading
+from serving.messages import Reading
 from serving.telemetry import stages
 
 _EXPORT_WITHIN_S: Final = 2.0  # also the longest that a dead collector holds up a stop

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.errors import CropError
-from serving.messages import Request
-from serving.reading.reader import Reading
+from serving.messages import Reading, Request
 from serving.telemetry import Telemetry
 from serving.tracing import Tracer
 

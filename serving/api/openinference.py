@@ -13,9 +13,9 @@ from serving.api import tensors
 from serving.api.counting import ReadingCounter
 from serving.api.status import StatusHandlers
 from serving.api.tensors import INPUT_NAME, MODEL_NAME, OUTPUTS, SIDE_PX
-from serving.messages import Answer, Request, json_answer
+from serving.messages import Answer, Reading, Request, json_answer
 from serving.problems import Problem, problem_of
-from serving.reading.reader import Reader, Reading
+from serving.reading.reader import Reader
 
 MODEL_PATH: Final = f"/v2/models/{MODEL_NAME}"
 MAX_PARSED_AT_ONCE_BYTES: Final = 65_536  # 0.5 ms of JSON parsing; a thread parses larger bodies

@@ -18,9 +18,9 @@ from serving.api.codes import (
 from serving.api.counting import ReadingCounter
 from serving.api.digits import reading_fields
 from serving.api.payloads import DEFAULT_TOP_K, many_crops, query_params
-from serving.messages import Answer, Request, json_answer
+from serving.messages import Answer, Reading, Request, json_answer
 from serving.problems import Problem, problem_of
-from serving.reading.reader import Reader, Reading
+from serving.reading.reader import Reader
 
 NUM_CODES: Final = 10
 MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that possible codes must have

@@ -18,8 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
+from serving.messages import BatchStats
 from serving.problems import Overloaded
 from serving.reading.batch_time import BatchTimeModel
 
@@ -36,14 +37,6 @@ class _Job(Generic[Item, Result]):
     items: Sequence[Item]
     answer: asyncio.Future[list[Result | Exception]]
     queued_at: float
-
-
-class BatchStats(NamedTuple):
-    """One finished batch, for telemetry."""
-
-    num_items: int
-    queue_waits_s: Sequence[float]  # one per job
-    run_s: float
 
 
 class Batcher(Generic[Item, Result]):

@@ -19,10 +19,10 @@ from model.artifact import Artifact
 from model.decision import Policy
 from model.framed import SIDE_PX, Framed
 from serving.config import Settings
-from serving.messages import Request
+from serving.messages import Reading, Request
 from serving.reading.bare_png import bare_png
 from serving.reading.outcomes import without_frames
-from serving.reading.reader import Reading, ReadRequest, Source
+from serving.reading.reader import ReadRequest, Source
 
 MIN_SAVED_BYTES: Final = 4_096  # writing fewer takes less time than parsing the file
 

@@ -20,8 +20,8 @@ from model.errors import BlankCrop, CropError, ModelError
 from model.framed import Framed
 from model.preprocess import frame_many
 from serving.config import Settings
-from serving.messages import Request
-from serving.reading.batcher import Batcher, BatchStats
+from serving.messages import BatchStats, Reading, Request
+from serving.reading.batcher import Batcher
 from serving.reading.outcomes import without_frames
 
 _TIMED_BATCHES: Final = 3  # per batch size
@@ -29,20 +29,6 @@ CHUNK: Final = 32  # crops of a bulk request per batch; other requests run betwe
 
 # A PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image, framed by its sender.
 Source = bytes | NDArray[np.uint8] | NDArray[np.float32]
-
-
-class Reading(NamedTuple):
-    """One crop's decision, with everything that capture and telemetry record."""
-
-    crop: NDArray[np.uint8] | None  # (H, W); None: the sender gave an image
-    framed: Framed | None  # None: blank, or the sender gave an image
-    image: NDArray[np.float32] | None  # (1, 28, 28), what the model saw; None: blank
-    decision: Decision
-    garbage: float
-    decode_ms: float
-    preprocess_ms: float  # an equal share of the batch's time
-    inference_ms: float  # of the whole batch, which this crop waited for
-    decision_ms: float
 
 
 class ReadRequest(NamedTuple):

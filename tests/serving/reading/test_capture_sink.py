@@ -24,10 +24,10 @@ from model.decode import decode
 from model.framed import Framed
 from model.preprocess import preprocess
 from serving.config import Settings
-from serving.messages import Request
+from serving.messages import Reading, Request
 from serving.reading.bare_png import bare_png
 from serving.reading.capture_sink import CaptureSink
-from serving.reading.reader import Reading, ReadRequest
+from serving.reading.reader import ReadRequest
 
 
 def records_in(folder):
