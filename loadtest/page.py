@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pages.chart import Chart, Line, nice
-from pages.render import render
+from pages.templating import render
 
 __all__ = ["Chart", "Line", "nice", "page"]
 

@@ -29,29 +29,28 @@ def normed_distance(current: pd.Series, reference: pd.Series) -> float:
     Source:
         Evidently's `wasserstein` drift method, which the report uses; a test holds them equal.
     """
-    ours, theirs = current.dropna().to_numpy(float), reference.dropna().to_numpy(float)
-    if not (len(ours) and len(theirs)):
+    values, expected = current.dropna().to_numpy(float), reference.dropna().to_numpy(float)
+    if not (len(values) and len(expected)):
         return float("nan")
-    norm = max(float(theirs.std()), _SMALLEST_STD)
-    return float(stats.wasserstein_distance(theirs, ours)) / norm
+    norm = max(float(expected.std()), _SMALLEST_STD)
+    return float(stats.wasserstein_distance(expected, values)) / norm
 
 
 def class_mix_p(current: pd.Series, reference: pd.Series) -> float:
     """Chi-squared test that both have the same mix. Both are samples, so it compares two counts."""
-    ours, theirs = current.dropna().value_counts(), reference.dropna().value_counts()
-    names = ours.index.union(theirs.index)
-    table = np.stack([ours.reindex(names, fill_value=0), theirs.reindex(names, fill_value=0)])
+    counts = [side.dropna().value_counts() for side in (current, reference)]
+    names = counts[0].index.union(counts[1].index)
+    table = np.stack([side.reindex(names, fill_value=0) for side in counts])
     if table.shape[1] < 2:
         return 1.0
     return float(stats.chi2_contingency(table).pvalue)
 
 
 def jensen_shannon(current: pd.Series, reference: pd.Series) -> float:
-    """Jensen-Shannon distance of two mixes, in nats' root."""
-    ours = current.dropna().value_counts(normalize=True)
-    theirs = reference.dropna().value_counts(normalize=True)
-    names = ours.index.union(theirs.index)
-    p, q = (side.reindex(names, fill_value=0).to_numpy() for side in (ours, theirs))
+    """Jensen-Shannon distance of two mixes, square root of nats."""
+    shares = [side.dropna().value_counts(normalize=True) for side in (current, reference)]
+    names = shares[0].index.union(shares[1].index)
+    p, q = (side.reindex(names, fill_value=0).to_numpy() for side in shares)
     mean = (p + q) / 2
     return float(np.sqrt((stats.entropy(p, mean) + stats.entropy(q, mean)) / 2))
 

@@ -74,22 +74,28 @@ def _run(current: pd.DataFrame, reference: Reference, known: pd.DataFrame) -> Re
     from evidently import DataDefinition, Dataset, Report
 
     threshold = float(current["threshold"].median())
-    theirs = reference.rows.assign(
+    reference_rows = reference.rows.assign(
         rejected=reference.is_rejected(threshold).astype(float),
         total_ms=rules.P99_LIMIT_MS,  # validation has no latency: show the limit instead
         site="reference",
     )
-    ours = current.assign(rejected=(~current["accepted"].astype(bool)).astype(float))
-    numeric = [name for name in NUMERIC if ours[name].notna().any() and theirs[name].notna().any()]
+    current_rows = current.assign(rejected=(~current["accepted"].astype(bool)).astype(float))
+    numeric = [
+        name
+        for name in NUMERIC
+        if current_rows[name].notna().any() and reference_rows[name].notna().any()
+    ]
     columns = [*numeric, *CATEGORICAL, "rejected", "total_ms", "site"]
     labelled = known[known["label"].notna() & known["digit"].notna()]
     definition = DataDefinition(
         numerical_columns=[*numeric, "rejected", "total_ms"],
         categorical_columns=[*CATEGORICAL, "site"],
     )
-    datasets = [Dataset.from_pandas(rows[columns], definition) for rows in (ours, theirs)]
-    expected = float(theirs["rejected"].mean())
-    snapshot = Report(_metrics(ours, numeric, expected), include_tests=True).run(*datasets)
+    datasets = [
+        Dataset.from_pandas(rows[columns], definition) for rows in (current_rows, reference_rows)
+    ]
+    expected = float(reference_rows["rejected"].mean())
+    snapshot = Report(_metrics(current_rows, numeric, expected), include_tests=True).run(*datasets)
     return Rendered(
         html=snapshot.get_html_str(as_iframe=False),
         json=snapshot.json(),
@@ -97,12 +103,12 @@ def _run(current: pd.DataFrame, reference: Reference, known: pd.DataFrame) -> Re
     )
 
 
-def _metrics(ours: pd.DataFrame, numeric: list[str], expected_rejects: float) -> list[Any]:
+def _metrics(current_rows: pd.DataFrame, numeric: list[str], expected_rejects: float) -> list[Any]:
     from evidently.metrics import MeanValue, MissingValueCount, QuantileValue, RowCount, ValueDrift
     from evidently.metrics.group_by import GroupBy
     from evidently.tests import gte, lte
 
-    most_missing = int(len(ours) * rules.MISSING_EXCESS)
+    most_missing = int(len(current_rows) * rules.MISSING_EXCESS)
     most_rejects = expected_rejects + rules.REJECT_WATCH_EXCESS
     metrics = [
         RowCount(tests=[gte(rules.MIN_RECORDS)]),
@@ -116,7 +122,7 @@ def _metrics(ours: pd.DataFrame, numeric: list[str], expected_rejects: float) ->
         ),
         *(MissingValueCount(column=name, tests=[lte(most_missing)]) for name in numeric),
     ]
-    if 1 < ours["site"].nunique() <= MAX_REPORT_SITES:
+    if 1 < current_rows["site"].nunique() <= MAX_REPORT_SITES:
         metrics.append(GroupBy(MeanValue(column="rejected", tests=[]), "site"))
     return metrics
 
@@ -130,11 +136,11 @@ def _quality(labelled: pd.DataFrame, reference: Reference) -> str:
         categorical_columns=["digit", "label"],
         classification=[MulticlassClassification(target="label", prediction_labels="digit")],
     )
-    ours, theirs = (
+    current_rows, reference_rows = (
         Dataset.from_pandas(rows[["digit", "label"]].dropna(), definition)
         for rows in (labelled, reference.rows)
     )
-    snapshot = Report([Accuracy(), F1ByLabel()]).run(ours, theirs)
+    snapshot = Report([Accuracy(), F1ByLabel()]).run(current_rows, reference_rows)
     return str(snapshot.get_html_str(as_iframe=False))
 
 

@@ -13,7 +13,7 @@ from monitoring import rules, site_rules
 from monitoring.drift import Unusual
 from monitoring.findings import in_words
 from pages.chart import Chart, Line
-from pages.render import render
+from pages.templating import render
 
 Summary = dict[str, Any]  # what report.json holds
 

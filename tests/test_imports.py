@@ -40,7 +40,7 @@ ALLOWED = {
 ONLY_IN = {
     "mlflow": {"training/tracking.py"},
     "evidently": {"monitoring/drift.py"},
-    "jinja2": {"pages/render.py"},
+    "jinja2": {"pages/templating.py"},
     "re2": {"serving/api/codes.py"},
 }  # fmt: skip
 # What the serving image does not have.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pages.render import render
+from pages.templating import render
 from training.evaluation.card import PICTURES, SET_NAMES
 from training.evaluation.judge import Evaluation
 

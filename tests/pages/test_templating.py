@@ -4,7 +4,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from pages.chart import Chart, Line, draw
-from pages.render import TEMPLATES, render
+from pages.templating import TEMPLATES, render
 
 EVIL = '<script>alert("1")</script>'
 
