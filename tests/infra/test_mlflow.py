@@ -116,7 +116,7 @@ def server(start: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    for _ in range(600):
+    for _ in range(1800):  # 3 minutes: a busy machine needs more than one
         try:
             if urllib.request.urlopen(url, timeout=1).status == 200:
                 return
