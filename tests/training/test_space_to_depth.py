@@ -21,10 +21,10 @@ def quantised(stem, images, folder, monkeypatch):
     torch.manual_seed(3)
     network = TinyNetwork()
     network.body = nn.Sequential(stem, nn.ReLU(), nn.MaxPool2d(28 // 7 // stem.stride[0]))
-    export(network.eval(), images, folder / "fp32.onnx")
+    export(network.eval(), images[:20], folder / "fp32.onnx")
     with monkeypatch.context() as without:
         without.setattr(quantization, "blocks_to_channels", lambda model: False)
-        quantization.quantize(folder / "fp32.onnx", images, folder / "int8.onnx")
+        quantization.quantize(folder / "fp32.onnx", images[:20], folder / "int8.onnx")
     return onnx.load(folder / "int8.onnx")
 
 
@@ -37,9 +37,9 @@ def outputs(model, images):
     "stem",
     [
         nn.Conv2d(1, 16, 4, 2, 1),
-        nn.Conv2d(1, 16, 2, 2, 0),
-        nn.Conv2d(1, 16, (4, 2), 2, (1, 0)),
-        nn.Conv2d(1, 16, 6, 2, 2),
+        pytest.param(nn.Conv2d(1, 16, 2, 2, 0), marks=pytest.mark.slow),
+        pytest.param(nn.Conv2d(1, 16, (4, 2), 2, (1, 0)), marks=pytest.mark.slow),
+        pytest.param(nn.Conv2d(1, 16, 6, 2, 2), marks=pytest.mark.slow),
     ],
 )
 def test_the_rewritten_model_gives_the_same_to_the_last_bit(stem, images, tmp_path, monkeypatch):
@@ -60,9 +60,9 @@ class Shifted(nn.Conv2d):
     "stem",
     [
         Shifted(1, 16, 4, 2, 1),
-        nn.Conv2d(1, 16, 3, 1, 1),
-        nn.Conv2d(1, 16, 3, 2, 1),
-        nn.Conv2d(1, 16, 4, 2, 3, dilation=2),
+        pytest.param(nn.Conv2d(1, 16, 3, 1, 1), marks=pytest.mark.slow),
+        pytest.param(nn.Conv2d(1, 16, 3, 2, 1), marks=pytest.mark.slow),
+        pytest.param(nn.Conv2d(1, 16, 4, 2, 3, dilation=2), marks=pytest.mark.slow),
     ],
 )
 def test_another_convolution_is_left_alone(stem, images, tmp_path, monkeypatch):

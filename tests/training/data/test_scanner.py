@@ -113,6 +113,7 @@ def test_the_pool_is_framed_and_holds_its_share_of_garbage(pool):
     assert (pool.images[pool.labels < 10].max((1, 2)) > 200).all()
 
 
+@pytest.mark.slow
 def test_the_pool_depends_on_its_seed_and_not_on_the_processes(pool, sources):
     other = render.render_pool(sources, replace(SMALL, num_processes=2), seed=1)
     np.testing.assert_array_equal(pool.images, other.images)
