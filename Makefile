@@ -36,7 +36,7 @@ train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promo
 test: $(VENV)/.all  ## does the product work? every test but the long proofs, in parallel (4 min)
 	$(RUN) -m pytest -n auto --dist loadfile -m "not slow" $(TESTS)
 
-test-all: test  ## test, then the long proofs: crash runs, real servers, PostgreSQL, KServe (10 min more)
+test-all: test .venv-kserve/.set  ## test, then the long proofs: crash runs, real servers, PostgreSQL, KServe (10 min more)
 	$(RUN) -m pytest -m slow $(TESTS)
 
 check: $(VENV)/.all  ## ruff, ruff format, mypy --strict
@@ -92,6 +92,12 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit( \
 	  "Python 3.11 or newer is needed; this is %d.%d. Try: make PYTHON=python3.11 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
+
+# KServe's client conflicts with our pins.
+.venv-kserve/.set:
+	$(PYTHON) -m venv .venv-kserve
+	.venv-kserve/bin/pip install -q kserve==0.21.0
+	@touch $@
 
 .venv-infra/.set: infra/requirements.txt
 	test -x .venv-infra/bin/python || $(PYTHON) -m venv .venv-infra

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,18 @@ def test_a_package_imports_only_what_it_may(package):
         if not is_within(name, allowed)
     }
     assert not foreign
+
+
+def test_one_module_name_means_one_thing():
+    """Only each package's settings share a name; peers are other people's servers."""
+    packages = [*(package for package in ALLOWED if package != "service.py"), "infra", "loadtest"]
+    names = Counter(
+        path.stem
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        if "peers" not in path.parts and not path.stem.startswith("__")
+    )
+    assert {name for name, number in names.items() if number > 1} == {"config"}
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

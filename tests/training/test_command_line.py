@@ -268,6 +268,7 @@ def test_no_data_is_an_error_with_a_remedy(tmp_path):
     assert "--data-folder" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_shipped_crops_are_the_ones_the_command_writes(tmp_path):
     cache = Path(".cache/mnist")
     if not cache.is_dir():
