@@ -33,10 +33,10 @@ train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promo
 	$(RUN) -m training run
 
 ##@ Test
-test: $(VENV)/.all  ## does the product work? every test but the long proofs, in parallel (4 min)
+test: $(VENV)/.all  ## all tests except the slow ones, in parallel (4 min)
 	$(RUN) -m pytest -n auto --dist loadfile -m "not slow" $(TESTS)
 
-test-all: test .venv-kserve/.set  ## test, then the long proofs: crash runs, real servers, PostgreSQL, KServe (10 min more)
+test-all: test .venv-kserve/.set  ## test, then the slow ones: crash runs, real servers, PostgreSQL, KServe (10 min more)
 	$(RUN) -m pytest -m slow $(TESTS)
 
 check: $(VENV)/.all  ## ruff, ruff format, mypy --strict
@@ -57,7 +57,7 @@ acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, 
 fuzz: $(VENV)/.all  ## RUNS mutated files (default 200000) through the crop decoder
 	$(RUN) tests/fuzz/crop.py -runs=$(RUNS) 2>&1 | tail -3
 
-nightly: test-all check infra-test image-test  ## all of it at full size (2 h)
+nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
 	$(MAKE) fuzz RUNS=2000000
 	$(MAKE) acceptance soak bench
 
@@ -74,7 +74,7 @@ soak: $(VENV)/.all  ## half an hour at 100 RPS: memory and latency drawn and jud
 simulate: $(VENV)/.all  ## tasks, latency and cost under trucks, as deployed and 24 other ways
 	$(RUN) -m loadtest simulate --arrivals trucks --sweep $(ARGS)
 
-##@ Keep
+##@ Maintain
 lock:  ## compile requirements-serving.txt (with hashes) and requirements.txt anew
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" requirements-serving.in -o requirements-serving.txt
