@@ -1,6 +1,7 @@
 # Two commands: `make serve` and `make test`. Everything they install lands in .venv.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 PORT ?= 3000
 VENV := .venv
@@ -15,7 +16,7 @@ MINUTES ?= 2
 # Image and infrastructure have targets of their own.
 TESTS := --ignore=tests/infra --ignore=tests/image
 
-.PHONY: help serve setup test test-all nightly check train acceptance fuzz bench loadtest soak simulate \
+.PHONY: help serve setup test test-all nightly coverage check train acceptance fuzz bench loadtest soak simulate \
   infra-test image-test lock clean
 
 help:  ## show this list
@@ -39,6 +40,9 @@ test: $(VENV)/.all  ## all tests except the slow ones, in parallel (4 min)
 test-all: test .venv-kserve/.set  ## test, then the slow ones: crash runs, real servers, PostgreSQL, KServe (10 min more)
 	$(RUN) -m pytest -m slow $(TESTS)
 
+coverage: $(VENV)/.all  ## lines and branches that make test does not reach
+	$(RUN) -m pytest -n auto --dist loadfile -m "not slow" $(TESTS) --cov --cov-report=term:skip-covered
+
 check: $(VENV)/.all  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,7 +63,8 @@ fuzz: $(VENV)/.all  ## RUNS mutated files (default 200000) through the crop deco
 
 nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
 	$(MAKE) fuzz RUNS=2000000
-	$(MAKE) acceptance soak bench
+	$(MAKE) acceptance soak
+	$(MAKE) bench ARGS="--out results/bench-nightly.json"
 
 ##@ Measure
 bench: $(VENV)/.all  ## our service against its peers, one table (45 min; ARGS=--quick)
