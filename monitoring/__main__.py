@@ -143,10 +143,11 @@ def _watch(options: argparse.Namespace, *, settings: Settings) -> int:
     from capture import reference
     from monitoring import watch
 
+    stop = stop_on_signal()  # before the stores are opened: a stop during that ends with 0, too
     watch.watch(
         _places(options, settings),
         lambda: reference.load(options.reference),
-        stop_on_signal(),
+        stop,
         emit=metric_emitter(emf=settings.capture.emf),
         keep_days=settings.capture.keep_days,
     )

@@ -327,6 +327,15 @@ def test_a_retraining_that_the_gate_refuses_notifies_people_and_promotes_nothing
     assert not Path("champion").exists()
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError("compacted meanwhile"), OSError("S3")])
+def test_a_retraining_whose_store_fails_is_an_error_and_no_refusal(captures, monkeypatch, error):
+    def fail(store):
+        raise error
+
+    monkeypatch.setattr(labelled, "read", fail)
+    assert run("retrain", *fit_arguments()) == command_line.EXIT_ERROR
+
+
 def test_a_retraining_without_labels_says_so(captures, capsys):
     captures["parts"] = captures["parts"].take(slice(0, 0))
     assert run("retrain", *fit_arguments()) == 0

@@ -87,8 +87,11 @@ def _drift_reference(work: Workspace, version: str) -> bytes:
     """The candidate's validation predictions, described as drift reports describe mail."""
     from capture import reference  # pandas and pyarrow: a second that only promotion needs
 
-    predictions = replace(read_predictions(work.predictions), model_version=version)
-    return reference.to_parquet(reference.build(predictions))
+    try:
+        predictions = replace(read_predictions(work.predictions), model_version=version)
+        return reference.to_parquet(reference.build(predictions))
+    except (OSError, ValueError, KeyError) as error:
+        raise StepError(f"no drift reference from {work.predictions}: {error}") from error
 
 
 def _golden(work: Workspace, mnist: Mnist, result: judge.Evaluation) -> champion_folder.Golden:

@@ -57,11 +57,11 @@ def collect(work: Workspace, store: str) -> Arrived | str:
         StepError: the store cannot be read.
     """
     from capture import labelled  # duckdb and pyarrow: a second that only retraining needs
-    from capture.store import StoreError, open_store
+    from capture.store import open_store
 
     try:
         found = labelled.read(open_store(store))
-    except (StoreError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a StoreError is an OSError; so are Arrow's
         raise StepError(f"cannot read labelled captures: {error}") from error
     is_held_out = found.bucket < HELD_OUT_BUCKETS
     train = LabelledImages(found.images[~is_held_out], found.labels[~is_held_out])
