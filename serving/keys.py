@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Final, cast
 
 from serving.edge.key_ring import SCOPES, KeysError, parse_keys
-from serving.messages import Scope
+from serving.key_scope import KeyScope
 
 _KEY_BYTES: Final = 32
 
 
-def new_key(site: str, scopes: list[Scope], expires: str | None) -> tuple[str, dict[str, object]]:
+def new_key(
+    site: str, scopes: list[KeyScope], expires: str | None
+) -> tuple[str, dict[str, object]]:
     """Make a key: the key, for its user, and its entry, for the key file."""
     key = secrets.token_urlsafe(_KEY_BYTES)
     entry: dict[str, object] = {
@@ -52,7 +54,7 @@ def main() -> int:
         "--file", type=Path, help="key file to add the entry to (default: print the entry only)"
     )
     args = parser.parse_args()
-    key, entry = new_key(args.site, cast("list[Scope]", args.scopes.split(",")), args.expires)
+    key, entry = new_key(args.site, cast("list[KeyScope]", args.scopes.split(",")), args.expires)
     now_s = datetime.now(UTC).timestamp()
     content = {"keys": [entry]}
     if args.file and args.file.exists():

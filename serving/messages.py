@@ -1,7 +1,7 @@
 """What passes between the rooms: requests, readings, batch statistics, answers. No sockets."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
@@ -12,7 +12,6 @@ from model.framed import Framed
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
-Scope = Literal["predict", "label", "admin"]  # what a key allows, and a route asks for
 
 
 class Request(NamedTuple):  # creating a frozen dataclass takes three times as long

@@ -237,6 +237,10 @@ def test_what_the_serving_image_lacks_is_not_loaded(statement):
     assert not loaded_by(statement) & HEAVY
 
 
+def test_making_a_key_loads_no_model():
+    assert not loaded_by("import serving.keys") & {"onnxruntime", "numpy", "model"}
+
+
 @pytest.mark.parametrize("package", ["model", "serving", "service.py"])
 def test_a_main_part_only_runs_as_a_program(package):
     """No statement at the top of a module but definitions, imports, constants and the guard."""

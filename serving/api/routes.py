@@ -13,7 +13,8 @@ from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
 from serving.api.postcode import PostcodeHandler
 from serving.api.status import StatusHandlers
 from serving.config import Settings
-from serving.messages import Answer, Request, Scope
+from serving.key_scope import KeyScope
+from serving.messages import Answer, Request
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.telemetry import Telemetry
@@ -33,7 +34,7 @@ class Route:
     endpoint: str  # the label in metrics
     method: str
     handler: Handler | None  # None: BentoML answers this path
-    scope: Scope | None = "predict"  # None: no key needed
+    scope: KeyScope | None = "predict"  # None: no key needed
     content_types: tuple[str, ...] = ()  # empty: no body
     is_bulk: bool = False  # the larger body limit
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from serving.config import Settings
 from serving.edge.key_ring import ANONYMOUS, Key, KeyRing, KeysError, load_keys
-from serving.messages import Scope
+from serving.key_scope import KeyScope
 from serving.problems import Problem
 
 _BEARER: Final = b"bearer "
@@ -44,7 +44,7 @@ class KeyGuard:
     def admit(
         self,
         headers: Mapping[bytes, bytes],
-        scope: Scope,
+        scope: KeyScope,
         peer: tuple[str, int] | None,
         server: tuple[str, int] | None,
     ) -> Client:

@@ -16,9 +16,9 @@ from datetime import datetime
 from typing import Final, get_args
 
 from serving.config import ConfigError, Settings
-from serving.messages import Scope
+from serving.key_scope import KeyScope
 
-SCOPES: Final = get_args(Scope)
+SCOPES: Final = get_args(KeyScope)
 MAX_LIVE_KEYS: Final = 2
 ANONYMOUS: Final = "local"  # the site of requests without a key
 _SECRET_BYTES: Final = 32
