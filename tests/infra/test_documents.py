@@ -51,10 +51,10 @@ def test_every_relative_link_has_a_target(file: Path) -> None:
 def test_the_document_sets_every_ssm_parameter_that_the_templates_read() -> None:
     snapshots = settings.REPOSITORY_ROOT / "infra" / "snapshots" / PROD.name
     text = "".join(file.read_text() for file in snapshots.glob("*.json"))
-    facts = set(re.findall(rf'"/digitline/{PROD.name}/([a-z-]+)"', text))
-    assert len(facts) == 6
-    documented = set(re.findall(r"fact ([a-z-]+)", DOCUMENT.read_text()))
-    assert facts <= documented
+    values = set(re.findall(rf'"/digitline/{PROD.name}/([a-z-]+)"', text))
+    assert len(values) == 6
+    documented = set(re.findall(r"set_value +([a-z-]+)", DOCUMENT.read_text()))
+    assert values <= documented
 
 
 def test_the_documents_numbers_are_the_settings() -> None:
@@ -131,7 +131,7 @@ def test_the_stack_has_one_resource_where_the_document_expects_one(
 
 def test_every_function_and_variable_of_the_document_is_defined_before_it_is_used() -> None:
     text = "\n".join(LINES)
-    for name in ("fact", "build", "manifest", "build_release", "output", "made", "cdk"):
+    for name in ("set_value", "build", "manifest", "build_release", "output", "made", "cdk"):
         used = re.search(rf"(?<![\w/-]){name}[ \n]", text)
         assert used is not None
         assert text.index(f"{name}() {{") < used.start()
