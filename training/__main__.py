@@ -74,20 +74,20 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     from training.steps.files import load_evaluation, load_fit
 
     work = Workspace(options.work)
-    arrived = retrain.collect(work, options.store)
-    if isinstance(arrived, str):
-        print(arrived)
+    captures = retrain.collect(work, options.store)
+    if isinstance(captures, str):
+        print(captures)
         return 0
-    print(arrived, flush=True)
-    options.labelled = arrived.train
-    if arrived.held_out is not None:
-        options.extra.append((retrain.SET_NAME, arrived.held_out))
+    print(captures, flush=True)
+    options.labelled = captures.train
+    if captures.held_out is not None:
+        options.extra.append((retrain.SET_NAME, captures.held_out))
     for step in chosen:
         print(f"== {step}", flush=True)
         passed = _run_step(step, options)
         if step == "gate":
             verdict = gate_rules.judge(load_evaluation(work), gate_rules.Floors())
-            retrain.notify(work, arrived, verdict, run_id=load_fit(work).run_id)
+            retrain.notify(work, captures, verdict, run_id=load_fit(work).run_id)
         if not passed:
             break  # exit code 0: people were notified, and another attempt would end the same way
     return 0
@@ -140,7 +140,7 @@ HELP = {
     "gate": "compare the candidate with the floors and the champion; exit code 1 when it fails",
     "promote": "make the candidate the champion",
     "run": "run fit, export, quantize, evaluate, gate and promote",
-    "retrain": "run all steps with the labelled captures that arrived, and notify people",
+    "retrain": "run all steps with the labelled captures that captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
     "sheet": "draw a contact sheet of the scanner simulator's crops",

@@ -121,11 +121,11 @@ def fit(
     history: list[Epoch] = []
     interrupted = False
     try:
-        for epoch, shown in _epochs(config, data, network):
+        for epoch, evaluated in _epochs(config, data, network):
             history.append(epoch)
             on_epoch(epoch)
             if epoch.score > best_score:
-                best, best_score, best_epoch = copy.deepcopy(shown), epoch.score, epoch.epoch
+                best, best_score, best_epoch = copy.deepcopy(evaluated), epoch.score, epoch.epoch
     except KeyboardInterrupt:
         if not history:
             raise
@@ -141,7 +141,7 @@ def _epochs(
     steps_per_epoch = len(data.train) // config.batch_size or 1
     optimiser, schedule = _optimiser(config, network, config.epochs * steps_per_epoch)
     averaged = _moving_average(network, config.augmented.ema_decay) if config.augmented else None
-    shown = network if averaged is None else averaged.module
+    evaluated = network if averaged is None else averaged.module
     in_bfloat16 = config.augmented is not None and config.augmented.bfloat16
     for number in range(config.epochs):
         started = time.perf_counter()
@@ -164,7 +164,7 @@ def _epochs(
                     averaged.update_parameters(network)
                 total += loss.item()
                 bar.update()
-        yield _measure(data, shown, number, total / steps_per_epoch, started), shown
+        yield _measure(data, evaluated, number, total / steps_per_epoch, started), evaluated
 
 
 def _moving_average(network: nn.Module, decay: float) -> AveragedModel:

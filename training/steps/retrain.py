@@ -28,7 +28,7 @@ _WATCH = 1  # severity of the event: a person should look in office hours
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class NewLabelledCaptures:
     """Labelled captures on which no run that reached the gate was trained."""
 
     train: Path
@@ -43,7 +43,7 @@ class Arrived:
         )
 
 
-def collect(work: Workspace, store: str) -> Arrived | str:
+def collect(work: Workspace, store: str) -> NewLabelledCaptures | str:
     """Read the labelled captures of a store and split them.
 
     Args:
@@ -51,7 +51,7 @@ def collect(work: Workspace, store: str) -> Arrived | str:
         store: a folder or s3://bucket/prefix with the archive of captures.
 
     Returns:
-        What arrived, or one sentence that says why there is nothing to train on.
+        The new captures, or one sentence that says why there is nothing to train on.
 
     Raises:
         StepError: the store cannot be read.
@@ -78,10 +78,12 @@ def collect(work: Workspace, store: str) -> Arrived | str:
     np.savez(paths[0], images=train.images, labels=train.labels)
     np.savez(paths[1], images=found.images[is_held_out], labels=found.labels[is_held_out])
     held_out = paths[1] if is_held_out.any() else None
-    return Arrived(paths[0], held_out, len(train), int(is_held_out.sum()))
+    return NewLabelledCaptures(paths[0], held_out, len(train), int(is_held_out.sum()))
 
 
-def notify(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) -> None:
+def notify(
+    work: Workspace, captures: NewLabelledCaptures, verdict: Verdict, *, run_id: str
+) -> None:
     """Notify people by the sinks of DIGITS_ALERTS; what a sink refuses waits in the outbox."""
     today = datetime.now(UTC).date().isoformat()
     event = {
@@ -91,7 +93,7 @@ def notify(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) 
         if verdict.passed
         else "Retraining: the gate refused the candidate; the champion stays",
         "details": [
-            f"{arrived.num_train} labelled captures joined, {arrived.num_held_out} were held out",
+            f"{captures.num_train} labelled captures joined, {captures.num_held_out} were held out",
             *(str(reason) for reason in verdict.failures),
         ],
         "sites": [],
