@@ -99,12 +99,12 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     from training.steps import evaluate, export, fetch, fit, gate, promote, quantize, search
 
     if step == "search":
-        config, rendering = _fit_configs(options)
+        config, rendering = fit_configs(options)
         search.run(config, rendering, _data_config(options), options.picture)
         return True
     data, work = _data_config(options), Workspace(options.work)
     if step == "fit":
-        config, rendering = _fit_configs(options)
+        config, rendering = fit_configs(options)
         print(config, rendering, data, sep="\n", flush=True)
         fit.run(config, rendering, data, work)
     elif step == "export":
@@ -122,7 +122,8 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     return True
 
 
-def _fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
+def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
+    """The recipe that the options choose."""
     from training.data.render import RenderConfig
     from training.fitting import PROTOTYPE, FitConfig
 
@@ -140,7 +141,7 @@ HELP = {
     "gate": "compare the candidate with the floors and the champion; exit code 1 when it fails",
     "promote": "make the candidate the champion",
     "run": "run fit, export, quantize, evaluate, gate and promote",
-    "retrain": "run all steps with the labelled captures that captures, and notify people",
+    "retrain": "run all steps with the new labelled captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
     "sheet": "draw a contact sheet of the scanner simulator's crops",

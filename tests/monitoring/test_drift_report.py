@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import threading
+from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -61,7 +62,10 @@ def locations(tmp_path) -> ReportLocations:
 
 def fill(store, records, day=DAY) -> None:
     moved = int((datetime.combine(day, NOON.time(), UTC) - NOON).total_seconds() * 1e6)
-    for (on, site), group in ship._by_partition(records).items():
+    groups = defaultdict(list)
+    for record in records:
+        groups[ship.day_of(record.time_us), record.site].append(record)
+    for (on, site), group in groups.items():
         rows = ship.to_table(group).to_pandas()
         rows["time"] += timedelta(microseconds=moved)
         rows["request_id"] = str(day) + rows["request_id"]
