@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The libraries send usage reports from their import on, unless these are set before it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    # Waiting threads sleep. Spinning ones cost 50x when another process needs the core.
+    # Let waiting threads sleep: spinning threads make a fit 50 times slower if another process
+    # needs the core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from training.steps.files import Interrupted, StepError
 

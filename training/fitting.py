@@ -35,7 +35,8 @@ class Augmented:
     weight_decay: float = 0.02
     ema_decay: float = 0.998
     garbage_weight: float = 0.4
-    bfloat16: bool = True  # 26 ms a batch of 256 against 43 ms in float32; see experiments.md
+    # 26 ms a batch of 256, against 43 ms in float32: docs/measurements/experiments-2026-11.md
+    bfloat16: bool = True
     jitter: float = 1.0  # scale of the small affine moves drawn anew in every epoch
 
 

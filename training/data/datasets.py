@@ -48,7 +48,7 @@ class LabelledImages:
 
 @dataclass(frozen=True, slots=True)
 class Mnist:
-    """The three parts; `test` is touched once, by `evaluate`."""
+    """The three parts; only `evaluate` reads `test`."""
 
     train: LabelledImages
     validation: LabelledImages

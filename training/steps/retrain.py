@@ -29,7 +29,7 @@ _WATCH = 1  # severity of the event: a person should look in office hours
 
 @dataclass(frozen=True, slots=True)
 class NewLabelledCaptures:
-    """Labelled captures on which no run that reached the gate was trained."""
+    """Labelled captures not yet used by any run that reached the gate."""
 
     train: Path
     held_out: Path | None
@@ -56,7 +56,7 @@ def collect(work: Workspace, store: str) -> NewLabelledCaptures | str:
     Raises:
         StepError: the store cannot be read.
     """
-    from capture import labelled  # duckdb and pyarrow: a second that only retraining needs
+    from capture import labelled  # imports pyarrow: one second that only retraining needs
     from capture.store import StoreError, open_store
 
     try:
