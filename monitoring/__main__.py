@@ -108,7 +108,7 @@ def _locations(options: argparse.Namespace, settings: Settings) -> ReportLocatio
     from monitoring.sinks import open_sink
 
     for sink in options.alerts:
-        open_sink(sink)  # a wrong one is refused now, not when it is needed
+        open_sink(sink)  # refuse an invalid sink before the report is made
     return ReportLocations(
         captures=open_store(options.store),
         reports=open_store(options.reports),

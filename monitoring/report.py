@@ -62,7 +62,7 @@ def run(
     a killed run is repeated; its event has the same id and replaces the one in the outbox.
     """
     assessment, summary = make(locations, window, reference)
-    # A repeated old day must not notify; too few records are no evidence of a start or an end.
+    # Notify only for the newest window, and only with enough records to tell.
     if assessment.enough and _is_newest(locations.reports, window):
         link = f"{locations.reports_url}/{window}/index.html"
         alerts.notify(locations.reports, locations.sinks, drift_event(window, assessment, link))

@@ -1,4 +1,4 @@
-"""Tasks: size, rights, volumes."""
+"""Tasks: size, permissions, volumes."""
 
 from __future__ import annotations
 
