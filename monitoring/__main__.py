@@ -1,6 +1,6 @@
 """``python -m monitoring``: the commands of capture and of drift.
 
-ship, erase, label, compact and expire look after the archive; reference, report, watch and check
+ship, erase, label, compact and expire maintain the archive; reference, report, watch and check
 compare mail with the model's reference; labelled and tell serve retraining; bench times capture.
 """
 

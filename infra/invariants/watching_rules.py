@@ -27,7 +27,7 @@ def metrics_exist(world: World) -> Iterator[str]:
 
 @must_hold
 def our_metrics_are_the_ones_that_our_code_writes(world: World) -> Iterator[str]:
-    """Same namespace, same ``Service``: else the alarm never has data, and never rings."""
+    """Same namespace, same ``Service``: else the alarm never has data and never fires."""
     for owner, metric in lookups.all_metrics(world):
         dimensions = {d["Name"]: d["Value"] for d in metric.get("Dimensions", [])}
         if metric["MetricName"] not in metrics.UNITS or "Service" not in dimensions:

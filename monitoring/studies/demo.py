@@ -1,4 +1,4 @@
-"""Simulate three weeks of mail and report on them, to have pages to look at.
+"""Simulate three weeks of mail and report on them, to make example pages.
 
 Ten sites; one gets a dirty lens for three days, later five get a new scanner. Writes
 FOLDER/captures, FOLDER/reference.parquet and FOLDER/reports.

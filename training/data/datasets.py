@@ -1,4 +1,4 @@
-"""The data sets of training: MNIST's three parts, and labelled captures that join the first.
+"""The data sets of training: MNIST's three parts, and labelled captures added to the first.
 
 Edge: reads disk. Knows nothing about rendering or models.
 """

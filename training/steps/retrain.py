@@ -1,4 +1,4 @@
-"""Step `retrain`: labelled captures join MNIST, and people are notified of the outcome.
+"""Step `retrain`: train with labelled captures and MNIST; notify people of the outcome.
 
 Edge: reads the capture store, writes the two parts of its labelled captures, and starts
 `python -m monitoring tell`, because alerts are monitoring's. A fifth of the captures, chosen by
@@ -110,5 +110,5 @@ def notify(
 
 
 def _start_notification(event: Path) -> None:
-    """Start `monitoring tell`; the retraining counts even when the notification failed."""
+    """Start `monitoring tell`; a failed notification does not fail the retraining."""
     subprocess.run([sys.executable, "-m", "monitoring", "tell", str(event)], check=False)
