@@ -8,9 +8,9 @@
     burst        = 60 * held * 1.4           the same, where the one-minute step policy starts
 
 With the factor AZs / (AZs - 1) the remaining tasks hold the load when one availability zone fails.
-A scaling policy is too slow for a burst: the fastest path on AWS takes ~109 s, a truck's burst one.
-So the minimum holds the whole planned peak, and scaling serves load above the plan. Knows nothing
-about CDK; reads ``loadtest/capacity.json``.
+A scaling policy is too slow for a burst: the fastest path on AWS takes ~109 s, and a truck's burst
+reaches its peak in one second. So the minimum holds the whole planned peak, and scaling serves load
+above the plan. Knows nothing about CDK; reads ``loadtest/capacity.json``.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from contract import timeouts
 from infra import grants, settings
 from infra.acknowledge import acknowledge
 from infra.settings import Environment, TaskSize
@@ -101,7 +102,7 @@ def container(
         user=settings.CONTAINER_USER,
         readonly_root_filesystem=True,
         linux_parameters=linux,
-        stop_timeout=cdk.Duration.seconds(settings.STOP_TIMEOUT_S),
+        stop_timeout=cdk.Duration.seconds(timeouts.STOP_TIMEOUT_S),
         logging=ecs.LogDriver.aws_logs(
             stream_prefix=name,
             log_group=log_group,

@@ -12,6 +12,7 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from contract import timeouts
 from infra import settings
 from infra.acknowledge import acknowledge
 from infra.foundation_stack import Foundation
@@ -65,7 +66,7 @@ def load_balancer(
         internet_facing=True,
         vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PUBLIC),
         security_group=group,
-        idle_timeout=cdk.Duration.seconds(settings.ALB_IDLE_S),
+        idle_timeout=cdk.Duration.seconds(timeouts.ALB_IDLE_S),
         drop_invalid_header_fields=True,
         desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
         deletion_protection=environment.keeps_data,
@@ -90,7 +91,7 @@ def target_group(
         load_balancing_algorithm_type=(
             elbv2.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS
         ),
-        deregistration_delay=cdk.Duration.seconds(settings.DEREGISTRATION_S),
+        deregistration_delay=cdk.Duration.seconds(timeouts.DEREGISTRATION_S),
         health_check=elbv2.HealthCheck(
             path=settings.HEALTH_PATH,
             healthy_http_codes="200",

@@ -10,6 +10,7 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from contract import timeouts
 from infra import fargate_task, grants, settings
 from infra.foundation_stack import Foundation
 from infra.settings import Environment
@@ -63,8 +64,8 @@ def _server(
             "DIGITS_PORT": str(settings.SERVICE_PORT),
             "DIGITS_ERROR_TARGET": str(settings.ERROR_TARGET),
             "DIGITS_AUTH": "on",
-            "DIGITS_REQUEST_DEADLINE_MS": str(1000 * settings.REQUEST_DEADLINE_S),
-            "DIGITS_DRAIN_S": str(settings.DRAIN_S),
+            "DIGITS_REQUEST_DEADLINE_MS": str(1000 * timeouts.REQUEST_DEADLINE_S),
+            "DIGITS_DRAIN_S": str(timeouts.DRAIN_S),
             "DIGITS_CAPTURE_DIR": _SPOOL,
             "DIGITS_EMF": "on",
             "DIGITS_LOG_LEVEL": "info",

@@ -10,7 +10,11 @@ from loadtest.failure import LoadtestFailed
 # command -> (module, function, help); only the module of the chosen command is imported
 COMMANDS: Final = {
     "bench": ("bench.bench_command", "main", "measure our service and its peers; write the tables"),
-    "run": ("load.load_command", "run", "put a shape of load on a running service; judge the SLO"),
+    "run": (
+        "load.load_command",
+        "run",
+        "run a load profile against a service; judge the SLO",
+    ),
     "local": ("load.load_command", "local", "start the service, load it, judge the SLO"),
     "compare": ("load.compare", "main", "compare the JSON files of two runs"),
     "soak": ("load.soak", "main", "run the sustained rate for long; draw memory and latency"),

@@ -1,1 +1,1 @@
-"""What changes is noticed: drift reports and alerts. ``python -m monitoring --help``."""
+"""Drift reports and alerts. ``python -m monitoring --help``."""

@@ -1,6 +1,6 @@
 """``python -m monitoring``: the commands of capture and of drift.
 
-ship, erase, label, compact and expire look after the archive; reference, report, watch and check
+ship, erase, label, compact and expire maintain the archive; reference, report, watch and check
 compare mail with the model's reference; labelled and tell serve retraining; bench times capture.
 """
 
@@ -19,7 +19,7 @@ from capture.commands import Command, metric_emitter, stop_on_signal, today
 from monitoring.config import Settings, from_environment
 
 if TYPE_CHECKING:
-    from monitoring.report import Places
+    from monitoring.report import ReportLocations
 
 _ALERTS_HELP = "sinks that alerts go to"
 
@@ -102,14 +102,14 @@ def _tell(options: argparse.Namespace) -> int:
     return _undelivered(alerts.flush(reports))
 
 
-def _places(options: argparse.Namespace, settings: Settings) -> Places:
+def _locations(options: argparse.Namespace, settings: Settings) -> ReportLocations:
     from capture.store import open_store
-    from monitoring.report import Places
+    from monitoring.report import ReportLocations
     from monitoring.sinks import open_sink
 
     for sink in options.alerts:
-        open_sink(sink)  # a wrong one is refused now, not when it is needed
-    return Places(
+        open_sink(sink)  # refuse an invalid sink before the report is made
+    return ReportLocations(
         captures=open_store(options.store),
         reports=open_store(options.reports),
         reports_url=settings.reports_url,
@@ -122,10 +122,10 @@ def _report(options: argparse.Namespace, *, settings: Settings) -> int:
     from capture.archive import parse_window
     from monitoring import alerts, report
 
-    places = _places(options, settings)
+    locations = _locations(options, settings)
     window = parse_window(options.current, today=today())
     assessment = report.run(
-        places,
+        locations,
         window,
         reference.load(options.reference),
         emit=metric_emitter(emf=settings.capture.emf),
@@ -135,8 +135,8 @@ def _report(options: argparse.Namespace, *, settings: Settings) -> int:
     print(f"{window}: {verdict}, {assessment.num_records} records")
     for finding in assessment.findings:
         print(f"  {finding.severity.name.lower()}: {finding.text}")
-    print(f"{places.reports_url}/{window}/index.html")
-    return _undelivered(alerts.flush(places.reports))
+    print(f"{locations.reports_url}/{window}/index.html")
+    return _undelivered(alerts.flush(locations.reports))
 
 
 def _watch(options: argparse.Namespace, *, settings: Settings) -> int:
@@ -145,7 +145,7 @@ def _watch(options: argparse.Namespace, *, settings: Settings) -> int:
 
     stop = stop_on_signal()  # before the stores are opened: a stop during that ends with 0, too
     watch.watch(
-        _places(options, settings),
+        _locations(options, settings),
         lambda: reference.load(options.reference),
         stop,
         emit=metric_emitter(emf=settings.capture.emf),
@@ -157,12 +157,12 @@ def _watch(options: argparse.Namespace, *, settings: Settings) -> int:
 def _check(options: argparse.Namespace, *, settings: Settings) -> int:
     from monitoring import alerts, report
 
-    places = _places(options, settings)
-    summaries = report.rebuild_calendar(places.reports, today=today())
-    report.notify_missing(places, summaries, today=today())
+    locations = _locations(options, settings)
+    summaries = report.rebuild_calendar(locations.reports, today=today())
+    report.notify_missing(locations, summaries, today=today())
     missing = report.missing_days(summaries, today=today())
     print("missing: " + (", ".join(map(str, missing)) or "none"))
-    return _undelivered(alerts.flush(places.reports))
+    return _undelivered(alerts.flush(locations.reports))
 
 
 def _undelivered(num_waiting: int) -> int:

@@ -37,7 +37,10 @@ def normed_distance(current: pd.Series, reference: pd.Series) -> float:
 
 
 def class_mix_p(current: pd.Series, reference: pd.Series) -> float:
-    """Chi-squared test that both have the same mix. Both are samples, so it compares two counts."""
+    """Chi-squared test that both have the same mix.
+
+    Both sides are samples, so the test compares two tables of counts.
+    """
     counts = [side.dropna().value_counts() for side in (current, reference)]
     names = counts[0].index.union(counts[1].index)
     table = np.stack([side.reindex(names, fill_value=0) for side in counts])

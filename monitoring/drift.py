@@ -64,13 +64,13 @@ def render(
 
     `labelled` are all of the window's labelled rows; those of `current` when None.
     """
-    known = current if labelled is None else labelled
+    labelled_rows = current if labelled is None else labelled
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from Evidently's imports and from empty histograms
-        return _run(current.head(MAX_REPORT_ROWS), reference, known)
+        return _run(current.head(MAX_REPORT_ROWS), reference, labelled_rows)
 
 
-def _run(current: pd.DataFrame, reference: Reference, known: pd.DataFrame) -> Rendered:
+def _run(current: pd.DataFrame, reference: Reference, labelled_rows: pd.DataFrame) -> Rendered:
     from evidently import DataDefinition, Dataset, Report
 
     threshold = float(current["threshold"].median())
@@ -86,7 +86,7 @@ def _run(current: pd.DataFrame, reference: Reference, known: pd.DataFrame) -> Re
         if current_rows[name].notna().any() and reference_rows[name].notna().any()
     ]
     columns = [*numeric, *CATEGORICAL, "rejected", "total_ms", "site"]
-    labelled = known[known["label"].notna() & known["digit"].notna()]
+    labelled = labelled_rows[labelled_rows["label"].notna() & labelled_rows["digit"].notna()]
     definition = DataDefinition(
         numerical_columns=[*numeric, "rejected", "total_ms"],
         categorical_columns=[*CATEGORICAL, "site"],

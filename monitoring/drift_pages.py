@@ -29,7 +29,7 @@ class Verdict:
     """One report in one line."""
 
     window: str
-    state: str  # calm, watch, act, thin
+    state: str  # calm, watch, act, insufficient
     text: str
 
 
@@ -90,7 +90,7 @@ def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:
 
 
 def _verdict(summary: Summary) -> Verdict:
-    state = STATES[summary["severity"]] if summary["enough"] else "thin"
+    state = STATES[summary["severity"]] if summary["enough"] else "insufficient"
     return Verdict(summary["window"], state, _sentence(summary))
 
 

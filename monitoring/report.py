@@ -39,7 +39,7 @@ _SUMMARY: Final = "report.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ReportLocations:
     """Where a report reads from and writes to."""
 
     captures: Store
@@ -49,7 +49,7 @@ class Places:
 
 
 def run(
-    places: Places,
+    locations: ReportLocations,
     window: Window,
     reference: Reference,
     *,
@@ -61,28 +61,30 @@ def run(
     A report counts as done when its report.json exists. That is written after the notification, so
     a killed run is repeated; its event has the same id and replaces the one in the outbox.
     """
-    assessment, summary = make(places, window, reference)
-    # A repeated old day must not notify; too few records are no evidence of a start or an end.
-    if assessment.enough and _is_newest(places.reports, window):
-        link = f"{places.reports_url}/{window}/index.html"
-        alerts.notify(places.reports, places.sinks, drift_event(window, assessment, link))
+    assessment, summary = make(locations, window, reference)
+    # Notify only for the newest window, and only with enough records to tell.
+    if assessment.enough and _is_newest(locations.reports, window):
+        link = f"{locations.reports_url}/{window}/index.html"
+        alerts.notify(locations.reports, locations.sinks, drift_event(window, assessment, link))
     body = json.dumps(summary, indent=1)
-    places.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
-    summaries = rebuild_calendar(places.reports, today=today)
-    notify_missing(places, summaries, today=today)
+    locations.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
+    summaries = rebuild_calendar(locations.reports, today=today)
+    notify_missing(locations, summaries, today=today)
     emit(emf.line(_metrics(assessment)))
     return assessment
 
 
-def make(places: Places, window: Window, reference: Reference) -> tuple[Assessment, dict[str, Any]]:
+def make(
+    locations: ReportLocations, window: Window, reference: Reference
+) -> tuple[Assessment, dict[str, Any]]:
     """Judge a window and write its pages; a repeated run replaces them.
 
     Returns:
         The verdict, and the content of report.json.
     """
-    labels = read_labels(places.captures)
+    labels = read_labels(locations.captures)
     sample = read_sample(
-        places.captures,
+        locations.captures,
         window,
         columns=drift.CAPTURE_COLUMNS,
         max_rows=MAX_ROWS,
@@ -93,20 +95,20 @@ def make(places: Places, window: Window, reference: Reference) -> tuple[Assessme
     fair = rows[rows["sample_key"] < sample.sample_below]
     assessment = rules.assess(fair, reference, by_site=rows, labelled=labelled)
     folder = str(window)
-    _clear(places.reports, folder)
+    _clear(locations.reports, folder)
     unusual: list[drift.Unusual] = []
     if assessment.enough:
         rendered = drift.render(fair, reference, labelled)
-        places.reports.put(f"{folder}/evidently.html", rendered.html.encode(), content_type=HTML)
-        places.reports.put(f"{folder}/evidently.json", rendered.json.encode(), content_type=JSON)
+        locations.reports.put(f"{folder}/evidently.html", rendered.html.encode(), content_type=HTML)
+        locations.reports.put(f"{folder}/evidently.json", rendered.json.encode(), content_type=JSON)
         if rendered.labelled_html is not None:
             quality = rendered.labelled_html.encode()
-            places.reports.put(f"{folder}/labelled.html", quality, content_type=HTML)
+            locations.reports.put(f"{folder}/labelled.html", quality, content_type=HTML)
         unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
-        _put_pictures(places, window, unusual)
+        _put_pictures(locations, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
     page = drift_pages.window_page(summary, unusual)
-    places.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
+    locations.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary
 
 
@@ -119,9 +121,11 @@ def _clear(reports: Store, folder: str) -> None:
     reports.delete([key for key in reports.find(f"{folder}/") if key.endswith(".png")])
 
 
-def _put_pictures(places: Places, window: Window, unusual: Sequence[drift.Unusual]) -> None:
+def _put_pictures(
+    locations: ReportLocations, window: Window, unusual: Sequence[drift.Unusual]
+) -> None:
     keys = [(one.request_id, one.crop_index) for one in unusual]
-    pictures = read_pictures(places.captures, window, keys)
+    pictures = read_pictures(locations.captures, window, keys)
     for request_id, crop_index in keys:
         if (request_id, crop_index) not in pictures.index:
             continue
@@ -129,7 +133,7 @@ def _put_pictures(places: Places, window: Window, unusual: Sequence[drift.Unusua
         png = row["crop_png"] if row["crop_png"] is not None else row["image_png"]
         if png is not None:
             name = picture_name(request_id, crop_index)
-            places.reports.put(f"{window}/{name}", png, content_type="image/png")
+            locations.reports.put(f"{window}/{name}", png, content_type="image/png")
 
 
 def summarise(
@@ -195,15 +199,17 @@ def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[da
     return [day for day in Window(first, today - timedelta(1)).days() if day not in covered]
 
 
-def notify_missing(places: Places, summaries: Sequence[dict[str, Any]], *, today: date) -> bool:
+def notify_missing(
+    locations: ReportLocations, summaries: Sequence[dict[str, Any]], *, today: date
+) -> bool:
     """Notify when a report is missing, and again when none is."""
     event = missing_event(
         missing_days(summaries, today=today),
         today=today,
         num_days=LOOK_BACK_DAYS,
-        link=f"{places.reports_url}/index.html",
+        link=f"{locations.reports_url}/index.html",
     )
-    return alerts.notify(places.reports, places.sinks, event)
+    return alerts.notify(locations.reports, locations.sinks, event)
 
 
 def _metrics(assessment: Assessment) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Reference and current rows -> findings and one severity. Pure.
 
-Distances never page, because a harmless new pen or scanner exceeds their limits. Rejects and
-wrong labelled reads page, because they cost the post office money. docs/monitoring.md has the
-measured false-alarm rate and power of every limit.
+A distance never raises severity to ACT, because a harmless new pen or scanner exceeds its limit.
+Rejects and wrong labelled reads do, because they cost the post office money. The measured false
+alarms and power of the rules: docs/measurements/drift-power-2026-11-21.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIN_LABELS: Final = 100
 LABEL_P: Final = 0.01
 CONFIDENCE_GAP_LIMIT: Final = 0.03  # mean confidence minus accuracy, of labelled reads
 MISSING_EXCESS: Final = 0.01
-P99_LIMIT_MS: Final = 100.0  # the service level objective
+P99_LIMIT_MS: Final = 100.0  # p99_ms of contract/slo.toml; a test holds them equal
 
 
 def assess(

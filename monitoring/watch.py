@@ -12,7 +12,7 @@ from capture.archive import Window
 from capture.compaction import compact, expire
 from capture.reference import Reference
 from monitoring import alerts, report
-from monitoring.report import Places
+from monitoring.report import ReportLocations
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ RETRY_S = 300.0
 
 
 def watch(
-    places: Places,
+    locations: ReportLocations,
     load: Callable[[], Reference],
     stop: threading.Event,
     *,
@@ -40,36 +40,36 @@ def watch(
         today = (now() - timedelta(hours=REPORT_AT_UTC_HOUR)).date()
         try:
             if is_first:  # the last run may have been killed before it updated the calendar
-                report.rebuild_calendar(places.reports, today=today)
+                report.rebuild_calendar(locations.reports, today=today)
                 is_first = False
-            for day in unreported(places, today=today):
+            for day in unreported(locations, today=today):
                 if stop.is_set():
                     return
-                compact(places.captures, day)
-                report.run(places, Window(day, day), load(), emit=emit, today=today)
-            expire(places.captures, keep_days=keep_days, today=today)
+                compact(locations.captures, day)
+                report.run(locations, Window(day, day), load(), emit=emit, today=today)
+            expire(locations.captures, keep_days=keep_days, today=today)
         except (OSError, ValueError) as error:
             log.exception("report failed: %s", error)  # noqa: TRY401 - the reason on the first line too
-            _notify(places, today)
-        if alerts.flush(places.reports):
+            _notify(locations, today)
+        if alerts.flush(locations.reports):
             log.warning("some alerts are not delivered yet")
         stop.wait(RETRY_S)
 
 
-def unreported(places: Places, *, today: date) -> list[date]:
+def unreported(locations: ReportLocations, *, today: date) -> list[date]:
     """Days of the last week with records and without a report; yesterday even without records."""
     days = Window(today - timedelta(report.LOOK_BACK_DAYS), today - timedelta(1)).days()
     return [
         day
         for day in days
-        if not report.has_report(places.reports, day)
-        and (day == days[-1] or places.captures.find(f"{archive.RECORDS}/day={day}/"))
+        if not report.has_report(locations.reports, day)
+        and (day == days[-1] or locations.captures.find(f"{archive.RECORDS}/day={day}/"))
     ]
 
 
-def _notify(places: Places, today: date) -> None:
+def _notify(locations: ReportLocations, today: date) -> None:
     try:
-        summaries = report.rebuild_calendar(places.reports, today=today)
-        report.notify_missing(places, summaries, today=today)
+        summaries = report.rebuild_calendar(locations.reports, today=today)
+        report.notify_missing(locations, summaries, today=today)
     except OSError as error:
         log.error("cannot notify: %s", error)  # noqa: TRY400 - repeats every RETRY_S

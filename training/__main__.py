@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The libraries send usage reports from their import on, unless these are set before it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    # Waiting threads sleep. Spinning ones cost 50x when another process needs the core.
+    # Let waiting threads sleep: spinning threads make a fit 50 times slower if another process
+    # needs the core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from training.steps.files import Interrupted, StepError
 
@@ -74,20 +75,20 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     from training.steps.files import load_evaluation, load_fit
 
     work = Workspace(options.work)
-    arrived = retrain.collect(work, options.store)
-    if isinstance(arrived, str):
-        print(arrived)
+    captures = retrain.collect(work, options.store)
+    if isinstance(captures, str):
+        print(captures)
         return 0
-    print(arrived, flush=True)
-    options.labelled = arrived.train
-    if arrived.held_out is not None:
-        options.extra.append((retrain.SET_NAME, arrived.held_out))
+    print(captures, flush=True)
+    options.labelled = captures.train
+    if captures.held_out is not None:
+        options.extra.append((retrain.SET_NAME, captures.held_out))
     for step in chosen:
         print(f"== {step}", flush=True)
         passed = _run_step(step, options)
         if step == "gate":
             verdict = gate_rules.judge(load_evaluation(work), gate_rules.Floors())
-            retrain.notify(work, arrived, verdict, run_id=load_fit(work).run_id)
+            retrain.notify(work, captures, verdict, run_id=load_fit(work).run_id)
         if not passed:
             break  # exit code 0: people were notified, and another attempt would end the same way
     return 0
@@ -99,12 +100,12 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     from training.steps import evaluate, export, fetch, fit, gate, promote, quantize, search
 
     if step == "search":
-        config, rendering = _fit_configs(options)
+        config, rendering = fit_configs(options)
         search.run(config, rendering, _data_config(options), options.picture)
         return True
     data, work = _data_config(options), Workspace(options.work)
     if step == "fit":
-        config, rendering = _fit_configs(options)
+        config, rendering = fit_configs(options)
         print(config, rendering, data, sep="\n", flush=True)
         fit.run(config, rendering, data, work)
     elif step == "export":
@@ -122,7 +123,8 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     return True
 
 
-def _fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
+def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
+    """The recipe that the options choose."""
     from training.data.render import RenderConfig
     from training.fitting import PROTOTYPE, FitConfig
 
@@ -140,7 +142,7 @@ HELP = {
     "gate": "compare the candidate with the floors and the champion; exit code 1 when it fails",
     "promote": "make the candidate the champion",
     "run": "run fit, export, quantize, evaluate, gate and promote",
-    "retrain": "run all steps with the labelled captures that arrived, and notify people",
+    "retrain": "run all steps with the new labelled captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
     "sheet": "draw a contact sheet of the scanner simulator's crops",

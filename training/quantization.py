@@ -29,11 +29,11 @@ from training.space_to_depth import blocks_to_channels
 
 NUM_QUANT_CALIBRATION = 500  # more images changed no measured number
 BATCH_SIZES = (1, 8, 32)
-TIMING_S = 0.4  # for each model and batch size
-# With Relu in this list, onnxruntime fuses it into the convolution before it. Without it, the input
-# of the Relu is rounded too, negative half included, and each layer converts from int8 and back
-# (champion 3: 31.5 us a digit without, 27.6 with). The two heads are 0.1 % of the work, so they
-# stay float32 and keep the logits exact.
+TIMING_S = 0.4  # for each batch size, both models together
+# With Relu in this list, onnxruntime fuses each Relu into the convolution before it. Without it,
+# the convolution's output is rounded to int8 before the Relu, negative values included, and each
+# layer converts to int8 and back (champion 3: 31.5 us a digit without, 27.6 with). The two heads
+# are 0.1 % of the work. They stay float32, so the logits are exact.
 QUANTISED_OPS = ["Conv", "Relu"]
 
 
@@ -153,7 +153,7 @@ def measure_latency(fp32: Classifier, int8: Classifier, images: NDArray[np.float
 
 
 def _seconds_per_call(classifier: Classifier, batch: NDArray[np.float32]) -> float:
-    """The median call of a tenth of the timing budget."""
+    """Median time of one call, over an eighth of TIMING_S: two models take four turns each."""
     calls: list[float] = []
     started = time.perf_counter()
     while time.perf_counter() - started < TIMING_S / 8 or len(calls) < 5:

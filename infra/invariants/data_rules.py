@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from infra import aws, find, settings
+from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
 from infra.world import World, dig
 
@@ -78,7 +78,7 @@ def images_cannot_be_replaced(world: World) -> Iterator[str]:
             yield f"{repository}: tags can be moved"
         if repository.get("ImageScanningConfiguration.ScanOnPush") is not True:
             yield f"{repository}: images are not scanned"
-    for task, container in find.all_containers(world):
+    for task, container in lookups.all_containers(world):
         if not re.search(r":\{ssm:/digitline/[\w/-]+-image-tag\}$", container["Image"]):
             yield f"{task}: image {container['Image'][-60:]} takes its tag from no SSM parameter"
 

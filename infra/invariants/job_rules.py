@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from infra import aws, find
+from infra import aws, lookups
 from infra.invariants.rule import must_hold
 from infra.world import Resource, World, dig
 
@@ -30,8 +30,8 @@ def scheduled_jobs_run_and_lost_starts_raise_an_alarm(world: World) -> Iterator[
         queue = world.at(dig(target, "DeadLetterConfig.Arn"))
         if queue is None or not any(queue.ref[:-1] in alarm for alarm in watched):
             yield f"{schedule}: no alarm on the dead letters of a lost start"
-        if not find.permits(
-            find.statements(world, target.get("RoleArn")),
+        if not lookups.permits(
+            lookups.statements(world, target.get("RoleArn")),
             "states:StartExecution",
             str(target.get("Arn")),
         ):
@@ -68,11 +68,11 @@ def _run_task_problems(world: World, machine: Resource, state: dict[str, Any]) -
     if task is None or task.type != "AWS::ECS::TaskDefinition":
         yield f"{machine}: runs no task definition"
         return
-    statements = find.statements(world, machine.get("RoleArn"))
+    statements = lookups.statements(world, machine.get("RoleArn"))
     needs = [("ecs:RunTask", task.ref)]
     needs += [("iam:PassRole", task.get(r)) for r in ("TaskRoleArn", "ExecutionRoleArn")]
     for action, resource in needs:
-        if not find.permits(statements, action, resource):
+        if not lookups.permits(statements, action, resource):
             yield f"{machine}: may not {action} on {resource}"
 
 
@@ -80,19 +80,19 @@ def _run_task_problems(world: World, machine: Resource, state: dict[str, Any]) -
 def mlflow_is_private_and_requires_sign_in(world: World) -> Iterator[str]:
     """Administrator, allowed hosts, no load balancer, and the address that the jobs use."""
     for service in world.all("ECS::Service"):
-        container = find.containers(world, service).get("mlflow")
+        container = lookups.containers(world, service).get("mlflow")
         if container is None:
             continue
         secrets = {s["Name"] for s in container.get("Secrets", [])}
         if not {"MLFLOW_ADMIN_USER", "MLFLOW_ADMIN_PASSWORD"} <= secrets:
             yield f"{service}: no administrator account"
-        hosts = find.variables(container).get("MLFLOW_ALLOWED_HOSTS", "*")
+        hosts = lookups.variables(container).get("MLFLOW_ALLOWED_HOSTS", "*")
         if "*" in hosts:
             yield f"{service}: allowed hosts {hosts!r}"
         if service.get("LoadBalancers"):
             yield f"{service}: is behind a load balancer"
-        for task, job in find.all_containers(world):
-            uri = find.variables(job).get("MLFLOW_TRACKING_URI")
+        for task, job in lookups.all_containers(world):
+            uri = lookups.variables(job).get("MLFLOW_TRACKING_URI")
             if uri and uri.removeprefix("http://") not in hosts.split(","):
                 yield f"{task}: MLflow does not allow the host of {uri}, only {hosts}"
 
@@ -110,7 +110,7 @@ def promotion_goes_through_the_canary(world: World) -> Iterator[str]:
     for rule in rules:
         machine = world.at(rule.get("Targets")[0]["Arn"])
         text = machine.get("DefinitionString", "") if machine else ""
-        for _, container in find.all_containers(world):
+        for _, container in lookups.all_containers(world):
             if container["Name"] == "mlflow":
                 continue
             parameter = re.search(r"\{ssm:([^}]+)\}$", container["Image"])

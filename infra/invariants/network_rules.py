@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra import find
+from infra import lookups
 from infra.invariants.rule import must_hold
 from infra.world import World
 
@@ -20,7 +20,7 @@ def tasks_have_no_way_to_the_internet(world: World) -> Iterator[str]:
         for a in world.all("EC2::SubnetRouteTableAssociation")
         if a.get("RouteTableId") in open_tables
     }
-    for owner, network in find.task_networks(world):
+    for owner, network in lookups.task_networks(world):
         if network.get("AssignPublicIp") != "DISABLED":
             yield f"{owner}: public address"
         for subnet in set(network.get("Subnets", [])) & exposed:
@@ -34,10 +34,10 @@ def isolated_tasks_have_the_endpoints_they_call(world: World) -> Iterator[str]:
     """Without an endpoint a task hangs in PENDING, or its call times out."""
     present = {e.get("ServiceName").split(".", 3)[-1] for e in world.all("EC2::VPCEndpoint")}
     needed = {"ecr.api", "ecr.dkr", "s3", "logs"}
-    for _, container in find.all_containers(world):
+    for _, container in lookups.all_containers(world):
         if container.get("Secrets"):
             needed.add("secretsmanager")
-        if "sns:" in find.variables(container).get("DIGITS_ALERTS", ""):
+        if "sns:" in lookups.variables(container).get("DIGITS_ALERTS", ""):
             needed.add("sns")
     if any(s.get("EnableExecuteCommand") for s in world.all("ECS::Service")):
         needed.add("ssmmessages")
@@ -48,7 +48,7 @@ def isolated_tasks_have_the_endpoints_they_call(world: World) -> Iterator[str]:
 @must_hold
 def only_the_load_balancer_is_open_to_the_world(world: World) -> Iterator[str]:
     """And on port 443 only."""
-    fronts = {g for alb in find.albs(world) for g in alb.get("SecurityGroups", [])}
+    fronts = {g for alb in lookups.albs(world) for g in alb.get("SecurityGroups", [])}
     for group in world.all("EC2::SecurityGroup"):
         for rule in group.get("SecurityGroupIngress", []):
             if rule.get("CidrIp") != "0.0.0.0/0" and rule.get("CidrIpv6") != "::/0":

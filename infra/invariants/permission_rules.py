@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra import aws, find
+from infra import aws, lookups
 from infra.invariants.rule import must_hold
 from infra.world import World, dig
 
@@ -12,11 +12,11 @@ from infra.world import World, dig
 @must_hold
 def permissions_name_actions_and_resources(world: World) -> Iterator[str]:
     """No wildcard action; a wildcard resource only with a condition or if the action has none."""
-    for owner, statement in find.identity_statements(world):
-        actions = find.listed(statement.get("Action"))
+    for owner, statement in lookups.identity_statements(world):
+        actions = lookups.listed(statement.get("Action"))
         if any("*" in action for action in actions):
             yield f"{owner}: wildcard action in {actions}"
-        if "*" in find.listed(statement.get("Resource")) and not statement.get("Condition"):
+        if "*" in lookups.listed(statement.get("Resource")) and not statement.get("Condition"):
             loose = [a for a in actions if not aws.ACTIONS_WITHOUT_RESOURCE.fullmatch(a)]
             if loose:
                 yield f"{owner}: {loose} on every resource"

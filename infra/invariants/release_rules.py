@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra import aws, find, settings
+from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
 from infra.world import World
 
@@ -34,7 +34,7 @@ def releases_roll_back_automatically(world: World) -> Iterator[str]:
 @must_hold
 def traffic_shifts_between_two_target_groups(world: World) -> Iterator[str]:
     """The listener rule sends all traffic to the first group."""
-    for service, balancer in find.balanced(world):
+    for service, balancer in lookups.balanced(world):
         if service.get("DeploymentConfiguration.Strategy", "ROLLING") not in aws.SHIFTING:
             yield f"{service}: deploys without a canary"
             continue
@@ -47,7 +47,7 @@ def traffic_shifts_between_two_target_groups(world: World) -> Iterator[str]:
         if world.at(advanced.get("RoleArn")) is None:
             yield f"{service}: no role that may shift traffic"
         rule = world.at(advanced.get("ProductionListenerRule"))
-        weights = find.weights(rule)
+        weights = lookups.weights(rule)
         if weights.get(first) != 100 or weights.get(second) != 0:
             yield f"{service}: the listener rule's weights are {weights}"
 
@@ -62,7 +62,7 @@ def rollback_alarms_can_fire_within_the_canary(world: World) -> Iterator[str]:
             if alarm is None:
                 continue
             needed = alarm.get("DatapointsToAlarm", alarm.get("EvaluationPeriods"))
-            minutes = needed * max(find.periods(alarm)) / 60
+            minutes = needed * max(lookups.periods(alarm)) / 60
             if minutes >= canary["CanaryBakeTimeInMinutes"]:
                 yield f"{alarm}: needs {minutes} min, the canary lasts {canary}"
 
@@ -70,7 +70,7 @@ def rollback_alarms_can_fire_within_the_canary(world: World) -> Iterator[str]:
 @must_hold
 def one_zone_can_fail(world: World) -> Iterator[str]:
     """Three zones, rebalanced, at least one task in each."""
-    for service, _ in find.balanced(world):
+    for service, _ in lookups.balanced(world):
         subnets = service.get("NetworkConfiguration.AwsvpcConfiguration.Subnets", [])
         zones = {str(world.at(s).get("AvailabilityZone")) for s in subnets if world.at(s)}  # type: ignore[union-attr]
         if len(zones) < settings.NUM_AZS:
@@ -81,6 +81,6 @@ def one_zone_can_fail(world: World) -> Iterator[str]:
             yield f"{service}: rebalancing needs a maximum above 100 %"
         if service.get("DeploymentConfiguration.MinimumHealthyPercent", 100) < 100:
             yield f"{service}: a deployment may stop tasks before it starts new ones"
-        for target in find.targets_of(world, service):
+        for target in lookups.targets_of(world, service):
             if target.get("MinCapacity") < len(zones):
                 yield f"{target}: minimum {target.get('MinCapacity')} is below one for each zone"

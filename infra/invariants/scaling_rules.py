@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator
 
-from infra import find
+from infra import lookups
 from infra.invariants.rule import must_hold
 from infra.world import World, dig
 
@@ -34,21 +34,21 @@ def autoscaling_alone_sets_the_number_of_tasks(world: World) -> Iterator[str]:
         resource_id = f"service/{service.get('Cluster')}/{service.ref[:-1]}.Name}}"
         if resource_id in scaled and "DesiredCount" in service.properties:
             yield f"{service}: sets its desired count"
-    for service, _ in find.balanced(world):
-        if not find.targets_of(world, service):
+    for service, _ in lookups.balanced(world):
+        if not lookups.targets_of(world, service):
             yield f"{service}: no scalable target"
 
 
 @must_hold
 def scaling_metrics_see_both_target_groups(world: World) -> Iterator[str]:
     """ALBRequestCountPerTarget names one group; a release moves traffic to the other."""
-    both = {g.ref for _, b in find.balanced(world) for g in find.target_groups(world, b)}
+    both = {g.ref for _, b in lookups.balanced(world) for g in lookups.target_groups(world, b)}
     for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):
         config = policy.get("TargetTrackingScalingPolicyConfiguration", {})
         if "ALBRequest" in str(dig(config, "PredefinedMetricSpecification.PredefinedMetricType")):
             yield f"{policy}: ALBRequestCountPerTarget reads 0 after a release"
         queries = dig(config, "CustomizedMetricSpecification.Metrics", [])
-        metrics = [m for m in map(find.stat_of, queries) if m]
+        metrics = [m for m in map(lookups.stat_of, queries) if m]
         seen = {g for g in both if g[:-1] in json.dumps(metrics)}
         if any(m["MetricName"].startswith("RequestCount") for m in metrics) and seen != both:
             yield f"{policy}: reads {sorted(seen)} of {sorted(both)}"
@@ -65,7 +65,7 @@ def high_resolution_scaling_has_high_resolution_metrics(world: World) -> Iterato
         )
         if not kind.endswith("HighResolution"):
             continue
-        for service, _ in find.balanced(world):
+        for service, _ in lookups.balanced(world):
             configs = service.get("Monitoring.MetricConfigurations", [])
             if not any(c.get("ResolutionSeconds") == 20 for c in configs):
                 yield f"{policy}: {service} publishes no 20-second metrics"

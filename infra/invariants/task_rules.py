@@ -1,11 +1,11 @@
-"""Tasks: size, rights, volumes."""
+"""Tasks: size, permissions, volumes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from infra import aws, find, settings
+from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
 from infra.world import World, dig
 
@@ -13,7 +13,7 @@ from infra.world import World, dig
 @must_hold
 def containers_have_least_privilege(world: World) -> Iterator[str]:
     """Not root, read-only root, no capability, logs kept, no secret in plain variables."""
-    for task, container in find.all_containers(world):
+    for task, container in lookups.all_containers(world):
         name = f"{task} {container['Name']}"
         if container.get("User", "0").split(":")[0] in ("0", "root"):
             yield f"{name}: runs as root"
@@ -23,7 +23,7 @@ def containers_have_least_privilege(world: World) -> Iterator[str]:
             yield f"{name}: keeps Linux capabilities"
         if world.at(dig(container, "LogConfiguration.Options.awslogs-group")) is None:
             yield f"{name}: its log group does not exist"
-        for variable in find.variables(container):
+        for variable in lookups.variables(container):
             if re.search(r"PASSWORD|SECRET|TOKEN|API_KEYS", variable):
                 yield f"{name}: {variable} is a plain variable, not a secret"
 
@@ -35,16 +35,16 @@ def ecs_exec_works_where_it_is_enabled(world: World) -> Iterator[str]:
     for service in world.all("ECS::Service"):
         if not service.get("EnableExecuteCommand"):
             continue
-        for name, container in find.containers(world, service).items():
+        for name, container in lookups.containers(world, service).items():
             for folder in settings.EXEC_AGENT_FOLDERS:
-                if container.get("ReadonlyRootFilesystem") and not find.volume_of(
+                if container.get("ReadonlyRootFilesystem") and not lookups.volume_of(
                     container, folder
                 ):
                     yield f"{service}: {name} is read-only and has no volume at {folder}"
         task = world.at(service.get("TaskDefinition"))
-        allowed = find.statements(world, task.get("TaskRoleArn") if task else None)
+        allowed = lookups.statements(world, task.get("TaskRoleArn") if task else None)
         for channel in ("CreateControlChannel", "OpenDataChannel"):
-            if not find.permits(allowed, f"ssmmessages:{channel}", "*"):
+            if not lookups.permits(allowed, f"ssmmessages:{channel}", "*"):
                 yield f"{service}: the task may not call ssmmessages:{channel}"
         if not any(endpoint.endswith(".ssmmessages") for endpoint in endpoints):
             yield f"{service}: no endpoint for ssmmessages"
@@ -70,8 +70,8 @@ def tasks_have_a_size_that_fargate_offers(world: World) -> Iterator[str]:
 @must_hold
 def execution_roles_can_start_their_tasks(world: World) -> Iterator[str]:
     """Pull each image, read each secret, write each log; otherwise the task stays PENDING."""
-    for task, container in find.all_containers(world):
-        statements = find.statements(world, task.get("ExecutionRoleArn"))
+    for task, container in lookups.all_containers(world):
+        statements = lookups.statements(world, task.get("ExecutionRoleArn"))
         group = dig(container, "LogConfiguration.Options.awslogs-group")
         repository = re.search(r"/(\{[^}]+\}):", container["Image"])
         needs = [
@@ -84,34 +84,34 @@ def execution_roles_can_start_their_tasks(world: World) -> Iterator[str]:
             for secret in container.get("Secrets", [])
         ]
         for action, resource in needs:
-            if not find.permits(statements, action, resource):
+            if not lookups.permits(statements, action, resource):
                 yield f"{task} {container['Name']}: may not {action} on {resource}"
 
 
 @must_hold
 def task_roles_allow_the_buckets_in_their_variables(world: World) -> Iterator[str]:
     """Every s3:// URL in a task's variables is below a prefix that its role may access."""
-    for task, container in find.all_containers(world):
-        statements = find.statements(world, task.get("TaskRoleArn"))
-        for name, value in find.variables(container).items():
+    for task, container in lookups.all_containers(world):
+        statements = lookups.statements(world, task.get("TaskRoleArn"))
+        for name, value in lookups.variables(container).items():
             if not value.startswith("s3://"):
                 continue
             arn = f"arn:aws:s3:::{value.removeprefix('s3://')}/*"
-            if not any(find.permits(statements, f"s3:{a}Object", arn) for a in ("Get", "Put")):
+            if not any(lookups.permits(statements, f"s3:{a}Object", arn) for a in ("Get", "Put")):
                 yield f"{task}: {name} is {value}, which its role may not access"
 
 
 @must_hold
 def server_and_shipper_share_the_spool(world: World) -> Iterator[str]:
     """Same folder on one volume; the shipper starts before the server and so stops after it."""
-    for service, balancer in find.balanced(world):
-        containers = find.containers(world, service)
+    for service, balancer in lookups.balanced(world):
+        containers = lookups.containers(world, service)
         server, shipper = containers[balancer["ContainerName"]], containers.get("shipper", {})
-        folders = [find.variables(c).get("DIGITS_CAPTURE_DIR") for c in (server, shipper)]
+        folders = [lookups.variables(c).get("DIGITS_CAPTURE_DIR") for c in (server, shipper)]
         if folders[0] is None or folders[0] != folders[1]:
             yield f"{service}: server writes to {folders[0]}, shipper reads {folders[1]}"
             continue
-        volumes = [find.volume_of(c, folders[0]) for c in (server, shipper)]
+        volumes = [lookups.volume_of(c, folders[0]) for c in (server, shipper)]
         if volumes[0] is None or volumes[0] != volumes[1]:
             yield f"{service}: {folders[0]} is on volumes {volumes}"
         if {"ContainerName": "shipper", "Condition": "START"} not in server.get("DependsOn", []):

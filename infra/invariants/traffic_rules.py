@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from contract.timeouts import KEEP_ALIVE_S
-from infra import aws, find, settings
+from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
 from infra.world import World, dig
 
@@ -15,30 +15,30 @@ from infra.world import World, dig
 @must_hold
 def ports_agree_from_listener_to_container(world: World) -> Iterator[str]:
     """Target group, service, container and server use one port."""
-    for service, balancer in find.balanced(world):
+    for service, balancer in lookups.balanced(world):
         port = balancer["ContainerPort"]
-        container = find.containers(world, service).get(balancer["ContainerName"])
+        container = lookups.containers(world, service).get(balancer["ContainerName"])
         ports = [m["ContainerPort"] for m in (container or {}).get("PortMappings", [])]
         if port not in ports:
             yield f"{service}: sends to port {port}, its container listens on {ports}"
-        for group in find.target_groups(world, balancer):
+        for group in lookups.target_groups(world, balancer):
             if group.get("Port") != port:
                 yield f"{group}: port {group.get('Port')}, the container's is {port}"
-        if find.variables(container or {}).get("DIGITS_PORT") != str(port):
+        if lookups.variables(container or {}).get("DIGITS_PORT") != str(port):
             yield f"{service}: DIGITS_PORT is not {port}"
 
 
 @must_hold
 def security_groups_let_the_load_balancer_reach_the_tasks(world: World) -> Iterator[str]:
     """Egress of the balancer's group and ingress of the tasks' group allow the port."""
-    for service, balancer in find.balanced(world):
+    for service, balancer in lookups.balanced(world):
         tasks = service.get("NetworkConfiguration.AwsvpcConfiguration.SecurityGroups", [])
-        fronts = [g for alb in find.albs(world) for g in alb.get("SecurityGroups", [])]
+        fronts = [g for alb in lookups.albs(world) for g in alb.get("SecurityGroups", [])]
         for front, task in itertools.product(fronts, tasks):
             port = balancer["ContainerPort"]
-            if not find.allows(world, "Ingress", task, front, port):
+            if not lookups.allows(world, "Ingress", task, front, port):
                 yield f"{service}: no ingress from the load balancer on port {port}"
-            if not find.allows(world, "Egress", front, task, port):
+            if not lookups.allows(world, "Egress", front, task, port):
                 yield f"{service}: the load balancer has no egress to port {port}"
 
 
@@ -56,7 +56,7 @@ def listeners_accept_tls_1_2_or_newer_only(world: World) -> Iterator[str]:
 def the_firewall_protects_the_load_balancer(world: World) -> Iterator[str]:
     """Associated, blocks by rate, and does not block by the content of bodies."""
     protected = {a.get("ResourceArn") for a in world.all("WAFv2::WebACLAssociation")}
-    for alb in find.albs(world):
+    for alb in lookups.albs(world):
         if alb.ref not in protected:
             yield f"{alb}: no firewall"
     for acl in world.all("WAFv2::WebACL"):
@@ -87,20 +87,20 @@ def the_rate_rule_allows_the_planned_peak(world: World) -> Iterator[str]:
 def timeouts_are_in_order(world: World) -> Iterator[str]:
     """Keep-alive > idle; stop > deadline + drain; deregistration >= drain."""
     idle_s = max(
-        int(find.attribute(a, "idle_timeout.timeout_seconds", "60")) for a in find.albs(world)
+        int(lookups.attribute(a, "idle_timeout.timeout_seconds", "60")) for a in lookups.albs(world)
     )
-    for service, balancer in find.balanced(world):
-        container = find.containers(world, service).get(balancer["ContainerName"], {})
+    for service, balancer in lookups.balanced(world):
+        container = lookups.containers(world, service).get(balancer["ContainerName"], {})
         if idle_s >= KEEP_ALIVE_S:
             yield f"{service}: keep-alive {KEEP_ALIVE_S} s <= the ALB's idle {idle_s} s"
-        variables = find.variables(container)
+        variables = lookups.variables(container)
         drain_s = float(variables.get("DIGITS_DRAIN_S", "inf"))
         deadline_s = float(variables.get("DIGITS_REQUEST_DEADLINE_MS", "inf")) / 1000
         stop_s = container.get("StopTimeout", 30)
         if stop_s <= deadline_s + drain_s:
             yield f"{service}: stop {stop_s} s <= deadline {deadline_s} + drain {drain_s} s"
-        for group in find.target_groups(world, balancer):
-            delay_s = int(find.attribute(group, "deregistration_delay.timeout_seconds", "300"))
+        for group in lookups.target_groups(world, balancer):
+            delay_s = int(lookups.attribute(group, "deregistration_delay.timeout_seconds", "300"))
             if not drain_s <= delay_s <= stop_s:
                 yield f"{group}: deregistration {delay_s} s is not in {drain_s}..{stop_s} s"
 
@@ -108,7 +108,7 @@ def timeouts_are_in_order(world: World) -> Iterator[str]:
 @must_hold
 def stop_timeouts_are_within_fargates_limit(world: World) -> Iterator[str]:
     """CloudFormation accepts a longer one; ECS rejects it at deployment."""
-    for task, container in find.all_containers(world):
+    for task, container in lookups.all_containers(world):
         stop_s, limit_s = container.get("StopTimeout", 30), settings.MAX_STOP_TIMEOUT_S
         if stop_s > limit_s:
             yield f"{task}: stop timeout {stop_s} s, Fargate allows {limit_s}"
@@ -121,7 +121,7 @@ def health_check_timeouts_are_below_their_interval(world: World) -> Iterator[str
         timeout, interval = (group.get(f"HealthCheck{x}Seconds") for x in ("Timeout", "Interval"))
         if timeout >= interval:
             yield f"{group}: timeout {timeout} s, interval {interval} s"
-    for task, container in find.all_containers(world):
+    for task, container in lookups.all_containers(world):
         health = container.get("HealthCheck")
         if health and health.get("Timeout", 5) >= health.get("Interval", 30):
             yield f"{task}: container timeout {health['Timeout']} s >= interval"
@@ -130,8 +130,8 @@ def health_check_timeouts_are_below_their_interval(world: World) -> Iterator[str
 @must_hold
 def target_groups_check_readiness(world: World) -> Iterator[str]:
     """/readyz reads the golden crop; a task that fails it gets no traffic."""
-    for service, balancer in find.balanced(world):
-        for group in find.target_groups(world, balancer):
+    for service, balancer in lookups.balanced(world):
+        for group in lookups.target_groups(world, balancer):
             if group.get("HealthCheckPath") != settings.HEALTH_PATH:
                 yield f"{group}: checks {group.get('HealthCheckPath')} for {service}"
 
@@ -143,10 +143,10 @@ def load_balancer_attributes_exist(world: World) -> Iterator[str]:
         for attribute in group.get("TargetGroupAttributes", []):
             if attribute["Key"] not in aws.TARGET_GROUP_ATTRIBUTES:
                 yield f"{group}: unknown attribute {attribute['Key']}"
-        slow = find.attribute(group, "slow_start.duration_seconds", "0")
-        if slow != "0" and "least_outstanding" in find.attribute(group, aws.ALGORITHM, ""):
+        slow = lookups.attribute(group, "slow_start.duration_seconds", "0")
+        if slow != "0" and "least_outstanding" in lookups.attribute(group, aws.ALGORITHM, ""):
             yield f"{group}: slow start does not work with least_outstanding_requests"
-    for alb in find.albs(world):
+    for alb in lookups.albs(world):
         for attribute in alb.get("LoadBalancerAttributes", []):
             if attribute["Key"] not in aws.LOAD_BALANCER_ATTRIBUTES:
                 yield f"{alb}: unknown attribute {attribute['Key']}"
@@ -156,5 +156,5 @@ def load_balancer_attributes_exist(world: World) -> Iterator[str]:
 def requests_go_to_the_least_busy_task(world: World) -> Iterator[str]:
     """Round robin queues requests behind a busy task."""
     for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
-        if find.attribute(group, aws.ALGORITHM, "round_robin") != "least_outstanding_requests":
+        if lookups.attribute(group, aws.ALGORITHM, "round_robin") != "least_outstanding_requests":
             yield f"{group}: not least_outstanding_requests"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from contract import metrics
 from contract.metrics import NAMESPACE, SERVICE
-from infra import aws, find, settings
+from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
 from infra.world import World
 
@@ -16,7 +16,7 @@ from infra.world import World
 @must_hold
 def metrics_exist(world: World) -> Iterator[str]:
     """Name, namespace and dimensions, in alarms, scaling policies and the dashboard."""
-    for owner, metric in find.all_metrics(world):
+    for owner, metric in lookups.all_metrics(world):
         known = aws.METRICS.get(metric["Namespace"], {})
         dimensions = frozenset(d["Name"] for d in metric.get("Dimensions", []))
         if metric["MetricName"] not in known:
@@ -27,8 +27,8 @@ def metrics_exist(world: World) -> Iterator[str]:
 
 @must_hold
 def our_metrics_are_the_ones_that_our_code_writes(world: World) -> Iterator[str]:
-    """Same namespace, same ``Service``: else the alarm never has data, and never rings."""
-    for owner, metric in find.all_metrics(world):
+    """Same namespace, same ``Service``: else the alarm never has data and never fires."""
+    for owner, metric in lookups.all_metrics(world):
         dimensions = {d["Name"]: d["Value"] for d in metric.get("Dimensions", [])}
         if metric["MetricName"] not in metrics.UNITS or "Service" not in dimensions:
             continue
@@ -40,7 +40,7 @@ def our_metrics_are_the_ones_that_our_code_writes(world: World) -> Iterator[str]
 @must_hold
 def container_insights_are_on_where_they_are_read(world: World) -> Iterator[str]:
     """Without them RunningTaskCount has no data, and the policy silently does nothing."""
-    for owner, metric in find.all_metrics(world):
+    for owner, metric in lookups.all_metrics(world):
         if metric["Namespace"] != "ECS/ContainerInsights":
             continue
         for dimension in metric["Dimensions"]:
@@ -72,7 +72,7 @@ def alarm_arithmetic_is_possible(world: World) -> Iterator[str]:
         periods, needed = alarm.get("EvaluationPeriods"), alarm.get("DatapointsToAlarm", 1)
         if needed > periods:
             yield f"{alarm}: {needed} datapoints of {periods}"
-        if periods * max(find.periods(alarm)) > find.max_alarm_window_s(alarm):
+        if periods * max(lookups.periods(alarm)) > lookups.max_alarm_window_s(alarm):
             yield f"{alarm}: its window is longer than CloudWatch allows"
         queries = alarm.get("Metrics", [])
         returned = [q for q in queries if q.get("ReturnData", True)]
@@ -117,7 +117,7 @@ def the_promised_alarms_exist(world: World) -> Iterator[str]:
 @must_hold
 def the_dashboard_shows_what_was_promised(world: World) -> Iterator[str]:
     """Traffic, latency, shed load, saturation, tasks, rejects, drift and cost."""
-    shown = {m["MetricName"] for o, m in find.all_metrics(world) if "Dashboard" in o.type}
+    shown = {m["MetricName"] for o, m in lookups.all_metrics(world) if "Dashboard" in o.type}
     for missing in sorted(aws.PROMISED_GRAPHS - shown):
         yield f"no dashboard shows {missing}"
 

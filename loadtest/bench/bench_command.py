@@ -64,7 +64,8 @@ def parse(arguments: list[str], folder: Path) -> Choice:
         "--out",
         type=Path,
         help=f"JSON file; parts not measured are kept (default: {QUICK_RESULTS} with --quick, else"
-        f" {RESULTS.relative_to(servers.ROOT)}, and the tables in docs/performance.md)",
+        f" {RESULTS.relative_to(servers.ROOT)}, and the tables in"
+        f" {DOCUMENT.relative_to(servers.ROOT)})",
     )
     chosen = parser.parse_args(arguments)
     quick = bool(chosen.quick)

@@ -138,7 +138,10 @@ class Contender:
                     )
 
     def warm_up(self) -> None:
-        """Load the server for 4 s; one that compiles, until its rate is stable to 5 %."""
+        """Load the server for 4 s.
+
+        Repeat for a server that compiles, until the rate changes by less than 5 %.
+        """
         rate = 0.0
         for _ in range(WARM_UP_ROUNDS if self.server.warms_up else 1):
             before = rate

@@ -1,4 +1,4 @@
-"""Write the benchmark's results as the Markdown tables of docs/performance.md. Pure."""
+"""Write the benchmark's results as the Markdown tables of docs/measurements/bench.md. Pure."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -107,7 +107,7 @@ async def drive(
     """
     sleep_until = sleep_on_thread if shares_core else poll_until
     run = _Run(host, port, wires, arrivals_s, is_right, max_connections, timeout_s, sleep_until)
-    return await run.all()
+    return await run.send_all()
 
 
 class _Connection(asyncio.Protocol):
@@ -183,7 +183,7 @@ class _Run:
         self.status = np.full(len(arrivals_s), _PENDING)
         self.num_wrong = 0
 
-    async def all(self) -> Sample:
+    async def send_all(self) -> Sample:
         """Send every request and wait for every answer."""
         at_once = int((self.arrivals_s <= self.arrivals_s[:1].sum() + 0.01).sum())
         for _ in range(min(max(at_once, 1), self.max_connections)):

@@ -21,7 +21,7 @@ NUM_SITES: Final = 3
 
 
 def run(arguments: list[str]) -> int:
-    """Put a shape of load on a running service and judge the SLO.
+    """Run a load profile against a running service and judge the SLO.
 
     `ramp` raises the rate until the SLO breaks, which measures the capacity.
     """

@@ -1,6 +1,6 @@
 """Raise the rate until the SLO breaks: this measures the capacity.
 
-Open loop, because a closed loop slows down with the server and never shows the break.
+Open loop, because a closed loop slows down with the server and so hides the overload.
 """
 
 import json

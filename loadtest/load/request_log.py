@@ -31,7 +31,7 @@ class Log:
 
 @dataclass(slots=True)
 class Recorder:
-    """Appends one row per request; cheap enough for a load generator."""
+    """Appends one row per request, at little CPU cost for the load generator."""
 
     start_s: float  # on the clock of `begun_s`
     rows: list[tuple[float, float, int, int, int, bool]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Run a shape of load against a service, with Locust or the open-loop client."""
+"""Run a load profile against a service, with Locust or the open-loop client."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The shapes of load: the rate at each moment, and the phases that are judged.
+"""Load profiles: the rate at each moment, and the phases that are judged.
 
 Pure. Locust and the open-loop client both follow them.
 """

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from contract import slo
-from loadtest import command_line, machine, page
+from loadtest import command_line, machine
 from loadtest.clients import openloop
 from loadtest.load import verdict
 from loadtest.load.load_command import RESULTS
 from loadtest.load.local_service import Local, local_service
 from loadtest.load.runner import run_open
+from pages.chart import Chart, Line
+from pages.templating import render
 
 INTERVAL_S: Final = 10.0
 MAX_GROWTH_MB: Final = 10.0
@@ -102,23 +104,25 @@ def write(out: Path, facts: dict[str, Any], intervals: list[Interval], reasons: 
     out.mkdir(parents=True, exist_ok=True)
     times = [one.at_min for one in intervals]
     charts = [
-        page.Chart(
+        Chart(
             "Resident memory of all processes, MB",
-            [page.Line("memory", times, [one.rss_mb for one in intervals])],
+            [Line("memory", times, [one.rss_mb for one in intervals])],
             "min",
         ),
-        page.Chart(
+        Chart(
             "Latency, ms",
             [
-                page.Line("p50", times, [one.p50_ms for one in intervals]),
-                page.Line("p99", times, [one.p99_ms for one in intervals]),
+                Line("p50", times, [one.p50_ms for one in intervals]),
+                Line("p99", times, [one.p99_ms for one in intervals]),
             ],
             "min",
         ),
     ]
     reason = "; ".join(reasons) or "Passed."
     intro = f"{reason} {facts['date']}, {facts['machine']}: {facts['command']}"
-    (out / "soak.html").write_text(page.page("Soak", intro, [], charts))
+    (out / "soak.html").write_text(
+        render("measurement.html", title="Soak", intro=intro, rows=[], charts=charts)
+    )
     rows = [
         {name: verdict.finite(getattr(one, name)) for name in Interval.__slots__}
         for one in intervals

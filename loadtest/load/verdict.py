@@ -42,7 +42,7 @@ class Finding:
 
 
 def judge(log: Log, phases: list[Phase], slo: Slo) -> list[Finding]:
-    """Ask every question of every phase; a later answer means nothing if an earlier one failed."""
+    """Ask every question of every phase; if one question fails, ignore the ones after it."""
     findings: list[Finding] = []
     for phase in phases:
         findings += _judge_phase(log.between(phase.starts_s, phase.ends_s), phase, slo)

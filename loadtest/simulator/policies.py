@@ -1,6 +1,6 @@
 """Application Auto Scaling's rules for an ECS service. Pure: measurements in, desired tasks out.
 
-Knows nothing about requests or queues. "Judged" marks our estimate where AWS publishes nothing.
+Knows nothing about requests or queues. "Estimate" marks a value that AWS does not publish.
 The two published scale-out times (363 s and 86 s from load to decision) are regression tests.
 
 Source:
@@ -15,7 +15,7 @@ from typing import Final, Literal
 Metric = Literal["requests_per_task", "cpu_percent"]
 
 # A policy sees a period's datapoint this long after the period's end. Fitted to AWS's measurement:
-# 363 = 3 x 60 + 183 and 86 = 3 x 20 + 26. For the load balancer's count: judged.
+# 363 = 3 x 60 + 183 and 86 = 3 x 20 + 26. For the load balancer's count: an estimate.
 PUBLISH_DELAY_S: Final[dict[tuple[Metric, int], float]] = {
     ("cpu_percent", 60): 183.0,
     ("cpu_percent", 20): 26.0,
@@ -23,8 +23,8 @@ PUBLISH_DELAY_S: Final[dict[tuple[Metric, int], float]] = {
 }
 HIGH_PERIODS: Final = 3  # consecutive datapoints above the target before a scale-out
 LOW_SPAN_S: Final = 900.0  # datapoints stay below for 15 minutes before a scale-in
-LOW_FRAC: Final = 0.9  # of the target; judged
-MAX_SHRINK_FRAC: Final = 0.1  # of the tasks in one scale-in, at least one task; judged
+LOW_FRAC: Final = 0.9  # of the target; an estimate
+MAX_SHRINK_FRAC: Final = 0.1  # of the tasks in one scale-in, at least one task; an estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from contract import slo
 from contract.slo import Slo
-from loadtest import command_line, machine, page, servers
+from loadtest import command_line, machine, servers
 from loadtest.simulator import arrivals, deployed_policies, service_times
 from loadtest.simulator.arrivals import Traffic
 from loadtest.simulator.figures import Figures, binned, cheapest, figures_of, pareto
@@ -19,6 +19,8 @@ from loadtest.simulator.policies import Plan
 from loadtest.simulator.service_fit import measure
 from loadtest.simulator.service_times import ServiceTimes
 from loadtest.simulator.simulate import Outcome, Simulation
+from pages.chart import Chart, Line, nice
+from pages.templating import render
 
 TEMPLATES: Final = servers.ROOT / "infra" / "snapshots" / "prod"
 RESULTS: Final = Path("results") / "simulate"
@@ -202,12 +204,18 @@ def _write(
         f"{measured.source}. Limits and policies from the deployment's templates: "
         f"{plan.min_tasks} to {plan.max_tasks} tasks, {len(plan.policies)} policies. {source}"
     )
-    document = page.page("Simulated capacity", intro, _rows(one, sweep), charts(outcome, sweep))
+    document = render(
+        "measurement.html",
+        title="Simulated capacity",
+        intro=intro,
+        rows=_rows(one, sweep),
+        charts=charts(outcome, sweep),
+    )
     (out / "simulate.html").write_text(document)
     print(f"written: {out}/simulate.html and {out}/simulate.json")
 
 
-def charts(outcome: Outcome, sweep: list[Figures]) -> list[page.Chart]:
+def charts(outcome: Outcome, sweep: list[Figures]) -> list[Chart]:
     """Arrivals, tasks, latency and refusals on one time axis; then the sweep."""
     width_s = max(10.0, outcome.duration_s / 400)
     starts = np.arange(0.0, outcome.duration_s, width_s)
@@ -216,24 +224,24 @@ def charts(outcome: Outcome, sweep: list[Figures]) -> list[page.Chart]:
     changes = [*outcome.tasks, (outcome.duration_s, *outcome.tasks[-1][1:])]
     times = [at_s / 60 for at_s, _, _ in changes]
 
-    def over_time(title: str, *lines: page.Line) -> page.Chart:
-        return page.Chart(title, lines, "min", outcome.duration_s / 60)
+    def over_time(title: str, *lines: Line) -> Chart:
+        return Chart(title, lines, "min", outcome.duration_s / 60)
 
     drawn = [
-        over_time("Requests a second", page.Line("arrivals", minutes, rows["rps"])),
+        over_time("Requests a second", Line("arrivals", minutes, rows["rps"])),
         over_time(
             "Tasks",
-            page.Line("desired", times, [desired for _, desired, _ in changes], is_step=True),
-            page.Line("in service", times, [running for _, _, running in changes], is_step=True),
+            Line("desired", times, [desired for _, desired, _ in changes], is_step=True),
+            Line("in service", times, [running for _, _, running in changes], is_step=True),
         ),
         over_time(
             "Latency, ms",
-            page.Line("p50", minutes, rows["p50_ms"]),
-            page.Line("p99", minutes, rows["p99_ms"]),
+            Line("p50", minutes, rows["p50_ms"]),
+            Line("p99", minutes, rows["p99_ms"]),
         ),
         over_time(
             "Refused, % of requests",
-            page.Line("refused", minutes, [100 * share for share in rows["shed_frac"]]),
+            Line("refused", minutes, [100 * share for share in rows["shed_frac"]]),
         ),
     ]
     if sweep:
@@ -241,18 +249,18 @@ def charts(outcome: Outcome, sweep: list[Figures]) -> list[page.Chart]:
     return drawn
 
 
-def _pareto_chart(sweep: list[Figures]) -> page.Chart:
+def _pareto_chart(sweep: list[Figures]) -> Chart:
     front = pareto(sweep)
-    return page.Chart(
+    return Chart(
         "Sweep: p99 of the worst minute, ms, against USD/month",
         [
-            page.Line(
+            Line(
                 "every setting",
                 [one.usd_per_month for one in sweep],
                 [one.worst_minute_p99_ms for one in sweep],
                 dots_only=True,
             ),
-            page.Line(
+            Line(
                 "Pareto front",
                 [one.usd_per_month for one in front],
                 [one.worst_minute_p99_ms for one in front],
@@ -260,5 +268,5 @@ def _pareto_chart(sweep: list[Figures]) -> page.Chart:
             ),
         ],
         "USD",
-        page.nice(max(one.usd_per_month for one in sweep)),
+        nice(max(one.usd_per_month for one in sweep)),
     )

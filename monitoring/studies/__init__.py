@@ -1,1 +1,1 @@
-"""Studies of the drift rules: false alarms, power, memory. `demo` makes pages to look at."""
+"""Studies of the drift rules: false alarms, power, memory. `demo` makes example pages."""

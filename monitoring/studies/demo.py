@@ -1,4 +1,4 @@
-"""Simulate three weeks of mail and report on them, to have pages to look at.
+"""Simulate three weeks of mail and report on them, to make example pages.
 
 Ten sites; one gets a dirty lens for three days, later five get a new scanner. Writes
 FOLDER/captures, FOLDER/reference.parquet and FOLDER/reports.
@@ -53,7 +53,7 @@ def main() -> None:
     made = reference.build(reader.predict(*simulated_mail.reference_mail()))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "reference.parquet").write_bytes(reference.to_parquet(made))
-    places = report.Places(
+    locations = report.ReportLocations(
         captures=open_store(str(folder / "captures")),
         reports=open_store(str(folder / "reports")),
         reports_url="reports",
@@ -63,18 +63,18 @@ def main() -> None:
     today = datetime.now(UTC).date()
     for back in range(DAYS, 0, -1):
         day, number = today - timedelta(back), DAYS - back
-        write_day(places, reader, mail, day, number, folder)
+        write_day(locations, reader, mail, day, number, folder)
         if number not in MISSED:
             emitted: list[str] = []
             seen = report.run(
-                places, Window(day, day), made, emit=emitted.append, today=day + timedelta(1)
+                locations, Window(day, day), made, emit=emitted.append, today=day + timedelta(1)
             )
-            alerts.flush(places.reports)
+            alerts.flush(locations.reports)
             print(day, seen.severity.name, seen.num_records, len(seen.findings), emitted[0][-120:])
 
 
 def write_day(
-    places: report.Places,
+    locations: report.ReportLocations,
     reader: simulated_mail.Reader,
     mail: tuple[simulated_mail.Crops, simulated_mail.Labels],
     day: date,
@@ -100,8 +100,10 @@ def write_day(
             if place < 20:
                 truth.append((record.request_id, 0, int(labels[chosen[place]])))
     spool.close()
-    ship.ship_once(folder / "spool", places.captures)
-    add_labels(places.captures, pd.DataFrame(truth, columns=["request_id", "crop_index", "label"]))
+    ship.ship_once(folder / "spool", locations.captures)
+    add_labels(
+        locations.captures, pd.DataFrame(truth, columns=["request_id", "crop_index", "label"])
+    )
 
 
 if __name__ == "__main__":

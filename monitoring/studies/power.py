@@ -1,4 +1,4 @@
-"""Measure false alarms and power of the drift rules: the tables of docs/monitoring.md.
+"""Measure false alarms and power of the drift rules: docs/measurements/drift-power-*.md.
 
 The reference is made as training makes it, from validation digits as ordinary mail. Windows are
 drawn from test digits, whose writers the reference has not seen: clean windows measure the false

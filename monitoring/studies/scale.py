@@ -61,7 +61,7 @@ def column(field: Any, num_rows: int, number: int, rng: np.random.Generator) -> 
 
 
 def read(folder: str, num_days: int) -> str:
-    """Read the first days as a report does, and say what it took."""
+    """Read the first days as a report does, and return its time and memory as text."""
     before_mb = peak_mb()
     start_s = time.perf_counter()
     sample = read_sample(

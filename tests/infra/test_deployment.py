@@ -12,6 +12,7 @@ from typing import Any
 import moto_types
 from deployment import Deployment
 
+from contract import timeouts
 from infra import capacity, settings
 from infra.world import Template
 
@@ -62,7 +63,7 @@ def test_the_service_runs_the_image_whose_tag_is_in_ssm(live: Deployment) -> Non
     assert server["image"].endswith(f"digitline-{live.environment.name}/service:champion-1-0000000")
     assert task["runtimePlatform"]["cpuArchitecture"] == "ARM64"
     assert (task["cpu"], task["memory"]) == ("1024", "2048")
-    assert server["stopTimeout"] == settings.STOP_TIMEOUT_S
+    assert server["stopTimeout"] == timeouts.STOP_TIMEOUT_S
     assert server["readonlyRootFilesystem"] is True
     assert server["user"] == settings.CONTAINER_USER
 
@@ -85,7 +86,7 @@ def test_the_load_balancer_keeps_its_attributes(live: Deployment) -> None:
             "Attributes"
         ]
     }
-    assert attributes["idle_timeout.timeout_seconds"] == str(settings.ALB_IDLE_S)
+    assert attributes["idle_timeout.timeout_seconds"] == str(timeouts.ALB_IDLE_S)
     protected = "true" if live.environment.keeps_data else "false"
     assert attributes["deletion_protection.enabled"] == protected
     for group in elb.describe_target_groups()["TargetGroups"]:
@@ -97,7 +98,7 @@ def test_the_load_balancer_keeps_its_attributes(live: Deployment) -> None:
             ]
         }
         assert kept["load_balancing.algorithm.type"] == "least_outstanding_requests"
-        assert kept["deregistration_delay.timeout_seconds"] == str(settings.DEREGISTRATION_S)
+        assert kept["deregistration_delay.timeout_seconds"] == str(timeouts.DEREGISTRATION_S)
 
 
 def test_the_listener_uses_tls_and_sends_all_traffic_to_the_first_group(

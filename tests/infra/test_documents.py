@@ -10,7 +10,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from contract.timeouts import KEEP_ALIVE_S
+from contract import timeouts
 from infra import settings
 from infra.__main__ import DOCUMENT, with_bill
 from infra.app import PROD
@@ -61,9 +61,9 @@ def test_the_documents_numbers_are_the_settings() -> None:
     text = " ".join((DOCUMENT.read_text() + ARCHITECTURE.read_text()).split())
     for promised in (
         f"{settings.CANARY_PERCENT:g} % of the requests for five minutes",
-        f"keeps connections {KEEP_ALIVE_S} s, the load balancer {settings.ALB_IDLE_S} s",
-        f"{settings.DRAIN_S} s of drain, {settings.DEREGISTRATION_S} s of deregistration",
-        f"killed after {settings.STOP_TIMEOUT_S} s",
+        f"keeps connections {timeouts.KEEP_ALIVE_S} s, the load balancer {timeouts.ALB_IDLE_S} s",
+        f"{timeouts.DRAIN_S} s of drain, {timeouts.DEREGISTRATION_S} s of deregistration",
+        f"killed after {timeouts.STOP_TIMEOUT_S} s",
         f"more than {100 * settings.ALARM_REJECT_FRAC:g} % of crops are refused",
         f"after {settings.STUCK_DEPLOYMENT_MIN} minutes",
         f"no report for {settings.DRIFT_SILENCE_H} hours",

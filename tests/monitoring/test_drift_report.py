@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import threading
+from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from capture.store import StoreError, open_store
 from monitoring import report, watch
 from monitoring.__main__ import main
 from monitoring.findings import Severity
-from monitoring.report import Places, missing_days
+from monitoring.report import ReportLocations, missing_days
 
 DAY = date(2026, 11, 20)
 WINDOW = Window(DAY, DAY)
@@ -50,8 +51,8 @@ def mail(make_record):
 
 
 @pytest.fixture
-def places(tmp_path) -> Places:
-    return Places(
+def locations(tmp_path) -> ReportLocations:
+    return ReportLocations(
         captures=open_store(str(tmp_path / "captures")),
         reports=open_store(str(tmp_path / "reports")),
         reports_url="https://reports.example",
@@ -61,7 +62,10 @@ def places(tmp_path) -> Places:
 
 def fill(store, records, day=DAY) -> None:
     moved = int((datetime.combine(day, NOON.time(), UTC) - NOON).total_seconds() * 1e6)
-    for (on, site), group in ship._by_partition(records).items():
+    groups = defaultdict(list)
+    for record in records:
+        groups[ship.day_of(record.time_us), record.site].append(record)
+    for (on, site), group in groups.items():
         rows = ship.to_table(group).to_pandas()
         rows["time"] += timedelta(microseconds=moved)
         rows["request_id"] = str(day) + rows["request_id"]
@@ -71,34 +75,34 @@ def fill(store, records, day=DAY) -> None:
         store.put(key, archive.encode(table), content_type=archive.PARQUET)
 
 
-def run(places, made, window=WINDOW, today=TODAY):
+def run(locations, made, window=WINDOW, today=TODAY):
     emitted: list[str] = []
-    assessment = report.run(places, window, made, emit=emitted.append, today=today)
+    assessment = report.run(locations, window, made, emit=emitted.append, today=today)
     return assessment, json.loads(emitted[0])
 
 
-def page(places, key: str) -> str:
-    return places.reports.get(key).decode()
+def page(locations, key: str) -> str:
+    return locations.reports.get(key).decode()
 
 
-def alerts_in(places) -> list[dict]:
+def alerts_in(locations) -> list[dict]:
     return [
-        json.loads(places.reports.get(key))["event"]
-        for key in places.reports.find("alerts/outbox/")
+        json.loads(locations.reports.get(key))["event"]
+        for key in locations.reports.find("alerts/outbox/")
     ]
 
 
-def test_a_calm_day_has_a_page_an_evidently_report_and_a_calendar_entry(places, mail):
+def test_a_calm_day_has_a_page_an_evidently_report_and_a_calendar_entry(locations, mail):
     records, made = mail
-    fill(places.captures, records)
-    assessment, metrics = run(places, made)
+    fill(locations.captures, records)
+    assessment, metrics = run(locations, made)
     assert assessment.severity == Severity.CALM, assessment.findings
-    files = places.reports.find("2026-11-20/")
+    files = locations.reports.find("2026-11-20/")
     for name in ("index.html", "evidently.html", "evidently.json", "report.json"):
         assert f"2026-11-20/{name}" in files
-    assert "Nothing stands out." in page(places, "2026-11-20/index.html")
-    assert 'class="calm" href="2026-11-20/index.html"' in page(places, "index.html")
-    assert alerts_in(places) == []
+    assert "Nothing stands out." in page(locations, "2026-11-20/index.html")
+    assert 'class="calm" href="2026-11-20/index.html"' in page(locations, "index.html")
+    assert alerts_in(locations) == []
     assert metrics["DriftSeverity"] == 0
     assert metrics["DriftReportCompleted"] == 1
     directive = metrics["_aws"]["CloudWatchMetrics"][0]
@@ -107,119 +111,119 @@ def test_a_calm_day_has_a_page_an_evidently_report_and_a_calendar_entry(places, 
     assert {one["Name"] for one in directive["Metrics"]} <= metrics.keys()
 
 
-def test_a_day_of_rejects_sends_an_alert_with_a_link_and_what_to_do(places, mail, make_record):
+def test_a_day_of_rejects_sends_an_alert_with_a_link_and_what_to_do(locations, mail, make_record):
     records, made = mail
     rejected = [
         make_record(n, accepted=False, rejected_because="low_confidence") for n in range(600, 800)
     ]
-    fill(places.captures, [*records, *rejected])
-    assessment, metrics = run(places, made)
+    fill(locations.captures, [*records, *rejected])
+    assessment, metrics = run(locations, made)
     assert assessment.severity == Severity.ACT
     assert metrics["DriftSeverity"] == 2
     assert metrics["RejectShare"] == 25.0
-    (event,) = alerts_in(places)
+    (event,) = alerts_in(locations)
     assert event["link"] == "https://reports.example/2026-11-20/index.html"
     assert "docs/monitoring.md" in event["to_do"]
     assert "25.0% of crops are rejected" in event["details"][0]
 
 
-def test_a_site_has_the_badge_of_its_worst_finding(places, mail, make_record):
+def test_a_site_has_the_badge_of_its_worst_finding(locations, mail, make_record):
     records, made = mail
     dirty = [
         make_record(n, site="south", accepted=False, rejected_because="low_confidence")
         for n in range(600, 850)
     ]
-    fill(places.captures, [*records, *dirty])
-    assessment, _ = run(places, made)
+    fill(locations.captures, [*records, *dirty])
+    assessment, _ = run(locations, made)
     assert {one.severity for one in assessment.findings if one.site == "south"} >= {Severity.ACT}
-    sites = page(places, "2026-11-20/index.html").partition("<h2>Sites</h2>")[2]
+    sites = page(locations, "2026-11-20/index.html").partition("<h2>Sites</h2>")[2]
     badge = sites.partition("<td>south ")[2].partition("</td>")[0]
     assert 'class="badge act"' in badge
 
 
-def test_too_few_records_make_a_page_and_no_alert(places, mail):
+def test_too_few_records_make_a_page_and_no_alert(locations, mail):
     records, made = mail
-    fill(places.captures, records[:499])
-    assessment, metrics = run(places, made)
+    fill(locations.captures, records[:499])
+    assessment, metrics = run(locations, made)
     assert not assessment.enough
-    assert "insufficient data" in page(places, "2026-11-20/index.html")
-    assert 'class="thin"' in page(places, "index.html")
-    assert alerts_in(places) == []
+    assert "insufficient data" in page(locations, "2026-11-20/index.html")
+    assert 'class="insufficient"' in page(locations, "index.html")
+    assert alerts_in(locations) == []
     assert metrics["DriftRecords"] == 499
 
 
-def test_a_day_without_any_mail_is_reported_too(places, mail):
-    assessment, _ = run(places, mail[1])
+def test_a_day_without_any_mail_is_reported_too(locations, mail):
+    assessment, _ = run(locations, mail[1])
     assert assessment.num_records == 0
-    assert "0 records" in page(places, "2026-11-20/index.html")
+    assert "0 records" in page(locations, "2026-11-20/index.html")
 
 
 def test_unusual_crops_are_pictures_beside_the_page_and_can_be_erased(
-    places, mail, make_record, tmp_path
+    locations, mail, make_record, tmp_path
 ):
     records, made = mail
     odd = make_record(700, crop=np.tile(np.uint8([0, 255]), (300, 20)))
-    fill(places.captures, [*records, odd])
-    run(places, made)
+    fill(locations.captures, [*records, odd])
+    run(locations, made)
     request_id = f"{DAY}{odd.request_id}"
     name = picture_name(request_id, 0)
-    assert name in page(places, "2026-11-20/index.html")
-    assert places.reports.get(f"2026-11-20/{name}").startswith(b"\x89PNG")
-    for key in places.reports.find("2026-11-20/"):
-        assert request_id.encode() not in places.reports.get(key), key
-    assert erase_pictures(places.reports, request_id) == 1
+    assert name in page(locations, "2026-11-20/index.html")
+    assert locations.reports.get(f"2026-11-20/{name}").startswith(b"\x89PNG")
+    for key in locations.reports.find("2026-11-20/"):
+        assert request_id.encode() not in locations.reports.get(key), key
+    assert erase_pictures(locations.reports, request_id) == 1
 
 
-def test_running_a_day_again_leaves_the_same_files(places, mail):
+def test_running_a_day_again_leaves_the_same_files(locations, mail):
     records, made = mail
-    fill(places.captures, records)
-    run(places, made)
-    before = places.reports.find("")
-    run(places, made)
-    assert places.reports.find("") == before
+    fill(locations.captures, records)
+    run(locations, made)
+    before = locations.reports.find("")
+    run(locations, made)
+    assert locations.reports.find("") == before
 
 
-def test_a_repeated_old_day_notifies_nobody(places, mail, make_record):
+def test_a_repeated_old_day_notifies_nobody(locations, mail, make_record):
     records, made = mail
     before = DAY - timedelta(1)
-    fill(places.captures, records)
+    fill(locations.captures, records)
     rejected = [make_record(n, accepted=False) for n in range(600, 800)]
-    fill(places.captures, [*records, *rejected], day=before)
-    run(places, made)
-    assessment, _ = run(places, made, Window(before, before))
+    fill(locations.captures, [*records, *rejected], day=before)
+    run(locations, made)
+    assessment, _ = run(locations, made, Window(before, before))
     assert assessment.severity == Severity.ACT
-    assert alerts_in(places) == []
+    assert alerts_in(locations) == []
 
 
 @pytest.mark.parametrize("cut_off_at", ["alerts/outbox/", "alerts/state.json", "report.json"])
 def test_a_run_killed_anywhere_is_repeated_and_notifies_once(
-    places, mail, make_record, monkeypatch, cut_off_at
+    locations, mail, make_record, monkeypatch, cut_off_at
 ):
     records, made = mail
     rejected = [
         make_record(n, accepted=False, rejected_because="low_confidence") for n in range(600, 800)
     ]
-    fill(places.captures, [*records, *rejected])
-    put = type(places.reports).put
+    fill(locations.captures, [*records, *rejected])
+    put = type(locations.reports).put
 
     def cut_off(store, key, data, **options):
         if cut_off_at in key:
             raise StoreError("the power went")
         put(store, key, data, **options)
 
-    monkeypatch.setattr(type(places.reports), "put", cut_off)
+    monkeypatch.setattr(type(locations.reports), "put", cut_off)
     with pytest.raises(StoreError, match="the power went"):
-        run(places, made)
+        run(locations, made)
     monkeypatch.undo()
-    assert not report.has_report(places.reports, DAY)
-    run(places, made)
-    assert report.has_report(places.reports, DAY)
-    assert [event["topic"] for event in alerts_in(places)] == ["drift"]
+    assert not report.has_report(locations.reports, DAY)
+    run(locations, made)
+    assert report.has_report(locations.reports, DAY)
+    assert [event["topic"] for event in alerts_in(locations)] == ["drift"]
 
 
-def test_labels_that_arrived_are_judged(places, mail):
+def test_labels_that_arrived_are_judged(locations, mail):
     records, made = mail
-    fill(places.captures, records)
+    fill(locations.captures, records)
     labels = pd.DataFrame(
         {
             "request_id": [f"{DAY}{record.request_id}" for record in records],
@@ -227,17 +231,17 @@ def test_labels_that_arrived_are_judged(places, mail):
             "label": [(record.digit + (n < 30)) % 10 for n, record in enumerate(records)],
         }
     )
-    add_labels(places.captures, labels)
-    assessment, _ = run(places, made)
+    add_labels(locations.captures, labels)
+    assessment, _ = run(locations, made)
     assert assessment.num_labels == 600
     assert assessment.accuracy == pytest.approx(0.95)
     assert assessment.severity == Severity.ACT
-    assert "labelled.html" in page(places, "2026-11-20/index.html")
+    assert "labelled.html" in page(locations, "2026-11-20/index.html")
 
 
-def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(places, mail, monkeypatch):
+def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(locations, mail, monkeypatch):
     records, made = mail
-    fill(places.captures, records)
+    fill(locations.captures, records)
     monkeypatch.setattr(report, "MAX_ROWS", 510)
     monkeypatch.setattr(report, "MIN_ROWS_PER_SITE", 0)
     least = sorted(records, key=lambda one: -archive.sample_key(f"{DAY}{one.request_id}", 0))
@@ -248,32 +252,32 @@ def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(places, mai
             "label": [(record.digit + 1) % 10 for record in least[:110]],
         }
     )
-    add_labels(places.captures, labels)
-    assessment, _ = run(places, made)
+    add_labels(locations.captures, labels)
+    assessment, _ = run(locations, made)
     assert assessment.num_records < 600
     assert assessment.num_labels == 110
     assert {finding.rule for finding in assessment.findings} >= {"labels", "confidence"}
-    assert "mean confidence" in page(places, "2026-11-20/index.html")
-    assert "2026-11-20/labelled.html" in places.reports.find("2026-11-20/")
+    assert "mean confidence" in page(locations, "2026-11-20/index.html")
+    assert "2026-11-20/labelled.html" in locations.reports.find("2026-11-20/")
 
 
-def test_nothing_from_outside_reaches_the_pages_as_markup(places, mail, make_record):
+def test_nothing_from_outside_reaches_the_pages_as_markup(locations, mail, make_record):
     records, made = mail
     evil = [make_record(n, site="<script>alert(1)</script>") for n in range(1_000, 1_300)]
-    fill(places.captures, [*records, *evil])
-    run(places, made)
-    text = page(places, "2026-11-20/index.html")
+    fill(locations.captures, [*records, *evil])
+    run(locations, made)
+    text = page(locations, "2026-11-20/index.html")
     assert "<script" not in text
     assert "&lt;script&gt;" in text
 
 
-def test_pages_fetch_nothing_and_have_every_file_they_link(places, mail):
+def test_pages_fetch_nothing_and_have_every_file_they_link(locations, mail):
     records, made = mail
-    fill(places.captures, records)
-    run(places, made)
-    files = set(places.reports.find(""))
+    fill(locations.captures, records)
+    run(locations, made)
+    files = set(locations.reports.find(""))
     for key, folder in (("index.html", ""), ("2026-11-20/index.html", "2026-11-20/")):
-        text = page(places, key)
+        text = page(locations, key)
         assert "http" not in re.sub(r"http-equiv", "", text)
         for link in re.findall(r'(?:href|src)="([^"]+)"', text):
             target = link.removeprefix("../") if link.startswith("../") else folder + link
@@ -298,13 +302,13 @@ def test_days_without_a_report_are_found(reported, missing):
     assert [str(day) for day in missing_days(reported, today=TODAY)] == missing
 
 
-def test_a_missing_report_sends_an_alert_and_closing_the_gap_ends_it(places, mail):
+def test_a_missing_report_sends_an_alert_and_closing_the_gap_ends_it(locations, mail):
     made = mail[1]
     for day in (DAY - timedelta(2), DAY):
-        run(places, made, Window(day, day), today=day + timedelta(1))
-    assert [event["title"] for event in alerts_in(places)] == ["No drift report for 2026-11-19"]
-    run(places, made, Window(DAY - timedelta(1), DAY - timedelta(1)))
-    assert {event["severity"] for event in alerts_in(places)} == {2, 0}
+        run(locations, made, Window(day, day), today=day + timedelta(1))
+    assert [event["title"] for event in alerts_in(locations)] == ["No drift report for 2026-11-19"]
+    run(locations, made, Window(DAY - timedelta(1), DAY - timedelta(1)))
+    assert {event["severity"] for event in alerts_in(locations)} == {2, 0}
 
 
 class OneRound(threading.Event):
@@ -315,45 +319,47 @@ class OneRound(threading.Event):
         return True
 
 
-def watch_once(places, load, now) -> None:
-    watch.watch(places, load, OneRound(), emit=lambda _: None, keep_days=10, now=lambda: now)
+def watch_once(locations, load, now) -> None:
+    watch.watch(locations, load, OneRound(), emit=lambda _: None, keep_days=10, now=lambda: now)
 
 
-def test_a_new_watch_adds_reports_to_the_calendar_that_a_killed_one_left_out(places, mail):
+def test_a_new_watch_adds_reports_to_the_calendar_that_a_killed_one_left_out(locations, mail):
     records, made = mail
-    fill(places.captures, records)
-    run(places, made)
-    places.reports.delete(["index.html"])
-    watch_once(places, lambda: made, datetime(2026, 11, 21, 2, tzinfo=UTC))
-    assert 'href="2026-11-20/index.html"' in page(places, "index.html")
+    fill(locations.captures, records)
+    run(locations, made)
+    locations.reports.delete(["index.html"])
+    watch_once(locations, lambda: made, datetime(2026, 11, 21, 2, tzinfo=UTC))
+    assert 'href="2026-11-20/index.html"' in page(locations, "index.html")
 
 
-def test_watch_reports_missed_days_with_records_and_expires_the_archive(places, mail):
+def test_watch_reports_missed_days_with_records_and_expires_the_archive(locations, mail):
     records, made = mail
     for back in (1, 3, 30):
-        fill(places.captures, records[:20], day=TODAY - timedelta(back))
-    watch_once(places, lambda: made, datetime(2026, 11, 21, 2, tzinfo=UTC))
-    reported = {key.split("/")[0] for key in places.reports.find("") if key.endswith("report.json")}
+        fill(locations.captures, records[:20], day=TODAY - timedelta(back))
+    watch_once(locations, lambda: made, datetime(2026, 11, 21, 2, tzinfo=UTC))
+    reported = {
+        key.split("/")[0] for key in locations.reports.find("") if key.endswith("report.json")
+    }
     assert reported == {"2026-11-20", "2026-11-18"}
-    assert len(places.captures.find("records/")) == 4  # two sites, two days: the old one expired
+    assert len(locations.captures.find("records/")) == 4  # two sites, two days: the old one expired
 
 
-def test_a_day_is_not_reported_before_its_last_records_can_have_arrived(places, mail):
-    fill(places.captures, mail[0][:20])
-    watch_once(places, lambda: mail[1], datetime(2026, 11, 21, 0, 30, tzinfo=UTC))
-    assert not report.has_report(places.reports, DAY)
+def test_a_day_is_not_reported_before_its_last_records_can_have_arrived(locations, mail):
+    fill(locations.captures, mail[0][:20])
+    watch_once(locations, lambda: mail[1], datetime(2026, 11, 21, 0, 30, tzinfo=UTC))
+    assert not report.has_report(locations.reports, DAY)
 
 
-def test_watch_survives_a_failed_report_and_notifies(places, mail, caplog):
-    run(places, mail[1], Window(DAY - timedelta(1), DAY - timedelta(1)), today=DAY)
+def test_watch_survives_a_failed_report_and_notifies(locations, mail, caplog):
+    run(locations, mail[1], Window(DAY - timedelta(1), DAY - timedelta(1)), today=DAY)
 
     def broken():
         raise StoreError("the reference is gone")
 
     with caplog.at_level(logging.ERROR):
-        watch_once(places, broken, datetime(2026, 11, 21, 2, tzinfo=UTC))
+        watch_once(locations, broken, datetime(2026, 11, 21, 2, tzinfo=UTC))
     assert "the reference is gone" in caplog.text
-    told = Path(places.sinks[0].removeprefix("file:"))
+    told = Path(locations.sinks[0].removeprefix("file:"))
     assert "No drift report for 2026-11-20" in told.read_text()
 
 
@@ -396,13 +402,13 @@ def test_an_undelivered_alert_makes_the_command_fail_after_its_work(
 
 def test_the_whole_loop_works_on_s3(s3, mail):
     records, made = mail
-    places = Places(
+    locations = ReportLocations(
         captures=open_store("s3://digits/captures"),
         reports=open_store("s3://digits/drift"),
         reports_url="https://reports.example",
         sinks=("log:",),
     )
-    fill(places.captures, records)
-    assessment, _ = run(places, made)
+    fill(locations.captures, records)
+    assessment, _ = run(locations, made)
     assert assessment.num_records == 600
-    assert "2026-11-20/index.html" in places.reports.find("2026-11-20/")
+    assert "2026-11-20/index.html" in locations.reports.find("2026-11-20/")

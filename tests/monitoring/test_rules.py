@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from contract import slo
 from monitoring import rules
 from monitoring.findings import Severity
 from monitoring.rules import assess
@@ -110,6 +111,10 @@ def test_a_feature_missing_in_some_rows_is_a_finding_and_in_all_rows_is_not(rows
     assert fired(assess(rows, reference)) == {"missing"}
     rows["contrast"] = np.nan
     assert fired(assess(rows, reference)) == set()
+
+
+def test_the_latency_limit_is_the_service_level_objective():
+    assert slo.load().p99_ms == rules.P99_LIMIT_MS
 
 
 def test_slow_answers_are_a_finding(rows_of, reference):

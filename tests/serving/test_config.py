@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.timeouts import REQUEST_DEADLINE_S
 from serving import __main__ as serving_main
 from serving import config
 from serving.config import (
@@ -45,6 +46,10 @@ MISTAKES = {
 def test_an_empty_environment_gives_the_defaults():
     settings = load_settings()
     assert (settings.port, settings.auth, settings.error_target) == (3000, "auto", None)
+
+
+def test_the_default_deadline_is_the_one_that_the_deployment_sets():
+    assert load_settings().request_deadline_ms == 1000 * REQUEST_DEADLINE_S
 
 
 @pytest.mark.parametrize(

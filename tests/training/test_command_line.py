@@ -35,7 +35,7 @@ pytestmark = [
 def tiny_steps(tmp_path_factory):
     """The real steps on 120 drawn digits, with a tiny network and few of everything."""
     source = write_tiny_source(tmp_path_factory.mktemp("tiny") / "source")
-    fit_configs = command_line._fit_configs
+    fit_configs = command_line.fit_configs
 
     def fit_configs_in_one_process(options):  # a pool of two spends seconds on importing torch
         config, rendering = fit_configs(options)
@@ -45,7 +45,7 @@ def tiny_steps(tmp_path_factory):
         patch.delenv("DIGITS_CAPTURE_STORE", raising=False)
         patch.setenv("DIGITS_DATA_FOLDER", str(source.folder))
         patch.setitem(load_mnist.__kwdefaults__, "checksums", source.checksums)
-        patch.setattr(command_line, "_fit_configs", fit_configs_in_one_process)
+        patch.setattr(command_line, "fit_configs", fit_configs_in_one_process)
         patch.setattr(network, "build", lambda name: TinyNetwork())
         patch.setitem(fitting.fit.__kwdefaults__, "build", lambda name: TinyNetwork())
         patch.setattr(fonts, "find_fonts", lambda: None)
@@ -226,14 +226,14 @@ def test_a_step_says_which_step_must_come_before(tiny_world, capsys, step, messa
 
 
 def test_ctrl_c_saves_the_best_weights_so_far(tiny_world, monkeypatch, capsys):
-    report = fit._report_epoch
+    report = fit.report_epoch
 
     def stop(epoch):
         report(epoch)
         if epoch.epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit, "_report_epoch", stop)
+    monkeypatch.setattr(fit, "report_epoch", stop)
     done = run("run", "--epochs", "50", "--num-crops", "100")
     assert done == command_line.EXIT_INTERRUPTED
     assert "stopped by Ctrl-C after 2 epochs" in capsys.readouterr().err

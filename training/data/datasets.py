@@ -1,4 +1,4 @@
-"""The data sets of training: MNIST's three parts, and labelled captures that join the first.
+"""The data sets of training: MNIST's three parts, and labelled captures added to the first.
 
 Edge: reads disk. Knows nothing about rendering or models.
 """
@@ -48,7 +48,7 @@ class LabelledImages:
 
 @dataclass(frozen=True, slots=True)
 class Mnist:
-    """The three parts; `test` is touched once, by `evaluate`."""
+    """The three parts; only `evaluate` reads `test`."""
 
     train: LabelledImages
     validation: LabelledImages

@@ -71,7 +71,7 @@ def find_fonts(folders: Sequence[Path] = FONT_FOLDERS) -> Fonts | None:
     for folder in folders:
         for path in sorted(folder.rglob("*.[ot]tf")):
             if not any(word in path.stem.lower() for word in REFUSED) and _has_digits(path):
-                families.setdefault(_family(path), []).append(path)
+                families.setdefault(family(path), []).append(path)
     if len(families) < MIN_FAMILIES:
         logger.warning(
             "only %d usable font families found, %d are needed: printed digits and letters are "
@@ -122,7 +122,7 @@ def draw_glyph(face: Path, character: str) -> NDArray[np.uint8] | None:
     return np.asarray(frame)
 
 
-def _family(path: Path) -> str:
+def family(path: Path) -> str:
     """The first word of the family name, so that bold and italic stay together."""
     name = ImageFont.truetype(str(path), 10).getname()[0] or path.stem
     return name.split()[0].lower().rstrip("0123456789")

@@ -1,1 +1,1 @@
-"""What a candidate is worth: the sets, the numbers, and the pages that show them."""
+"""Evaluation of a candidate: the test sets, the statistics and the report pages."""

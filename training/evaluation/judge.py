@@ -129,7 +129,7 @@ def fit_policy(
     reads = Reads(labels, logits, garbage, softmax(logits, temperature).max(1))
     garbage_threshold = 0.0  # unused by a network without a garbage head
     if np.isfinite(garbage).all():
-        garbage_threshold = _choose_garbage_threshold(reads, suites.validation_is_clean)
+        garbage_threshold = choose_garbage_threshold(reads, suites.validation_is_clean)
     thresholds = _thresholds(reads, garbage_threshold)
     by_target = {row.error_target: row.threshold for row in thresholds}
     if numbers.DEFAULT_ERROR_TARGET not in by_target:
@@ -141,7 +141,7 @@ def fit_policy(
     return Policy(temperature, default, garbage_threshold), thresholds
 
 
-def _choose_garbage_threshold(reads: Reads, is_clean: NDArray[np.bool_]) -> float:
+def choose_garbage_threshold(reads: Reads, is_clean: NDArray[np.bool_]) -> float:
     """The lowest threshold whose accepted share is within MAX_ACCEPTED_COST of the best."""
     floor = float(np.quantile(reads.garbage[is_clean], 1 - MAX_CLEAN_REFUSED_FRAC))
     limits = [
@@ -202,7 +202,7 @@ def evaluate(
         temperature=policy.temperature,
         thresholds=thresholds,
         garbage_threshold=policy.garbage_threshold,
-        garbage=_judge_garbage(int8, suites, policy),
+        garbage=judge_garbage(int8, suites, policy),
         quantisation=quantization.compare(fp32, int8, mnist.batch, mnist.labels),
         rendered_quantisation=quantization.compare(fp32, int8, rendered.batch, rendered.labels),
         latency=quantization.measure_latency(fp32, int8, mnist.batch[:64]),
@@ -243,7 +243,8 @@ def judge_set(
     )
 
 
-def _judge_garbage(classifier: Classifier, suites: Suites, policy: Policy) -> GarbageResult | None:
+def judge_garbage(classifier: Classifier, suites: Suites, policy: Policy) -> GarbageResult | None:
+    """Evaluate the garbage head by kind of garbage; None for a network without one."""
     digits = read(classifier, suites.tests["rendered"], policy.temperature)
     if np.isneginf(digits.garbage).all():
         return None

@@ -75,7 +75,7 @@ def build_suites(
     validation = _join([clean, *renderings])
     tests = {
         "mnist": _raw(mnist.test),
-        "mnist_reframed": frame_set(*_plain_crops(mnist.test, SEED + 1)),
+        "mnist_reframed": frame_set(*plain_crops(mnist.test, SEED + 1)),
         "rendered": frame_set(
             *render.render_digits(mnist.test, severity=ORDINARY_SEVERITY, seed=SEED + 2)
         ),
@@ -83,7 +83,7 @@ def build_suites(
     if glyphs is not None:
         tests["held_out_fonts"] = frame_set(*_printed_crops(glyphs, SEED + 3))
     for offset, (name, images) in enumerate(others.items()):
-        tests[name] = frame_set(*_plain_crops(images, SEED + 10 + offset))
+        tests[name] = frame_set(*plain_crops(images, SEED + 10 + offset))
     return Suites(
         validation=validation,
         validation_is_clean=np.arange(len(validation)) < len(clean),
@@ -102,9 +102,10 @@ def _raw(part: LabelledImages) -> LabelledBatch:
     return frame_set(list(part.images), part.labels)
 
 
-def _plain_crops(
+def plain_crops(
     part: LabelledImages, seed: int
 ) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Undistorted digits as plain scans."""
     rng = np.random.default_rng(seed)
     canvases = warp(part.images, geometry(0), rng)
     return [scan(canvas, render.PLAIN, rng) for canvas in canvases], part.labels

@@ -70,7 +70,7 @@ def run(
 
 
 def _build_suites(mnist: Mnist, extras: Mapping[str, Path]) -> suites.Suites:
-    own = {name: suites.frame_set(*extra.load_extra(path)) for name, path in extras.items()}
+    extra_sets = {name: suites.frame_set(*extra.load_extra(path)) for name, path in extras.items()}
     found = fonts.find_fonts()
     built = suites.build_suites(
         mnist,
@@ -78,7 +78,7 @@ def _build_suites(mnist: Mnist, extras: Mapping[str, Path]) -> suites.Suites:
         letters=fonts.draw_letters(found.held_out) if found else None,
         others={"uci": load_uci_digits()},
     )
-    return replace(built, tests={**built.tests, **own})
+    return replace(built, tests={**built.tests, **extra_sets})
 
 
 def load_uci_digits() -> LabelledImages:

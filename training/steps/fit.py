@@ -45,7 +45,7 @@ def run(
         if config.augmented:
             tracking.log_config(rendering, prefix="render")
         tracking.log_tags(_run_tags(mnist))
-        fitted = fitting.fit(config, fit_data, on_epoch=_report_epoch)
+        fitted = fitting.fit(config, fit_data, on_epoch=report_epoch)
         record = FitRecord(
             network=config.network,
             run_id=run_id,
@@ -102,7 +102,8 @@ def load_fit_data(
     )
 
 
-def _report_epoch(epoch: fitting.Epoch) -> None:
+def report_epoch(epoch: fitting.Epoch) -> None:
+    """Log an epoch and send its metrics to MLflow."""
     metrics = {
         "train_loss": epoch.train_loss,
         "validation_accuracy": epoch.validation_accuracy,

@@ -84,8 +84,10 @@ def _gate_passed(work: Workspace) -> bool:
 
 
 def _drift_reference(work: Workspace, version: str) -> bytes:
-    """The candidate's validation predictions, described as drift reports describe mail."""
-    from capture import reference  # pandas and pyarrow: a second that only promotion needs
+    """The drift reference: the candidate's validation predictions and crop features."""
+    from capture import (
+        reference,
+    )  # imports pandas and pyarrow: one second that only promotion needs
 
     try:
         predictions = replace(read_predictions(work.predictions), model_version=version)
@@ -95,7 +97,7 @@ def _drift_reference(work: Workspace, version: str) -> bytes:
 
 
 def _golden(work: Workspace, mnist: Mnist, result: judge.Evaluation) -> champion_folder.Golden:
-    """The clean crop, 40 to 50 px high, of a validation digit that the model reads most surely."""
+    """The clean validation crop, 40 to 50 px high, that the model reads with most confidence."""
     part = mnist.validation.take(np.flatnonzero(mnist.validation.labels == GOLDEN_DIGIT)[:40])
     rng = np.random.default_rng(RENDER_VALIDATION_SEED)
     scanner: Scanner = replace(render.PLAIN, height_px=(40, 50), light_on_dark_prob=0)

@@ -1,4 +1,4 @@
-"""Step `retrain`: labelled captures join MNIST, and people are notified of the outcome.
+"""Step `retrain`: train with labelled captures and MNIST; notify people of the outcome.
 
 Edge: reads the capture store, writes the two parts of its labelled captures, and starts
 `python -m monitoring tell`, because alerts are monitoring's. A fifth of the captures, chosen by
@@ -28,8 +28,8 @@ _WATCH = 1  # severity of the event: a person should look in office hours
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """Labelled captures on which no run that reached the gate was trained."""
+class NewLabelledCaptures:
+    """Labelled captures not yet used by any run that reached the gate."""
 
     train: Path
     held_out: Path | None
@@ -43,7 +43,7 @@ class Arrived:
         )
 
 
-def collect(work: Workspace, store: str) -> Arrived | str:
+def collect(work: Workspace, store: str) -> NewLabelledCaptures | str:
     """Read the labelled captures of a store and split them.
 
     Args:
@@ -51,12 +51,12 @@ def collect(work: Workspace, store: str) -> Arrived | str:
         store: a folder or s3://bucket/prefix with the archive of captures.
 
     Returns:
-        What arrived, or one sentence that says why there is nothing to train on.
+        The new captures, or one sentence that says why there is nothing to train on.
 
     Raises:
         StepError: the store cannot be read.
     """
-    from capture import labelled  # duckdb and pyarrow: a second that only retraining needs
+    from capture import labelled  # imports pyarrow: one second that only retraining needs
     from capture.store import open_store
 
     try:
@@ -78,10 +78,12 @@ def collect(work: Workspace, store: str) -> Arrived | str:
     np.savez(paths[0], images=train.images, labels=train.labels)
     np.savez(paths[1], images=found.images[is_held_out], labels=found.labels[is_held_out])
     held_out = paths[1] if is_held_out.any() else None
-    return Arrived(paths[0], held_out, len(train), int(is_held_out.sum()))
+    return NewLabelledCaptures(paths[0], held_out, len(train), int(is_held_out.sum()))
 
 
-def notify(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) -> None:
+def notify(
+    work: Workspace, captures: NewLabelledCaptures, verdict: Verdict, *, run_id: str
+) -> None:
     """Notify people by the sinks of DIGITS_ALERTS; what a sink refuses waits in the outbox."""
     today = datetime.now(UTC).date().isoformat()
     event = {
@@ -91,7 +93,7 @@ def notify(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) 
         if verdict.passed
         else "Retraining: the gate refused the candidate; the champion stays",
         "details": [
-            f"{arrived.num_train} labelled captures joined, {arrived.num_held_out} were held out",
+            f"{captures.num_train} labelled captures joined, {captures.num_held_out} were held out",
             *(str(reason) for reason in verdict.failures),
         ],
         "sites": [],
@@ -108,5 +110,5 @@ def notify(work: Workspace, arrived: Arrived, verdict: Verdict, *, run_id: str) 
 
 
 def _start_notification(event: Path) -> None:
-    """Start `monitoring tell`; the retraining counts even when the notification failed."""
+    """Start `monitoring tell`; a failed notification does not fail the retraining."""
     subprocess.run([sys.executable, "-m", "monitoring", "tell", str(event)], check=False)

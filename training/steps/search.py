@@ -138,7 +138,7 @@ def _accuracy(
 
 
 def draw_pareto(tried: Sequence[Tried]) -> bytes:
-    """Accuracy against latency; the line joins the shapes that no other beats in both."""
+    """Accuracy against latency; the line is the Pareto front."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     by_speed = sorted(tried, key=lambda row: row.int8_us_batch_32)

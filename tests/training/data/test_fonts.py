@@ -22,7 +22,7 @@ def found():
 
 
 def test_no_family_is_both_trained_on_and_held_out(found):
-    families = [{fonts._family(path) for path in part} for part in (found.train, found.held_out)]
+    families = [{fonts.family(path) for path in part} for part in (found.train, found.held_out)]
     assert all(families)
     assert not families[0] & families[1]
 

@@ -70,7 +70,7 @@ def test_every_set_is_there_and_framed(small_suites):
 
 def test_the_same_data_gives_the_same_suites():
     digits = draw_digits(CHUNK + 5, 3)
-    first, second = (suites._plain_crops(digits, 1)[0] for _ in range(2))
+    first, second = (suites.plain_crops(digits, 1)[0] for _ in range(2))
     np.testing.assert_array_equal(first[-1], second[-1])
 
 
@@ -94,7 +94,7 @@ def test_a_perfect_reader_scores_one(oracle, small_suites, monkeypatch):
 def test_garbage_is_evaluated_by_kind(oracle, small_suites, monkeypatch):
     monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
     policy, _ = judge.fit_policy(oracle, small_suites)
-    result = judge._judge_garbage(oracle, small_suites, policy)
+    result = judge.judge_garbage(oracle, small_suites, policy)
     assert result is not None
     assert result.auroc == 1.0
     assert result.fpr_at_95_tpr == 0.0
@@ -110,7 +110,7 @@ def test_a_network_without_a_garbage_head_has_no_garbage_result(oracle, small_su
 
     policy, _ = judge.fit_policy(blind, small_suites)
     assert policy.garbage_threshold == 0.0
-    assert judge._judge_garbage(blind, small_suites, policy) is None
+    assert judge.judge_garbage(blind, small_suites, policy) is None
 
 
 def scored_digits(*, is_unsure):
@@ -130,19 +130,19 @@ def test_the_garbage_threshold_refuses_digits_that_confidence_would_reject():
     reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
     is_clean = np.zeros(20_000, np.bool_)
     is_clean[:1000] = True
-    assert judge._choose_garbage_threshold(reads, is_clean) == pytest.approx(0.9525, abs=1e-3)
+    assert judge.choose_garbage_threshold(reads, is_clean) == pytest.approx(0.9525, abs=1e-3)
 
 
 def test_the_garbage_threshold_costs_few_accepted_digits():
     reads = scored_digits(is_unsure=np.zeros(20_000, np.bool_))
     is_clean = np.zeros(20_000, np.bool_)
     is_clean[:1000] = True
-    refused = reads.garbage > judge._choose_garbage_threshold(reads, is_clean)
+    refused = reads.garbage > judge.choose_garbage_threshold(reads, is_clean)
     assert refused.mean() < 0.012
 
 
 def test_the_garbage_threshold_refuses_few_clean_digits():
     reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
     is_clean = np.arange(20_000) >= 15_000
-    refused = reads.garbage > judge._choose_garbage_threshold(reads, is_clean)
+    refused = reads.garbage > judge.choose_garbage_threshold(reads, is_clean)
     assert refused[is_clean].mean() == pytest.approx(0.002, abs=3e-4)
