@@ -26,7 +26,7 @@ ALLOWED = {
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {
-        "contract", "model", "numpy", "pandas", "pyarrow", "boto3", "botocore", "duckdb", "PIL",
+        "contract", "model", "numpy", "pandas", "pyarrow", "boto3", "botocore", "PIL",
     },
     "monitoring": {
         "contract", "model", "capture", "pages", "numpy", "pandas", "boto3", "botocore",
@@ -46,7 +46,7 @@ ONLY_IN = {
 }  # fmt: skip
 # What the serving image does not have.
 HEAVY = {
-    "pandas", "pyarrow", "boto3", "evidently", "duckdb", "torch", "onnx", "mlflow", "matplotlib",
+    "pandas", "pyarrow", "boto3", "evidently", "torch", "onnx", "mlflow", "matplotlib",
     "scipy", "sklearn",
 }  # fmt: skip
 
