@@ -48,7 +48,7 @@ def read_sample(
 
     Rows are chosen by a hash of the key, so duplicates are chosen together and reading again gives
     the same rows. Of each site at least `min_rows_per_site` are read where it has them, so that a
-    small site can be judged; rows with a sample_key below `sample_below` are without that surplus.
+    small site can be judged; rows with a sample_key below `sample_below` exclude these extra rows.
     Labelled rows are few and expensive, so all of the window's are read beside the sample.
 
     Raises:

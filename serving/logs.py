@@ -41,7 +41,7 @@ def _drop_exception_message(record: logging.LogRecord) -> bool:
 
 
 class _LogStream:
-    """A stream whose disk may be full: losing a line is better than failing a request."""
+    """Drops a log line that cannot be written, so that the request still succeeds."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

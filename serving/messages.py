@@ -12,7 +12,7 @@ from model.framed import Framed
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
-Scope = Literal["predict", "label", "admin"]  # what a key allows, and a route asks for
+Scope = Literal["predict", "label", "admin"]  # what a key permits and a route requires
 
 
 class Request(NamedTuple):  # creating a frozen dataclass takes three times as long

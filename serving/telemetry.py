@@ -18,7 +18,8 @@ from serving.config import Settings
 from serving.messages import BatchStats, Reading
 
 METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
-STAGE_SAMPLE_EVERY: Final = 8  # crops between two looks at the stages: five histograms
+# Observe the stage times of every 8th crop; each needs five histograms.
+STAGE_SAMPLE_EVERY: Final = 8
 _LATENCY_BUCKETS: Final = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 )  # fmt: skip
@@ -29,7 +30,7 @@ _EMF_PERIOD_S: Final = 60.0
 
 
 class Telemetry:
-    """What one worker process counts and tells.
+    """Counts and exports the metrics of one worker process.
 
     Args:
         settings: log level and embedded metrics.
@@ -159,10 +160,10 @@ def stages(reading: Reading, guard_ms: float) -> tuple[tuple[str, float], ...]:
 
 
 class BatchHistogram(Histogram):
-    """A histogram that takes many values at once, for the price of the buckets that they are in.
+    """A histogram that adds many values in one update of each bucket.
 
-    One by one, each value of a bundle of crops takes two locks and two writes to shared memory:
-    4 us of the 50 that a crop takes.
+    A single `observe` takes two locks and two writes to shared memory: 4 us of the 50 that a crop
+    takes (`python -m loadtest bench --parts saturation`). Plain twin: `Histogram.observe`.
     """
 
     def observe_all(self, amounts: Sequence[float]) -> None:

@@ -103,7 +103,7 @@ class KeyGuard:
 
 
 def keys_in_force(settings: Settings) -> KeyRing | None:
-    """The keys of which each request needs one; None if no key is needed.
+    """The keys in force: each request must send one of them. None: no key is needed.
 
     Keys that are set are needed on localhost too: a proxy may run beside the service.
 

@@ -26,7 +26,7 @@ from serving.reading.reader import ReadRequest, Source
 
 MIN_SAVED_BYTES: Final = 4_096  # writing fewer takes less time than parsing the file
 
-# Of a blank crop, and of an image that its sender has framed.
+# Used where there is no Framed: a blank crop, or an image that the sender framed.
 _NOT_FRAMED: Final = Framed(
     image=np.zeros((1, SIDE_PX, SIDE_PX), np.float32),
     inverted=False,

@@ -33,7 +33,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     idle_since: float | None = None  # loop time; None: not idle between two requests
-    waiting_since: float | None = None  # loop time; None: the client owes us no bytes
+    waiting_since: float | None = None  # loop time; None: no bytes are expected from the client
     unread_since: float | None = None  # loop time; None: no answer waits to be read
     _cycle_before_wait: object = None  # the last request before the bytes that we wait for
     _num_header_bytes = 0  # received since the last start of a request or last body bytes
