@@ -1,4 +1,4 @@
-"""The BentoML service: builds the parts and mounts serving/ in front of them.
+"""The BentoML service. serving/build.py builds what runs in front of BentoML's application.
 
 `bentoml serve service:DigitService` serves the shipped champion. `python -m serving` does the same,
 but checks the settings first and runs its own supervisor and server.

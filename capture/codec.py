@@ -93,7 +93,7 @@ def make_encoder(record_class: type[Record]) -> Encode[Record]:
         f"  header = pack({version}, flags, {values})",
         "  packed_probs = pack_probs(*probs) if probs else b''",
         " except struct_error as error:",
-        "  raise misfit(record, error) from error",
+        "  raise layout_error(record, error) from error",
         f" return b''.join((header, {names}packed_probs, image, crop))",
     ]
     encode: Encode[Record] = _compile(
@@ -103,7 +103,7 @@ def make_encoder(record_class: type[Record]) -> Encode[Record]:
         image_bytes=image_bytes,
         crop_bytes=crop_bytes,
         struct_error=struct.error,
-        misfit=_misfit,
+        layout_error=_layout_error,
     )
     return encode
 
@@ -140,7 +140,7 @@ def _header(fields: Sequence[Field]) -> struct.Struct:
     return struct.Struct(_FIXED + "".join(map(header_format, fields)))
 
 
-def _misfit(record: Any, error: struct.error) -> RecordError:
+def _layout_error(record: Any, error: struct.error) -> RecordError:
     return RecordError(f"record {record.request_id!r} does not fit its layout: {error}")
 
 

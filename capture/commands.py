@@ -82,7 +82,7 @@ def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> No
     )
     expire.add_argument("--store", default=settings.store, help=STORE_HELP)
 
-    labelled = add("labelled", _labelled, "write the labelled captures as a file for training")
+    labelled = add("labelled", _labelled, "write the labelled captures to a file")
     labelled.add_argument(
         "--out", type=Path, required=True, metavar="NPZ", help="the file to write"
     )

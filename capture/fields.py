@@ -15,7 +15,9 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 OLDEST_VERSION: Final = 1
-BASE_VERSION: Final = 3  # 1 had no crops as files; 1 and 2 wrote every crop; all have one header
+# Versions 1, 2 and 3 have the same header. 2 added crops as files; 3 omits a crop that equals its
+# image.
+BASE_VERSION: Final = 3
 
 
 class Kind(Enum):
@@ -38,7 +40,7 @@ class Kind(Enum):
     IMAGE = auto()  # (28, 28) uint8; None when blank
 
 
-# Of a crop its height and width, or its file's size in 4 bytes; of a text its length.
+# CROP stores height and width, or the file size in 4 bytes; TEXT stores its length.
 _HEADER_FORMATS: Final = {
     Kind.FLAG: "",
     Kind.DIGIT: "B",

@@ -1,4 +1,4 @@
-"""Labelled captures, as training reads them.
+"""Labelled captures. `training retrain` reads them from the archive itself.
 
 Knows nothing about training.
 """

@@ -1,7 +1,7 @@
 """A model's answers on data whose truth is known: what training leaves for the drift reference.
 
-`write_predictions` runs in training; ``python -m monitoring reference`` turns its file into the
-champion's ``reference.parquet``. Knows nothing about records or drift.
+Training writes them. Promotion builds the champion's ``reference.parquet`` from them, and so does
+``python -m monitoring reference``. Knows nothing about records or drift.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one answered crop leaves behind. Serving fills a record and hands it to the spool.
+"""The record of one answered crop. Serving fills a record and hands it to the spool.
 
 `CaptureRecord` is the one table of its fields: encoding, decoding and the Parquet schema follow
 from it. To add a field, add a row with ``since=4`` (the next version) and a default, and measure
@@ -84,7 +84,7 @@ class CaptureRecord:
             Kind.IMAGE, "the 28x28 image the model saw; null when blank", column="image_png"
         )
     )
-    # (H, W) grey pixels; of a large crop its PNG file without metadata, which is less to write.
+    # (H, W) grey pixels; a large crop is stored as its PNG file without metadata.
     crop: bytes | NDArray[np.uint8] | None = field(
         metadata=captured(
             Kind.CROP,

@@ -1,7 +1,7 @@
 """The drift reference: what the champion saw and answered on data whose truth is known.
 
-Training makes it from validation predictions and promotes it with the model, so that a report
-compares mail with the data that the model was validated on.
+Promotion makes it from validation predictions and packs it with the model. So a report compares
+mail with the data that the model was validated on.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def read_sample(
 
     Rows are chosen by a hash of the key, so duplicates are chosen together and reading again gives
     the same rows. Of each site at least `min_rows_per_site` are read where it has them, so that a
-    small site can be judged; rows with a sample_key below `sample_below` are without that surplus.
+    small site can be judged; rows with a sample_key below `sample_below` exclude these extra rows.
     Labelled rows are few and expensive, so all of the window's are read beside the sample.
 
     Raises:
@@ -59,14 +59,14 @@ def read_sample(
     dataset = _open(store, keys)
     rows_by_site = _count_by_site(dataset)
     num_stored = sum(rows_by_site.values())
-    below = _bound(max_rows, num_stored)
+    below = hash_limit(max_rows, num_stored)
     labels = LABEL_SCHEMA.empty_table().to_pandas() if labels is None else labels
     labelled_keys = pa.array(
         map(sample_key, labels["request_id"], labels["crop_index"]), type=pa.int64()
     )
     tables = []
     for site, num_rows in rows_by_site.items():
-        site_below = max(below, _bound(min_rows_per_site, num_rows))
+        site_below = max(below, hash_limit(min_rows_per_site, num_rows))
         key = ds.field("sample_key")
         chosen = (ds.field("site") == site) & ((key < site_below) | key.isin(labelled_keys))
         table = dataset.to_table(columns=[*wanted, "day", "site"], filter=chosen)
@@ -119,7 +119,8 @@ def _count_by_site(dataset: ds.Dataset) -> dict[str, int]:
     return counts
 
 
-def _bound(max_rows: int, num_rows: int) -> int:
+def hash_limit(max_rows: int, num_rows: int) -> int:
+    """The sample_key below which about `max_rows` of `num_rows` rows are."""
     if num_rows <= max_rows:
         return _HASHES
     return min(_HASHES, int(_HASHES * _SAMPLE_SLACK * max_rows / num_rows))

@@ -79,7 +79,7 @@ class OpenSegment:
             os.fdatasync(self._descriptor)
         self.size += num_bytes
 
-    def take_back(self) -> None:
+    def truncate_failed_write(self) -> None:
         """Cut off what a failed write left. If that fails too, readers skip the torn frame."""
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, self.size)

@@ -139,14 +139,15 @@ def _ship_segment(segment: Path, store: Store) -> Shipped:
         log.error("%s set aside as .bad: %s", segment.name, error)  # noqa: TRY400
         return Shipped(bad_bytes=segment.with_suffix(".bad").stat().st_size)
     bad_bytes = measure(segment).bad_bytes
-    for (day, site), group in _by_partition(found).items():
+    for (day, site), group in group_by_partition(found).items():
         key = f"{partition(day, site)}/{segment.stem}.parquet"
         store.put(key, encode(to_table(group)), content_type=PARQUET)
     segment.unlink(missing_ok=True)
     return Shipped(1, len(found), bad_bytes)
 
 
-def _by_partition(found: list[CaptureRecord]) -> dict[tuple[str, str], list[CaptureRecord]]:
+def group_by_partition(found: list[CaptureRecord]) -> dict[tuple[str, str], list[CaptureRecord]]:
+    """(day, site) -> its records."""
     groups: dict[tuple[str, str], list[CaptureRecord]] = defaultdict(list)
     for record in found:
         groups[day_of(record.time_us), record.site].append(record)

@@ -12,7 +12,6 @@ import secrets
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from capture.record import CaptureRecord, encode
@@ -25,16 +24,6 @@ _MAX_FRAMES = 1_000  # in one write: the kernel takes 1,024 buffers
 
 class SpoolError(OSError):
     """The record is not on disk: answer 503, never 200."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolStats:
-    """What happened to records since the spool was opened."""
-
-    num_appended: int
-    num_failed: int
-    num_sampled_out: int
-    num_bytes: int
 
 
 class Spool:
@@ -74,7 +63,6 @@ class Spool:
         self._segment: OpenSegment | None = None
         self._failing = False
         self._closed = threading.Event()
-        self._num_appended = self._num_failed = self._num_sampled_out = self._num_bytes = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
             recover(folder)
@@ -91,18 +79,15 @@ class Spool:
     def append(self, record: CaptureRecord) -> None:
         """Put one record on disk completely, or raise.
 
-        A record outside the sample is counted and left out.
+        A record outside the sample is left out.
 
         Raises:
             SpoolError: the disk is full, read-only or gone, or the spool is closed. A partial
                 write is cut off; the next append tries again.
             RecordError: the record is malformed, which is a bug of the caller.
         """
-        if not self.wants(record.request_id):
-            with self._lock:
-                self._num_sampled_out += 1
-            return
-        self.append_frames([self.frame(record)])
+        if self.wants(record.request_id):
+            self.append_frames([self.frame(record)])
 
     def frame(self, record: CaptureRecord) -> bytes:
         """Encode a record for `append_frames`. It must be in the sample.
@@ -123,16 +108,12 @@ class Spool:
         """
         with self._lock:
             for group in self._groups(frames):
-                num_bytes = sum(map(len, group))
                 try:
-                    self._write(group, num_bytes)
+                    self._write(group, sum(map(len, group)))
                 except OSError as error:
-                    self._num_failed += len(group)
                     self._failing = True
                     raise SpoolError(f"{len(group)} records are not captured: {error}") from error
                 self._failing = False
-                self._num_appended += len(group)
-                self._num_bytes += num_bytes
 
     def _groups(self, frames: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         """Split frames into groups that fit one write and one segment."""
@@ -161,12 +142,6 @@ class Spool:
         except OSError:
             return False
         return disk.f_bavail * disk.f_frsize >= _PROBE_BYTES and not disk.f_flag & os.ST_RDONLY
-
-    def stats(self) -> SpoolStats:
-        """Count what was appended, refused by the disk, and left out by sampling."""
-        return SpoolStats(
-            self._num_appended, self._num_failed, self._num_sampled_out, self._num_bytes
-        )
 
     def flush(self) -> None:
         """Finish the current segment, so that the shipper can take it now.
@@ -199,7 +174,7 @@ class Spool:
         try:
             segment.write(frames, num_bytes, fsync=self._fsync)
         except OSError:
-            segment.take_back()
+            segment.truncate_failed_write()
             with contextlib.suppress(OSError):  # if it fails, `recover` finishes it later
                 self._seal()  # shipping it may free disk space
             raise

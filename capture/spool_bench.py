@@ -1,4 +1,4 @@
-"""Times `Spool.append`, which delays every answer, and shipping, which runs afterwards."""
+"""Times appending to the spool, which delays every answer, and shipping, which does not."""
 
 from __future__ import annotations
 

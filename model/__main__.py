@@ -1,6 +1,7 @@
 """The model's command line: `python -m model explain crop.png` draws why a crop got its answer."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--champion",
         type=Path,
-        default=artifact.CHAMPION,
+        default=Path(os.path.relpath(artifact.CHAMPION)),
         help="champion folder (default: %(default)s)",
     )
     return parser

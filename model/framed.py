@@ -1,4 +1,4 @@
-"""What preprocessing gives: the image in MNIST's frame, and what was found while making it.
+"""The result of preprocessing: the image in MNIST's frame, and what was found while making it.
 
 Knows nothing about how a crop is framed.
 """

@@ -15,7 +15,7 @@ from model.framed import BOX_PX, MIN_CONTRAST, SIDE_PX, WHITE, Framed
 CENTRE_SLACK_PX: Final = 0.52  # MNIST rounds the centre of mass to whole pixels
 
 _EMPTY_ROWS: Final = (bytes(SIDE_PX), bytes([WHITE]) * SIDE_PX)  # ink bright, ink dark
-# (784, 3): a flat crop times this is its mass, its row moment and its column moment.
+# (784, 3): multiply a flattened crop by this to get mass, row moment, column moment.
 _MASS_AND_MOMENTS: Final = (
     np.stack([np.ones((SIDE_PX, SIDE_PX)), *np.indices((SIDE_PX, SIDE_PX))], axis=-1)
     .reshape(-1, 3)

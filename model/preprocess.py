@@ -62,7 +62,7 @@ def frame(crop: NDArray[np.uint8]) -> Framed:
         already = pass_through(crop[np.newaxis])[0]
         if already is not None:
             return already
-    return _frame_loose(crop)
+    return _frame_scan(crop)
 
 
 def frame_many(crops: Sequence[NDArray[np.uint8]]) -> list[Framed | BlankCrop]:
@@ -92,32 +92,32 @@ def frame_many(crops: Sequence[NDArray[np.uint8]]) -> list[Framed | BlankCrop]:
 
 def _frame_or_error(crop: NDArray[np.uint8]) -> Framed | BlankCrop:
     try:
-        return _frame_loose(crop)
+        return _frame_scan(crop)
     except BlankCrop as error:
         return error.with_traceback(
             None
         )  # a traceback keeps the stack frames and the outcomes alive
 
 
-def _frame_loose(crop: NDArray[np.uint8]) -> Framed:
+def _frame_scan(crop: NDArray[np.uint8]) -> Framed:
     """Frame a crop that is not in MNIST's frame."""
     grey = _reduce(crop)
-    tone = _find_tone(grey)
-    bounds = ink_bounds(tone.is_ink)
-    ink = tone.ink_of(grey[bounds[0] : bounds[1], bounds[2] : bounds[3]])
+    ink_table = _find_ink_table(grey)
+    bounds = ink_bounds(ink_table.is_ink)
+    ink = ink_table.ink_of(grey[bounds[0] : bounds[1], bounds[2] : bounds[3]])
     box = _to_box(ink)
     parts = connected_parts(box > FAINT_INK)
     dropped: list[NDArray[np.bool_]] = []
     if len(parts) > 1:
         dropped = find_clutter(box, parts, bounds, grey.shape)
     if dropped:
-        ink, bounds = _without(ink, bounds, box.shape, dropped)
+        ink, bounds = _erase_parts(ink, bounds, box.shape, dropped)
         box = _to_box(ink)
     top, bottom, left, right = bounds
     height, width = grey.shape
     return Framed(
         image=_centre(box),
-        inverted=tone.inverted,
+        inverted=ink_table.inverted,
         passed_through=False,
         num_parts=len(parts) - len(dropped),
         num_dropped=len(dropped),
@@ -134,7 +134,7 @@ def _reduce(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(crop).reduce(factor))
 
 
-class _Tone(NamedTuple):
+class _InkTable(NamedTuple):
     """What is paper and what is ink in one crop."""
 
     is_ink: NDArray[np.bool_]  # (H, W)
@@ -145,7 +145,7 @@ class _Tone(NamedTuple):
         return self.table[grey]
 
 
-def _find_tone(grey: NDArray[np.uint8]) -> _Tone:
+def _find_ink_table(grey: NDArray[np.uint8]) -> _InkTable:
     """Split paper from ink by Otsu's threshold, and decide which of the two is the paper.
 
     Raises:
@@ -167,7 +167,7 @@ def _find_tone(grey: NDArray[np.uint8]) -> _Tone:
     ramp *= 1.0 / (pen - start)
     np.maximum(ramp, 0.0, out=ramp)
     np.minimum(ramp, 1.0, out=ramp)
-    return _Tone(is_light if inverted else ~is_light, inverted, ramp.astype(np.float32))
+    return _InkTable(is_light if inverted else ~is_light, inverted, ramp.astype(np.float32))
 
 
 def _otsu(grey: NDArray[np.uint8]) -> tuple[int, float, float, float]:
@@ -223,7 +223,7 @@ def _resampling(source_px: int, target_px: int) -> NDArray[np.float32]:
     return normed.astype(np.float32)
 
 
-def _without(
+def _erase_parts(
     ink: NDArray[np.float32],
     bounds: tuple[int, int, int, int],
     box_shape: tuple[int, ...],

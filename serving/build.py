@@ -38,7 +38,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
     policy = artifact.policy(settings.error_target)
     telemetry = Telemetry(settings, artifact.version, artifact.sha256)
     capture = CaptureSink(settings, artifact, policy)
-    reader = Reader(artifact, policy, settings, telemetry.on_batch, capture.keep)
+    reader = Reader(artifact, policy, settings, telemetry.on_batch, capture.persist)
     health = Health(reader, capture, champion.CHAMPION / "model.onnx")
     tracer = Tracer(settings)
     routes = build_routes(

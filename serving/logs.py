@@ -8,7 +8,7 @@ from typing import Final, TextIO, cast
 
 import structlog
 
-_QUOTING_LOGGERS: Final = ("bentoml._internal.server.http_app", "uvicorn.error")
+_LOGGERS_THAT_QUOTE_BODIES: Final = ("bentoml._internal.server.http_app", "uvicorn.error")
 
 
 def configure_logging(level: str) -> None:
@@ -27,11 +27,11 @@ def configure_logging(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _LogStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
-    for name in _QUOTING_LOGGERS:
-        logging.getLogger(name).addFilter(_without_message)
+    for name in _LOGGERS_THAT_QUOTE_BODIES:
+        logging.getLogger(name).addFilter(_drop_exception_message)
 
 
-def _without_message(record: logging.LogRecord) -> bool:
+def _drop_exception_message(record: logging.LogRecord) -> bool:
     """Keep an exception's type and place; its message may quote the body that caused it."""
     if record.exc_info and record.exc_info[0] is not None:
         kind, _, trace = record.exc_info
@@ -41,7 +41,7 @@ def _without_message(record: logging.LogRecord) -> bool:
 
 
 class _LogStream:
-    """A stream whose disk may be full: losing a line is better than failing a request."""
+    """Drops a log line that cannot be written, so that the request still succeeds."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

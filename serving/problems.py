@@ -93,7 +93,7 @@ def bento_problem(status: int, body: bytes) -> Problem:
     """A refusal by BentoML, with BentoML's text."""
     return Problem(
         status if status in TITLES else 500,
-        f"BentoML says: {body[:400].decode(errors='replace')}",
+        f"BentoML refused the call: {body[:400].decode(errors='replace')}",
         retry_after_s=1.0 if status in (429, 503, 504) else None,
     )
 

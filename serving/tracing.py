@@ -8,7 +8,7 @@ from serving.config import Settings
 from serving.messages import Reading
 from serving.telemetry import stages
 
-_EXPORT_WITHIN_S: Final = 2.0  # also the longest that a dead collector holds up a stop
+_EXPORT_WITHIN_S: Final = 2.0  # a dead collector delays shutdown by this at most
 
 
 class Tracer:
@@ -27,7 +27,7 @@ class Tracer:
         return self._sample_frac > 0 and random.random() < self._sample_frac  # noqa: S311
 
     def close(self) -> None:
-        """Export what is left; a collector that does not answer is given up."""
+        """Export what is left; stop waiting for a collector that does not answer."""
         if self._provider is not None:
             self._provider.shutdown()
 
@@ -45,7 +45,7 @@ class Tracer:
         context = trace.set_span_in_context(root)
         stage_ns = start_ns
         for stage, milliseconds in stages(reading, guard_ms):
-            if stage == "inference":  # between preparing and inferring lies nothing but the queue
+            if stage == "inference":  # the gap after preprocess is the queue wait
                 stage_ns = max(
                     stage_ns,
                     end_ns - int((milliseconds + reading.decision_ms) * 1e6),

@@ -3,7 +3,7 @@
 A beam search over positions keeps the most probable prefixes. A list of valid codes removes the
 prefixes that cannot be completed; a pattern removes the codes that do not match. Impossible codes
 get no mass, and the rest is normalised. So a code that the list makes unambiguous has a high
-confidence even where one of its digits has not.
+confidence even if one of its digits has a low one.
 Knows nothing of crops or HTTP.
 """
 
@@ -156,7 +156,7 @@ def rank_codes(
 
     Returns:
         The candidates, normalised over all possible codes; none if no possible code has any mass.
-        Mass that the beam cut counts as possible, so that no confidence is too high. Also the
+        Mass pruned by the beam is counted as possible, so that no confidence is too high. Also the
         possible share of the mass. When that share is small, the digits were read as an impossible
         code, even if normalisation gives the first candidate a high probability.
     """

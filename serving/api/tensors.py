@@ -26,7 +26,8 @@ MAX_IMAGES: Final = 1024
 HEADER_LENGTH: Final = b"inference-header-content-length"
 SIDE_PX: Final = 28
 _MAX_VALUES: Final = MAX_IMAGES * SIDE_PX * SIDE_PX + 1_000
-_MAX_OTHERS: Final = MAX_IMAGES * (SIDE_PX + 2) + 1_000  # nested data has one list per row
+# Nested data has one list per row.
+_MAX_BRACKETS_AND_QUOTES: Final = MAX_IMAGES * (SIDE_PX + 2) + 1_000
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 OUTPUTS: Final[dict[str, tuple[str, np.dtype[Any], list[int]]]] = {
     "digit": ("INT64", np.dtype("<i8"), [-1]),
@@ -95,12 +96,12 @@ def check_json(text: bytes) -> None:
     """
     codes = np.frombuffer(text, dtype=np.uint8)
     num_values = np.count_nonzero(codes == ord(","))
-    num_others = sum(np.count_nonzero(codes == mark) for mark in b'[{"')
-    if num_values > _MAX_VALUES or num_others > _MAX_OTHERS:
+    num_brackets_and_quotes = sum(np.count_nonzero(codes == mark) for mark in b'[{"')
+    if num_values > _MAX_VALUES or num_brackets_and_quotes > _MAX_BRACKETS_AND_QUOTES:
         raise Problem(
             422,
-            f"the JSON has {num_values} commas and {num_others} brackets and quotes; "
-            f"{MAX_IMAGES} images need at most {_MAX_VALUES} and {_MAX_OTHERS}",
+            f"the JSON has {num_values} commas and {num_brackets_and_quotes} brackets and quotes; "
+            f"{MAX_IMAGES} images need at most {_MAX_VALUES} and {_MAX_BRACKETS_AND_QUOTES}",
         )
 
 

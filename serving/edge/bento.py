@@ -22,7 +22,8 @@ async def ask_bento(
 ) -> Answer:
     """Forward a request and return BentoML's answer.
 
-    BentoML gets only the content type that was checked: of several, it would use another one.
+    BentoML gets only the content type that was checked. If the header is repeated, BentoML would
+    use another value.
 
     Args:
         bento: BentoML's application.

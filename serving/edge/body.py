@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from serving.problems import Problem
 
-MAX_ARRIVING_BYTES: Final = 128_000_000  # all bodies together: 16 of the largest bulk bodies
+MAX_BODY_MEMORY_BYTES: Final = 128_000_000  # all bodies together: 16 of the largest bulk bodies
 
 
 def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> str:
@@ -62,10 +62,10 @@ def too_large(size: str, limit_bytes: int) -> Problem:
     )
 
 
-class Arriving:
+class BodyMemory:
     """Limits the memory of all bodies being received, however many clients send slowly."""
 
-    def __init__(self, limit_bytes: int = MAX_ARRIVING_BYTES) -> None:
+    def __init__(self, limit_bytes: int = MAX_BODY_MEMORY_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._num_bytes = 0
 
@@ -87,14 +87,14 @@ class Arriving:
 
 
 async def read_body(
-    receive: Callable[[], Any], limit_bytes: int, arriving: Arriving | None = None
+    receive: Callable[[], Any], limit_bytes: int, body_memory: BodyMemory | None = None
 ) -> bytes:
     """Read the body and count its bytes while it streams, whatever content-length says.
 
     Args:
         receive: ASGI's.
         limit_bytes: for this body.
-        arriving: limits all bodies together; None: only this one.
+        body_memory: limits all bodies together; None: only this one.
 
     Raises:
         Problem: 413, this body is over the limit; 503, all bodies together are.
@@ -106,10 +106,10 @@ async def read_body(
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= limit_bytes:
         return body
-    arriving = arriving or Arriving()
+    body_memory = body_memory or BodyMemory()
     parts, size = [body], len(body)
     try:
-        arriving.add(size)
+        body_memory.add(size)
         while size <= limit_bytes:
             if not message.get("more_body", False):
                 return b"".join(parts)
@@ -119,9 +119,9 @@ async def read_body(
             part = message.get("body", b"")
             parts.append(part)
             size += len(part)
-            arriving.add(len(part))
+            body_memory.add(len(part))
     finally:
-        arriving.add(-size)
+        body_memory.add(-size)
     raise too_large(f"more than {limit_bytes}", limit_bytes)
 
 

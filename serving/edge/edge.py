@@ -17,7 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from serving.api.routes import Route
 from serving.config import Settings
 from serving.edge.bento import ask_bento
-from serving.edge.body import Arriving, Disconnected, check_length, content_type, read_body
+from serving.edge.body import BodyMemory, Disconnected, check_length, content_type, read_body
 from serving.edge.guard import Client, KeyGuard
 from serving.edge.in_flight import Exchange, InFlight
 from serving.edge.key_ring import ANONYMOUS
@@ -69,11 +69,11 @@ class Edge:
         self._settings = settings
         self._in_flight = in_flight
         self._rates = RateLimiter(settings.rate_limit_rps)
-        self._arriving = Arriving()
+        self._body_memory = BodyMemory()
         self._telemetry = telemetry
         self._version_header = (b"x-model-version", model_version.encode())
         self._apply_forwarded_for: Any = ProxyHeadersMiddleware(
-            _do_nothing, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+            _noop_app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,7 +197,7 @@ class Edge:
         settings = self._settings
         limit = settings.max_bulk_body_bytes if route.is_bulk else settings.max_body_bytes
         check_length(headers, limit)
-        return kind, await read_body(receive, limit, self._arriving)
+        return kind, await read_body(receive, limit, self._body_memory)
 
     def _answer_ended(self, exchange: Exchange, request_id: str, path: str) -> Answer | None:
         """The answer to a request that the tick has ended; None: the client has disconnected."""
@@ -256,5 +256,5 @@ class _Labels:
         self.site = ANONYMOUS
 
 
-async def _do_nothing(_scope: Any, _receive: Any, _send: Any) -> None:
+async def _noop_app(_scope: Any, _receive: Any, _send: Any) -> None:
     """The application inside ProxyHeadersMiddleware, which is used only to change the scope."""

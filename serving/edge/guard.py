@@ -69,7 +69,7 @@ class KeyGuard:
                     headers=((b"www-authenticate", b"Bearer"),),
                 )
             return Client(ANONYMOUS, peer[0] if peer else "")
-        key = self._find(headers)
+        key = self._find_key(headers)
         if key is None:
             raise Problem(
                 401,
@@ -87,23 +87,23 @@ class KeyGuard:
             )
         return Client(key.site, key.sha256)
 
-    def _find(self, headers: Mapping[bytes, bytes]) -> Key | None:
+    def _find_key(self, headers: Mapping[bytes, bytes]) -> Key | None:
         """The first live key in the two headers: a gateway may add one that is not ours."""
-        key = self._live(headers.get(b"x-api-key"))
+        key = self._find_live_key(headers.get(b"x-api-key"))
         if key is None:
             authorization = headers.get(b"authorization", b"")
             if authorization[: len(_BEARER)].lower() == _BEARER:
-                key = self._live(authorization[len(_BEARER) :].strip())
+                key = self._find_live_key(authorization[len(_BEARER) :].strip())
         return key
 
-    def _live(self, presented: bytes | None) -> Key | None:
+    def _find_live_key(self, presented: bytes | None) -> Key | None:
         assert self.keys is not None
         key = None if presented is None else self.keys.find(presented)
         return key if key is not None and key.is_live(self._clock()) else None
 
 
 def keys_in_force(settings: Settings) -> KeyRing | None:
-    """The keys of which each request needs one; None if no key is needed.
+    """The keys in force: each request must send one of them. None: no key is needed.
 
     Keys that are set are needed on localhost too: a proxy may run beside the service.
 

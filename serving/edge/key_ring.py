@@ -80,15 +80,15 @@ class KeyRing:
         BLAKE2 built in, and OpenSSL's SHA-256 takes 26 us more for a single request
         (python -m loadtest bench --parts latency).
         """
-        mark = hashlib.blake2b(presented, key=self._secret).digest()
-        key = self._seen.get(mark)
+        cache_key = hashlib.blake2b(presented, key=self._secret).digest()
+        key = self._seen.get(cache_key)
         if key is None:
-            key = self._by_sha256(presented)
+            key = self._find_by_sha256(presented)
             if key is not None:
-                self._seen[mark] = key
+                self._seen[cache_key] = key
         return key
 
-    def _by_sha256(self, presented: bytes) -> Key | None:
+    def _find_by_sha256(self, presented: bytes) -> Key | None:
         """The entry by the hash that the key file stores.
 
         The time of a dict look-up by hash reveals nothing about a key, and the final comparison

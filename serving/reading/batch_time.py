@@ -3,9 +3,9 @@
 import math
 from typing import Final
 
-_FORGET: Final = 0.9  # weight of the past per batch: remembers about ten batches
+_DECAY: Final = 0.9  # weight of the past per batch: remembers about ten batches
 _FIRST_GUESS_S: Final = 0.001  # for a batch, before the first measurement
-_ALIKE: Final = 0.01  # below this variance of batch sizes, the cost per item cannot be measured
+_MIN_SIZE_VARIANCE: Final = 0.01  # below it, the cost per item cannot be measured
 
 
 class BatchTimeModel:
@@ -17,20 +17,21 @@ class BatchTimeModel:
     """
 
     def __init__(self) -> None:
-        self._weight = self._n = self._s = self._nn = self._ns = 0.0
+        self._weight = self._sum_items = self._sum_seconds = 0.0
+        self._sum_items_squared = self._sum_items_seconds = 0.0
         self._per_item = math.inf  # the last measured value
 
     def update(self, num_items: int, seconds: float) -> None:
         """Add one measured batch."""
-        self._weight = _FORGET * self._weight + 1.0
-        self._n = _FORGET * self._n + num_items
-        self._s = _FORGET * self._s + seconds
-        self._nn = _FORGET * self._nn + num_items * num_items
-        self._ns = _FORGET * self._ns + num_items * seconds
-        mean_n = self._n / self._weight
-        variance = self._nn / self._weight - mean_n * mean_n
-        if variance > _ALIKE:
-            covariance = (self._ns - mean_n * self._s) / self._weight
+        self._weight = _DECAY * self._weight + 1.0
+        self._sum_items = _DECAY * self._sum_items + num_items
+        self._sum_seconds = _DECAY * self._sum_seconds + seconds
+        self._sum_items_squared = _DECAY * self._sum_items_squared + num_items * num_items
+        self._sum_items_seconds = _DECAY * self._sum_items_seconds + num_items * seconds
+        mean_n = self._sum_items / self._weight
+        variance = self._sum_items_squared / self._weight - mean_n * mean_n
+        if variance > _MIN_SIZE_VARIANCE:
+            covariance = (self._sum_items_seconds - mean_n * self._sum_seconds) / self._weight
             self._per_item = max(covariance / variance, 0.0)
 
     def predict(self, num_items: int, batch_size: int) -> float:
@@ -38,7 +39,7 @@ class BatchTimeModel:
         num_batches = math.ceil(num_items / batch_size)
         if self._weight == 0.0:
             return _FIRST_GUESS_S * num_batches
-        mean_n, mean_s = self._n / self._weight, self._s / self._weight
+        mean_n, mean_s = self._sum_items / self._weight, self._sum_seconds / self._weight
         # Before per_item is measured, use the mean per item. It is too high rather than too low,
         # because larger batches cost less per item.
         per_item = min(self._per_item, mean_s / mean_n)

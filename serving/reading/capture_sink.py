@@ -26,7 +26,7 @@ from serving.reading.reader import ReadRequest, Source
 
 MIN_SAVED_BYTES: Final = 4_096  # writing fewer takes less time than parsing the file
 
-# Of a blank crop, and of an image that its sender has framed.
+# Used where there is no Framed: a blank crop, or an image that the sender framed.
 _NOT_FRAMED: Final = Framed(
     image=np.zeros((1, SIDE_PX, SIDE_PX), np.float32),
     inverted=False,
@@ -62,8 +62,8 @@ class CaptureSink:
                 fsync=settings.capture_fsync,
             )
 
-    def keep(
-        self, asked: Sequence[ReadRequest], outcomes: Sequence[Reading | Exception]
+    def persist(
+        self, requests: Sequence[ReadRequest], outcomes: Sequence[Reading | Exception]
     ) -> dict[int, Exception]:
         """Put a batch's readings on disk; a crop that could not be read leaves no record.
 
@@ -75,7 +75,7 @@ class CaptureSink:
             return {}
         read = [
             (place, one, outcome)
-            for place, (one, outcome) in enumerate(zip(asked, outcomes, strict=True))
+            for place, (one, outcome) in enumerate(zip(requests, outcomes, strict=True))
             if isinstance(outcome, Reading) and one.request and spool.wants(one.request.id)
         ]
         images = [reading.image for _, _, reading in read if reading.image is not None]
@@ -109,24 +109,24 @@ class CaptureSink:
 
     def _record(
         self,
-        asked: ReadRequest,
+        one: ReadRequest,
         reading: Reading,
         image: NDArray[np.uint8] | None,
         now_s: float,  # of time.perf_counter(), as a request's start
         now_us: int,
     ) -> CaptureRecord:
-        request = asked.request
+        request = one.request
         assert request is not None
         return build(
             request_id=request.id,
-            index=asked.crop_index,
+            index=one.crop_index,
             time_us=now_us,
             site=request.site,
             model_version=self._version,
             threshold=self._threshold,
             garbage=reading.garbage,
             image=image,
-            crop=_crop_to_store(asked.source, reading.crop),
+            crop=_crop_to_store(one.source, reading.crop),
             decision=reading.decision,
             framed=reading.framed or _NOT_FRAMED,
             stages=_stage_times(request, reading, now_s),
@@ -141,8 +141,8 @@ def _stage_times(request: Request, reading: Reading, now_s: float) -> StageTimes
     times.inference_ms = inference_ms = reading.inference_ms
     times.decision_ms = decision_ms = reading.decision_ms
     times.total_ms = total_ms = (now_s - request.started) * 1e3
-    worked_ms = guard_ms + decode_ms + preprocess_ms + inference_ms + decision_ms
-    times.queue_ms = max(total_ms - worked_ms, 0.0)
+    stage_sum_ms = guard_ms + decode_ms + preprocess_ms + inference_ms + decision_ms
+    times.queue_ms = max(total_ms - stage_sum_ms, 0.0)
     return times
 
 

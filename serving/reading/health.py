@@ -15,7 +15,7 @@ from serving.reading.reader import Reader
 
 GOLDEN_TIMEOUT_S: Final = 1.0
 GOLDEN_FRESH_S: Final = 0.25  # a golden crop at most this often, however often readiness is polled
-HUNG_AFTER_S: Final = 5.0  # a batch takes milliseconds; this one will not end
+HUNG_AFTER_S: Final = 5.0  # then a batch is taken as hung; a normal one takes milliseconds
 _FILE_CHECK_EVERY_S: Final = 5.0
 
 

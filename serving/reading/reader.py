@@ -195,7 +195,7 @@ class Reader:
         decisions = decide(scores, self.policy)
         inference_ms = (inferred - started) * 1e3
         decision_ms = (time.perf_counter() - inferred) * 1e3
-        judged = iter(zip(decisions, scores.garbage.tolist(), strict=True))
+        decided = iter(zip(decisions, scores.garbage.tolist(), strict=True))
         readings: list[Reading | Exception] = []
         for one in prepared:
             if isinstance(one, CropError):
@@ -203,7 +203,7 @@ class Reader:
             elif one.image is None:
                 readings.append(_blank(one))
             else:
-                decision, garbage = next(judged)
+                decision, garbage = next(decided)
                 readings.append(_reading(one, decision, garbage, inference_ms, decision_ms))
         return readings
 

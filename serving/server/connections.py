@@ -33,12 +33,12 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     idle_since: float | None = None  # loop time; None: not idle between two requests
-    waiting_since: float | None = None  # loop time; None: the client owes us no bytes
+    waiting_since: float | None = None  # loop time; None: no bytes are expected from the client
     unread_since: float | None = None  # loop time; None: no answer waits to be read
-    _waiting_after: object = None  # the last request before the bytes that we wait for
+    _cycle_before_wait: object = None  # the last request before the bytes that we wait for
     _num_header_bytes = 0  # received since the last start of a request or last body bytes
-    _data = b""  # the bytes being parsed
-    _is_header_new = False  # the header being parsed began in `_data`
+    _parsing = b""  # the bytes being parsed
+    _is_header_new = False  # the header being parsed began in `_parsing`
     _is_upgrade = False  # the header asks to switch protocols
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -51,9 +51,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """Parse received bytes; refuse a header or trailer that becomes too large."""
         self.idle_since = None
         self._num_header_bytes += len(data)
-        self._data, self._is_header_new = data, False
+        self._parsing, self._is_header_new = data, False
         super().data_received(data)
-        self._data = b""  # else each idle connection would keep its last body in memory
+        self._parsing = b""  # else each idle connection would keep its last body in memory
         if self._num_header_bytes > MAX_HEADER_BYTES:
             self._refuse_header()
 
@@ -74,7 +74,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.headers = []  # trailers go into a new list, not into the checked headers
 
     def _is_header_too_large(self) -> bool:
-        if self._is_header_new and len(self._data) <= MAX_HEADER_BYTES:
+        if self._is_header_new and len(self._parsing) <= MAX_HEADER_BYTES:
             return False
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         return size > MAX_HEADER_BYTES
@@ -149,7 +149,7 @@ class LimitedProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version().encode()
         start = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
         fields = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
-        rest = self._data[upgrade.args[0] :]
+        rest = self._parsing[upgrade.args[0] :]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self.data_received(b"\r\n".join([start, *fields, b"", rest]))
@@ -162,8 +162,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self.unread_since = now
         if self._is_answering() or self.idle_since is not None:
             self.waiting_since = None
-        elif self.waiting_since is None or self._waiting_after is not self.cycle:
-            self.waiting_since, self._waiting_after = now, self.cycle
+        elif self.waiting_since is None or self._cycle_before_wait is not self.cycle:
+            self.waiting_since, self._cycle_before_wait = now, self.cycle
         return any(
             since is not None and now - since > deadline_s
             for since, deadline_s in (

@@ -135,7 +135,7 @@ class Supervisor:
         """Wait for a signal or a worker's byte, for one second at most."""
         for key, _ in self._selector.select(timeout=1.0):
             if isinstance(key.data, _Worker):
-                # One byte: the worker serves. End of file: it exited before; SIGCHLD follows.
+                # One byte: the worker serves. End of file: it exited before it was ready.
                 key.data.is_ready = bool(os.read(key.fd, 1))
                 self._selector.unregister(key.fd)
                 os.close(key.fd)

@@ -117,8 +117,8 @@ def in_child(work: Callable[[int], None]) -> tuple[bytes, int]:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read()
-    return told, os.waitpid(child, 0)[1]
+        pipe_output = pipe.read()
+    return pipe_output, os.waitpid(child, 0)[1]
 
 
 def write(folder: Path, first: int, pipe: int, *, point: str | None, turn: int) -> None:
@@ -151,14 +151,14 @@ def run_round(point: str, seed: int) -> Round:
     turn = random.Random(f"{point}/{seed}").randrange(1, 6 if point in SHIP_POINTS else NUM_WRITES)
     with tempfile.TemporaryDirectory() as scratch:
         spool, store = Path(scratch) / "spool", Path(scratch) / "store"
-        told, first = in_child(lambda pipe: write(spool, 0, pipe, point=point, turn=turn))
-        acknowledged = told.decode().split()
+        pipe_output, first = in_child(lambda pipe: write(spool, 0, pipe, point=point, turn=turn))
+        acknowledged = pipe_output.decode().split()
         _, second = in_child(lambda _: move(spool, store, point=point, turn=turn))
-        told, _ = in_child(lambda pipe: write(spool, NUM_RECORDS, pipe, point=None, turn=0))
-        acknowledged += told.decode().split()
+        pipe_output, _ = in_child(lambda pipe: write(spool, NUM_RECORDS, pipe, point=None, turn=0))
+        acknowledged += pipe_output.decode().split()
         in_child(lambda _: move(spool, store, point=None, turn=0))
-        told, _ = in_child(lambda pipe: read(store, pipe))
-        num_stored, archived = json.loads(told)
+        pipe_output, _ = in_child(lambda pipe: read(store, pipe))
+        num_stored, archived = json.loads(pipe_output)
         assert not sealed_segments(spool), "something was not shipped"
     return Round(acknowledged, archived, num_stored, was_killed=signal.SIGKILL in (first, second))
 
@@ -182,15 +182,16 @@ def main() -> int:
         lost = sum(len(set(one.acknowledged) - set(one.archived)) for one in rounds)
         twice = sum(len(one.archived) - len(set(one.archived)) for one in rounds)
         extra = sum(len(set(one.archived) - set(one.acknowledged)) for one in rounds)
-        told = sum(len(one.acknowledged) for one in rounds)
+        num_acknowledged = sum(len(one.acknowledged) for one in rounds)
         kept = sum(len(one.archived) for one in rounds)
         stored = sum(one.num_stored for one in rounds)
         print(
-            f"{point:12} {num_killed:5} {told:13} {stored:7} {kept:8} {lost:5} {twice:6} {extra:19}"
+            f"{point:12} {num_killed:5} {num_acknowledged:13} {stored:7} {kept:8} "
+            f"{lost:5} {twice:6} {extra:19}"
         )
         counts[point] = {
             "kills": num_killed,
-            "acknowledged": told,
+            "acknowledged": num_acknowledged,
             "lost": lost,
             "twice": twice,
             "never_acknowledged": extra,

@@ -25,11 +25,11 @@ def disk_full(report: Report, kind: str) -> None:
     only_ours(kind)
     with _small_disk() as disk, Service(env={"DIGITS_CAPTURE_DIR": str(disk / "spool")}) as service:
         load = Load(service)
-        ballast = disk / "ballast"
-        ballast.write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - 100_000))
-        _expect_red(report, service, load, "capture spool")
-        ballast.unlink()
-        _expect_green(report, service)
+        filler = disk / "filler"
+        filler.write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - 100_000))
+        _expect_not_ready(report, service, load, "capture spool")
+        filler.unlink()
+        _expect_ready(report, service)
 
 
 def disk_read_only(report: Report, kind: str) -> None:
@@ -39,9 +39,9 @@ def disk_read_only(report: Report, kind: str) -> None:
         load = Load(service)
     with _small_disk() as disk, Service(env={"DIGITS_CAPTURE_DIR": str(disk / "spool")}) as service:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        _expect_red(report, service, load, "capture spool")
+        _expect_not_ready(report, service, load, "capture spool")
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
-        _expect_green(report, service)
+        _expect_ready(report, service)
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def _small_disk() -> Iterator[Path]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def _expect_red(report: Report, service: Service, load: Load, reason: str) -> None:
+def _expect_not_ready(report: Report, service: Service, load: Load, reason: str) -> None:
     statuses, wrong = _read_many(service, load, 800)
     red_after_s = _wait(service, 503)
     time.sleep(HEALTH_EVERY_S + 0.5)
@@ -69,7 +69,7 @@ def _expect_red(report: Report, service: Service, load: Load, reason: str) -> No
     report.expect("and the log says why", reason in _last(service.log, '"not ready"'))
 
 
-def _expect_green(report: Report, service: Service) -> None:
+def _expect_ready(report: Report, service: Service) -> None:
     green_after_s = _wait(service, 200)
     status = service.read(one_crop())[0]
     report.fact("readiness_green_again_after_s", green_after_s)
@@ -115,7 +115,7 @@ def champion_changed(report: Report, kind: str) -> None:
             data[-100] ^= 1
             model.write_bytes(data)
             red_after_s = _wait(service, 503)
-            _expect_red(report, service, load, "changed on disk")
+            _expect_not_ready(report, service, load, "changed on disk")
             report.fact("readiness_red_after_s", red_after_s)
             os.kill(service.worker_pids()[0], 9)
             begun = time.perf_counter()

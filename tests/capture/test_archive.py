@@ -13,7 +13,7 @@ from capture.archive import Window, parse_window
 from capture.compaction import compact, expire
 from capture.erasure import erase_from_archive, fingerprint, picture_name
 from capture.labels import add_labels, read_labels
-from capture.sampling import _bound, read_pictures, read_sample
+from capture.sampling import hash_limit, read_pictures, read_sample
 from capture.segments import read_segment, sealed_segments
 from capture.spool import Spool
 from monitoring.__main__ import main
@@ -24,7 +24,7 @@ TODAY = date(2026, 11, 21)
 
 def fill(store, records) -> None:
     """Put records straight into the archive, a file for each call and site."""
-    for (day, site), group in ship._by_partition(list(records)).items():
+    for (day, site), group in ship.group_by_partition(list(records)).items():
         key = f"{archive.partition(day, site)}/{fingerprint(group[0].request_id)}.parquet"
         store.put(key, archive.encode(ship.to_table(group)), content_type=archive.PARQUET)
 
@@ -98,7 +98,7 @@ def test_labelled_rows_are_read_whether_sampled_or_not(store, make_record):
 
 @given(num_rows=st.integers(0, 10**9), max_rows=st.integers(1_000, 10**6))
 def test_a_sample_expects_at_most_five_percent_more_than_asked(num_rows, max_rows):
-    expected = _bound(max_rows, num_rows) / 2**32 * num_rows
+    expected = hash_limit(max_rows, num_rows) / 2**32 * num_rows
     assert expected <= max_rows * 1.05 + 1e-6
     assert expected >= min(num_rows, max_rows) * 0.999
 

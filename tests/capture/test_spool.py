@@ -41,7 +41,6 @@ def test_every_appended_record_is_read_back_in_order(spool, make_record, tmp_pat
         spool.append(record)
     spool.close()
     assert captured_ids(tmp_path / "spool") == ids(records)
-    assert spool.stats().num_appended == 50
 
 
 def test_a_record_is_on_disk_before_append_returns(spool, make_record, tmp_path):
@@ -72,8 +71,6 @@ def test_many_records_at_once_fill_segments_and_no_write_is_too_long(
     sealed = sealed_segments(tmp_path)
     assert len(sealed) > 1
     assert all(path.stat().st_size <= max_segment_bytes for path in sealed)
-    assert spool.stats().num_appended == 1_500
-    assert spool.stats().num_bytes == sum(path.stat().st_size for path in sealed)
 
 
 def test_a_segment_is_finished_at_its_age_without_another_record(tmp_path, make_record):
@@ -171,7 +168,6 @@ def test_sampling_keeps_its_share_and_all_crops_of_a_request(tmp_path, make_reco
     found = captured_ids(tmp_path)
     assert 400 < len(set(found)) < 600
     assert all(found.count(request_id) == 2 for request_id in set(found))
-    assert spool.stats().num_sampled_out == 4_000 - len(found)
 
 
 def test_originals_are_not_in_the_spool_when_not_kept(tmp_path, make_record):
@@ -236,7 +232,6 @@ def test_a_refused_write_is_taken_back_whole_and_the_spool_recovers(
     spool.append(make_record(99))
     spool.close()
     assert captured_ids(tmp_path) == [*acknowledged, make_record(99).request_id]
-    assert spool.stats().num_failed == refused
 
 
 @pytest.fixture

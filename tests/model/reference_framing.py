@@ -1,7 +1,7 @@
 """The framing of model/preprocess.py written out plainly.
 
 Written from the docstrings and the constants, for reading and not for speed: float64 throughout,
-scipy for components, a loop over thresholds, rows of the filter and pixels of the wipe.
+scipy for components, a loop over thresholds, rows of the filter and pixels that are erased.
 
 Source:
     LeCun et al., MNIST: 20 px box keeping the aspect, then centre of mass.

@@ -12,7 +12,7 @@ from model.artifact import load
 from model.decision import BLANK
 from serving.config import Settings
 from serving.reading.reader import Reader
-from serving.telemetry import BundleHistogram, EmfWriter, Telemetry
+from serving.telemetry import BatchHistogram, EmfWriter, Telemetry
 from serving.tracing import Tracer
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_many_values_at_once_are_the_same_as_one_by_one():
     bounds = (0.5, 0.9, 1.0)
     amounts = [0.1, 0.5, 0.50001, 0.9, 1.0, 1.0, 7.0]
     together, singly = CollectorRegistry(), CollectorRegistry()
-    BundleHistogram("h", "help", registry=together, buckets=bounds).observe_all(amounts)
+    BatchHistogram("h", "help", registry=together, buckets=bounds).observe_all(amounts)
     one_by_one = Histogram("h", "help", registry=singly, buckets=bounds)
     for amount in amounts:
         one_by_one.observe(amount)

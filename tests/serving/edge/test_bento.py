@@ -29,7 +29,9 @@ async def test_a_refusal_by_bentoml_becomes_a_problem_with_its_text(client, bent
     bento.respond = refuse
     reply = await client.post("/classify", b"{}", "application/json")
     assert (reply.status, reply.headers["content-type"]) == (told, "application/problem+json")
-    assert ProblemAnswer.model_validate(reply.json).detail == 'BentoML says: {"error":"no images"}'
+    assert ProblemAnswer.model_validate(reply.json).detail == (
+        'BentoML refused the call: {"error":"no images"}'
+    )
     assert ("retry-after" in reply.headers) is (told == 503)
 
 

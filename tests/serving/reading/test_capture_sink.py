@@ -342,7 +342,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
         SimpleNamespace(version="9"),
         Policy(temperature=1.0, threshold=0.875, garbage_threshold=0.0),
     )
-    assert sink.keep([ReadRequest(crop, request, 6)], [reading]) == {}
+    assert sink.persist([ReadRequest(crop, request, 6)], [reading]) == {}
     sink.close()
     (record,) = records_in(tmp_path)
     assert_array_equal(record.image, np.full((28, 28), 51))

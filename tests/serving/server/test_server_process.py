@@ -138,7 +138,7 @@ def test_an_invalid_image_is_refused_before_bentomls_batch(port, images):
     body = json.dumps({"images": images}).encode()
     status, answer, headers = ask(port, "POST", "/classify", body, content_type="application/json")
     assert (status, headers["content-type"]) == (400, "application/problem+json")
-    assert json.loads(answer)["detail"].startswith("BentoML says: ")
+    assert json.loads(answer)["detail"].startswith("BentoML refused the call: ")
 
 
 def test_bentomls_client_raises_our_problem(port):
