@@ -115,7 +115,7 @@ def _compressed(content: bytes) -> bytes:
 
     Every browser that runs Swagger UI takes gzip, so no other form is kept.
     """
-    return gzip.compress(content, mtime=0)
+    return gzip.compress(content, compresslevel=4, mtime=0)
 
 
 def _read_checked(file: Path, expected: str) -> bytes:

@@ -22,6 +22,9 @@ HARDENED = (
 )
 
 
+LIMITS = ("--network=host", "--memory=512m", "--cpus=1")
+
+
 def podman(*arguments: str, check: bool = True) -> str:
     done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, done.stderr[-2000:]
@@ -49,10 +52,9 @@ def start(name: str, *flags: str, **settings: str) -> Container:
         "DIGITS_API_KEYS_JSON": servers.api_keys_json([KEY]),
         "DIGITS_DRAIN_S": str(DRAIN_S),
     } | settings
-    limits = ("--network=host", "--memory=512m", "--cpus=1")
     podman("rm", "--force", "--time=0", name, check=False)
     begun = time.perf_counter()
-    started = ("run", "--detach", f"--name={name}", *HARDENED, *limits, *flags)
+    started = ("run", "--detach", f"--name={name}", *HARDENED, *LIMITS, *flags)
     podman(*started, *environment(settings), IMAGE)
     while not servers.is_ready(port):
         assert time.perf_counter() - begun < 60, podman("logs", name)
@@ -62,6 +64,13 @@ def start(name: str, *flags: str, **settings: str) -> Container:
 
 def request(png: bytes) -> Request:
     return Request("/v1/digit", "image/png", png, {"X-Api-Key": KEY})
+
+
+def run_python(statement: str) -> float:
+    """Seconds that a container of the image takes to run a statement and exit."""
+    begun = time.perf_counter()
+    podman("run", "--rm", *HARDENED, *LIMITS, IMAGE, "python", "-c", statement)
+    return time.perf_counter() - begun
 
 
 def read(container: Container, png: bytes) -> dict[str, object]:

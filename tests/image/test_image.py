@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from containers import DRAIN_S, IMAGE, Container, podman, read, request, start
+from containers import DRAIN_S, IMAGE, Container, podman, read, request, run_python, start
 
 from loadtest import digit_crops
 from loadtest.bench.peers.same_work import Reader
 from loadtest.clients import openloop
 
 MAX_BYTES = 330_000_000
-MAX_START_S = 3.0
+MAX_START_RATIO = 2.5
 
 pytestmark = pytest.mark.skipif(not IMAGE, reason="no image: run `make image-test`")
 
@@ -49,15 +49,17 @@ def test_its_labels_name_the_model():
     assert labels["digitline.model.sha256"] == manifest["sha256"]
 
 
-def test_it_is_ready_within_three_seconds():
-    """The best of three: a busy machine can only make a start slower."""
-    times = []
+def test_its_start_takes_little_longer_than_its_imports():
+    """Compared within the same limits, best of three each, so that the machine's speed cancels."""
+    starts_s, imports_s = [], []
     for number in range(3):
         one = start(f"digitline-start-{number}")
-        times.append(one.ready_s)
+        starts_s.append(one.ready_s)
         podman("rm", "--force", "--time=0", one.name)
-    print(f"\nstart to ready: {', '.join(f'{t:.2f}' for t in times)} s")
-    assert min(times) <= MAX_START_S
+        imports_s.append(run_python("import bentoml, serving.build"))
+    ratio = min(starts_s) / min(imports_s)
+    print(f"\nstart to ready: {min(starts_s):.2f} s, {ratio:.2f} times its imports")
+    assert ratio <= MAX_START_RATIO
 
 
 def test_it_runs_without_root_and_cannot_write_to_its_own_files(container):
