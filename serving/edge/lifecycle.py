@@ -128,7 +128,7 @@ class Lifecycle:
             before = reasons
             if self._health.model_busy_s() > HUNG_EXIT_S:
                 log.error("model hung; worker exits", seconds=HUNG_EXIT_S)
-                os._exit(1)  # sys.exit would wait for the hung thread
+                os._exit(1)  # a graceful stop would wait for the hung batch's requests
 
     def _drain_before_exit(self) -> None:
         """On SIGTERM, turn readiness red and keep answering for `drain_s` before the server stops.

@@ -16,7 +16,7 @@ from loadtest.bench.peers.same_work import Reader
 from loadtest.clients import openloop
 
 MAX_BYTES = 330_000_000
-MAX_START_RATIO = 2.5
+MAX_START_RATIO = 3.0
 
 pytestmark = pytest.mark.skipif(not IMAGE, reason="no image: run `make image-test`")
 
