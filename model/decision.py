@@ -33,7 +33,8 @@ class Policy:
             )
 
 
-class Decision(NamedTuple):  # a frozen dataclass takes three times as long to make
+# A frozen dataclass takes three times as long to make (python -m loadtest bench --parts crops).
+class Decision(NamedTuple):
     """One crop's answer. `digit` is None only where there is no ink to read."""
 
     digit: int | None

@@ -14,7 +14,8 @@ WHITE: Final = 255
 MIN_CONTRAST: Final = 20.0  # grey levels between paper and ink; scanner noise stays below
 
 
-class Framed(NamedTuple):  # a frozen dataclass takes three times as long to make
+# A frozen dataclass takes three times as long to make (python -m loadtest bench --parts stages).
+class Framed(NamedTuple):
     """What the model will see of a crop, and what preprocessing found in it."""
 
     image: NDArray[np.float32]  # (1, 28, 28) in [0, 1], ink bright

@@ -114,7 +114,8 @@ class Batcher(Generic[Item, Result]):
         if not self._num_running and not self._is_dispatch_due:
             if self._was_one_job:
                 # The previous batch had one caller, so dispatch now instead of waiting one
-                # event-loop turn (`python -m loadtest bench --parts latency`).
+                # event-loop turn (`python -m loadtest bench --parts latency`). The tests compare
+                # the answers with those of a batcher that always waits.
                 self._dispatch(loop)
             else:  # wait one turn: other items that arrive in it join this batch
                 self._is_dispatch_due = True

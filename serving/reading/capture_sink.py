@@ -1,8 +1,9 @@
 """Readings -> capture records on disk, before their answers are sent.
 
 The records of a batch are written together, on the batcher's thread. On the event loop they would
-compete with the next batch for the GIL, which nearly doubled the cost. Knows only the methods of
-the spool.
+compete with the next batch for the GIL, which nearly doubled the cost
+(python -m loadtest bench --parts saturation --servers digitline digitline-capture). Knows only the
+methods of the spool.
 """
 
 import time
