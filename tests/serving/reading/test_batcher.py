@@ -197,7 +197,7 @@ async def test_a_full_queue_is_refused_with_its_limit(make_batcher, model):
 async def test_a_wait_predicted_too_long_is_refused_with_a_retry_time(make_batcher, model):
     batcher = make_batcher(max_wait_s=5.0)
     for _ in range(20):
-        batcher._times.update(1, 1000.0)  # batches took 1,000 s
+        batcher.learn(1, 1000.0)  # batches took 1,000 s
     model.gate.clear()
     running = submit(batcher, 1)
     await model.started()
@@ -210,16 +210,21 @@ async def test_a_wait_predicted_too_long_is_refused_with_a_retry_time(make_batch
 
 async def test_an_idle_model_is_never_refused_however_slow_it_was(make_batcher):
     batcher = make_batcher(max_wait_s=0.001)
-    batcher._times.update(1, 1000.0)
+    batcher.learn(1, 1000.0)
     assert await batcher.submit([1]) == [2]
 
 
-async def test_the_estimate_recovers_after_slow_batches(make_batcher):
+async def test_the_estimate_recovers_after_slow_batches(make_batcher, model):
     batcher = make_batcher(max_wait_s=5.0)
-    batcher._times.update(1, 1000.0)
+    batcher.learn(1, 1000.0)
     for _ in range(200):
         await batcher.submit([1])
-    assert batcher._times.predict(1, 4) < 1.0
+    model.gate.clear()
+    running = submit(batcher, 1)
+    await model.started()
+    assert batcher.predicted_wait_s() < 1.0
+    model.gate.set()
+    assert await running == [2]
 
 
 async def test_one_failing_item_does_not_fail_its_batch(make_batcher, model):

@@ -3,6 +3,7 @@ import pytest
 from champions import make_model, write_champion
 
 from model.artifact import load
+from model.classifier import Classifier
 from model.errors import CropError, ModelError, UnreadableCrop
 from serving.config import Settings
 from serving.problems import Overloaded
@@ -71,26 +72,25 @@ async def test_a_bad_crop_alone_is_raised(reader, crops):
         await reader.read(crops[0].png[:40])
 
 
-async def test_a_crop_that_the_model_fails_on_is_a_model_error(reader, crops):
-    class Failing:
-        def __call__(self, batch):
-            raise ModelError("out of memory")
+async def test_a_crop_that_the_model_fails_on_is_a_model_error(reader, crops, monkeypatch):
+    def fail(self, batch):
+        raise ModelError("out of memory")
 
-    reader._classifier = Failing()
+    monkeypatch.setattr(Classifier, "__call__", fail)
     with pytest.raises(ModelError):
         await reader.read_many([crops[0].png, crops[1].png])
 
 
 async def test_a_model_that_fails_for_one_image_answers_the_others(reader, crops, monkeypatch):
-    classify = reader._classifier
+    classify = Classifier.__call__
     poison = (await reader.read(crops[1].png)).image
 
-    def classify_or_fail(batch):
+    def classify_or_fail(self, batch):
         if any(np.array_equal(image, poison) for image in batch):
             raise ModelError("failed")
-        return classify(batch)
+        return classify(self, batch)
 
-    monkeypatch.setattr(reader, "_classifier", classify_or_fail)
+    monkeypatch.setattr(Classifier, "__call__", classify_or_fail)
     import asyncio
 
     outcomes = await asyncio.gather(
