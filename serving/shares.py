@@ -1,0 +1,57 @@
+"""Limits how much of a shared pool one sender may hold. Knows nothing about what the pool holds."""
+
+from collections.abc import Hashable
+
+
+class SharedPool:
+    """A bounded pool of connections, requests, bytes or crops, shared by senders.
+
+    One sender may hold at most as much as it leaves free. So a sender that is alone gets half of
+    the pool, several busy senders get nearly equal parts, and there is room for one more.
+
+    Args:
+        limit: what all senders together may hold.
+
+    Source:
+        Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches",
+        IEEE/ACM Transactions on Networking, 1998, with their factor at 1.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._held: dict[Hashable, float] = {}
+        self._total = 0.0
+
+    def __len__(self) -> int:
+        """Senders that hold something."""
+        return len(self._held)
+
+    @property
+    def total(self) -> float:
+        """What all senders hold."""
+        return self._total
+
+    def held_by(self, sender: Hashable) -> float:
+        """What one sender holds."""
+        return self._held.get(sender, 0.0)
+
+    def has_room(self, sender: Hashable, amount: float) -> bool:
+        """Whether `take` would succeed."""
+        return self.held_by(sender) + amount <= self._limit - self._total - amount
+
+    def take(self, sender: Hashable, amount: float) -> bool:
+        """Let a sender hold more; False, and nothing changes, where its part is used up."""
+        if not self.has_room(sender, amount):
+            return False
+        self._held[sender] = self.held_by(sender) + amount
+        self._total += amount
+        return True
+
+    def give_back(self, sender: Hashable, amount: float) -> None:
+        """Release what `take` gave."""
+        left = self.held_by(sender) - amount
+        self._total -= amount
+        if left > 0.0:
+            self._held[sender] = left
+        else:
+            self._held.pop(sender, None)
