@@ -12,8 +12,8 @@ LOW_CONTRAST: Final = 48
 MIN_OTHER_CONTRAST: Final = 32  # of a colour or of transparency to be taken for ink
 MIN_OTHER_RATIO: Final = 3  # to the grey's: a noisy chip's blue has twice the noise of its grey
 _MAY_BE_LOW: Final = 2 * LOW_CONTRAST  # of the extremes, which noise spreads
-_OUTER_FRAC: Final = 0.005  # of the pixels, on either side, that contrast does not count
-_LOOK_SIDE_PX: Final = 128
+_OUTER_FRAC: Final = 0.02  # of the pixels, on either side, that contrast does not count
+_LOOK_SIDE_PX: Final = 32  # reduced by a whole factor to no less: that takes noise away
 _STRIP_ROWS: Final = 128
 _NARROW_BITS: Final = (8, 10, 12, 14)
 

@@ -37,7 +37,7 @@ class MeteredFile(io.BytesIO):
         """
         if time.thread_time() > self._end_s:
             raise CropSizeError(
-                f"the file takes longer to unpack than any of its size should (at most "
-                f"{MAX_DECODE_MS:.0f} ms are allowed); save it again with another program"
+                f"the file takes too long to unpack (a file may take {MAX_DECODE_MS:.0f} ms in "
+                "all); save it smaller, in 8-bit grey, or with another program"
             )
         return super().read(size)
