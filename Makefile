@@ -58,8 +58,9 @@ image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, pu
 acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, floods (15 min)
 	$(RUN) -m tests.acceptance $(ARGS)
 
-fuzz: $(VENV)/.all  ## RUNS mutated files (default 200000) through the crop decoder
+fuzz: $(VENV)/.all  ## RUNS mutated files (default 200000) through the decoder, then search for the slowest
 	$(RUN) tests/fuzz/crop.py -runs=$(RUNS) 2>&1 | tail -3
+	$(RUN) -m tests.fuzz.decode_time --seconds 120
 
 nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
 	$(MAKE) fuzz RUNS=2000000

@@ -1,30 +1,46 @@
-"""Bytes -> crop. Knows the two allowed file formats and the size limits, nothing about digits."""
+"""Bytes -> crop. Knows the two allowed file formats and the size limits, nothing about digits.
+
+A file is walked first (`model.png_file`, `model.jpeg_file`), then the decoder gets a file without
+metadata, if its size and cost are within the limits.
+"""
 
 import io
+import time
 from typing import Final
 
 import numpy as np
-import pyspng
+from kornia_rs import io as kornia_io
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from model.errors import CropError, CropSizeError, ManyFrames, UnreadableCrop, UnsupportedFormat
+from model.decode_cost import (
+    MAX_DECODE_MS,
+    SMALL_RAW_BYTES,
+    after_png_ms,
+    check_jpeg_cost,
+    check_png_cost,
+    is_plain_png,
+    is_small_jpeg,
+    is_small_png,
+    png_ms,
+)
+from model.errors import CropError, CropSizeError, UnreadableCrop, UnsupportedFormat
+from model.exif import UPRIGHT
+from model.grey import grey_of, narrow_16_bit, show_paper, turn_upright
+from model.jpeg_file import JPEG_MAGIC, rebuild_jpeg, walk_jpeg
+from model.metered import OVERSHOOT_MS, READ_BYTES, MeteredFile
+from model.png_file import PNG_MAGIC, PngFile, rebuild_png, walk_png
 
 MIN_SIDE_PX: Final = 4
-MAX_SIDE_PX: Final = 2048
-MAX_AREA_PX: Final = 1_000_000
-MAX_SCANS: Final = 20  # passes of a progressive JPEG; encoders write 6 to 10
-PAPER: Final = 255  # what a transparent pixel shows: white paper
+MAX_SIDE_PX: Final = 4096
+MAX_AREA_PX: Final = 4_000_000
 
-_PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
-_JPEG_MAGIC: Final = b"\xff\xd8\xff"
-_JPEG_SCAN: Final = b"\xff\xda"  # a scan's start; inside its data 0xFF is always followed by 0
-# An 8-bit grey PNG without interlacing or palette has these bytes in its IHDR after the size. Where
-# the next chunk is IDAT, it has no transparency, gamma or animation.
-_IHDR_REST: Final = slice(24, 29)
-_NEXT_CHUNK: Final = slice(37, 41)
-_PLAIN_GREY: Final = b"\x08\x00\x00\x00\x00"
-_EXIF_ORIENTATION: Final = 0x0112
+_GREY, _GREY_ALPHA, _COLOUR_ALPHA = 0, 4, 6  # PNG's colour types
+_KORNIA_MODES: Final = {0: "mono", 2: "rgb", 6: "rgba"}
+_LOW_BYTES: Final = {2: "RGB;16L", 6: "RGBA;16L"}  # Pillow's names of the other byte of a sample
+_DARK: Final = 64  # upper bytes below it belong to values of at most 14 bits
+_BUDGET_FACTOR: Final = 3.0  # a slower machine than the one whose times are predicted
+_BUDGET_MS: Final = 5.0
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -39,29 +55,18 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises:
         UnsupportedFormat: neither PNG nor JPEG.
         UnreadableCrop: truncated or damaged.
-        CropSizeError: a side outside 4 to 2048 px, or more than 1,000,000 px.
-        ManyFrames: an animated PNG or a multi-picture JPEG.
+        CropSizeError: a side outside 4 to 4096 px, more than 4,000,000 px, or too dear to decode.
+        ManyFrames: an animated PNG.
     """
     file_format = _sniff(data)
     try:
-        if _is_plain_png(data):
+        if is_plain_png(data):
             plain = _read_plain_png(data)
             if plain is not None:
                 return plain
-        return _read(data, file_format)
+        return _read_png(data) if file_format == "PNG" else _read_jpeg(data)
     except CropError:
         raise
-    # Pillow checks its own limit first; its warning is an exception where warnings are errors.
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise CropSizeError(
-            f"the {file_format} is far too large ({error}); "
-            f"the largest area allowed is {MAX_AREA_PX} px"
-        ) from error
-    except UnidentifiedImageError as error:  # its own message holds a memory address
-        raise UnreadableCrop(
-            f"the {file_format} of {len(data)} bytes does not decode (its header is damaged); "
-            "send the whole file"
-        ) from error
     # A decoder raises different exceptions depending on where the bytes are damaged (OSError,
     # SyntaxError, struct.error, zlib.error, ...); all of them mean that the file is damaged.
     except Exception as error:
@@ -70,61 +75,11 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         ) from error
 
 
-def _is_plain_png(data: bytes) -> bool:
-    return (
-        data[_IHDR_REST] == _PLAIN_GREY
-        and data[_NEXT_CHUNK] == b"IDAT"
-        and data.startswith(_PNG_MAGIC)
-        and b"eXIf" not in data
-    )
-
-
-def _read_plain_png(data: bytes) -> NDArray[np.uint8] | None:
-    """Read with libspng the kind of PNG that most scanners send: 28x28 px in 6 us, Pillow in 40 us.
-
-    Measured by `python -m loadtest bench --parts stages` (decode_us_28). Plain twin: Pillow, in
-    `_read`. Returns None where the file does not decode; Pillow then reports what is wrong.
-    """
-    check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
-    try:
-        pixels: NDArray[np.uint8] = pyspng.load(data)
-    except RuntimeError:
-        return None
-    return pixels.reshape(pixels.shape[:2])
-
-
-def _read(data: bytes, file_format: str) -> NDArray[np.uint8]:
-    # A scan of 12 bytes takes 1 ms: 21,000 of them in 256 KB are 20 s for one crop.
-    num_scans = data.count(_JPEG_SCAN) if file_format == "JPEG" else 0
-    if num_scans > MAX_SCANS:
-        raise UnreadableCrop(
-            f"the JPEG has {num_scans} scans; at most {MAX_SCANS} are read: save it as baseline"
-        )
-    picture = Image.open(io.BytesIO(data), formats=(file_format,))
-    # Check the declared size before decompressing pixels: this refuses decompression bombs.
-    check_size(*picture.size)
-    num_frames = getattr(picture, "n_frames", 1)
-    if num_frames != 1:
-        raise ManyFrames(f"the {file_format} holds {num_frames} frames; send one picture a crop")
-    picture.load()
-    return _to_grey(picture)
-
-
-def _sniff(data: bytes) -> str:
-    """Detect the format by the first bytes; the declared content type is ignored."""
-    if data.startswith(_PNG_MAGIC):
-        return "PNG"
-    if data.startswith(_JPEG_MAGIC):
-        return "JPEG"
-    start = data[:8].hex(" ") or "nothing"
-    raise UnsupportedFormat(f"the body starts with {start}; send a PNG or a JPEG file")
-
-
 def check_size(width_px: int, height_px: int) -> None:
     """Refuse a crop that is too small to hold a digit, or too large to read quickly.
 
     Raises:
-        CropSizeError: a side outside 4 to 2048 px, or more than 1,000,000 px.
+        CropSizeError: a side outside 4 to 4096 px, or more than 4,000,000 px.
     """
     size = f"the crop is {width_px}x{height_px} px"
     if min(width_px, height_px) < MIN_SIDE_PX:
@@ -135,25 +90,147 @@ def check_size(width_px: int, height_px: int) -> None:
         raise CropSizeError(f"{size}; the largest area allowed is {MAX_AREA_PX} px")
 
 
-def _to_grey(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
-    """Convert every colour mode of PNG and JPEG to grey on white paper."""
-    if picture.mode == "L" and "transparency" not in picture.info and not _is_rotated(picture):
-        return np.asarray(picture)
-    upright: Image.Image = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion to "L" clips at 255 instead of scaling.
-        wide = np.asarray(upright).astype(np.uint32)
-        grey = (np.minimum(wide, 65535) // 257).astype(np.uint8)
-        transparent = upright.info.get("transparency")  # one grey level, where there is any
-        return grey if transparent is None else np.where(wide == transparent, PAPER, grey)
-    if upright.has_transparency_data:
-        paper = Image.new("RGBA", upright.size, (PAPER, PAPER, PAPER, 255))
-        upright = Image.alpha_composite(paper, upright.convert("RGBA"))
-    return np.asarray(upright.convert("L"))
+def _sniff(data: bytes) -> str:
+    """Detect the format by the first bytes; the declared content type is ignored."""
+    if data.startswith(PNG_MAGIC):
+        return "PNG"
+    if data.startswith(JPEG_MAGIC):
+        return "JPEG"
+    start = data[:8].hex(" ") or "nothing"
+    raise UnsupportedFormat(f"the body starts with {start}; send a PNG or a JPEG file")
 
 
-def _is_rotated(picture: Image.Image) -> bool:
-    # A PNG without EXIF has no orientation; a JPEG must be parsed to find its own.
-    if "exif" not in picture.info and picture.format == "PNG":
-        return False
-    return bool(picture.getexif().get(_EXIF_ORIENTATION, 1) != 1)
+def _read_plain_png(data: bytes) -> NDArray[np.uint8] | None:
+    """Read the kind of PNG that most scanners send, without a walk.
+
+    Measured by `python -m loadtest bench --parts stages` (decode_us_28). Plain twin: `_read_png`.
+    Returns None where the file does not decode; Pillow then reports what is wrong.
+    """
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    check_size(width, height)
+    if width * height > SMALL_RAW_BYTES:
+        return None
+    try:
+        pixels: NDArray[np.uint8] = kornia_io.decode_image_png_u8(data, (height, width), "mono")
+    except Exception:  # noqa: BLE001  # the library raises no narrower class
+        return None
+    return pixels.reshape(height, width)
+
+
+def _read_png(data: bytes) -> NDArray[np.uint8]:
+    png = walk_png(data)
+    check_size(png.width, png.height)
+    check_png_cost(png)
+    grey = _small_png(data, png) if is_small_png(png) else None
+    if grey is None:
+        grey = _large_png(data, png, _end_s(png))
+    return grey if png.orientation == UPRIGHT else turn_upright(grey, png.orientation)
+
+
+def _small_png(data: bytes, png: PngFile) -> NDArray[np.uint8] | None:
+    shape = (png.height, png.width)
+    try:
+        pixels: NDArray[np.uint8] = kornia_io.decode_image_png_u8(
+            rebuild_png(data, png), shape, _KORNIA_MODES[png.colour]
+        )
+    except Exception:  # noqa: BLE001  # as in `_read_plain_png`
+        return None
+    return pixels.reshape(shape) if png.colour == _GREY else grey_of(Image.fromarray(pixels))
+
+
+def _end_s(png: PngFile) -> float:
+    """When this thread's CPU clock says that unpacking has taken too long."""
+    most_ms = MAX_DECODE_MS - OVERSHOOT_MS - after_png_ms(png)
+    return time.thread_time() + min(_BUDGET_FACTOR * png_ms(png) + _BUDGET_MS, most_ms) / 1e3
+
+
+def _large_png(data: bytes, png: PngFile, end_s: float) -> NDArray[np.uint8]:
+    """Read with Pillow, which releases the interpreter lock and can be stopped."""
+    if png.colour == _GREY:
+        return _grey_png(data, png, end_s)
+    if png.depth < 16:
+        return grey_of(_unpack(data, png, end_s))
+    if png.colour == _GREY_ALPHA:
+        # Four bytes a pixel, filtered as such: read them as if they were red to alpha.
+        eight_bit = data[16:24] + b"\x08\x06" + data[26:29]
+        pair = np.asarray(_unpack(data, png, end_s, ihdr=eight_bit)).view(">u2")
+        grey, alpha = narrow_16_bit(pair[..., 0]), narrow_16_bit(pair[..., 1])
+        return grey_of(Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha))))
+    return grey_of(_colour_16_bit(data, png, end_s))
+
+
+def _grey_png(data: bytes, png: PngFile, end_s: float) -> NDArray[np.uint8]:
+    """Read grey of any depth; tRNS then names one level."""
+    picture = _unpack(data, png._replace(transparency=b""), end_s)
+    if png.depth == 16:
+        wide = np.asarray(picture)
+        grey = narrow_16_bit(wide)
+    else:
+        grey = grey_of(picture)
+        wide = grey // np.uint8(255 // (2**png.depth - 1)) if png.transparency else grey
+    if not png.transparency:
+        return grey
+    return show_paper(grey, wide == int.from_bytes(png.transparency))
+
+
+def _colour_16_bit(data: bytes, png: PngFile, end_s: float) -> Image.Image:
+    """Read the upper byte of each sample, and the lower where the upper tells too little."""
+    bare = png._replace(transparency=b"")
+    upper = np.asarray(_unpack(data, bare, end_s))
+    is_dark = int(upper[..., :3].max()) < _DARK
+    if not is_dark and not png.transparency:
+        return Image.fromarray(upper)
+    lower = np.asarray(_unpack(data, bare, end_s, raw_mode=_LOW_BYTES[png.colour]))
+    wide = upper.astype(np.uint16) << 8 | lower
+    bands = [narrow_16_bit(wide[..., :3]) if is_dark else upper[..., :3]]
+    if png.colour == _COLOUR_ALPHA:
+        bands.append(narrow_16_bit(wide[..., 3:]))
+    elif png.transparency:
+        is_transparent = (wide == np.frombuffer(png.transparency, dtype=">u2")).all(axis=2)
+        bands.append(np.where(is_transparent, np.uint8(0), np.uint8(255))[..., np.newaxis])
+    return Image.fromarray(np.concatenate(bands, axis=2))
+
+
+def _unpack(
+    data: bytes,
+    png: PngFile,
+    end_s: float,
+    *,
+    ihdr: bytes | None = None,
+    raw_mode: str | None = None,
+) -> Image.Image:
+    """Decode a PNG's pixels with Pillow, within a CPU time."""
+    picture = PngImagePlugin.PngImageFile(MeteredFile(rebuild_png(data, png, ihdr=ihdr), end_s))
+    picture.decodermaxblock = READ_BYTES
+    if raw_mode is not None:
+        picture.tile = [tile._replace(args=raw_mode) for tile in picture.tile]
+    picture.load()
+    return picture
+
+
+def _read_jpeg(data: bytes) -> NDArray[np.uint8]:
+    jpeg = walk_jpeg(data)
+    check_size(jpeg.width, jpeg.height)
+    check_jpeg_cost(jpeg)
+    bare = rebuild_jpeg(data, jpeg)
+    grey = _small_jpeg(bare, jpeg.num_components) if is_small_jpeg(jpeg) else None
+    if grey is None:
+        grey = grey_of(_open_jpeg(bare))
+    return grey if jpeg.orientation == UPRIGHT else turn_upright(grey, jpeg.orientation)
+
+
+def _small_jpeg(bare: bytes, num_components: int) -> NDArray[np.uint8] | None:
+    """Read with libjpeg-turbo's own interface: 28x28 px in a tenth of Pillow's time."""
+    try:
+        pixels: NDArray[np.uint8] = kornia_io.decode_image_jpegturbo(
+            bare, "mono" if num_components == 1 else "rgb"
+        )
+    except Exception:  # noqa: BLE001  # as in `_read_plain_png`
+        return None
+    return pixels[..., 0] if num_components == 1 else grey_of(Image.fromarray(pixels))
+
+
+def _open_jpeg(bare: bytes) -> Image.Image:
+    picture = JpegImagePlugin.JpegImageFile(io.BytesIO(bare))
+    picture.load()
+    return picture

@@ -80,7 +80,9 @@ class Settings(BaseSettings):
         description="Maximum time until the body is complete; beyond it 408.",
     )
     max_body_bytes: int = Field(
-        262_144, ge=1024, description="Maximum body size of a request with one crop; beyond it 413."
+        2_097_152,
+        ge=1024,
+        description="Maximum body size of a request with one crop; beyond it 413.",
     )
     max_bulk_body_bytes: int = Field(
         8_388_608,

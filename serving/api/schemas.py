@@ -56,7 +56,7 @@ class ProblemAnswer(BaseModel):
                     "type": "urn:digitline:problem:unreadable-crop",
                     "title": "The crop cannot be read",
                     "status": 422,
-                    "detail": "the crop is 4096x12 px; the longest side allowed is 2048",
+                    "detail": "the crop is 5000x12 px; the longest side allowed is 4096",
                     "request_id": _ID,
                 }
             ]

@@ -19,9 +19,9 @@ from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
 from model.decision import Policy
 from model.framed import SIDE_PX, Framed
+from model.png_file import bare_png
 from serving.config import Settings
 from serving.messages import Reading, Request
-from serving.reading.bare_png import bare_png
 from serving.reading.outcomes import without_frames
 from serving.reading.reader import ReadRequest, Source
 

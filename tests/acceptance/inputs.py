@@ -104,7 +104,7 @@ def _oversized() -> Iterator[tuple[str, bytes]]:
     for depth, colour in itertools.product((0, 1, 2, 4, 8, 16, 32), range(8)):
         yield f"depth {depth} colour {colour}", _bomb(28, 28, depth, colour)
     yield "nothing", b""
-    yield "256 KB and a byte", bytes(262_145)
+    yield "2 MB and a byte", bytes(2_097_153)
 
 
 def _other_formats(png: bytes) -> Iterator[tuple[str, bytes]]:

@@ -225,7 +225,7 @@ async def test_the_model_tells_what_it_is_and_its_limits(client):
     assert answer.version == "tiny-1"
     assert answer.thresholds["confidence"] == 0.9
     assert answer.thresholds["error_target"] == 0.001
-    assert answer.input_limits["max_side_px"] == 2048
+    assert answer.input_limits["max_side_px"] == 4096
 
 
 async def test_the_error_target_of_the_settings_chooses_the_threshold(serve):
