@@ -35,7 +35,7 @@ async def test_every_crop_is_read_right(client, crops):
 async def test_an_answer_has_these_members_and_no_others(client, crops):
     reply = await client.post("/v1/digit", crops[0].png)
     assert set(reply.json) == {
-        "request_id", "digit", "confidence", "accepted", "candidates", "model_version",
+        "request_id", "read_id", "digit", "confidence", "accepted", "candidates", "model_version",
     }  # fmt: skip
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["content-length"] == str(len(reply.body))

@@ -336,7 +336,9 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
     decision = Decision(7, 0.8125, "low_confidence", [0.0625] * 9 + [0.4375], list(range(10)))
     framed = Framed(image, True, False, 2, 3, 0.75, 1)
     reading = Reading(crop, framed, image, decision, -1.5, 2.0, 3.0, 4.0, 5.0)
-    request = Request("r-1", "berlin-1", "image/png", {}, b"", b"", started=100.0, guard_ms=1.0)
+    request = Request(
+        "r-1", "read-1", "berlin-1", "image/png", {}, b"", b"", started=100.0, guard_ms=1.0
+    )
     sink = CaptureSink(
         Settings(capture_dir=tmp_path),
         SimpleNamespace(version="9"),
@@ -350,6 +352,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
     assert {
         name: value for name, value in asdict(record).items() if name not in ("image", "crop")
     } == {
+        "read_id": "read-1",
         "request_id": "r-1",
         "index": 6,
         "time_us": 1_000_000_007,
@@ -359,6 +362,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
         "confidence": 0.8125,
         "accepted": False,
         "rejected_because": "low_confidence",
+        "crop_scale": 1,
         "threshold": 0.875,
         "garbage": -1.5,
         "probs": (0.0625,) * 9 + (0.4375,),
