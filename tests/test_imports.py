@@ -21,8 +21,8 @@ ALLOWED = {
     "model": {"numpy", "PIL", "pyspng", "onnxruntime"},
     "serving": {
         "contract", "model", "capture.codec", "capture.crop_size", "capture.record",
-        "capture.spool", "starlette", "pydantic", "pydantic_settings", "prometheus_client", "opentelemetry", "structlog",
-        "orjson", "numpy", "re2", "uvicorn", "httptools", "bentoml",
+        "capture.spool", "starlette", "pydantic", "pydantic_settings", "prometheus_client",
+        "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn", "httptools", "bentoml",
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {

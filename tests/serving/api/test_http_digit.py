@@ -150,6 +150,24 @@ async def test_the_request_id_is_a_new_uuid7(client, crops):
     assert first["request_id"] < second["request_id"]
 
 
+@pytest.mark.parametrize("own", [{}, {"x_request_id": "scanner-7"}, {"x_request_id": "not safe"}])
+async def test_each_read_has_its_own_id_in_body_and_header(client, crops, own):
+    replies = [await client.post("/v1/digit", crops[0].png, **own) for _ in range(2)]
+    read_ids = [reply.json["read_id"] for reply in replies]
+    assert [reply.headers["x-read-id"] for reply in replies] == read_ids
+    assert [uuid.UUID(one).version for one in read_ids] == [7, 7]
+    assert read_ids[0] != read_ids[1]
+    is_own = own == {"x_request_id": "scanner-7"}
+    assert (replies[0].json["request_id"] == read_ids[0]) is not is_own
+
+
+async def test_a_caller_cannot_choose_the_read_id(client, crops):
+    taken = (await client.post("/v1/digit", crops[0].png)).json["read_id"]
+    reply = await client.post("/v1/digit", crops[0].png, x_request_id=taken)
+    assert reply.json["request_id"] == taken
+    assert reply.json["read_id"] != taken
+
+
 async def test_a_callers_own_request_id_is_kept(client, crops):
     reply = await client.post("/v1/digit", crops[0].png, x_request_id="sorter-7.A_1")
     assert reply.json["request_id"] == reply.headers["x-request-id"] == "sorter-7.A_1"
