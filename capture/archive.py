@@ -2,10 +2,10 @@
 
     records/day=2026-11-21/site=leeds/SEGMENT.parquet   what ship writes
     labels/HASH.parquet                                 truth that arrived later
-    erased/FINGERPRINT                                  requests that must not return
+    erased/FINGERPRINT                                  reads that must not return
 
-Shipping is at least once, so every reader keeps one row for each (request_id, crop_index). Knows
-nothing about drift.
+Shipping is at least once, so every reader keeps one row for each (read_id, crop_index). Rows from
+before there was a read_id have the request_id in its place. Knows nothing about drift.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from typing import Final
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 RECORDS: Final = "records"
 LABELS: Final = "labels"
 ERASED: Final = "erased"
 PARQUET: Final = "application/vnd.apache.parquet"
-KEY: Final = ["request_id", "crop_index"]
+READ_ID: Final = "read_id"
+KEY: Final = [READ_ID, "crop_index"]
+_MAX_NAME_BYTES: Final = 255  # of a folder, on nearly every file system
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,28 @@ def parse_window(text: str, *, today: date) -> Window:
 
 
 def partition(day: str, site: str) -> str:
-    """The folder of one site's day."""
-    return f"{RECORDS}/day={day}/site={quote(site, safe='')}"
+    """The folder of one site's day.
+
+    Raises:
+        ValueError: the site's name has no UTF-8, or makes the folder's name longer than 255 bytes.
+    """
+    name = f"site={quote(site, safe='')}"
+    if len(name) > _MAX_NAME_BYTES:
+        raise ValueError(f"the folder of the site would be {name[:40]}..., {len(name)} bytes long")
+    return f"{RECORDS}/day={day}/{name}"
 
 
-def sample_key(request_id: str, index: int) -> int:
+def sample_key(read_id: str, index: int) -> int:
     """Hash a record's key to [0, 2**32); the same for every copy of a record."""
-    return zlib.crc32(f"{request_id}/{index}".encode())
+    return zlib.crc32(f"{read_id}/{index}".encode())
+
+
+def with_read_ids(table: pa.Table) -> pa.Table:
+    """Fill in the read_id of rows that have none: there the request_id was the key."""
+    if READ_ID not in table.column_names:
+        return table.add_column(0, READ_ID, table["request_id"])
+    place = table.column_names.index(READ_ID)
+    return table.set_column(place, READ_ID, pc.coalesce(table[READ_ID], table["request_id"]))
 
 
 def encode(table: pa.Table) -> bytes:

@@ -59,7 +59,8 @@ class Encode(Protocol[_RecordIn]):
     """Lays a record out as bytes.
 
     Raises:
-        RecordError: a text is longer than 255 bytes, or an array has the wrong shape or dtype.
+        RecordError: a text is longer than 255 bytes or has no UTF-8, or an array has the wrong
+            shape or dtype.
     """
 
     def __call__(self, record: _RecordIn, *, with_crop: bool = True) -> bytes:
@@ -82,7 +83,6 @@ def make_encoder(record_class: type[Record]) -> Encode[Record]:
     names = "".join(f"{field.name}, " for field in texts)
     source = [
         "def encode(record, *, with_crop=True):",
-        *(f" {field.name} = (record.{field.name} or '').encode()" for field in texts),
         " probs = record.probs",
         " image, flags = image_bytes(record.image)",
         " crop, height, width, crop_flags = b'', 0, 0, 0",
@@ -90,9 +90,10 @@ def make_encoder(record_class: type[Record]) -> Encode[Record]:
         "  crop, height, width, crop_flags = crop_bytes(record, image)",
         f" flags |= {flags} | crop_flags | ({HAS_PROBS} if probs else 0)",
         " try:",
+        *(f"  {field.name} = (record.{field.name} or '').encode()" for field in texts),
         f"  header = pack({version}, flags, {values})",
         "  packed_probs = pack_probs(*probs) if probs else b''",
-        " except struct_error as error:",
+        " except (struct_error, UnicodeEncodeError) as error:",
         "  raise layout_error(record, error) from error",
         f" return b''.join((header, {names}packed_probs, image, crop))",
     ]
@@ -140,8 +141,8 @@ def _header(fields: Sequence[Field]) -> struct.Struct:
     return struct.Struct(_FIXED + "".join(map(header_format, fields)))
 
 
-def _layout_error(record: Any, error: struct.error) -> RecordError:
-    return RecordError(f"record {record.request_id!r} does not fit its layout: {error}")
+def _layout_error(record: Any, error: Exception) -> RecordError:
+    return RecordError(f"record {record.read_id!r} does not fit its layout: {error}")
 
 
 def image_bytes(image: NDArray[np.uint8] | None) -> tuple[bytes, int]:
@@ -175,33 +176,69 @@ def crop_bytes(record: Any, image: bytes) -> tuple[bytes, int, int, int]:
 def make_decoder(record_class: type[Record]) -> Callable[[bytes], Record]:
     """Make the function that reads back what an encoder of this or an older version wrote.
 
-    It raises RecordError where the bytes are short, long, or of an unknown version.
+    It raises RecordError where the bytes are short, long, of an unknown version or no UTF-8.
     """
-    versions = tuple(range(OLDEST_VERSION, version_of(record_class) + 1))
-    layouts = {version: header_fields(record_class, version) for version in versions}
-    headers = {version: _header(fields) for version, fields in layouts.items()}
+    layouts, headers = _layouts(record_class)
 
     def decode(data: bytes) -> Record:
         version = data[0] if data else None
         if version not in headers or len(data) < headers[version].size:
             raise RecordError(
-                f"{len(data)} bytes starting {data[:1]!r}: not a record of version {versions}"
+                f"{len(data)} bytes starting {data[:1]!r}: not a record of version {(*headers,)}"
             )
         _, flags, *numbers = headers[version].unpack_from(data)
         reader = _Reader(data, headers[version].size)
-        return record_class(**_values(layouts[version], flags, numbers, reader))
+        try:
+            return record_class(**_values(layouts[version], flags, numbers, reader))
+        except UnicodeDecodeError as error:
+            raise RecordError(f"a text of the record is not UTF-8: {error}") from error
 
     return decode
+
+
+def make_size_reader(record_class: type[Record]) -> Callable[[bytes], int | None]:
+    """Make the function that tells how many bytes a record has, from its start alone.
+
+    It returns None where the start is short or of an unknown version.
+    """
+    layouts, headers = _layouts(record_class)
+
+    def described_bytes(data: bytes) -> int | None:
+        version = data[0] if data else None
+        if version not in headers or len(data) < headers[version].size:
+            return None
+        _, flags, *numbers = headers[version].unpack_from(data)
+        values = _header_values(layouts[version], numbers)
+        num_bytes: int = headers[version].size
+        num_bytes += sum(values[field.name][0] for field in layouts[version] if field.kind in TEXTS)
+        num_bytes += _PROBS.size if flags & HAS_PROBS else 0
+        num_bytes += IMAGE_SIDE_PX**2 if flags & HAS_IMAGE else 0
+        height, width = values["crop"]
+        if flags & HAS_CROP:
+            num_bytes += height << 16 | width if flags & CROP_IS_FILE else height * width
+        return num_bytes
+
+    return described_bytes
+
+
+def _layouts(record_class: type) -> tuple[dict[int, list[Field]], dict[int, struct.Struct]]:
+    """Version -> its fields, and version -> its header."""
+    versions = range(OLDEST_VERSION, version_of(record_class) + 1)
+    layouts = {version: header_fields(record_class, version) for version in versions}
+    return layouts, {version: _header(fields) for version, fields in layouts.items()}
+
+
+def _header_values(fields: Sequence[Field], numbers: Sequence[Any]) -> dict[str, Any]:
+    """Field -> the numbers that the header has of it."""
+    rest = iter(numbers)
+    return {field.name: tuple(next(rest) for _ in header_format(field)) for field in fields}
 
 
 def _values(
     fields: Sequence[Field], flags: int, numbers: Sequence[Any], reader: _Reader
 ) -> dict[str, Any]:
     """Field -> its value, from the header's numbers and what follows the header."""
-    rest = iter(numbers)
-    values: dict[str, Any] = {
-        field.name: tuple(next(rest) for _ in header_format(field)) for field in fields
-    }
+    values = _header_values(fields, numbers)
     bits = flag_bits(fields)
     for field in fields:
         header = values[field.name]

@@ -8,13 +8,18 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capture.config import CaptureSettings
+
+if TYPE_CHECKING:
+    from capture.look_up import Read
 
 Command = Callable[[argparse.Namespace], int]
 AddCommand = Callable[[str, Command, str], argparse.ArgumentParser]
@@ -51,8 +56,16 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
     ship.add_argument("--follow", action="store_true", help="keep running, as a sidecar")
     ship.add_argument("--poll-s", type=float, default=5.0, help="seconds between polls")
 
-    erase = add("erase", _erase, "remove a request from spool, archive, labels and reports")
-    erase.add_argument("request_id", help="the id that the service answered with")
+    find = add("find", _find, "list the captured reads that have an id")
+    _add_id(find)
+    find.add_argument("--spool", type=Path, default=settings.spool, help=_SPOOL_HELP)
+    find.add_argument("--store", default=settings.store, help=STORE_HELP)
+
+    erase = add("erase", _erase, "remove a read from spool, archive, labels and reports")
+    _add_id(erase)
+    erase.add_argument(
+        "--all", action="store_true", help="remove every read that has this request_id"
+    )
     erase.add_argument("--spool", type=Path, default=settings.spool, help=_SPOOL_HELP)
     erase.add_argument("--store", default=settings.store, help=STORE_HELP)
     erase.add_argument("--reports", default=settings.reports, help=REPORTS_HELP)
@@ -65,8 +78,14 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
     )
 
 
+def _add_id(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "id", help="the read_id of an answer; or a request_id, where it names one read"
+    )
+
+
 def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> None:
-    label = add("label", _label, "store labels from a CSV of request_id,crop_index,label")
+    label = add("label", _label, "store labels from a CSV of read_id,crop_index,label")
     label.add_argument("csv", type=Path, help="the CSV file")
     label.add_argument("--store", default=settings.store, help=STORE_HELP)
 
@@ -120,6 +139,8 @@ def _ship(options: argparse.Namespace, *, emf: bool) -> int:
     if not options.follow:
         done = ship.ship_once(options.spool, store)
         print(f"{done.num_segments} segments, {done.num_records} records to {store.url}")
+        if done.bad_bytes:
+            print(f"{done.num_bad_records} records and other damage are kept as .bad files")
         return 0
     left = ship.follow(
         options.spool,
@@ -131,26 +152,70 @@ def _ship(options: argparse.Namespace, *, emf: bool) -> int:
     return 1 if left else 0
 
 
+def _find(options: argparse.Namespace) -> int:
+    reads = _reads(options)
+    for read in reads:
+        print(read)
+    if not reads:
+        print(f"no captured read has the id {options.id!r}", file=sys.stderr)
+    return 0 if reads else 1
+
+
+def _reads(options: argparse.Namespace) -> list[Read]:
+    """The reads of archive and spool that have an id, whichever of the two it is."""
+    from capture.look_up import find_among, find_in_archive
+    from capture.segments import read_spool
+    from capture.store import open_store
+
+    reads = find_in_archive(open_store(options.store), [options.id])
+    known = {read.read_id for read in reads}
+    in_spool = find_among(read_spool(options.spool), [options.id])
+    return reads + [read for read in in_spool if read.read_id not in known]
+
+
 def _erase(options: argparse.Namespace) -> int:
     from capture.erasure import erase_from_archive, erase_pictures
+    from capture.look_up import AmbiguousId, choose
     from capture.segments import erase_from_spool
     from capture.store import open_store
 
-    in_spool = erase_from_spool(options.spool, options.request_id)
-    in_archive = erase_from_archive(open_store(options.store), options.request_id)
-    pictures = erase_pictures(open_store(options.reports), options.request_id)
+    reads = _reads(options)
+    try:
+        chosen = None if options.all else choose(reads, options.id)
+    except AmbiguousId as error:
+        print(f"{error}, or --all to erase them all:", file=sys.stderr)
+        for read in error.reads:
+            print(f"  {read}", file=sys.stderr)
+        return 1
+    if not reads:
+        print(f"no captured read has the id {options.id!r}; as a read_id it is erased if it comes")
+    # The id itself, too: a read on its way may have it, and labels of no known read.
+    read_ids = {options.id, *(read.read_id for read in ([chosen] if chosen else reads))}
+    store, reports = open_store(options.store), open_store(options.reports)
+    in_spool = erase_from_spool(options.spool, read_ids)
+    in_archive = sum(erase_from_archive(store, read_id) for read_id in read_ids)
+    pictures = sum(erase_pictures(reports, read_id) for read_id in read_ids)
     print(f"removed {in_spool} records from the spool, {in_archive} rows, {pictures} pictures")
     return 0
 
 
 def _label(options: argparse.Namespace) -> int:
-    import pandas as pd
-
-    from capture.labels import add_labels
+    from capture.labelling import store_truth
     from capture.store import open_store
+    from capture.truth_csv import TruthError, parse
 
-    key = add_labels(open_store(options.store), pd.read_csv(options.csv))
-    print(f"stored as {key}")
+    try:
+        stored = store_truth(open_store(options.store), parse(options.csv.read_bytes()))
+    except (TruthError, OSError) as error:
+        print(f"{options.csv}: nothing is stored:\n{error}", file=sys.stderr)
+        return 1
+    if stored.num_unknown:
+        print(
+            f"{stored.num_unknown} labels name no read in the archive; they count as read ids when "
+            "their reads are shipped. Label by request_id after shipping.",
+            file=sys.stderr,
+        )
+    print(f"{stored.num_labels} labels stored as {stored.key}")
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from capture.archive import KEY, PARQUET, RECORDS, decode, encode
+from capture.archive import KEY, PARQUET, RECORDS, decode, encode, with_read_ids
 from capture.erasure import erased_ids, without_erased
 from capture.store import Store
 
@@ -72,7 +72,7 @@ def _read_ahead(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, pa.Tab
 def _merge(store: Store, folder: str, group: dict[str, pa.Table], erased: frozenset[str]) -> int:
     # A file written before a field was added lacks its column: null.
     stored = pa.concat_tables(group.values(), promote_options="default")
-    table = without_erased(_dedupe(stored), erased)
+    table = without_erased(_dedupe(with_read_ids(stored)), erased)
     if len(group) == 1 and table.num_rows == stored.num_rows:
         return 0
     name = hashlib.sha256("\n".join(group).encode()).hexdigest()[:24]

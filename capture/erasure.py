@@ -1,4 +1,4 @@
-"""Removes a request from the archive and from the reports' pictures, and keeps it out.
+"""Removes a read from the archive and from the reports' pictures, and keeps it out.
 
 Knows nothing about the spool.
 """
@@ -13,67 +13,67 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from capture.archive import ERASED, LABELS, PARQUET, RECORDS, decode, encode
+from capture.archive import ERASED, LABELS, PARQUET, RECORDS, decode, encode, with_read_ids
 from capture.store import Store
 
 
-def fingerprint(request_id: str) -> str:
-    """Hash of an erased request's id: enough to recognise it, and nothing else."""
-    return hashlib.sha256(request_id.encode()).hexdigest()
+def fingerprint(read_id: str) -> str:
+    """Hash of an erased read's id: enough to recognise it, and nothing else."""
+    return hashlib.sha256(read_id.encode()).hexdigest()
 
 
 def erased_ids(store: Store) -> frozenset[str]:
-    """Fingerprints of all erased requests."""
+    """Fingerprints of all erased reads."""
     return frozenset(key.removeprefix(f"{ERASED}/") for key in store.find(f"{ERASED}/"))
 
 
-def erase_from_archive(store: Store, request_id: str) -> int:
-    """Remove a request's rows and labels from the archive, and mark it so that none return.
+def erase_from_archive(store: Store, read_id: str) -> int:
+    """Remove a read's rows and labels from the archive, and mark it so that none return.
 
     Returns:
         Number of rows removed.
     """
-    store.put(f"{ERASED}/{fingerprint(request_id)}", b"", content_type="text/plain")
-    likely = [key for prefix in _where(request_id) for key in store.find(prefix)]
-    num_removed = _rewrite_all(store, likely, request_id)
-    if not num_removed:  # the caller may have made the id with a wrong clock
+    store.put(f"{ERASED}/{fingerprint(read_id)}", b"", content_type="text/plain")
+    likely = [key for prefix in _where(read_id) for key in store.find(prefix)]
+    num_removed = _rewrite_all(store, likely, read_id)
+    if not num_removed:  # it may be an older version's, made by the caller with a wrong clock
         others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
-        num_removed = _rewrite_all(store, others, request_id)
-    return num_removed + _rewrite_all(store, store.find(f"{LABELS}/"), request_id)
+        num_removed = _rewrite_all(store, others, read_id)
+    return num_removed + _rewrite_all(store, store.find(f"{LABELS}/"), read_id)
 
 
-def _rewrite_all(store: Store, keys: Sequence[str], request_id: str) -> int:
-    return sum(_rewrite_without(store, key, request_id) for key in keys)
+def _rewrite_all(store: Store, keys: Sequence[str], read_id: str) -> int:
+    return sum(_rewrite_without(store, key, read_id) for key in keys)
 
 
-def picture_name(request_id: str, crop_index: int) -> str:
+def picture_name(read_id: str, crop_index: int) -> str:
     """Name of a crop's picture beside a report; no other file there shows handwriting."""
-    return f"{fingerprint(request_id)[:32]}-{crop_index}.png"
+    return f"{fingerprint(read_id)[:32]}-{crop_index}.png"
 
 
-def erase_pictures(reports: Store, request_id: str) -> int:
-    """Remove a request's pictures from every report; returns the number removed."""
-    start = f"/{fingerprint(request_id)[:32]}-"
+def erase_pictures(reports: Store, read_id: str) -> int:
+    """Remove a read's pictures from every report; returns the number removed."""
+    start = f"/{fingerprint(read_id)[:32]}-"
     pictures = [key for key in reports.find("") if start in key]
     reports.delete(pictures)
     return len(pictures)
 
 
-def _where(request_id: str) -> list[str]:
+def _where(read_id: str) -> list[str]:
     """Prefixes to search first: the day of a uuid7, and a day on each side for wrong clocks."""
     try:
-        parsed = uuid.UUID(request_id)
-    except ValueError:
+        parsed = uuid.UUID(read_id)
+        if parsed.version != 7:
+            return [f"{RECORDS}/"]
+        day = datetime.fromtimestamp((parsed.int >> 80) / 1000, tz=UTC).date()
+        return [f"{RECORDS}/day={day + timedelta(n)}/" for n in (-1, 0, 1)]
+    except (ValueError, OverflowError, OSError):  # no UUID, or of a year that no clock has
         return [f"{RECORDS}/"]
-    if parsed.version != 7:
-        return [f"{RECORDS}/"]
-    day = datetime.fromtimestamp((parsed.int >> 80) / 1000, tz=UTC).date()
-    return [f"{RECORDS}/day={day + timedelta(n)}/" for n in (-1, 0, 1)]
 
 
-def _rewrite_without(store: Store, key: str, request_id: str) -> int:
+def _rewrite_without(store: Store, key: str, read_id: str) -> int:
     table = decode(store.get(key))
-    kept = table.filter(pc.not_equal(table["request_id"], request_id))
+    kept = table.filter(pc.not_equal(with_read_ids(table)["read_id"], read_id))
     num_removed: int = table.num_rows - kept.num_rows
     if num_removed and kept.num_rows:
         store.put(key, encode(kept), content_type=PARQUET)
@@ -83,8 +83,8 @@ def _rewrite_without(store: Store, key: str, request_id: str) -> int:
 
 
 def without_erased(table: pa.Table, erased: frozenset[str]) -> pa.Table:
-    """Filter out the rows of erased requests, given by their fingerprints."""
+    """Filter out the rows of erased reads, given by their fingerprints."""
     if not erased:
         return table
-    keep = [fingerprint(request_id) not in erased for request_id in table["request_id"].to_pylist()]
+    keep = [fingerprint(read_id) not in erased for read_id in table["read_id"].to_pylist()]
     return table.filter(pa.array(keep, pa.bool_()))

@@ -27,7 +27,7 @@ class Labelled:
 
     images: NDArray[np.uint8]  # (N, 28, 28), what the model saw
     labels: NDArray[np.uint8]  # (N,)
-    bucket: NDArray[np.uint8]  # (N,) hash of the request, so that its crops are split together
+    bucket: NDArray[np.uint8]  # (N,) hash of the read, so that its crops are split together
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,7 +37,7 @@ def read(store: Store) -> Labelled:
     """Read every captured crop that has a label; erased requests and blank crops are left out."""
     labels = read_labels(store)
     erased = erased_ids(store)
-    prints = labels["request_id"].map(fingerprint)
+    prints = labels["read_id"].map(fingerprint)
     labels = labels.assign(print=prints)[~prints.isin(erased)].sort_values(["print", "crop_index"])
     days = sorted(key.split("/")[1] for key in store.find(f"{archive.RECORDS}/"))
     if not days or labels.empty:

@@ -1,7 +1,7 @@
 """The record of one answered crop. Serving fills a record and hands it to the spool.
 
 `CaptureRecord` is the one table of its fields: encoding, decoding and the Parquet schema follow
-from it. To add a field, add a row with ``since=4`` (the next version) and a default, and measure
+from it. To add a field, add a row with ``since=5`` (the next version) and a default, and measure
 its value in `Framed`, `Decision`, `StageTimes` or the sink.
 
 Knows nothing about files, Parquet or drift.
@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.codec import make_builder, make_decoder, make_encoder
+from capture.codec import make_builder, make_decoder, make_encoder, make_size_reader
 from capture.fields import Kind, captured, version_of
 
 
@@ -39,12 +39,19 @@ class StageTimes:
 class CaptureRecord:
     """One answered crop; not changed once it is filled.
 
-    `request_id` and `index` together are the key: a request with many crops leaves one record for
-    each. A blank crop has neither image nor probabilities.
+    `read_id` and `index` together are the key: a request with many crops leaves one record for
+    each. Records from before version 4 have no read id: there the request id was the key. A blank
+    crop has neither image nor probabilities.
     """
 
+    read_id: str = field(
+        default="",
+        metadata=captured(
+            Kind.TEXT, "the read's own id, made by the service; with crop_index the key", since=4
+        ),
+    )
     request_id: str = field(
-        metadata=captured(Kind.TEXT, "the request's id; with crop_index the key of a row")
+        metadata=captured(Kind.TEXT, "the caller's X-Request-Id; the read id if none was sent")
     )
     index: int = field(
         metadata=captured(
@@ -93,6 +100,12 @@ class CaptureRecord:
             column="crop_png",
         )
     )
+    crop_scale: int = field(
+        default=1,
+        metadata=captured(
+            Kind.COUNT, "side in sent pixels of a pixel of crop_png; above 1 it is reduced", since=4
+        ),
+    )
     inverted: bool = field(metadata=captured(Kind.FLAG, "light ink on dark paper", of="framed"))
     passed_through: bool = field(
         metadata=captured(Kind.FLAG, "the crop was in MNIST's frame and is the image", of="framed")
@@ -135,10 +148,15 @@ class CaptureRecord:
         )
     )
 
+    def __post_init__(self) -> None:
+        if not self.read_id:
+            self.read_id = self.request_id
+
 
 RECORD_VERSION: Final = version_of(CaptureRecord)
 encode: Final = make_encoder(CaptureRecord)
 decode: Final = make_decoder(CaptureRecord)
+described_bytes: Final = make_size_reader(CaptureRecord)
 build: Final = make_builder(CaptureRecord)
 
 

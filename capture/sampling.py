@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from capture.archive import KEY, RECORDS, Window, sample_key
+from capture.archive import KEY, RECORDS, Window, sample_key, with_read_ids
 from capture.erasure import erased_ids, without_erased
 from capture.labels import LABEL_SCHEMA
 from capture.parquet_schema import SCHEMA
@@ -29,7 +29,7 @@ _SAMPLE_SLACK: Final = 1.05  # duplicates and chance
 class Sample:
     """Rows of a window, about `max_rows` at most, and how many there are in all."""
 
-    rows: pd.DataFrame  # columns asked for, and day, site, sample_key; one row for each key
+    rows: pd.DataFrame  # columns asked for, ids, day, site, sample_key; one row for each key
     labelled: pd.DataFrame  # the same columns of every labelled row, sampled or not
     num_stored: int  # rows in the archive before dedupe
     sample_below: int  # rows with a sample_key below this are a fair sample of all sites together
@@ -55,14 +55,14 @@ def read_sample(
         StoreError, OSError: the archive cannot be read.
     """
     keys = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
-    wanted = [*dict.fromkeys([*KEY, "sample_key", *columns])]
-    dataset = _open(store, keys)
+    wanted = [*dict.fromkeys([*KEY, "request_id", "sample_key", *columns])]
+    dataset = open_dataset(store, keys)
     rows_by_site = _count_by_site(dataset)
     num_stored = sum(rows_by_site.values())
     below = hash_limit(max_rows, num_stored)
     labels = LABEL_SCHEMA.empty_table().to_pandas() if labels is None else labels
     labelled_keys = pa.array(
-        map(sample_key, labels["request_id"], labels["crop_index"]), type=pa.int64()
+        map(sample_key, labels["read_id"], labels["crop_index"]), type=pa.int64()
     )
     tables = []
     for site, num_rows in rows_by_site.items():
@@ -73,9 +73,9 @@ def read_sample(
         is_sampled = pc.less(table["sample_key"], site_below)
         tables.append(table.append_column("is_sampled", is_sampled))
     if not tables:
-        none = _open(store, []).to_table().to_pandas()
+        none = open_dataset(store, []).to_table().to_pandas()
         return Sample(none, none, num_stored, below)
-    rows = without_erased(pa.concat_tables(tables), erased_ids(store))
+    rows = without_erased(with_read_ids(pa.concat_tables(tables)), erased_ids(store))
     frame = rows.to_pandas().drop_duplicates(KEY).sort_values("sample_key", ignore_index=True)
     sampled = frame.pop("is_sampled").to_numpy(bool)
     labelled = frame.merge(labels[KEY], on=KEY)
@@ -85,13 +85,22 @@ def read_sample(
 def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]]) -> pd.DataFrame:
     """Read image_png and crop_png of a few records."""
     files = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
-    chosen = pc.field("request_id").isin([request_id for request_id, _ in keys])
-    rows = _open(store, files).to_table(columns=[*KEY, "image_png", "crop_png"], filter=chosen)
-    frame = rows.to_pandas().drop_duplicates(KEY).set_index(KEY)
+    columns = [*KEY, "request_id", "image_png", "crop_png"]
+    chosen = has_read_id([read_id for read_id, _ in keys])
+    rows = open_dataset(store, files).to_table(columns=columns, filter=chosen)
+    frame = with_read_ids(rows).to_pandas().drop_duplicates(KEY).set_index(KEY)
     return frame.loc[frame.index.isin(list(keys))]
 
 
-def _open(store: Store, keys: Sequence[str]) -> ds.Dataset:
+def has_read_id(read_ids: Sequence[str]) -> ds.Expression:
+    """The filter for rows of these reads; rows from before there was a read_id count, too."""
+    read_id = pc.coalesce(ds.field("read_id"), ds.field("request_id"))
+    chosen: ds.Expression = read_id.isin(pa.array(read_ids, pa.string()))
+    return chosen
+
+
+def open_dataset(store: Store, keys: Sequence[str]) -> ds.Dataset:
+    """Open files of the archive as one table, with the columns day and site."""
     filesystem, root = store.arrow()
     schema = pa.schema([*SCHEMA, ("day", pa.string()), ("site", pa.string())])
     return ds.FileSystemDataset.from_paths(

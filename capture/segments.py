@@ -1,36 +1,37 @@
-"""Segments: the files of the spool, and how records are framed in them.
-
-    "DGL1"  length (u32)  crc32 of the payload (u32)  payload
+"""Segments: the files of the spool. `capture.frames` has how records lie in them.
 
 A killed process loses nothing that was acknowledged, and a torn tail is recognised. A segment that
-is being written is ``NAME.open`` under an exclusive lock. The kernel releases the lock when the
-process exits, for whatever reason. A finished segment is ``NAME.seg``. Whoever finds an unlocked
-``.open`` (the next process, or the shipper) cuts its torn tail and finishes it.
+is being written is ``NAME.live`` under an exclusive lock, a finished one is ``NAME.done``. Whoever
+finds an unlocked ``.live`` (the next process, or the shipper) cuts its torn tail and finishes it.
+What the shipper could not read is kept as ``NAME.bad``. Version 0.1 wrote ``.open`` and ``.seg``,
+which are read alike; it does not touch the new names.
 
-Knows nothing about Parquet, S3 or the network.
+Only regular files count: a folder, pipe or link with such a name is left alone. Knows nothing about
+Parquet, S3 or the network.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
-import secrets
-import struct
-import time
-import zlib
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from capture.codec import RecordError
+from capture.frames import OLD_MAGIC, Kind, Part, split, split_old
+from capture.open_segment import FINISHED, LIVE
 from capture.record import CaptureRecord, decode
 
-MAGIC = b"DGL1"
-_FRAME = struct.Struct("<4sII")
-_OPEN, _SEALED = ".open", ".seg"
-# Bytes a call. For more, zlib releases the GIL, and the thread switch costs more than the checksum
-# (python -m monitoring bench).
-_CHECKSUM_BYTES = 4_096
+log = logging.getLogger(__name__)
+
+_OLD_LIVE, _OLD_FINISHED = ".open", ".seg"
+_FINISHED_AS: Final = {LIVE: FINISHED, _OLD_LIVE: _OLD_FINISHED}
+BAD: Final = ".bad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,67 +41,7 @@ class SegmentEnd:
     num_records: int
     good_bytes: int  # up to and including the last whole frame
     bad_bytes: int  # damaged bytes before that, skipped
-    torn_bytes: int  # after that: a record that a kill cut short
-
-
-def add_frame(payload: bytes) -> bytes:
-    """Put an encoded record into the frame that a segment has around it."""
-    checksum = zlib.crc32(payload[:_CHECKSUM_BYTES])
-    for start in range(_CHECKSUM_BYTES, len(payload), _CHECKSUM_BYTES):
-        checksum = zlib.crc32(payload[start : start + _CHECKSUM_BYTES], checksum)
-    return _FRAME.pack(MAGIC, len(payload), checksum) + payload
-
-
-class OpenSegment:
-    """The file being written. Its age is by the monotonic clock: a wall clock may run backwards."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self.size = 0
-        self._descriptor = descriptor
-        self._opened_s = time.monotonic()
-
-    @classmethod
-    def create(cls, folder: Path) -> OpenSegment:
-        """Make a new file and lock it."""
-        while True:
-            name = f"{time.time_ns() // 1000:016d}-{secrets.token_hex(8)}"
-            path = folder / (name + _OPEN)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                return cls(path, descriptor)
-            os.close(descriptor)  # `recover` took it for a dead process's before it was locked
-
-    def write(self, frames: Sequence[bytes], num_bytes: int, *, fsync: bool) -> None:
-        """Append frames with one system call. Raises OSError if not all bytes were written."""
-        written = os.writev(self._descriptor, frames)
-        if written != num_bytes:
-            raise OSError(f"{written} of {num_bytes} bytes written to {self.path.name}")
-        if fsync:
-            os.fdatasync(self._descriptor)
-        self.size += num_bytes
-
-    def truncate_failed_write(self) -> None:
-        """Cut off what a failed write left. If that fails too, readers skip the torn frame."""
-        with contextlib.suppress(OSError):
-            os.ftruncate(self._descriptor, self.size)
-
-    def age_s(self) -> float:
-        """Seconds since the file was made."""
-        return time.monotonic() - self._opened_s
-
-    def seal(self, *, fsync: bool) -> None:
-        """Finish the file. Closing the descriptor releases the lock, after the rename."""
-        try:
-            if fsync:
-                os.fdatasync(self._descriptor)
-            if self.size:
-                self.path.rename(self.path.with_suffix(_SEALED))
-            else:
-                self.path.unlink()
-        finally:
-            os.close(self._descriptor)
+    torn_bytes: int  # after that: a record that a kill cut short, or damage
 
 
 def sync_folder(folder: Path) -> None:
@@ -112,18 +53,54 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def open_regular(path: Path, flags: int) -> int:
+    """Open a file of the spool; never waits for a pipe and never follows a link.
+
+    Raises:
+        FileNotFoundError: it is gone, as when another process has shipped it.
+        OSError: it cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no regular file")
+    return descriptor
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a segment whole. Raises as `open_regular`."""
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write a file of the spool whole or not at all, readable by its owner only."""
+    temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
 def recover(folder: Path) -> list[Path]:
     """Finish the segments of dead processes: cut each torn tail, drop what is empty.
 
     Segments of living processes are locked and left alone. Safe to run at any time, from any
-    number of processes.
+    number of processes. A segment that cannot be opened is logged and stops no other.
 
     Returns:
         The finished segments that were recovered.
     """
     recovered = []
-    for path in sorted(folder.glob(f"*{_OPEN}")):
-        sealed = _recover_one(path)
+    for path in _find(folder, *_FINISHED_AS):
+        try:
+            sealed = _recover_one(path)
+        except OSError as error:
+            log.warning("%s of a dead process cannot be finished: %s", path.name, error)
+            continue
         if sealed is not None:
             recovered.append(sealed)
     return recovered
@@ -131,20 +108,22 @@ def recover(folder: Path) -> list[Path]:
 
 def _recover_one(path: Path) -> Path | None:
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = open_regular(path, os.O_RDWR)
     except FileNotFoundError:  # another process recovered it
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not path.exists():
             return None
-        end = measure(path)
-        if end.num_records == 0:
+        data = read_bytes(path)
+        parts = split_segment(path, data)
+        if parts and parts[-1].kind is Kind.TORN:
+            os.ftruncate(descriptor, parts[-1].start)
+            parts.pop()
+        if not parts:
             path.unlink()
             return None
-        if end.torn_bytes:
-            os.ftruncate(descriptor, end.good_bytes)
-        sealed = path.with_suffix(_SEALED)
+        sealed = path.with_suffix(_FINISHED_AS[path.suffix])
         path.rename(sealed)
     except BlockingIOError:  # its process is alive
         return None
@@ -153,20 +132,32 @@ def _recover_one(path: Path) -> Path | None:
     return sealed
 
 
+def _find(folder: Path, *suffixes: str) -> list[Path]:
+    """List the regular files with these suffixes, oldest first."""
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        found = [
+            folder / entry.name
+            for entry in entries
+            if entry.name.endswith(suffixes) and entry.is_file(follow_symlinks=False)
+        ]
+    return sorted(found)
+
+
 def sealed_segments(folder: Path) -> list[Path]:
     """List the finished segments, oldest first."""
-    return sorted(folder.glob(f"*{_SEALED}"))
+    return _find(folder, FINISHED, _OLD_FINISHED)
 
 
 def live_segments(folder: Path) -> list[Path]:
     """List the segments that a living process is still writing."""
-    return [path for path in sorted(folder.glob(f"*{_OPEN}")) if _is_locked(path)]
+    return [path for path in _find(folder, *_FINISHED_AS) if _is_locked(path)]
 
 
 def _is_locked(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
+        descriptor = open_regular(path, os.O_RDWR)
+    except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,57 +168,70 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
+def split_segment(path: Path, data: bytes) -> list[Part]:
+    """Split the bytes of a segment into records and what is damaged."""
+    is_old = path.suffix in (_OLD_LIVE, _OLD_FINISHED)
+    if path.suffix == BAD:  # of either
+        is_old = data.startswith(OLD_MAGIC)
+    return list(split_old(data) if is_old else split(data, path.stem))
+
+
 def read_segment(path: Path) -> Iterator[CaptureRecord]:
-    """Yield every whole record of a segment, skipping damaged bytes."""
-    data = path.read_bytes()
-    for start, end in _frames(data):
-        yield decode(data[start:end])
+    """Yield every whole record of a segment, skipping what is damaged or not understood."""
+    data = read_bytes(path)
+    for part in split_segment(path, data):
+        if part.kind is Kind.RECORD:
+            with contextlib.suppress(RecordError):
+                yield decode(data[part.payload : part.end])
 
 
-def erase_from_spool(folder: Path, request_id: str) -> int:
-    """Remove a request from the finished segments; returns the number of records removed.
+def read_spool(folder: Path) -> Iterator[CaptureRecord]:
+    """Yield every record of the spool, also of what is still being written; one may come twice."""
+    for path in _find(folder, *_FINISHED_AS, FINISHED, _OLD_FINISHED, BAD):
+        with contextlib.suppress(OSError):  # shipped meanwhile
+            yield from read_segment(path)
+
+
+def erase_from_spool(folder: Path, read_ids: Collection[str]) -> int:
+    """Remove reads from what is finished or was set aside; returns the number of records removed.
 
     A segment still being written is finished and shipped within seconds: the archive then drops
-    the request, because its id is on the archive's erased list.
+    the reads, because they are on its erased list.
     """
     num_removed = 0
-    for path in sealed_segments(folder):
-        data = path.read_bytes()
-        kept = bytearray()
-        for start, end in _frames(data):
-            if decode(data[start:end]).request_id == request_id:
-                num_removed += 1
-            else:
-                kept += data[start - _FRAME.size : end]
-        if len(kept) < len(data):
-            rewritten = path.with_suffix(".tmp")
-            rewritten.write_bytes(kept)
-            rewritten.replace(path)
+    for path in _find(folder, FINISHED, _OLD_FINISHED, BAD):
+        try:
+            data = read_bytes(path)
+        except FileNotFoundError:  # shipped meanwhile
+            continue
+        parts = split_segment(path, data)
+        kept = [part for part in parts if not _is_of(part, data, read_ids)]
+        if len(kept) == len(parts):
+            continue
+        num_removed += len(parts) - len(kept)
+        if kept:
+            replace_bytes(path, b"".join(data[part.start : part.end] for part in kept))
+        else:
+            path.unlink(missing_ok=True)
     return num_removed
+
+
+def _num_bytes(parts: list[Part]) -> int:
+    return sum(part.end - part.start for part in parts)
+
+
+def _is_of(part: Part, data: bytes, read_ids: Collection[str]) -> bool:
+    if part.kind is not Kind.RECORD:
+        return False
+    try:
+        return decode(data[part.payload : part.end]).read_id in read_ids
+    except RecordError:
+        return False
 
 
 def measure(path: Path) -> SegmentEnd:
     """Measure how much of a segment is intact."""
-    data = path.read_bytes()
-    num_records, good, framed = 0, 0, 0
-    for start, end in _frames(data):
-        num_records += 1
-        good = end
-        framed += end - start + _FRAME.size
-    return SegmentEnd(num_records, good, good - framed, len(data) - good)
-
-
-def _frames(data: bytes) -> Iterator[tuple[int, int]]:
-    """Find the payloads whose frame and checksum hold; after damage, look for the next frame."""
-    position = 0
-    while (position := data.find(MAGIC, position)) != -1:
-        start = position + _FRAME.size
-        if start > len(data):
-            return
-        _, length, checksum = _FRAME.unpack_from(data, position)
-        end = start + length
-        if end <= len(data) and zlib.crc32(memoryview(data)[start:end]) == checksum:
-            yield start, end
-            position = end
-        else:
-            position += 1
+    data = read_bytes(path)
+    whole = [part for part in split_segment(path, data) if part.kind is Kind.RECORD]
+    good = whole[-1].end if whole else 0
+    return SegmentEnd(len(whole), good, good - _num_bytes(whole), len(data) - good)

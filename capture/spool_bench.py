@@ -49,13 +49,13 @@ def run_together(folder: Path | None) -> list[Timing]:
 
 def ship_ms() -> dict[int, float]:
     """Milliseconds of the shipper for one record, by the crop's side, on crops of pure noise."""
-    from capture import archive, ship
+    from capture import archive, rows
 
     taken = {}
     for side in (28, 128):
         made = [_make(number, side) for number in range(_NUM_SHIPPED)]
         start_s = time.perf_counter()
-        archive.encode(ship.to_table(made))
+        archive.encode(rows.to_table(made))
         taken[side] = (time.perf_counter() - start_s) * 1000 / _NUM_SHIPPED
     return taken
 

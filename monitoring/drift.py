@@ -38,7 +38,7 @@ def prepare(captured: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
 
     Blank crops stay: their features are missing, and they count as rejected.
     """
-    rows = captured.merge(labels, on=["request_id", "crop_index"], how="left")
+    rows = captured.merge(labels, on=["read_id", "crop_index"], how="left")
     rows["polarity"] = rows["inverted"].map({True: LIGHT_INK, False: DARK_INK}).astype(object)
     rows.loc[rows["digit"].isna(), "polarity"] = None
     rows.loc[rows["digit"].isna(), ["aspect", "num_dropped", "confidence"]] = np.nan
@@ -148,7 +148,7 @@ def _quality(labelled: pd.DataFrame, reference: Reference) -> str:
 class Unusual:
     """A crop that is far from the reference, and the feature that differs most."""
 
-    request_id: str
+    read_id: str
     crop_index: int
     site: str
     digit: str | None
@@ -180,7 +180,7 @@ def find_unusual(rows: pd.DataFrame, reference: pd.DataFrame, count: int) -> lis
         row = rows.loc[place]
         chosen.append(
             Unusual(
-                request_id=str(row["request_id"]),
+                read_id=str(row["read_id"]),
                 crop_index=int(row["crop_index"]),
                 site=str(row["site"]),
                 digit=None if pd.isna(row["digit"]) else str(row["digit"]),

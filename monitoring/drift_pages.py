@@ -79,7 +79,7 @@ def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:
         rules=rules,
         site_rules=site_rules,
         in_words=in_words,
-        crops=[(picture_name(one.request_id, one.crop_index), one) for one in unusual],
+        crops=[(picture_name(one.read_id, one.crop_index), one) for one in unusual],
         sites=sorted(
             ((worst[one["site"]], one) for one in summary["sites"]),
             key=lambda pair: (-pair[0], -pair[1]["reject_share"], -pair[1]["distance"]),

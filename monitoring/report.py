@@ -124,15 +124,15 @@ def _clear(reports: Store, folder: str) -> None:
 def _put_pictures(
     locations: ReportLocations, window: Window, unusual: Sequence[drift.Unusual]
 ) -> None:
-    keys = [(one.request_id, one.crop_index) for one in unusual]
+    keys = [(one.read_id, one.crop_index) for one in unusual]
     pictures = read_pictures(locations.captures, window, keys)
-    for request_id, crop_index in keys:
-        if (request_id, crop_index) not in pictures.index:
+    for read_id, crop_index in keys:
+        if (read_id, crop_index) not in pictures.index:
             continue
-        row = pictures.loc[(request_id, crop_index)]
+        row = pictures.loc[(read_id, crop_index)]
         png = row["crop_png"] if row["crop_png"] is not None else row["image_png"]
         if png is not None:
-            name = picture_name(request_id, crop_index)
+            name = picture_name(read_id, crop_index)
             locations.reports.put(f"{window}/{name}", png, content_type="image/png")
 
 

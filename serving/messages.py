@@ -19,7 +19,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 class Request(NamedTuple):
     """One request that the edge has admitted."""
 
-    id: str
+    id: str  # the caller's, or the read id
+    read_id: str  # ours: the key of what is recorded of it
     site: str
     content_type: str  # lower case, without parameters
     headers: Mapping[bytes, bytes]  # lower-case names

@@ -75,6 +75,6 @@ def make_rows(
     rows["total_ms"] = rng.gamma(2, 1, num).astype(np.float32)
     rows["model_version"] = "3"
     rows["site"] = [f"site {n % sites:02d}" for n in range(num)]
-    rows["request_id"] = [f"{seed}-{n}" for n in range(num)]
+    rows["read_id"] = [f"{seed}-{n}" for n in range(num)]
     rows["crop_index"] = 0
     return rows

@@ -98,12 +98,10 @@ def write_day(
         for place, record in enumerate(reader.read(sent, site=site, day=day, seed=seed)):
             spool.append(record)
             if place < 20:
-                truth.append((record.request_id, 0, int(labels[chosen[place]])))
+                truth.append((record.read_id, 0, int(labels[chosen[place]])))
     spool.close()
     ship.ship_once(folder / "spool", locations.captures)
-    add_labels(
-        locations.captures, pd.DataFrame(truth, columns=["request_id", "crop_index", "label"])
-    )
+    add_labels(locations.captures, pd.DataFrame(truth, columns=["read_id", "crop_index", "label"]))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from sklearn.datasets import load_digits
 
-from capture import reference, ship
+from capture import reference
 from capture.labels import LABEL_SCHEMA
+from capture.rows import to_table
 from monitoring import drift
 from monitoring.findings import Severity
 from monitoring.rules import assess
@@ -55,7 +56,7 @@ class Rates:
 def rows_of(reader: simulated_mail.Reader, crops: simulated_mail.Crops, seed: int) -> pd.DataFrame:
     """Read crops and give their records the columns that the rules compare."""
     records = reader.read(crops, site="all", day=DAY, seed=seed)
-    captured = ship.to_table(records).drop_columns(["image_png", "crop_png"]).to_pandas()
+    captured = to_table(records).drop_columns(["image_png", "crop_png"]).to_pandas()
     captured["site"] = "all"
     return drift.prepare(captured, LABEL_SCHEMA.empty_table().to_pandas())
 

@@ -45,7 +45,7 @@ def make(folder: str, num_rows: int) -> None:
 
 def column(field: Any, num_rows: int, number: int, rng: np.random.Generator) -> Any:
     """Generate one column of the record schema: a `pyarrow.Array` for a `pyarrow.Field`."""
-    if field.name == "request_id":
+    if field.name in ("read_id", "request_id"):
         return pa.array([f"{number}-{row}" for row in range(num_rows)])
     if field.name == "sample_key":
         return pa.array(rng.integers(0, 2**32, num_rows))

@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from model.decision import Decision
 from model.errors import CropError
 from serving.api.counting import ReadingCounter
 from serving.api.payloads import FORM_TYPE, form_files, many_crops, top_k_of
-from serving.messages import Answer, Request, json_answer
+from serving.messages import Answer, Headers, Request
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.reader import Reader
 
 MAX_CROPS: Final = 256
 MAX_PACKED_CROPS: Final = 1024
+READ_ID_HEADER: Final = b"x-read-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,11 @@ class DigitHandlers:
         self.counter.count_soon(request, [reading])
         content = {
             "request_id": request.id,
+            "read_id": request.read_id,
             **reading_fields(reading.decision, top_k),
             "model_version": self.reader.artifact.version,
         }
-        return json_answer(content)
+        return answer_of_read(request, content)
 
     async def digits(self, request: Request) -> Answer:
         """Read many crops; a crop that cannot be read has an error in its place."""
@@ -53,10 +57,21 @@ class DigitHandlers:
         ]
         content = {
             "request_id": request.id,
+            "read_id": request.read_id,
             "model_version": self.reader.artifact.version,
             "results": results,
         }
-        return json_answer(content)
+        return answer_of_read(request, content)
+
+
+def answer_of_read(request: Request, content: dict[str, Any]) -> Answer:
+    """A JSON answer with the read id in its header."""
+    return Answer(orjson.dumps(content), headers=read_id_header(request))
+
+
+def read_id_header(request: Request) -> Headers:
+    """The header that names the read, under which its records are found."""
+    return ((READ_ID_HEADER, request.read_id.encode()),)
 
 
 def reading_fields(decision: Decision, top_k: int) -> dict[str, Any]:

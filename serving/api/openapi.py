@@ -36,6 +36,7 @@ _PATTERN: Final = {
     "description": "A regular expression (RE2) that the whole code must match, as [1-9][0-9]{4}.",
     "schema": {"type": "string", "maxLength": 64},
 }
+_READS: Final = ("DigitAnswer", "DigitsAnswer", "PostcodeAnswer", "InferAnswer")
 _REQUEST_ID: Final = {
     "name": "X-Request-Id",
     "in": "header",
@@ -163,7 +164,8 @@ def _get(
 
 
 def _responses(answer: str, problems: tuple[int, ...]) -> dict[str, Any]:
-    headers = {name: {"schema": {"type": "string"}} for name in ("X-Request-Id", "X-Model-Version")}
+    names = ["X-Request-Id", "X-Model-Version", *(["X-Read-Id"] if answer in _READS else [])]
+    headers = {name: {"schema": {"type": "string"}} for name in names}
     ok = {
         "description": "The answer",
         "headers": headers,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from model.errors import CropError
 from serving.api import tensors
 from serving.api.counting import ReadingCounter
+from serving.api.digits import read_id_header
 from serving.api.status import StatusHandlers
 from serving.api.tensors import INPUT_NAME, MODEL_NAME, OUTPUTS, SIDE_PX
 from serving.messages import Answer, Reading, Request, json_answer
@@ -59,7 +60,8 @@ class OpenInferenceHandlers:
         kept = [one for one in readings if isinstance(one, Reading)]
         self.counter.count_soon(request, kept)
         decisions = [one.decision for one in kept]
-        return tensors.answer(call, decisions, self.reader.artifact.version)
+        answer = tensors.answer(call, decisions, self.reader.artifact.version)
+        return answer._replace(headers=(*answer.headers, *read_id_header(request)))
 
 
 def server_metadata(version: str) -> dict[str, Any]:

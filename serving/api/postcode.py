@@ -16,9 +16,9 @@ from serving.api.codes import (
     rank_codes,
 )
 from serving.api.counting import ReadingCounter
-from serving.api.digits import reading_fields
+from serving.api.digits import answer_of_read, reading_fields
 from serving.api.payloads import DEFAULT_TOP_K, many_crops, query_params
-from serving.messages import Answer, Reading, Request, json_answer
+from serving.messages import Answer, Reading, Request
 from serving.problems import Problem, problem_of
 from serving.reading.reader import Reader
 
@@ -59,11 +59,12 @@ class PostcodeHandler:
         self.counter.count_soon(request, readings)
         content = {
             "request_id": request.id,
+            "read_id": request.read_id,
             **answer,
             "digits": [reading_fields(one.decision, DEFAULT_TOP_K) for one in readings],
             "model_version": self.reader.artifact.version,
         }
-        return json_answer(content)
+        return answer_of_read(request, content)
 
     def _decide_code(self, readings: list[Reading], pattern: Pattern | None) -> dict[str, Any]:
         """Accept a code that is complete, possible and probable enough.

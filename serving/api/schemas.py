@@ -13,6 +13,7 @@ RejectedBecause = Literal["low_confidence", "blank", "not_a_digit"]
 MAX_TENSORS: Final = 4
 MAX_DIMENSIONS: Final = 8
 _ID = "0197f2a4-6f0e-7c31-9a5e-3d1f1c2b4a59"
+_READ_ID = "Made by the service for each read: the key of its records, labels and erasure."
 
 
 class Candidate(BaseModel):
@@ -26,6 +27,7 @@ class DigitAnswer(BaseModel):
     """The answer to one crop."""
 
     request_id: str = Field(examples=[_ID])
+    read_id: str = Field(examples=[_ID], description=_READ_ID)
     digit: int | None = Field(ge=0, le=9, examples=[7], description="null: the crop is blank.")
     confidence: float = Field(ge=0, le=1, examples=[0.9987])
     accepted: bool = Field(description="false: a person must read the crop.", examples=[True])
@@ -79,6 +81,7 @@ class DigitsAnswer(BaseModel):
     """The answers to many crops, in order."""
 
     request_id: str = Field(examples=[_ID])
+    read_id: str = Field(examples=[_ID], description=_READ_ID)
     model_version: str = Field(examples=["3"])
     results: list[CropReading | CropProblem]
 
@@ -94,6 +97,7 @@ class PostcodeAnswer(BaseModel):
     """The answer to an ordered list of digit crops."""
 
     request_id: str = Field(examples=[_ID])
+    read_id: str = Field(examples=[_ID], description=_READ_ID)
     code: str | None = Field(examples=["10115"], description="null: no possible code.")
     confidence: float = Field(ge=0, le=1, description="Of the whole code.", examples=[0.997])
     accepted: bool = Field(examples=[True])
@@ -147,4 +151,7 @@ class InferAnswer(BaseModel):
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["3"])
     id: str
+    parameters: dict[str, Any] = Field(
+        description="read_id: the key of the records of this read.", examples=[{"read_id": _ID}]
+    )
     outputs: list[InferTensor]

@@ -42,6 +42,7 @@ class InferCall:
     """A parsed request: the images to read, and the outputs to answer with."""
 
     id: str
+    read_id: str
     sources: list[NDArray[np.uint8]] | list[NDArray[np.float32]]
     outputs: tuple[str, ...]
     binary: frozenset[str]  # outputs to answer in binary
@@ -70,7 +71,7 @@ def parse(request: Request) -> InferCall:
         raise Problem(422, f"the inputs are [{names}]; send one, named {INPUT_NAME}")
     tensor = _tensor(call.inputs[0], tail)
     images = _images(tensor)
-    return InferCall(call.id or request.id, images, *_requested_outputs(call))
+    return InferCall(call.id or request.id, request.read_id, images, *_requested_outputs(call))
 
 
 def _split(request: Request) -> tuple[bytes, bytes]:
@@ -210,7 +211,13 @@ def answer(call: InferCall, decisions: Sequence[Decision], version: str) -> Answ
             output["data"] = tensor.ravel().tolist()
         outputs.append(output)
     head = orjson.dumps(
-        {"model_name": MODEL_NAME, "model_version": version, "id": call.id, "outputs": outputs}
+        {
+            "model_name": MODEL_NAME,
+            "model_version": version,
+            "id": call.id,
+            "parameters": {"read_id": call.read_id},
+            "outputs": outputs,
+        }
     )
     if not blobs:
         return Answer(head)

@@ -23,7 +23,7 @@ from serving.edge.in_flight import Exchange, InFlight
 from serving.edge.key_ring import ANONYMOUS
 from serving.edge.lifecycle import Lifecycle
 from serving.edge.rate_limit import RateLimiter
-from serving.edge.request_id import request_id_of
+from serving.edge.request_id import read_id_of, request_id_of
 from serving.messages import Answer, Request
 from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
@@ -136,6 +136,7 @@ class Edge:
         return await route.handler(
             Request(
                 id=request_id,
+                read_id=read_id_of(request_id, headers),
                 site=client.site,
                 content_type=kind,
                 headers=headers,

@@ -11,15 +11,19 @@ import hashlib
 import hmac
 import json
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, get_args
+from urllib.parse import quote
 
 from serving.config import ConfigError, Settings
 from serving.key_scope import KeyScope
 
 SCOPES: Final = get_args(KeyScope)
 MAX_LIVE_KEYS: Final = 2
+MAX_SITE_BYTES: Final = 250  # the archive's folder is site=NAME, of at most 255 bytes
+_UNFIT: Final = ("Cc", "Cs", "Zl", "Zp")  # control, surrogate, line and paragraph separator
 ANONYMOUS: Final = "local"  # the site of requests without a key
 _SECRET_BYTES: Final = 32
 
@@ -109,15 +113,15 @@ def parse_keys(text: str, now_s: float) -> KeyRing:
     """
     try:
         entries = json.loads(text)["keys"]
-        return KeyRing([_parse_entry(entry) for entry in entries], now_s)
+        return KeyRing([_parse_entry(entry, n) for n, entry in enumerate(entries, 1)], now_s)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KeysError(
             f"the key file does not have the format that python -m serving.keys writes: {error!r}"
         ) from error
 
 
-def _parse_entry(entry: dict[str, object]) -> Key:
-    site, scopes = str(entry["site"]), entry["scopes"]
+def _parse_entry(entry: dict[str, object], number: int) -> Key:
+    site, scopes = _check_site(entry["site"], number), entry["scopes"]
     if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES):
         raise KeysError(f"site {site!r}: scopes are {scopes}; choose from {', '.join(SCOPES)}")
     digest = bytes.fromhex(str(entry["sha256"]))
@@ -128,6 +132,26 @@ def _parse_entry(entry: dict[str, object]) -> Key:
     if moment is not None and moment.tzinfo is None:
         raise KeysError(f"site {site!r}: expires needs a time zone, as in 2027-01-31T00:00:00Z")
     return Key(site, digest, frozenset(scopes), None if moment is None else moment.timestamp())
+
+
+def _check_site(site: object, number: int) -> str:
+    """The name of a site, which becomes a metric label, part of each record and a folder's name.
+
+    Raises:
+        KeysError: it cannot be all of these; the message names the entry by its number.
+    """
+    where = f"entry {number}: the site {str(site)[:40]!r}"
+    if not isinstance(site, str) or not site.strip():
+        raise KeysError(f"{where} is no name; give a text that is not empty")
+    if any(unicodedata.category(char) in _UNFIT for char in site):
+        raise KeysError(f"{where} has control characters or half characters; remove them")
+    num_bytes = len(quote(site, safe=""))
+    if num_bytes > MAX_SITE_BYTES:
+        raise KeysError(
+            f"{where} has {num_bytes} bytes, with each character but letters, digits and _.-~ "
+            f"counted as %XX for each of its bytes; at most {MAX_SITE_BYTES} are allowed"
+        )
+    return site
 
 
 def load_keys(settings: Settings, now_s: float) -> KeyRing | None:

@@ -1,4 +1,4 @@
-"""Request ids: the caller's own if it is safe to log, else a new UUID that sorts by time."""
+"""Request ids, the caller's own if it is safe to log; and read ids, always a new UUID."""
 
 import random
 import re
@@ -19,6 +19,12 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
     if own is not None and _SAFE.fullmatch(own):
         return str(own, "ascii")
     return new_request_id()
+
+
+def read_id_of(request_id: str, headers: Mapping[bytes, bytes]) -> str:
+    """The id of a read, which no caller can choose; where the request id is new, the same one."""
+    own = headers.get(b"x-request-id")
+    return new_request_id() if own == request_id.encode() else request_id
 
 
 def new_request_id() -> str:

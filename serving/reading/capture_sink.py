@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.codec import RecordError
+from capture.crop_size import MAX_CROP_PX, reduce_crop
 from capture.record import CaptureRecord, StageTimes, build, to_uint8_many
 from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
@@ -77,7 +77,7 @@ class CaptureSink:
         read = [
             (place, one, outcome)
             for place, (one, outcome) in enumerate(zip(requests, outcomes, strict=True))
-            if isinstance(outcome, Reading) and one.request and spool.wants(one.request.id)
+            if isinstance(outcome, Reading) and one.request and spool.wants(one.request.read_id)
         ]
         images = [reading.image for _, _, reading in read if reading.image is not None]
         # Converted together: numpy releases the GIL in each step, and a thread switch costs more
@@ -90,7 +90,7 @@ class CaptureSink:
             image = None if reading.image is None else next(grey)
             try:
                 frames[place] = spool.frame(self._record(one, reading, image, now_s, now_us))
-            except RecordError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it fails this record alone
                 failures[place] = without_frames(error)
         if frames:
             try:
@@ -118,7 +118,9 @@ class CaptureSink:
     ) -> CaptureRecord:
         request = one.request
         assert request is not None
+        crop, scale = _crop_to_store(one.source, reading.crop)
         return build(
+            read_id=request.read_id,
             request_id=request.id,
             index=one.crop_index,
             time_us=now_us,
@@ -127,7 +129,8 @@ class CaptureSink:
             threshold=self._threshold,
             garbage=reading.garbage,
             image=image,
-            crop=_crop_to_store(one.source, reading.crop),
+            crop=crop,
+            crop_scale=scale,
             decision=reading.decision,
             framed=reading.framed or _NOT_FRAMED,
             stages=_stage_times(request, reading, now_s),
@@ -149,8 +152,16 @@ def _stage_times(request: Request, reading: Reading, now_s: float) -> StageTimes
 
 def _crop_to_store(
     source: Source, crop: NDArray[np.uint8] | None
-) -> bytes | NDArray[np.uint8] | None:
-    """Return the pixels, or the PNG file they came in where that is much smaller."""
-    if crop is not None and isinstance(source, bytes) and crop.size - len(source) > MIN_SAVED_BYTES:
-        return bare_png(source) or crop
-    return crop
+) -> tuple[bytes | NDArray[np.uint8] | None, int]:
+    """Return what is stored of a crop, and its scale.
+
+    That is the pixels, or the PNG file they came in where that is much smaller; or, of a crop that
+    is too large to keep, reduced pixels.
+    """
+    if crop is None:
+        return None, 1
+    if crop.size > MAX_CROP_PX:
+        return reduce_crop(crop)
+    if isinstance(source, bytes) and crop.size - len(source) > MIN_SAVED_BYTES:
+        return bare_png(source) or crop, 1
+    return crop, 1

@@ -5,8 +5,9 @@ import struct
 import numpy as np
 
 
-def encode_plainly(record, *, with_crop=True):
-    """Encode a record of version 3."""
+def encode_plainly(record, *, with_crop=True, version=4):
+    """Encode a record of version 4, or of an older one."""
+    is_new = version > 3
     crop = record.crop if with_crop else None
     image = b"" if record.image is None else record.image.tobytes()
     flags = record.accepted + 2 * record.inverted + 4 * record.passed_through
@@ -23,6 +24,7 @@ def encode_plainly(record, *, with_crop=True):
     texts = [
         text.encode()
         for text in (
+            *([record.read_id] if is_new else []),
             record.request_id,
             record.site,
             record.model_version,
@@ -30,8 +32,9 @@ def encode_plainly(record, *, with_crop=True):
         )
     ]
     parts = [
-        struct.pack("<BB", 3, flags),
+        struct.pack("<BB", version, flags),
         struct.pack("<B", 255 if record.digit is None else record.digit),
+        struct.pack("<H", min(record.crop_scale, 65_535)) if is_new else b"",
         struct.pack("<H", min(record.num_parts, 65_535)),
         struct.pack("<H", min(record.num_dropped, 65_535)),
         struct.pack("<B", record.edges_touched),

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_records import NOON
 
-from capture import archive, ship
+from capture import archive
 from capture.archive import Window, parse_window
 from capture.compaction import compact, expire
 from capture.erasure import erase_from_archive, fingerprint, picture_name
 from capture.labels import add_labels, read_labels
+from capture.rows import day_of, rows_by_partition
 from capture.sampling import hash_limit, read_pictures, read_sample
 from capture.segments import read_segment, sealed_segments
 from capture.spool import Spool
@@ -24,9 +25,10 @@ TODAY = date(2026, 11, 21)
 
 def fill(store, records) -> None:
     """Put records straight into the archive, a file for each call and site."""
-    for (day, site), group in ship.group_by_partition(list(records)).items():
-        key = f"{archive.partition(day, site)}/{fingerprint(group[0].request_id)}.parquet"
-        store.put(key, archive.encode(ship.to_table(group)), content_type=archive.PARQUET)
+    tables, _ = rows_by_partition(list(records))
+    for folder, table in tables.items():
+        key = f"{folder}/{fingerprint(table['read_id'][0].as_py())}.parquet"
+        store.put(key, archive.encode(table), content_type=archive.PARQUET)
 
 
 def rows_in(store, window=DAY, columns=(), max_rows=100_000, min_rows_per_site=100_000):
@@ -80,14 +82,14 @@ def test_labelled_rows_are_read_whether_sampled_or_not(store, make_record):
     fill(store, records)
     labels = pd.DataFrame(
         {
-            "request_id": [record.request_id for record in records[:40]] + ["unknown"],
+            "read_id": [record.read_id for record in records[:40]] + ["unknown"],
             "crop_index": 0,
             "label": 3,
         }
     )
     bounds = {"max_rows": 100, "min_rows_per_site": 0}
     sample = read_sample(store, DAY, columns=[], labels=labels, **bounds)
-    assert sorted(sample.labelled["request_id"]) == sorted(labels["request_id"][:40])
+    assert sorted(sample.labelled["read_id"]) == sorted(labels["read_id"][:40])
     without = read_sample(store, DAY, columns=[], **bounds)
     assert list(sample.rows["request_id"]) == list(without.rows["request_id"])
     assert len(without.labelled) == 0
@@ -173,17 +175,17 @@ def test_an_erased_request_is_gone_and_does_not_come_back(store, make_record, re
     noon_us = int(NOON.timestamp() * 1e6)
     if request_id.startswith("0193"):  # the uuid7 says 2024-11-19: search there
         noon_us = (int("0193465c5800", 16)) * 1000
-    window = Window(*(date.fromisoformat(ship.day_of(noon_us)),) * 2)
+    window = Window(*(date.fromisoformat(day_of(noon_us)),) * 2)
     records = [make_record(n, time_us=noon_us + n) for n in range(2)]
     mine = [make_record(3, request_id=request_id, time_us=noon_us, index=n) for n in range(2)]
     fill(store, [*records, *mine])
     add_labels(
         store,
-        pd.DataFrame({"request_id": [request_id, "other"], "crop_index": [0, 0], "label": [4, 5]}),
+        pd.DataFrame({"read_id": [request_id, "other"], "crop_index": [0, 0], "label": [4, 5]}),
     )
     assert erase_from_archive(store, request_id) == 3
     assert len(rows_in(store, window).rows) == 2
-    assert list(read_labels(store)["request_id"]) == ["other"]
+    assert list(read_labels(store)["read_id"]) == ["other"]
     fill(store, mine)  # it was still in a spool somewhere
     assert request_id not in set(rows_in(store, window).rows["request_id"])
     compact(store, window.first)
@@ -194,7 +196,7 @@ def test_an_erased_request_is_gone_and_does_not_come_back(store, make_record, re
 def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased(store, make_record):
     request_id = "0193465c-5800-7000-8000-000000000042"  # a uuid7 of 2024; the record is of 2026
     fill(store, [make_record(1, request_id=request_id), make_record(2)])
-    labels = pd.DataFrame({"request_id": [request_id], "crop_index": [0], "label": [4]})
+    labels = pd.DataFrame({"read_id": [request_id], "crop_index": [0], "label": [4]})
     add_labels(store, labels)
     assert erase_from_archive(store, request_id) == 2
     everything = b"".join(store.get(key) for key in store.find("records/"))
@@ -222,21 +224,19 @@ def test_the_erase_command_reaches_spool_archive_and_pictures(tmp_path, make_rec
 
 
 def test_labels_that_disagree_are_both_left_out(store):
-    def label(request_id, digit):
-        return pd.DataFrame({"request_id": [request_id], "crop_index": [0], "label": [digit]})
+    def label(read_id, digit):
+        return pd.DataFrame({"read_id": [read_id], "crop_index": [0], "label": [digit]})
 
     for labels in (label("a", 1), label("a", 1), label("b", 2), label("b", 3)):
         add_labels(store, labels)
-    assert read_labels(store).to_dict("records") == [
-        {"request_id": "a", "crop_index": 0, "label": 1}
-    ]
+    assert read_labels(store).to_dict("records") == [{"read_id": "a", "crop_index": 0, "label": 1}]
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ({"request_id": ["a"], "label": [1]}, "crop_index"),
-        ({"request_id": ["a"], "crop_index": [0], "label": [10]}, "10 is not a digit"),
+        ({"read_id": ["a"], "label": [1]}, "crop_index"),
+        ({"read_id": ["a"], "crop_index": [0], "label": [10]}, "10 is not a digit"),
     ],
 )
 def test_malformed_labels_are_refused(store, labels, message):

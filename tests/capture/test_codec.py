@@ -10,11 +10,11 @@ import pytest
 from numpy.testing import assert_array_equal
 from plain_codec import encode_plainly
 
-from capture import ship
 from capture.codec import make_builder, make_decoder, make_encoder
 from capture.fields import Kind, captured, version_of
 from capture.parquet_schema import SCHEMA, schema_of
 from capture.record import CaptureRecord, StageTimes, build, encode
+from capture.rows import to_table
 from model.decision import Decision
 from model.framed import Framed
 
@@ -24,7 +24,7 @@ class WithSkew(CaptureRecord):
     """The record with one row more."""
 
     skew_deg: float = field(
-        default=0.0, metadata=captured(Kind.RATIO, "angle of the crop", of="framed", since=4)
+        default=0.0, metadata=captured(Kind.RATIO, "angle of the crop", of="framed", since=5)
     )
 
 
@@ -49,11 +49,11 @@ def as_class(record, record_class, **more):
 def test_a_new_field_is_encoded_decoded_and_a_column(make_record):
     record = as_class(make_record(3), WithSkew, skew_deg=1.5)
     encoded = make_encoder(WithSkew)(record)
-    assert encoded[0] == version_of(WithSkew) == 4
+    assert encoded[0] == version_of(WithSkew) == 5
     decoded = make_decoder(WithSkew)(encoded)
     assert decoded.skew_deg == 1.5
     assert make_encoder(WithSkew)(decoded) == encoded
-    table = ship.to_table([decoded])
+    table = to_table([decoded])
     assert table.schema.equals(schema_of(WithSkew), check_metadata=True)
     (row,) = table.to_pylist()
     assert row["skew_deg"] == 1.5
@@ -68,14 +68,14 @@ def test_a_new_field_of_each_kind_survives(make_record, row):
 
     @dataclass(slots=True, eq=False, kw_only=True)
     class Extended(CaptureRecord):
-        added: object = field(default=None, metadata=captured(kind, "new", since=4))
+        added: object = field(default=None, metadata=captured(kind, "new", since=5))
 
     record = as_class(make_record(3), Extended, added=value)
     decoded = make_decoder(Extended)(make_encoder(Extended)(record))
     assert decoded.added == value
     assert decoded.rejected_because is None
     assert decoded.accepted
-    table = ship.to_table([decoded])
+    table = to_table([decoded])
     assert table.to_pylist()[0]["added"] == value
     assert str(table.schema.field("added").type) == column_type
 
@@ -103,6 +103,7 @@ def arguments(**changes):
     """What the sink gives to the builder."""
     image = np.zeros((28, 28), np.uint8)
     return {
+        "read_id": "0193465c-5800-7000-8000-000000000001",
         "request_id": "r-1",
         "index": 2,
         "time_us": 3,
@@ -112,6 +113,7 @@ def arguments(**changes):
         "garbage": -1.5,
         "image": image,
         "crop": image,
+        "crop_scale": 3,
         "decision": Decision(7, 0.5, "low_confidence", [0.1] * 10, list(range(10))),
         "framed": Framed(image, True, False, 2, 3, 0.75, 1),
         "stages": StageTimes(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0),
@@ -146,6 +148,8 @@ def test_the_generated_encoder_equals_its_plain_twin(make_record, seed, with_cro
         crop=crops[seed % 5],
         inverted=bool(rng.integers(2)),
         passed_through=bool(rng.integers(2)),
+        read_id=f"0193465c-5800-7000-8000-{seed:012d}",
+        crop_scale=int(rng.integers(1, 100_000)),
         num_parts=int(rng.integers(100_000)),
         num_dropped=int(rng.integers(100_000)),
         **{f"{stage}_ms": rng.random() for stage in ("guard", "decode", "queue", "total")},

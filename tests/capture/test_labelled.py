@@ -19,8 +19,8 @@ def archived(tmp_path, labels):
     spool.close()
     store = open_store(str(tmp_path / "archive"))
     ship.ship_once(tmp_path / "spool", store)
-    rows = [(make(number).request_id, 0, label) for number, label in labels.items()]
-    frame = pd.DataFrame(rows, columns=["request_id", "crop_index", "label"])
+    rows = [(make(number).read_id, 0, label) for number, label in labels.items()]
+    frame = pd.DataFrame(rows, columns=["read_id", "crop_index", "label"])
     add_labels(store, frame)
     return store
 
@@ -36,7 +36,7 @@ def test_labels_find_the_images_that_the_model_saw(tmp_path):
 
 def test_what_was_erased_is_not_trained_on(tmp_path):
     store = archived(tmp_path, {0: 7, 2: 5})
-    key = f"{archive.ERASED}/{fingerprint(make(2).request_id)}"
+    key = f"{archive.ERASED}/{fingerprint(make(2).read_id)}"
     store.put(key, b"", content_type="text/plain")  # its rows are still on their way out
     assert labelled.read(store).labels.tolist() == [7]
 

@@ -45,7 +45,7 @@ def test_every_appended_record_is_read_back_in_order(spool, make_record, tmp_pat
 
 def test_a_record_is_on_disk_before_append_returns(spool, make_record, tmp_path):
     spool.append(make_record(1))
-    (segment,) = (tmp_path / "spool").glob("*.open")
+    (segment,) = (tmp_path / "spool").glob("*.live")
     assert measure(segment).num_records == 1
 
 
@@ -126,13 +126,13 @@ def test_a_torn_tail_is_cut_and_the_rest_kept(tmp_path_factory, make_record, cut
     records = [make_record(n) for n in range(3)]
     for record in records[:2]:
         spool.append(record)
-    (segment,) = folder.glob("*.open")
+    (segment,) = folder.glob("*.live")
     whole = segment.stat().st_size
     spool.append(records[2])
     length = segment.stat().st_size
     spool.close()
     (sealed,) = sealed_segments(folder)
-    torn = sealed.rename(sealed.with_suffix(".open"))
+    torn = sealed.rename(sealed.with_suffix(".live"))
     os.truncate(torn, max(whole, length - cut))
     assert captured_ids(folder) == ids(records[:2])
     (sealed,) = sealed_segments(folder)

@@ -147,7 +147,7 @@ def shipped(prod: Deployment, tmp_path_factory: pytest.TempPathFactory) -> str:
             text=True,
         )
         for _ in range(300):
-            if not list(spool.glob("*.seg")) or process.poll() is not None:
+            if not list(spool.glob("*.done")) or process.poll() is not None:
                 break
             time.sleep(0.2)
         process.send_signal(signal.SIGTERM)  # as ECS stops it

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from capture import ship
+from capture import features
 from capture.labels import LABEL_SCHEMA
 from capture.predictions import Predictions
 from capture.reference import NUMERIC, build, load, to_parquet
+from capture.rows import to_table
 from monitoring import distances, drift
 
 NO_LABELS = LABEL_SCHEMA.empty_table().to_pandas()
@@ -76,14 +77,14 @@ def test_one_digit_one_site_and_one_polarity_break_nothing(rows_of, reference):
 
 
 def captured(records) -> pd.DataFrame:
-    rows = ship.to_table(records).to_pandas()
+    rows = to_table(records).to_pandas()
     rows["site"] = [record.site for record in records]
     return rows
 
 
 def test_captured_rows_get_labels_polarity_and_text_digits(make_record):
     records = [make_record(1, inverted=True), make_record(2)]
-    labels = pd.DataFrame({"request_id": [records[1].request_id], "crop_index": [0], "label": [5]})
+    labels = pd.DataFrame({"read_id": [records[1].read_id], "crop_index": [0], "label": [5]})
     rows = drift.prepare(captured(records), labels)
     assert list(rows["polarity"]) == ["light ink", "dark ink"]
     assert list(rows["digit"]) == ["1", "2"]
@@ -106,7 +107,7 @@ def test_unusual_crops_are_found_with_the_feature_that_differs_most(rows_of, ref
     rows.loc[17, "slant_deg"] = 60
     rows.loc[18, "paper_grain"] = -50
     found = drift.find_unusual(rows, reference.rows, 10)
-    assert [(one.request_id, one.feature) for one in found[:2]] == [
+    assert [(one.read_id, one.feature) for one in found[:2]] == [
         ("0-17", "slant_deg"),
         ("0-18", "paper_grain"),
     ]
@@ -154,7 +155,7 @@ def test_reference_and_captures_have_the_same_features_of_the_same_crop(predicti
         image=predictions.images[1], crop=predictions.crops[1], probs=predictions.probs[1].tolist()
     )
     rows = drift.prepare(captured([record]), NO_LABELS)
-    for name in (*ship.features.IMAGE_FEATURES, *ship.features.CROP_FEATURES, "entropy", "gap"):
+    for name in (*features.IMAGE_FEATURES, *features.CROP_FEATURES, "entropy", "gap"):
         assert rows[name][0] == pytest.approx(made[name][1], rel=1e-5), name
 
 

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from made_records import NOON
 
-from capture import archive, ship
+from capture import archive
 from capture.archive import Window
 from capture.erasure import erase_pictures, picture_name
 from capture.labels import add_labels
 from capture.parquet_schema import SCHEMA
 from capture.predictions import Predictions
 from capture.reference import build, to_parquet
+from capture.rows import day_of, to_table
 from capture.store import StoreError, open_store
 from monitoring import report, watch
 from monitoring.__main__ import main
@@ -64,13 +66,13 @@ def fill(store, records, day=DAY) -> None:
     moved = int((datetime.combine(day, NOON.time(), UTC) - NOON).total_seconds() * 1e6)
     groups = defaultdict(list)
     for record in records:
-        groups[ship.day_of(record.time_us), record.site].append(record)
+        groups[day_of(record.time_us), record.site].append(record)
     for (on, site), group in groups.items():
-        rows = ship.to_table(group).to_pandas()
+        rows = to_table(group).to_pandas()
         rows["time"] += timedelta(microseconds=moved)
-        rows["request_id"] = str(day) + rows["request_id"]
-        rows["sample_key"] = [archive.sample_key(one, 0) for one in rows["request_id"]]
-        table = ship.pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
+        rows["read_id"] = str(day) + rows["read_id"]
+        rows["sample_key"] = [archive.sample_key(one, 0) for one in rows["read_id"]]
+        table = pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
         key = f"{archive.partition(str(day), site)}/{on}.parquet"
         store.put(key, archive.encode(table), content_type=archive.PARQUET)
 
@@ -165,13 +167,13 @@ def test_unusual_crops_are_pictures_beside_the_page_and_can_be_erased(
     odd = make_record(700, crop=np.tile(np.uint8([0, 255]), (300, 20)))
     fill(locations.captures, [*records, odd])
     run(locations, made)
-    request_id = f"{DAY}{odd.request_id}"
-    name = picture_name(request_id, 0)
+    read_id = f"{DAY}{odd.read_id}"
+    name = picture_name(read_id, 0)
     assert name in page(locations, "2026-11-20/index.html")
     assert locations.reports.get(f"2026-11-20/{name}").startswith(b"\x89PNG")
     for key in locations.reports.find("2026-11-20/"):
-        assert request_id.encode() not in locations.reports.get(key), key
-    assert erase_pictures(locations.reports, request_id) == 1
+        assert read_id.encode() not in locations.reports.get(key), key
+    assert erase_pictures(locations.reports, read_id) == 1
 
 
 def test_running_a_day_again_leaves_the_same_files(locations, mail):
@@ -226,7 +228,7 @@ def test_labels_that_arrived_are_judged(locations, mail):
     fill(locations.captures, records)
     labels = pd.DataFrame(
         {
-            "request_id": [f"{DAY}{record.request_id}" for record in records],
+            "read_id": [f"{DAY}{record.request_id}" for record in records],
             "crop_index": 0,
             "label": [(record.digit + (n < 30)) % 10 for n, record in enumerate(records)],
         }
@@ -247,7 +249,7 @@ def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(locations, 
     least = sorted(records, key=lambda one: -archive.sample_key(f"{DAY}{one.request_id}", 0))
     labels = pd.DataFrame(
         {
-            "request_id": [f"{DAY}{record.request_id}" for record in least[:110]],
+            "read_id": [f"{DAY}{record.request_id}" for record in least[:110]],
             "crop_index": 0,
             "label": [(record.digit + 1) % 10 for record in least[:110]],
         }

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capture import archive, reference, ship
+from capture import archive, reference
 from capture.predictions import Predictions
+from capture.rows import to_table
 from capture.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def mail(tmp_path, make_record) -> Path:
             for n in range(len(records))
         ]
         key = f"{archive.partition(str(day), 'leeds')}/made.parquet"
-        data = archive.encode(ship.to_table(of_day))
+        data = archive.encode(to_table(of_day))
         open_store(str(tmp_path / "captures")).put(key, data, content_type=archive.PARQUET)
     made = reference.build(
         Predictions(

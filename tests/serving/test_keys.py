@@ -223,3 +223,41 @@ def test_the_command_refuses_a_third_key_and_leaves_the_file_alone(monkeypatch, 
 def test_the_command_refuses_an_unknown_scope(monkeypatch, capsys):
     assert run(monkeypatch, "new", "--site", "leeds", "--scopes", "root") == 2
     assert "choose from predict, label, admin" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "site", ["berlin-1", "Würzburg Süd", "köln/2 ost", "..", "x" * 250, "ü" * 41, "郵便局"]
+)
+def test_a_site_s_name_may_be_anything_that_the_archive_can_store(site):
+    assert parse(entry(site=site)).find(b"key 0").site == site
+
+
+@pytest.mark.parametrize(
+    ("site", "why"),
+    [
+        ("", "not empty"),
+        ("  ", "not empty"),
+        (None, "is no name"),
+        (7, "is no name"),
+        ("a\nb", "control characters"),
+        ("a\0", "control characters"),
+        ("a\x85", "control characters"),
+        ("a\u2028b", "control characters"),
+        ("a\ud800", "half characters"),
+        ("x" * 251, "251 bytes"),
+        ("ü" * 42, "252 bytes"),
+        ("x" * 5_000, "5000 bytes"),
+    ],
+)
+def test_a_site_s_name_that_cannot_be_stored_is_refused_and_its_entry_named(site, why):
+    with pytest.raises(KeysError, match=rf"entry 2: the site .*{why}"):
+        parse(entry(), entry(1, site=site))
+
+
+def test_a_new_key_is_not_made_for_a_site_that_cannot_be_stored(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "keys.json"
+    arguments = ["keys", "new", "--site", "x" * 300, "--file", str(path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert keys.main() == 2
+    assert "300 bytes" in capsys.readouterr().err
+    assert not path.exists()

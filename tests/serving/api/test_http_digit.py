@@ -35,7 +35,7 @@ async def test_every_crop_is_read_right(client, crops):
 async def test_an_answer_has_these_members_and_no_others(client, crops):
     reply = await client.post("/v1/digit", crops[0].png)
     assert set(reply.json) == {
-        "request_id", "digit", "confidence", "accepted", "candidates", "model_version",
+        "request_id", "read_id", "digit", "confidence", "accepted", "candidates", "model_version",
     }  # fmt: skip
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["content-length"] == str(len(reply.body))
@@ -148,6 +148,24 @@ async def test_the_request_id_is_a_new_uuid7(client, crops):
     assert first["request_id"] != second["request_id"]
     assert uuid.UUID(first["request_id"]).version == 7
     assert first["request_id"] < second["request_id"]
+
+
+@pytest.mark.parametrize("own", [{}, {"x_request_id": "scanner-7"}, {"x_request_id": "not safe"}])
+async def test_each_read_has_its_own_id_in_body_and_header(client, crops, own):
+    replies = [await client.post("/v1/digit", crops[0].png, **own) for _ in range(2)]
+    read_ids = [reply.json["read_id"] for reply in replies]
+    assert [reply.headers["x-read-id"] for reply in replies] == read_ids
+    assert [uuid.UUID(one).version for one in read_ids] == [7, 7]
+    assert read_ids[0] != read_ids[1]
+    is_own = own == {"x_request_id": "scanner-7"}
+    assert (replies[0].json["request_id"] == read_ids[0]) is not is_own
+
+
+async def test_a_caller_cannot_choose_the_read_id(client, crops):
+    taken = (await client.post("/v1/digit", crops[0].png)).json["read_id"]
+    reply = await client.post("/v1/digit", crops[0].png, x_request_id=taken)
+    assert reply.json["request_id"] == taken
+    assert reply.json["read_id"] != taken
 
 
 async def test_a_callers_own_request_id_is_kept(client, crops):

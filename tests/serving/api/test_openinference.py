@@ -75,6 +75,7 @@ async def test_the_answer_has_the_requests_id(client, pixels):
 async def test_a_call_without_an_id_gets_the_requests(client, pixels):
     reply = await infer(client, {"inputs": [tensor(pixels)]})
     assert reply.json["id"] == reply.headers["x-request-id"]
+    assert reply.json["parameters"] == {"read_id": reply.headers["x-read-id"]}
 
 
 async def test_only_the_requested_outputs_are_answered(client, pixels):

@@ -6,6 +6,7 @@ import io
 import threading
 import zlib
 from dataclasses import asdict
+from datetime import date
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,10 +16,15 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from capture.archive import Window
 from capture.codec import RecordError
+from capture.compaction import compact
 from capture.record import to_uint8
+from capture.sampling import read_sample
 from capture.segments import read_segment
+from capture.ship import ship_once
 from capture.spool import Spool, SpoolError
+from capture.store import open_store
 from model.decision import Decision, Policy
 from model.decode import decode
 from model.framed import Framed
@@ -332,6 +338,48 @@ async def test_a_failed_write_leaves_nothing_for_the_garbage_collector(
         gc.enable()
 
 
+async def test_each_of_20_requests_with_one_id_has_its_row(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path / "spool")
+    replies = [
+        await client.post("/v1/digit", crop.png, x_request_id="scanner-7") for crop in crops[:20]
+    ]
+    read_ids = sorted(reply.json["read_id"] for reply in replies)
+    for path in (tmp_path / "spool").glob("*.live"):
+        path.rename(path.with_suffix(".done"))
+    store = open_store(str(tmp_path / "store"))
+    ship_once(tmp_path / "spool", store)
+    (key,) = store.find("records/")
+    day = date.fromisoformat(key.split("/")[1].removeprefix("day="))
+    compact(store, day)
+    rows = read_sample(store, Window(day, day), columns=[], max_rows=100, min_rows_per_site=0).rows
+    assert sorted(rows["read_id"]) == read_ids
+    assert len(set(read_ids)) == 20
+    assert set(rows["request_id"]) == {"scanner-7"}
+
+
+async def test_a_removed_segment_is_503_once_and_then_a_record_again(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path)
+    await client.post("/v1/digit", crops[0].png)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    reply = await client.post("/v1/digit", crops[1].png)
+    assert reply.status == 503
+    assert "is gone" in reply.json["detail"]
+    reply = await client.post("/v1/digit", crops[2].png)
+    assert reply.status == 200
+    assert [one.read_id for one in records_in(tmp_path)] == [reply.json["read_id"]]
+
+
+async def test_a_crop_that_is_too_large_to_keep_is_recorded_reduced(serve, tmp_path, crops):
+    client = await serve(capture_dir=tmp_path)
+    sent = io.BytesIO()
+    Image.fromarray(crops[0].pixels).resize((900, 900)).save(sent, "PNG")
+    assert (await client.post("/v1/digit", sent.getvalue())).status == 200
+    (record,) = records_in(tmp_path)
+    assert record.crop_scale == 2
+    assert record.crop.shape == (450, 450)
+
+
 @pytest.mark.parametrize("is_negative", [False, True])
 async def test_a_crop_in_mnist_s_frame_is_on_disk_once(serve, crops, tmp_path, is_negative):
     client = await serve(capture_dir=tmp_path)
@@ -356,7 +404,9 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
     decision = Decision(7, 0.8125, "low_confidence", [0.0625] * 9 + [0.4375], list(range(10)))
     framed = Framed(image, True, False, 2, 3, 0.75, 1)
     reading = Reading(crop, framed, image, decision, -1.5, 2.0, 3.0, 4.0, 5.0)
-    request = Request("r-1", "berlin-1", "image/png", {}, b"", b"", started=100.0, guard_ms=1.0)
+    request = Request(
+        "r-1", "read-1", "berlin-1", "image/png", {}, b"", b"", started=100.0, guard_ms=1.0
+    )
     sink = CaptureSink(
         Settings(capture_dir=tmp_path),
         SimpleNamespace(version="9"),
@@ -370,6 +420,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
     assert {
         name: value for name, value in asdict(record).items() if name not in ("image", "crop")
     } == {
+        "read_id": "read-1",
         "request_id": "r-1",
         "index": 6,
         "time_us": 1_000_000_007,
@@ -379,6 +430,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
         "confidence": 0.8125,
         "accepted": False,
         "rejected_because": "low_confidence",
+        "crop_scale": 1,
         "threshold": 0.875,
         "garbage": -1.5,
         "probs": (0.0625,) * 9 + (0.4375,),

@@ -1,0 +1,210 @@
+"""A CSV of true digits: taken as it is written, or refused line by line; never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_records import make
+
+from capture import ship
+from capture.labels import read_labels
+from capture.spool import Spool
+from capture.store import open_store
+from capture.truth_csv import TruthError, parse
+from monitoring.__main__ import main
+
+HEADER = b"request_id,crop_index,label\n"
+
+
+def rows(data: bytes):
+    return [(one.request_id, one.crop_index, one.label) for one in parse(data)]
+
+
+@pytest.mark.parametrize("text", ["00123", "NA", "null", "1e5", "nan", "True", "1.0", "0x1F", "-"])
+def test_an_id_stays_as_it_is_written(text):
+    assert rows(HEADER + f"{text},0,7\n".encode()) == [(text, 0, 7)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbfrequest_id,crop_index,label\r\nabc,0,7\r\n",
+        b"request_id;crop_index;label\r\nabc;0;7\r\n",
+        b"request_id\tcrop_index\tlabel\nabc\t0\t7",
+        b" Request_ID , crop_index ,LABEL\n abc , 0 , 7 \n",
+        b"request_id,crop_index,label\rabc,0,7\r",
+        b"\n\nlabel,crop_index,who,request_id\n7,0,me,abc\n",
+        b"request_id,crop_index,label,,\nabc,0,7,,\n,,,,\n\n",
+        b'"request_id","crop_index","label"\n"abc","0","7"\n',
+        "request_id,crop_index,label\nabc,0,7\n".encode("utf-16"),
+        HEADER + b"abc,0,7\nabc,0,7\n",
+        HEADER + b"abc,0.0,7.0\n",
+        HEADER + b"abc,00,07\n",
+    ],
+)
+def test_what_is_certain_is_read(data):
+    assert rows(data) == [("abc", 0, 7)]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf\r\n\r\n", "is empty"),
+        (HEADER, "no labels"),
+        (b"abc,0,7\n", "line 1: the header 'abc,0,7' has neither read_id nor request_id"),
+        (b"request_id,label\nabc,7\n", "line 1: .* no crop_index"),
+        (b"request_id,crop_index,label,label\nabc,0,7,7\n", "label twice"),
+        (HEADER + b"abc,0,10\n", "line 2: label '10' is not a digit"),
+        (HEADER + b"abc,0,7\nabd,0,7.5\n", "line 3: label '7.5'"),
+        (HEADER + b"abc,0,\n", "line 2: label ''"),
+        (HEADER + b"abc,0,-1\n", "line 2: label '-1'"),
+        (HEADER + "abc,0,\uff17\n".encode(), "line 2: label"),
+        (HEADER + b"abc,,7\n", "line 2: crop_index ''"),
+        (HEADER + b"abc,-1,7\n", "line 2: crop_index '-1'"),
+        (HEADER + b"abc,3000000000,7\n", "line 2: crop_index"),
+        (HEADER + b",0,7\n", "line 2: has no id"),
+        (HEADER + b"abc,0\n", "line 2: has 2 cells; the header has 3"),
+        (HEADER + b"abc,0,7,8\n", "line 2: has 4 cells"),
+        (HEADER + b"abc,0,7\nabc,0,8\n", "line 3: label 8, but line 2 says 7"),
+        (HEADER + b"a\0bc,0,7\n", "line 2: has a NUL"),
+        (HEADER + b"a\x01bc,0,7\n", "line 2: request_id"),
+        (HEADER + b"x" * 256 + b",0,7\n", "line 2: request_id"),
+        (HEADER + b"b\xfcro,0,7\n", "line 2: byte 0xfc is not UTF-8"),
+        (HEADER + b'"abc,0,7\n', "line 2: .*quote"),
+        (b"PK\x03\x04" + bytes(30), "NUL"),
+        (b"\xff\xfea", "UTF-8"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(data, message):
+    with pytest.raises(TruthError, match=message):
+        parse(data)
+
+
+def test_each_of_many_mistakes_is_named():
+    with pytest.raises(TruthError) as raised:
+        parse(HEADER + b"abc,0,x\n" * 30)
+    lines = str(raised.value).splitlines()
+    assert lines[0].startswith("line 2:")
+    assert lines[-1] == "and 10 more"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_labels_or_a_named_mistake(data):
+    for prefix in (b"", HEADER):
+        with contextlib.suppress(TruthError):
+            assert parse(prefix + data)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Two reads with one request id, at two sites; and one of its own."""
+    spool = Spool(tmp_path / "spool")
+    for read_id, request_id, site in (
+        ("read-1", "scanner-7", "leeds"),
+        ("read-2", "scanner-7", "berlin"),
+        ("read-3", "00123", "leeds"),
+    ):
+        spool.append(make(1, read_id=read_id, request_id=request_id, site=site))
+    spool.close()
+    store = open_store(str(tmp_path / "store"))
+    ship.ship_once(tmp_path / "spool", store)
+    return store
+
+
+def label(tmp_path, text):
+    path = tmp_path / "truth.csv"
+    path.write_text(text)
+    return main(["label", str(path), "--store", str(tmp_path / "store")])
+
+
+def labelled(store):
+    return [tuple(row) for row in read_labels(store).sort_values("read_id").to_numpy().tolist()]
+
+
+def test_labels_go_by_read_id_or_by_a_request_id_that_names_one_read(archive, tmp_path):
+    text = "read_id,request_id,site,crop_index,label\nread-1,,,0,4\n,00123,,0,5\n"
+    assert label(tmp_path, text + ",scanner-7,berlin,0,6\n") == 0
+    assert labelled(archive) == [("read-1", 0, 4), ("read-2", 0, 6), ("read-3", 0, 5)]
+
+
+def test_a_request_id_of_two_reads_is_refused_with_both_and_nothing_is_stored(
+    archive, tmp_path, capsys
+):
+    text = "request_id,crop_index,label\n00123,0,5\nscanner-7,0,4\n"
+    assert label(tmp_path, text) == 1
+    said = capsys.readouterr().err
+    assert "line 3: 'scanner-7' is the request_id of 2 reads; give a read_id" in said
+    assert "read-1, site leeds" in said
+    assert "read-2, site berlin" in said
+    assert labelled(archive) == []
+
+
+def test_a_site_without_such_a_read_is_refused(archive, tmp_path, capsys):
+    assert label(tmp_path, "request_id,site,crop_index,label\n00123,berlin,0,5\n") == 1
+    assert "names no read of site 'berlin'" in capsys.readouterr().err
+    assert labelled(archive) == []
+
+
+def test_two_names_of_one_crop_must_agree(archive, tmp_path, capsys):
+    assert label(tmp_path, "read_id,request_id,crop_index,label\nread-3,,0,1\n,00123,0,2\n") == 1
+    assert "line 3: label 2, but line 2 says 1" in capsys.readouterr().err
+    assert labelled(archive) == []
+
+
+def test_ids_that_are_not_in_the_archive_are_stored_as_read_ids_and_counted(
+    archive, tmp_path, capsys
+):
+    assert label(tmp_path, "request_id,crop_index,label\nNA,0,7\nnull,1,3\n") == 0
+    assert "2 labels name no read in the archive" in capsys.readouterr().err
+    assert labelled(archive) == [("NA", 0, 7), ("null", 1, 3)]
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "folder"])
+def test_a_path_that_cannot_be_read_is_an_error_and_no_traceback(tmp_path, capsys, name):
+    (tmp_path / "folder").mkdir()
+    assert main(["label", str(tmp_path / name), "--store", str(tmp_path / "store")]) == 1
+    assert name in capsys.readouterr().err
+
+
+def erase(tmp_path, *arguments):
+    folders = [f"--{name}={tmp_path / name}" for name in ("spool", "store", "reports")]
+    return main(["erase", *arguments, *folders])
+
+
+def find(tmp_path, given, capsys):
+    capsys.readouterr()
+    code = main(["find", given, *(f"--{name}={tmp_path / name}" for name in ("spool", "store"))])
+    return code, [line.split(",")[0] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_request_id_of_two_reads_is_not_erased_without_all(archive, tmp_path, capsys):
+    assert erase(tmp_path, "scanner-7") == 1
+    assert "read-1, site leeds" in capsys.readouterr().err
+    assert find(tmp_path, "scanner-7", capsys) == (0, ["read_id read-1", "read_id read-2"])
+    assert erase(tmp_path, "scanner-7", "--all") == 0
+    assert find(tmp_path, "scanner-7", capsys) == (1, [])
+    assert find(tmp_path, "read-3", capsys) == (0, ["read_id read-3"])
+
+
+def test_a_read_is_erased_by_its_read_id_or_its_only_request_id(archive, tmp_path, capsys):
+    label(tmp_path, "read_id,crop_index,label\nread-2,0,4\nread-3,0,4\n")
+    assert erase(tmp_path, "read-2") == 0
+    assert find(tmp_path, "scanner-7", capsys) == (0, ["read_id read-1"])
+    assert erase(tmp_path, "00123") == 0
+    assert find(tmp_path, "read-3", capsys) == (1, [])
+    assert labelled(archive) == []
+
+
+def test_what_is_still_in_the_spool_is_found_and_erased_when_it_comes(archive, tmp_path, capsys):
+    spool = Spool(tmp_path / "spool")
+    for read_id in ("read-4", "read-5"):
+        spool.append(make(1, read_id=read_id, request_id="late"))
+    assert find(tmp_path, "late", capsys) == (0, ["read_id read-4", "read_id read-5"])
+    assert erase(tmp_path, "read-4") == 0
+    spool.close()
+    ship.ship_once(tmp_path / "spool", archive)
+    assert find(tmp_path, "late", capsys) == (0, ["read_id read-5"])
