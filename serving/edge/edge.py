@@ -143,6 +143,7 @@ class Edge:
                 body=body,
                 started=exchange.started,
                 guard_ms=(time.perf_counter() - exchange.started) * 1e3,
+                sender=client.bucket,
             )
         )
 

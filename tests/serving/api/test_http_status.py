@@ -78,7 +78,7 @@ async def internal(serve, crops, gate, monkeypatch):
 
 
 async def overloaded(serve, crops, gate):
-    client = await serve(max_batch_size=1, queue_limit=1)
+    client = await serve(max_batch_size=1, queue_limit=2)
     gate.clear()
     held = []
     for _ in range(2):  # one in the model, then one in the queue
@@ -108,7 +108,7 @@ CASES = {
     422: (unreadable_crop, "PNG of 60 bytes.*send the whole file"),
     429: (too_many_requests, "0.001 requests a second; wait"),
     500: (internal, "request_id"),
-    503: (overloaded, "waiting; the limit is 1"),
+    503: (overloaded, "1 crops are waiting, 1 of them yours; the limit is 2, and one.*send fewer"),
     504: (deadline, "50 ms; try again"),
 }
 
