@@ -163,7 +163,12 @@ class Reader:
         return readings
 
     async def in_turn(
-        self, function: Callable[[], Value], request: Request, function_s: float
+        self,
+        function: Callable[[], Value],
+        request: Request,
+        function_s: float,
+        *,
+        is_admitted: bool = False,
     ) -> Value:
         """Run a function on the model's thread when it is the turn of the request's sender.
 
@@ -174,13 +179,24 @@ class Reader:
             function: takes milliseconds.
             request: it is charged to its sender.
             function_s: predicted seconds.
+            is_admitted: the request was read already, so it is not refused any more.
 
         Raises:
             Overloaded: the answer would be too late.
             Exception: what the function raises.
         """
-        self._batcher.admit(0, request.sender, function_s)
+        if not is_admitted:
+            self._batcher.admit(0, request.sender, function_s)
         return await self._batcher.call(function, request.sender, function_s)
+
+    async def wait_turn(self, sender: Hashable, work_s: float) -> None:
+        """Wait until it is a sender's turn, and charge it for work that is done elsewhere.
+
+        Raises:
+            Overloaded: the answer would be too late.
+        """
+        self._batcher.admit(0, sender, work_s)
+        await self._batcher.call(_nothing, sender, work_s)
 
     async def read_golden(self) -> None:
         """Read the golden crop on the path of requests.
@@ -263,6 +279,10 @@ class Reader:
 
 def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
     return list(prepare(sources))
+
+
+def _nothing() -> None:
+    """Charged for another reason than its own time."""
 
 
 def _ignore(stats: BatchStats) -> None:
