@@ -30,7 +30,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
 
-MAX_BATCH_S: Final = 0.010  # predicted; the longest that a newcomer waits for a batch of others
+# Predicted seconds in one batch, which a newcomer may have to wait for. Not corrected for a slow
+# moment of the machine: smaller batches would make it slower.
+MAX_BATCH_S: Final = 0.010
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may suspend it for longer
 _MISPREDICTED_S: Final = 0.005  # a job of one sender that took so much longer is charged for it
 
@@ -107,7 +109,7 @@ class Batcher(Generic[Item, Result]):
             num_items = self._queue.num_items * before_s / self._queue.cost_s
             num_batches = max(
                 math.ceil(num_items / self._max_batch_size),
-                math.ceil(before_s * self._times.scale / MAX_BATCH_S),
+                math.ceil(before_s / MAX_BATCH_S),
             )
             waiting += self._times.predict(before_s, num_batches)
         return waiting
@@ -229,7 +231,7 @@ class Batcher(Generic[Item, Result]):
             cost_s += job.cost_s
             if jobs and (
                 num_items > self._max_batch_size
-                or cost_s * self._times.scale > MAX_BATCH_S
+                or cost_s > MAX_BATCH_S
                 or job.function is not None
                 or jobs[0].function is not None
             ):
