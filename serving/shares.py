@@ -53,15 +53,16 @@ class SharedPool:
 
     def take(self, sender: Hashable, amount: float) -> bool:
         """Let a sender hold more; False, and nothing changes, where its part is used up."""
-        if not self.has_room(sender, amount):
+        held = self._held.get(sender, 0.0)
+        if not is_within_share(self._limit, self._total, held, amount):
             return False
-        self._held[sender] = self.held_by(sender) + amount
+        self._held[sender] = held + amount
         self._total += amount
         return True
 
     def give_back(self, sender: Hashable, amount: float) -> None:
         """Release what `take` gave."""
-        left = self.held_by(sender) - amount
+        left = self._held.get(sender, 0.0) - amount
         self._total -= amount
         if left > 0.0:
             self._held[sender] = left

@@ -21,15 +21,8 @@ class BatchTimeModel:
         self._weight = self._sum_cost = self._sum_seconds = 0.0
         self._sum_cost_squared = self._sum_cost_seconds = 0.0
         self._measured = math.inf  # the last measured scale
-
-    @property
-    def scale(self) -> float:
-        """Seconds on this machine for a predicted second, without a batch's fixed part."""
-        if self._weight == 0.0:
-            return 1.0
-        # Before the scale is measured, use the mean. It is too high rather than too low, because
-        # larger batches cost less per crop.
-        return min(self._measured, self._sum_seconds / self._sum_cost)
+        self.scale = 1.0  # seconds here for a predicted second, without a batch's fixed part
+        self._fixed_s = _FIRST_GUESS_S  # of each batch
 
     def update(self, cost_s: float, seconds: float) -> None:
         """Add one measured batch.
@@ -48,11 +41,11 @@ class BatchTimeModel:
         if variance > (_MIN_SPREAD * mean) ** 2:
             covariance = (self._sum_cost_seconds - mean * self._sum_seconds) / self._weight
             self._measured = max(covariance / variance, 0.0)
+        # Before the scale is measured, use the mean. It is too high rather than too low, because
+        # larger batches cost less per crop.
+        self.scale = min(self._measured, self._sum_seconds / self._sum_cost)
+        self._fixed_s = (self._sum_seconds - self.scale * self._sum_cost) / self._weight
 
     def predict(self, cost_s: float, num_batches: int) -> float:
         """Seconds that work of this predicted cost takes in so many batches."""
-        if self._weight == 0.0:
-            return max(_FIRST_GUESS_S * num_batches, cost_s)
-        scale = self.scale
-        fixed = (self._sum_seconds - scale * self._sum_cost) / self._weight
-        return fixed * num_batches + scale * cost_s
+        return self._fixed_s * num_batches + self.scale * cost_s

@@ -79,6 +79,7 @@ class Batcher(Generic[Item, Result]):
         self._on_batch = on_batch
         self._queue: FairQueue[_Job[Item]] = FairQueue()
         self._running: list[_Job[Item]] = []
+        self._running_cost_s = 0.0
         self._running_since = 0.0
         self._is_dispatch_due = False
         self._was_one_job = False
@@ -100,10 +101,11 @@ class Batcher(Generic[Item, Result]):
         """Predicted wait of a sender's work that arrives now, until its batch starts."""
         waiting = 0.0
         if self._running:
-            expected = self._times.predict(_cost_of(self._running), 1)
-            running = self.running_for_s()
-            # A batch far beyond its predicted time hangs. Assume that it needs as long again.
-            waiting = running if running > _STUCK_S else max(expected - running, 0.0)
+            running = time.perf_counter() - self._running_since
+            waiting = self._times.predict(self._running_cost_s, 1) - running
+            if waiting < 0.0:
+                # A batch far beyond its predicted time hangs. Assume that it needs as long again.
+                waiting = running if running > _STUCK_S else 0.0
         before_s = self._queue.cost_before_s(sender, cost_s)
         if before_s > 0.0:
             num_items = self._queue.num_items * before_s / self._queue.cost_s
@@ -121,8 +123,8 @@ class Batcher(Generic[Item, Result]):
             Overloaded: its share of the queue is full, or its predicted wait is too long.
         """
         queue = self._queue
-        wait_s = self.predicted_wait_s(sender, cost_s) if queue.num_items or self._running else 0.0
-        own = queue.num_items_of(sender) if queue.num_items else 0
+        wait_s = self.predicted_wait_s(sender, cost_s) if queue or self._running else 0.0
+        own = queue.num_items_of(sender)
         if not is_within_share(self._queue_limit, queue.num_items, own, num_items):
             raise Overloaded(
                 f"{queue.num_items} crops are waiting, {own} of them yours; the limit is "
@@ -227,17 +229,18 @@ class Batcher(Generic[Item, Result]):
             if job.answer.done():
                 queue.drop()
                 continue
-            num_items += len(job.items)
-            cost_s += job.cost_s
             if jobs and (
-                num_items > self._max_batch_size
-                or cost_s > MAX_BATCH_S
+                num_items + len(job.items) > self._max_batch_size
+                or cost_s + job.cost_s > MAX_BATCH_S
                 or job.function is not None
                 or jobs[0].function is not None
             ):
                 break
             queue.pop()
             jobs.append(job)
+            num_items += len(job.items)
+            cost_s += job.cost_s
+        self._running_cost_s = cost_s
         return jobs
 
     def _work(self) -> None:
@@ -273,7 +276,7 @@ class Batcher(Generic[Item, Result]):
         self, loop: asyncio.AbstractEventLoop, outcomes: Any, started: float, run_s: float
     ) -> None:
         """Give each caller its outcomes, then start the next batch. Runs on the event loop."""
-        jobs, self._running = self._running, []
+        jobs, cost_s, self._running = self._running, self._running_cost_s, []
         if jobs[0].function is not None:
             if not jobs[0].answer.done():  # done: its caller has gone
                 jobs[0].answer.set_result(outcomes)
@@ -291,11 +294,10 @@ class Batcher(Generic[Item, Result]):
             loop.call_soon(self._dispatch, loop)
         else:
             self._queue.rest()
-        loop.call_soon(self._learn, jobs, started, run_s)
+        loop.call_soon(self._learn, jobs, cost_s, started, run_s)
 
-    def _learn(self, jobs: list[_Job[Item]], started: float, run_s: float) -> None:
+    def _learn(self, jobs: list[_Job[Item]], cost_s: float, started: float, run_s: float) -> None:
         """Add a finished batch to the time estimate, and report it."""
-        cost_s = _cost_of(jobs)
         excess_s = run_s - self._times.predict(cost_s, 1)
         if excess_s > _MISPREDICTED_S and len({job.sender for job in jobs}) == 1:
             self._queue.charge(jobs[0].sender, excess_s)
@@ -305,10 +307,6 @@ class Batcher(Generic[Item, Result]):
             self._times.update(cost_s, run_s)
         waits = [started - job.queued_at for job in jobs]
         self._on_batch(BatchStats(sum(len(job.items) for job in jobs), waits, run_s))
-
-
-def _cost_of(jobs: Sequence[_Job[Any]]) -> float:
-    return sum(job.cost_s for job in jobs)
 
 
 def _call(function: Callable[[], Any]) -> list[Any]:

@@ -71,7 +71,9 @@ class FairQueue(Generic[Job]):
             return 0.0
         flow = self._flows.get(sender)
         own_s = 0.0 if flow is None else flow.cost_s
-        num_others = len(self._heads) - bool(flow is not None and flow.jobs)
+        num_others = len(self._heads) - (own_s > 0.0)
+        if not num_others:
+            return own_s
         return own_s + min(self.cost_s - own_s, num_others * (own_s + cost_s))
 
     def push(self, sender: Hashable, job: Job, num_items: int, cost_s: float) -> None:
@@ -89,7 +91,7 @@ class FairQueue(Generic[Job]):
                 self._purge()
             flow = self._flows[sender] = _Flow()
         if not flow.jobs:
-            start_s = max(flow.finish_s, self._now_s)
+            start_s = flow.finish_s if flow.finish_s > self._now_s else self._now_s
             heappush(self._heads, (start_s, next(self._arrivals), flow))
         flow.jobs.append((job, num_items, cost_s))
         flow.num_items += num_items
@@ -103,14 +105,17 @@ class FairQueue(Generic[Job]):
 
     def pop(self) -> None:
         """Take the job that `head` returned, and charge it to its sender."""
-        start_s = self._now_s = self._heads[0][0]
-        finish_s = start_s + self._heads[0][2].jobs[0][2]
-        self._busy_until_s = max(self._busy_until_s, finish_s)
-        self._remove(finish_s)
+        start_s, _, flow = self._heads[0]
+        self._now_s = start_s
+        finish_s = start_s + flow.jobs[0][2]
+        if finish_s > self._busy_until_s:
+            self._busy_until_s = finish_s
+        self._remove(flow, finish_s)
 
     def drop(self) -> None:
         """Remove the job that `head` returned, and charge nobody."""
-        self._remove(self._heads[0][0])
+        start_s, _, flow = self._heads[0]
+        self._remove(flow, start_s)
 
     def charge(self, sender: Hashable, cost_s: float) -> None:
         """Charge a sender for a job that took longer than predicted."""
@@ -127,11 +132,13 @@ class FairQueue(Generic[Job]):
         """Note that nothing runs and nothing waits: nobody has an advance or a debt any more."""
         self._now_s = self._busy_until_s
 
-    def _remove(self, finish_s: float) -> None:
-        flow = self._heads[0][2]
+    def _remove(self, flow: _Flow[Job], finish_s: float) -> None:
+        """Remove a flow's first job, which ends at this virtual time."""
         _, num_items, cost_s = flow.jobs.popleft()
-        flow.finish_s = finish_s = finish_s + flow.debt_s
-        flow.debt_s = 0.0
+        if flow.debt_s:
+            finish_s += flow.debt_s
+            flow.debt_s = 0.0
+        flow.finish_s = finish_s
         flow.num_items -= num_items
         self.num_items -= num_items
         if flow.jobs:
