@@ -62,7 +62,11 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         return keys_in_force(settings)
 
     guard = KeyGuard(load_keys(), is_local_only=settings.auth == "auto")
-    in_flight = InFlight(settings.body_deadline_ms / 1e3, settings.request_deadline_ms / 1e3)
+    in_flight = InFlight(
+        settings.max_in_flight,
+        settings.body_deadline_ms / 1e3,
+        settings.request_deadline_ms / 1e3,
+    )
     lifecycle = Lifecycle(
         bento=bento_app,
         guard=guard,
@@ -82,6 +86,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         lifecycle=lifecycle,
         health=health,
         telemetry=telemetry,
+        wait_turn=reader.wait_turn,
         model_version=artifact.version,
     )
 

@@ -62,13 +62,19 @@ class Settings(BaseSettings):
     )
     max_batch_size: int = Field(32, ge=1, le=256, description="Maximum images in one batch.")
     queue_limit: int = Field(
-        512, ge=1, description="Maximum images that wait for inference; beyond it 503."
+        1024,
+        ge=2,
+        description="Maximum images that wait for inference, at most half of them from one sender; "
+        "beyond it 503.",
     )
     max_queue_wait_ms: int = Field(
         200, ge=1, le=60_000, description="Maximum predicted wait; beyond it 503."
     )
     max_in_flight: int = Field(
-        512, ge=1, description="Maximum requests in progress; beyond it 429."
+        1024,
+        ge=2,
+        description="Maximum requests in progress, at most half of them from one sender; beyond it "
+        "429.",
     )
     request_deadline_ms: int = Field(
         2000, ge=50, le=60_000, description="Maximum time from arrival to answer; beyond it 504."

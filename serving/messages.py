@@ -1,6 +1,6 @@
 """What passes between the rooms: requests, readings, batch statistics, answers. No sockets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ class Request(NamedTuple):
     body: bytes
     started: float  # time.perf_counter() at arrival
     guard_ms: float  # from arrival to the complete body
+    sender: Hashable = None  # whose share of each pool and of the time it takes: a key or address
 
 
 class Reading(NamedTuple):

@@ -3,18 +3,30 @@
 from collections.abc import Hashable
 
 
-class SharedPool:
-    """A bounded pool of connections, requests, bytes or crops, shared by senders.
+def is_within_share(limit: float, total: float, held: float, amount: float) -> bool:
+    """Whether a sender may hold more: at most as much as it then leaves free.
 
-    One sender may hold at most as much as it leaves free. So a sender that is alone gets half of
-    the pool, several busy senders get nearly equal parts, and there is room for one more.
+    So a sender that is alone gets half of the pool, several busy senders get nearly equal parts,
+    and there is room for one more.
 
     Args:
-        limit: what all senders together may hold.
+        limit: of the pool.
+        total: what all senders hold.
+        held: what this sender holds.
+        amount: what it asks for.
 
     Source:
         Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches",
         IEEE/ACM Transactions on Networking, 1998, with their factor at 1.
+    """
+    return held + amount <= limit - total - amount
+
+
+class SharedPool:
+    """A bounded pool of connections, requests, bytes or crops; each sender has its share.
+
+    Args:
+        limit: what all senders together may hold.
     """
 
     def __init__(self, limit: float) -> None:
@@ -37,19 +49,20 @@ class SharedPool:
 
     def has_room(self, sender: Hashable, amount: float) -> bool:
         """Whether `take` would succeed."""
-        return self.held_by(sender) + amount <= self._limit - self._total - amount
+        return is_within_share(self._limit, self._total, self.held_by(sender), amount)
 
     def take(self, sender: Hashable, amount: float) -> bool:
         """Let a sender hold more; False, and nothing changes, where its part is used up."""
-        if not self.has_room(sender, amount):
+        held = self._held.get(sender, 0.0)
+        if not is_within_share(self._limit, self._total, held, amount):
             return False
-        self._held[sender] = self.held_by(sender) + amount
+        self._held[sender] = held + amount
         self._total += amount
         return True
 
     def give_back(self, sender: Hashable, amount: float) -> None:
         """Release what `take` gave."""
-        left = self.held_by(sender) - amount
+        left = self._held.get(sender, 0.0) - amount
         self._total -= amount
         if left > 0.0:
             self._held[sender] = left

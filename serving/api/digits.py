@@ -1,6 +1,8 @@
 """/v1/digit and /v1/digits: one crop or many crops -> the answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -9,7 +11,8 @@ from model.decision import Decision
 from model.errors import CropError
 from serving.api.counting import ReadingCounter
 from serving.api.payloads import FORM_TYPE, form_files, many_crops, top_k_of
-from serving.messages import Answer, Headers, Request
+from serving.api.turns import answer_in_turn, parse_in_turn
+from serving.messages import Answer, Headers, Reading, Request
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.reader import Reader
 
@@ -30,7 +33,7 @@ class DigitHandlers:
         top_k = top_k_of(request)
         source = request.body
         if request.content_type == FORM_TYPE:
-            source = (await form_files(request, "image", max_files=1))[0]
+            source = (await parse_in_turn(self.reader, request, _one_file))[0]
         if not source:
             raise Problem(400, "the body is empty; send a PNG or JPEG file")
         reading = await self.reader.read(source, request)
@@ -46,9 +49,15 @@ class DigitHandlers:
     async def digits(self, request: Request) -> Answer:
         """Read many crops; a crop that cannot be read has an error in its place."""
         top_k = top_k_of(request)
-        sources = await many_crops(request, max_files=MAX_CROPS, max_packed=MAX_PACKED_CROPS)
+        sources = await parse_in_turn(self.reader, request, _many_crops)
         readings = await self.reader.read_many(sources, request)
         self.counter.count_soon(request, readings)
+        build = partial(self._digits_answer, request, readings, top_k)
+        return await answer_in_turn(self.reader, request, len(readings), build)
+
+    def _digits_answer(
+        self, request: Request, readings: Sequence[Reading | CropError], top_k: int
+    ) -> Answer:
         results = [
             {"error": to_dict(problem_of(one), request.id)}
             if isinstance(one, CropError)
@@ -72,6 +81,10 @@ def answer_of_read(request: Request, content: dict[str, Any]) -> Answer:
 def read_id_header(request: Request) -> Headers:
     """The header that names the read, under which its records are found."""
     return ((READ_ID_HEADER, request.read_id.encode()),)
+
+
+_one_file = partial(form_files, field="image", max_files=1)
+_many_crops = partial(many_crops, max_files=MAX_CROPS, max_packed=MAX_PACKED_CROPS)
 
 
 def reading_fields(decision: Decision, top_k: int) -> dict[str, Any]:

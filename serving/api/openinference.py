@@ -4,8 +4,8 @@ Source:
     KServe, "Open Inference Protocol V2".
 """
 
-import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from model.errors import CropError
@@ -14,12 +14,12 @@ from serving.api.counting import ReadingCounter
 from serving.api.digits import read_id_header
 from serving.api.status import StatusHandlers
 from serving.api.tensors import INPUT_NAME, MODEL_NAME, OUTPUTS, SIDE_PX
+from serving.api.turns import answer_in_turn, parse_in_turn
 from serving.messages import Answer, Reading, Request, json_answer
 from serving.problems import Problem, problem_of
 from serving.reading.reader import Reader
 
 MODEL_PATH: Final = f"/v2/models/{MODEL_NAME}"
-MAX_PARSED_AT_ONCE_BYTES: Final = 65_536  # 0.5 ms of JSON parsing; a thread parses larger bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,7 @@ class OpenInferenceHandlers:
 
     async def infer(self, request: Request) -> Answer:
         """Read the images of one inference request."""
-        if len(request.body) <= MAX_PARSED_AT_ONCE_BYTES:
-            call = tensors.parse(request)
-        else:
-            call = await asyncio.get_running_loop().run_in_executor(None, tensors.parse, request)
+        call = await parse_in_turn(self.reader, request, tensors.parse, is_json=True)
         readings = await self.reader.read_many(call.sources, request)
         for position, one in enumerate(readings):
             if isinstance(one, CropError):
@@ -60,7 +57,8 @@ class OpenInferenceHandlers:
         kept = [one for one in readings if isinstance(one, Reading)]
         self.counter.count_soon(request, kept)
         decisions = [one.decision for one in kept]
-        answer = tensors.answer(call, decisions, self.reader.artifact.version)
+        build = partial(tensors.answer, call, decisions, self.reader.artifact.version)
+        answer = await answer_in_turn(self.reader, request, len(decisions), build)
         return answer._replace(headers=(*answer.headers, *read_id_header(request)))
 
 

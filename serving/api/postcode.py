@@ -18,6 +18,7 @@ from serving.api.codes import (
 from serving.api.counting import ReadingCounter
 from serving.api.digits import answer_of_read, reading_fields
 from serving.api.payloads import DEFAULT_TOP_K, many_crops, query_params
+from serving.api.turns import parse_in_turn
 from serving.messages import Answer, Reading, Request
 from serving.problems import Problem, problem_of
 from serving.reading.reader import Reader
@@ -43,7 +44,7 @@ class PostcodeHandler:
     async def postcode(self, request: Request) -> Answer:
         """Read an ordered list of digit crops as one code."""
         pattern = _pattern(request)
-        sources = await many_crops(request, max_files=MAX_DIGITS, max_packed=MAX_DIGITS)
+        sources = await parse_in_turn(self.reader, request, _digit_crops)
         if len(sources) < MIN_DIGITS:
             raise Problem(
                 422, f"{len(sources)} crops were sent; a postcode has {MIN_DIGITS} to {MAX_DIGITS}"
@@ -93,6 +94,9 @@ class PostcodeHandler:
         if ranking.candidates[0].probability < self.reader.policy.threshold:
             return _code_answer("low_confidence", candidates)
         return _code_answer(None, candidates)
+
+
+_digit_crops = partial(many_crops, max_files=MAX_DIGITS, max_packed=MAX_DIGITS)
 
 
 def _code_answer(rejected_because: str | None, candidates: list[dict[str, Any]]) -> dict[str, Any]:

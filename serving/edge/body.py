@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from serving.edge.in_flight import Exchange
 from serving.problems import Problem
+from serving.shares import SharedPool
 
-MAX_BODY_MEMORY_BYTES: Final = 128_000_000  # all bodies together: 16 of the largest bulk bodies
+MAX_BODY_MEMORY_BYTES: Final = 128_000_000  # of all senders: 16 of the largest bulk bodies
 
 
 def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> str:
@@ -63,41 +65,55 @@ def too_large(size: str, limit_bytes: int) -> Problem:
 
 
 class BodyMemory:
-    """Limits the memory of all bodies being received, however many clients send slowly."""
+    """Limits the memory of all bodies, from their arrival until their answer is handed over.
+
+    A body that arrives in one piece is not counted: it has at most 64 KB, and the number of
+    requests is limited.
+
+    Args:
+        limit_bytes: of all bodies; one sender may hold as many bytes as it leaves free.
+    """
 
     def __init__(self, limit_bytes: int = MAX_BODY_MEMORY_BYTES) -> None:
         self._limit_bytes = limit_bytes
-        self._num_bytes = 0
+        self._held = SharedPool(limit_bytes)
 
-    def add(self, num_bytes: int) -> None:
-        """Count a part; a negative number releases it.
+    def hold(self, exchange: Exchange, num_bytes: int) -> None:
+        """Count a part of a request's body.
 
         Raises:
-            Problem: 503, all bodies together are over the limit.
+            Problem: 503, the sender's share is used up.
         """
-        self._num_bytes += num_bytes
-        if num_bytes > 0 and self._num_bytes > self._limit_bytes:
+        if not self._held.take(exchange.sender, num_bytes):
             raise Problem(
                 503,
-                f"the bodies being received hold {self._num_bytes} bytes; the limit for all of "
-                f"them is {self._limit_bytes}; try again",
+                f"your bodies hold {self._held.held_by(exchange.sender):.0f} bytes, and those of "
+                f"all senders {self._held.total:.0f}; the limit is {self._limit_bytes}, and one "
+                "sender may hold as many as it leaves free; send fewer or smaller ones at once",
                 retry_after_s=1.0,
                 closes_connection=True,
             )
+        exchange.num_body_bytes += num_bytes
+
+    def release(self, exchange: Exchange) -> None:
+        """Give back what a request's body held."""
+        if exchange.num_body_bytes:
+            self._held.give_back(exchange.sender, exchange.num_body_bytes)
+            exchange.num_body_bytes = 0
 
 
 async def read_body(
-    receive: Callable[[], Any], limit_bytes: int, body_memory: BodyMemory | None = None
+    receive: Callable[[], Any], limit_bytes: int, hold: Callable[[int], None]
 ) -> bytes:
     """Read the body and count its bytes while it streams, whatever content-length says.
 
     Args:
         receive: ASGI's.
         limit_bytes: for this body.
-        body_memory: limits all bodies together; None: only this one.
+        hold: called with the size of each part of a body that comes in several; it may raise.
 
     Raises:
-        Problem: 413, this body is over the limit; 503, all bodies together are.
+        Problem: 413, this body is over the limit; 503, its sender's share is used up.
         Disconnected: the client has disconnected.
     """
     message = await receive()
@@ -106,22 +122,18 @@ async def read_body(
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= limit_bytes:
         return body
-    body_memory = body_memory or BodyMemory()
     parts, size = [body], len(body)
-    try:
-        body_memory.add(size)
-        while size <= limit_bytes:
-            if not message.get("more_body", False):
-                return b"".join(parts)
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Disconnected
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            body_memory.add(len(part))
-    finally:
-        body_memory.add(-size)
+    hold(size)
+    while size <= limit_bytes:
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        parts.append(part)
+        size += len(part)
+        hold(len(part))
     raise too_large(f"more than {limit_bytes}", limit_bytes)
 
 

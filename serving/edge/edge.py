@@ -8,6 +8,8 @@ behind the same checks. This module replaces BentoML's layers: limits, deadlines
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -15,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from serving.api.routes import Route
+from serving.api.turns import JSON_S_PER_BYTE, MAX_AT_ONCE_BYTES
 from serving.config import Settings
 from serving.edge.bento import ask_bento
 from serving.edge.body import BodyMemory, Disconnected, check_length, content_type, read_body
@@ -29,6 +32,8 @@ from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
 from serving.telemetry import Telemetry
 
+# Never refused: a load balancer must not take a flood of other requests for a fault.
+PROBES: Final = frozenset({"livez", "readyz", "v2-live", "v2-ready", "v2-model-ready"})
 CLIENT_GONE: Final = 499  # nginx's status for a client that disconnected; counted, never sent
 log = structlog.get_logger()
 
@@ -45,6 +50,7 @@ class Edge:
         lifecycle: handles start-up and shutdown.
         health: tells whether this process is draining.
         telemetry: counts requests.
+        wait_turn: waits until it is the turn of a sender whose request costs so many seconds.
         model_version: sent with every answer.
     """
 
@@ -59,6 +65,7 @@ class Edge:
         lifecycle: Lifecycle,
         health: Health,
         telemetry: Telemetry,
+        wait_turn: Callable[[Hashable, float], Awaitable[None]],
         model_version: str,
     ) -> None:
         self.routes = routes
@@ -71,6 +78,7 @@ class Edge:
         self._rates = RateLimiter(settings.rate_limit_rps)
         self._body_memory = BodyMemory()
         self._telemetry = telemetry
+        self._wait_turn = wait_turn
         self._version_header = (b"x-model-version", model_version.encode())
         self._apply_forwarded_for: Any = ProxyHeadersMiddleware(
             _noop_app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
@@ -86,6 +94,15 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = self._in_flight.enter(receive)
+        try:
+            await self._answer_exchange(exchange, scope, receive, send)
+        finally:  # only now: an answer that waits to be sent holds memory
+            self._in_flight.leave(exchange)
+            self._body_memory.release(exchange)
+
+    async def _answer_exchange(
+        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         headers = dict(scope["headers"])
         request_id = request_id_of(headers)
         labels = _Labels()
@@ -100,8 +117,7 @@ class Edge:
             answer = self._answer_ended(exchange, request_id, scope["path"])
         except Exception as error:  # noqa: BLE001  the outermost layer answers every error
             answer = self._refuse(error, request_id, scope["path"])
-        finally:
-            self._in_flight.leave(exchange)
+        self._in_flight.end_answer(exchange)
         status = CLIENT_GONE if answer is None else answer.status
         seconds = time.perf_counter() - exchange.started
         if answer is not None:
@@ -127,11 +143,13 @@ class Edge:
         path = scope["path"]
         route = self._route(path, scope["method"])
         labels.endpoint = route.endpoint
-        client = self._admit(route, headers, scope)
+        client = self._admit(route, headers, scope, exchange)
         labels.site = client.site
-        kind, body = await self._receive_body(route, headers, receive)
-        self._in_flight.begin_answer(exchange)
+        kind, body = await self._receive_body(route, headers, receive, exchange)
+        exchange.is_body_complete = True
         if route.handler is None:
+            if len(body) > MAX_AT_ONCE_BYTES:
+                await self._wait_turn(client.bucket, len(body) * JSON_S_PER_BYTE)
             return await ask_bento(self._bento, scope, kind, body, receive)
         return await route.handler(
             Request(
@@ -144,6 +162,7 @@ class Edge:
                 body=body,
                 started=exchange.started,
                 guard_ms=(time.perf_counter() - exchange.started) * 1e3,
+                sender=client.bucket,
             )
         )
 
@@ -163,33 +182,29 @@ class Edge:
             )
         return route
 
-    def _admit(self, route: Route, headers: dict[bytes, bytes], scope: Scope) -> Client:
+    def _admit(
+        self, route: Route, headers: dict[bytes, bytes], scope: Scope, exchange: Exchange
+    ) -> Client:
         """Check key, requests in progress and rate, in this order, before the body is read."""
-        if route.scope is None:
+        if route.endpoint in PROBES:
             return Client(ANONYMOUS, "")
-        client = self.guard.admit(headers, route.scope, scope.get("client"), scope.get("server"))
-        limit = self._settings.max_in_flight
-        if self._in_flight.num_answering >= limit:
-            self._telemetry.on_shed("in_flight")
-            raise Problem(
-                429,
-                f"{limit} requests are in progress, which is the limit; send fewer at once",
-                retry_after_s=1.0,
-                closes_connection=True,
-                headers=(
-                    (b"ratelimit-policy", b'"in-flight";q=%d;qu="concurrent-requests"' % limit),
-                    (b"ratelimit", b'"in-flight";r=0;t=1'),
-                ),
-            )
+        peer = scope.get("client")
+        if route.scope is None:
+            client = Client(ANONYMOUS, peer[0] if peer else "")
+        else:
+            client = self.guard.admit(headers, route.scope, peer, scope.get("server"))
+        reason = "in_flight"
         try:
+            self._in_flight.admit(exchange, client.bucket)
+            reason = "rate"
             self._rates.take(client.bucket)
         except Problem:
-            self._telemetry.on_shed("rate")
+            self._telemetry.on_shed(reason)
             raise
         return client
 
     async def _receive_body(
-        self, route: Route, headers: dict[bytes, bytes], receive: Receive
+        self, route: Route, headers: dict[bytes, bytes], receive: Receive, exchange: Exchange
     ) -> tuple[str, bytes]:
         """The body's type and its bytes; both are empty if the path takes no body."""
         if not route.content_types:
@@ -198,7 +213,8 @@ class Edge:
         settings = self._settings
         limit = settings.max_bulk_body_bytes if route.is_bulk else settings.max_body_bytes
         check_length(headers, limit)
-        return kind, await read_body(receive, limit, self._body_memory)
+        hold = partial(self._body_memory.hold, exchange)
+        return kind, await read_body(receive, limit, hold)
 
     def _answer_ended(self, exchange: Exchange, request_id: str, path: str) -> Answer | None:
         """The answer to a request that the tick has ended; None: the client has disconnected."""

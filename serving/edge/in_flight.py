@@ -1,12 +1,15 @@
-"""Requests in progress: their deadlines, and clients that disconnect.
+"""Requests in progress: each sender's share of them, their deadlines, clients that disconnect.
 
 One periodic tick checks all of them, so that a request needs no timer of its own.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
+
+from serving.problems import Problem
+from serving.shares import SharedPool
 
 WATCH_AFTER_S: Final = 0.1  # most requests are answered sooner and need no watcher
 
@@ -16,19 +19,34 @@ Ended = Literal["body deadline", "request deadline", "disconnect"]
 class Exchange:
     """One request in progress."""
 
-    __slots__ = ("ended_by", "is_body_complete", "receive", "started", "task", "watcher")
+    __slots__ = (
+        "ended_by",
+        "is_admitted",
+        "is_answered",
+        "is_body_complete",
+        "num_body_bytes",
+        "receive",
+        "sender",
+        "started",
+        "task",
+        "watcher",
+    )
 
     def __init__(self, receive: Callable[[], Any], started: float) -> None:
         self.receive = receive
         self.started = started
         self.task = asyncio.current_task()
+        self.sender: Hashable = None  # whose share it takes, once it is admitted
+        self.is_admitted = False
         self.is_body_complete = False
+        self.is_answered = False
+        self.num_body_bytes = 0  # held for it (serving.edge.body)
         self.ended_by: Ended | None = None
         self.watcher: asyncio.Task[None] | None = None
 
     def end(self, reason: Ended) -> None:
         """Cancel the handler: asyncio.CancelledError is raised in it."""
-        if self.ended_by is None and self.task is not None:
+        if self.ended_by is None and self.task is not None and not self.is_answered:
             self.ended_by = reason
             self.task.cancel()
 
@@ -43,15 +61,17 @@ class InFlight:
     """All requests in progress in this process.
 
     Args:
+        limit: the most admitted requests; one sender may have as many as it leaves free.
         body_deadline_s: from arrival to the complete body.
         request_deadline_s: from arrival to the answer.
     """
 
-    def __init__(self, body_deadline_s: float, request_deadline_s: float) -> None:
+    def __init__(self, limit: int, body_deadline_s: float, request_deadline_s: float) -> None:
+        self._limit = limit
         self._body_deadline_s = body_deadline_s
         self._request_deadline_s = request_deadline_s
         self._exchanges: set[Exchange] = set()
-        self.num_answering = 0  # only those whose body is complete: slow senders do not count
+        self._admitted = SharedPool(limit)
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -62,15 +82,28 @@ class InFlight:
         self._exchanges.add(exchange)
         return exchange
 
-    def begin_answer(self, exchange: Exchange) -> None:
-        """Note that the body is complete."""
-        exchange.is_body_complete = True
-        self.num_answering += 1
+    def admit(self, exchange: Exchange, sender: Hashable) -> None:
+        """Count a request to its sender's share, before its body arrives.
+
+        Raises:
+            Problem: 429, the share is used up.
+        """
+        if not self._admitted.take(sender, 1):
+            raise self._refusal(sender)
+        exchange.sender = sender
+        exchange.is_admitted = True
+
+    def end_answer(self, exchange: Exchange) -> None:
+        """Note that the answer is decided: no deadline ends the request while it is sent."""
+        exchange.is_answered = True
+        if exchange.watcher is not None:
+            exchange.watcher.cancel()
 
     def leave(self, exchange: Exchange) -> None:
-        """Remove a request."""
+        """Remove a request, after its answer has been handed over."""
         self._exchanges.discard(exchange)
-        self.num_answering -= exchange.is_body_complete
+        if exchange.is_admitted:
+            self._admitted.give_back(exchange.sender, 1)
         if exchange.watcher is not None:
             exchange.watcher.cancel()
 
@@ -79,6 +112,8 @@ class InFlight:
         now = time.perf_counter()
         for exchange in list(self._exchanges):
             age_s = now - exchange.started
+            if exchange.is_answered:
+                continue
             if not exchange.is_body_complete:
                 if age_s > self._body_deadline_s:
                     exchange.end("body deadline")
@@ -86,3 +121,18 @@ class InFlight:
                 exchange.end("request deadline")
             elif age_s > WATCH_AFTER_S and exchange.watcher is None:
                 exchange.watcher = asyncio.create_task(exchange.watch())
+
+    def _refusal(self, sender: Hashable) -> Problem:
+        alone = self._limit // 2
+        return Problem(
+            429,
+            f"{self._admitted.held_by(sender):.0f} of your requests are in progress, and "
+            f"{self._admitted.total:.0f} of all senders; the limit is {self._limit}, and one "
+            "sender may have as many as it leaves free; send fewer at once",
+            retry_after_s=1.0,
+            closes_connection=True,
+            headers=(
+                (b"ratelimit-policy", b'"in-flight";q=%d;qu="concurrent-requests"' % alone),
+                (b"ratelimit", b'"in-flight";r=0;t=1'),
+            ),
+        )

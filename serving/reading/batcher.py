@@ -1,41 +1,51 @@
-"""Adaptive micro-batching: items that wait together run in one batch.
+"""Adaptive micro-batching, fair between senders: items that wait together run in one batch.
 
 Work-conserving: when the model becomes free, the batcher dispatches what is queued. An idle model
 waits for more items for one event-loop turn at most, a burst forms large batches, and there is no
-window to tune.
+window to tune. Senders have equal shares of the time (serving/reading/fair_queue.py).
 Knows nothing of crops, digits or HTTP: it batches items for any function that returns one outcome
 per item.
 
-Callers use all methods on the event loop. Only the function runs on another thread, always the
+Callers use all methods on the event loop. Only the functions run on another thread, always the
 same one.
 """
 
 import asyncio
+import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from serving.messages import BatchStats
 from serving.problems import Overloaded
 from serving.reading.batch_time import BatchTimeModel
+from serving.reading.fair_queue import FairQueue
+from serving.shares import is_within_share
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 
+# Predicted seconds in one batch, which a newcomer may have to wait for. Not corrected for a slow
+# moment of the machine: smaller batches would make it slower.
+MAX_BATCH_S: Final = 0.010
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may suspend it for longer
+_MISPREDICTED_S: Final = 0.005  # a job of one sender that took so much longer is charged for it
 
 
 @dataclass(slots=True)
-class _Job(Generic[Item, Result]):
-    """The items that one caller submitted together."""
+class _Job(Generic[Item]):
+    """What one caller submitted: items, or one function that runs alone."""
 
     items: Sequence[Item]
-    answer: asyncio.Future[list[Result | Exception]]
+    function: Callable[[], Any] | None
+    answer: asyncio.Future[Any]
+    sender: Hashable
+    cost_s: float
     queued_at: float
 
 
@@ -45,8 +55,9 @@ class Batcher(Generic[Item, Result]):
     Args:
         run: B items -> B outcomes; where one item is at fault, its outcome is the error as a
             value. Called on the batcher's own thread. If it raises, each item runs again alone.
+        name: of the thread.
         max_batch_size: the most items in one call.
-        queue_limit: the most items that may wait.
+        queue_limit: the most items that may wait; one sender's share of it is at most half.
         max_wait_s: work is refused if its predicted wait is longer.
         on_batch: called on the event loop after each batch.
     """
@@ -55,6 +66,7 @@ class Batcher(Generic[Item, Result]):
         self,
         run: Callable[[Sequence[Item]], list[Result | Exception]],
         *,
+        name: str,
         max_batch_size: int,
         queue_limit: int,
         max_wait_s: float,
@@ -65,53 +77,126 @@ class Batcher(Generic[Item, Result]):
         self._queue_limit = queue_limit
         self._max_wait_s = max_wait_s
         self._on_batch = on_batch
-        self._queue: deque[_Job[Item, Result]] = deque()
-        self._num_queued = 0
-        self._num_running = 0
+        self._queue: FairQueue[_Job[Item]] = FairQueue()
+        self._running: list[_Job[Item]] = []
+        self._running_cost_s = 0.0
         self._running_since = 0.0
         self._is_dispatch_due = False
         self._was_one_job = False
         self._times = BatchTimeModel()
         self._batches: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # A daemon thread, not an executor: a model call that hangs must not block process exit.
-        threading.Thread(target=self._work, name="model", daemon=True).start()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     @property
     def num_queued(self) -> int:
         """Items in the queue now."""
-        return self._num_queued
+        return self._queue.num_items
 
     def running_for_s(self) -> float:
         """How long the running batch has been running; 0 when the model is free."""
-        return time.perf_counter() - self._running_since if self._num_running else 0.0
+        return time.perf_counter() - self._running_since if self._running else 0.0
 
-    def predicted_wait_s(self) -> float:
-        """Predicted wait of work that arrives now, until its batch starts."""
+    def predicted_wait_s(self, sender: Hashable, cost_s: float) -> float:
+        """Predicted wait of a sender's work that arrives now, until its batch starts."""
         waiting = 0.0
-        if self._num_running:
-            expected = self._times.predict(self._num_running, self._max_batch_size)
-            running = self.running_for_s()
-            # A batch far beyond its predicted time hangs. Assume that it needs as long again.
-            waiting = running if running > _STUCK_S else max(expected - running, 0.0)
-        if self._num_queued:
-            waiting += self._times.predict(self._num_queued, self._max_batch_size)
+        if self._running:
+            running = time.perf_counter() - self._running_since
+            waiting = self._times.predict(self._running_cost_s, 1) - running
+            if waiting < 0.0:
+                # A batch far beyond its predicted time hangs. Assume that it needs as long again.
+                waiting = running if running > _STUCK_S else 0.0
+        before_s = self._queue.cost_before_s(sender, cost_s)
+        if before_s > 0.0:
+            num_items = self._queue.num_items * before_s / self._queue.cost_s
+            num_batches = max(
+                math.ceil(num_items / self._max_batch_size),
+                math.ceil(before_s / MAX_BATCH_S),
+            )
+            waiting += self._times.predict(before_s, num_batches)
         return waiting
 
-    async def submit(self, items: Sequence[Item]) -> list[Result | Exception]:
+    def admit(self, num_items: int, sender: Hashable, cost_s: float) -> None:
+        """Check whether a sender may submit so many items now.
+
+        Raises:
+            Overloaded: its share of the queue is full, or its predicted wait is too long.
+        """
+        queue = self._queue
+        wait_s = self.predicted_wait_s(sender, cost_s) if queue or self._running else 0.0
+        own = queue.num_items_of(sender)
+        if not is_within_share(self._queue_limit, queue.num_items, own, num_items):
+            raise Overloaded(
+                f"{queue.num_items} crops are waiting, {own} of them yours; the limit is "
+                f"{self._queue_limit}, and one sender may hold as many as it leaves free; "
+                "send fewer at once",
+                wait_s,
+            )
+        if wait_s > self._max_wait_s:
+            raise Overloaded(
+                f"the predicted wait is {wait_s * 1e3:.0f} ms; "
+                f"at most {self._max_wait_s * 1e3:.0f} ms are accepted; send fewer at once",
+                wait_s,
+            )
+
+    async def submit(
+        self, items: Sequence[Item], sender: Hashable, cost_s: float
+    ) -> list[Result | Exception]:
         """Run up to max_batch_size items, in one batch with other items that wait.
+
+        Args:
+            items: of one caller.
+            sender: whose share of the time they take.
+            cost_s: predicted seconds for all of them, without the batch's fixed part; above 0.
 
         Returns:
             One outcome per item, in order; the outcome of an item at fault is its error.
+        """
+        if len(items) > self._max_batch_size:
+            raise ValueError(
+                f"{len(items)} items submitted at once; at most {self._max_batch_size}"
+            )
+        outcomes: list[Result | Exception] = await self._enqueue(items, None, sender, cost_s)
+        return outcomes
+
+    async def call(self, function: Callable[[], Value], sender: Hashable, cost_s: float) -> Value:
+        """Run a function alone on the batcher's thread, when it is its sender's turn.
 
         Raises:
-            Overloaded: the queue is full, or the predicted wait is too long.
+            Exception: what the function raises.
         """
-        self._admit(len(items))
+        outcome: list[Any] = await self._enqueue((), function, sender, cost_s)
+        error, value = outcome.pop(), outcome.pop()
+        if error is not None:
+            # Its traceback refers to this frame and to the thread's, which refers to the outcome:
+            # leave no cycle.
+            try:
+                raise error
+            finally:
+                del error
+        result: Value = value
+        return result
+
+    def learn(self, cost_s: float, seconds: float) -> None:
+        """Add a batch that the caller timed to the time estimate."""
+        self._times.update(cost_s, seconds)
+
+    def close(self) -> None:
+        """Stop the thread after the running batch."""
+        self._batches.put(None)
+
+    def _enqueue(
+        self,
+        items: Sequence[Item],
+        function: Callable[[], Any] | None,
+        sender: Hashable,
+        cost_s: float,
+    ) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        job = _Job[Item, Result](items, loop.create_future(), time.perf_counter())
-        self._queue.append(job)
-        self._num_queued += len(items)
-        if not self._num_running and not self._is_dispatch_due:
+        answer: asyncio.Future[Any] = loop.create_future()
+        job = _Job(items, function, answer, sender, cost_s, time.perf_counter())
+        self._queue.push(sender, job, len(items), cost_s)
+        if not self._running and not self._is_dispatch_due:
             if self._was_one_job:
                 # The previous batch had one caller, so dispatch now instead of waiting one
                 # event-loop turn (`python -m loadtest bench --parts latency`). The tests compare
@@ -120,55 +205,42 @@ class Batcher(Generic[Item, Result]):
             else:  # wait one turn: other items that arrive in it join this batch
                 self._is_dispatch_due = True
                 loop.call_soon(self._dispatch, loop)
-        return await job.answer
-
-    def learn(self, num_items: int, seconds: float) -> None:
-        """Add a batch that the caller timed to the time estimate."""
-        self._times.update(num_items, seconds)
-
-    def close(self) -> None:
-        """Stop the thread after the running batch."""
-        self._batches.put(None)
-
-    def _admit(self, num_items: int) -> None:
-        if num_items > self._max_batch_size:
-            raise ValueError(f"{num_items} items submitted at once; at most {self._max_batch_size}")
-        wait_s = self.predicted_wait_s()
-        if self._num_queued + num_items > self._queue_limit:
-            raise Overloaded(
-                f"{self._num_queued} crops are waiting; the limit is {self._queue_limit}", wait_s
-            )
-        if wait_s > self._max_wait_s:
-            raise Overloaded(
-                f"the predicted wait is {wait_s * 1e3:.0f} ms; "
-                f"at most {self._max_wait_s * 1e3:.0f} ms are accepted",
-                wait_s,
-            )
+        return answer
 
     def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start a batch of what waits. Runs on the event loop, never while a batch runs."""
         self._is_dispatch_due = False
-        jobs = self._take()
+        self._running = jobs = self._take()
         if not jobs:
+            self._queue.rest()
             return
-        self._num_running = sum(len(job.items) for job in jobs)
         self._was_one_job = len(jobs) == 1
         self._running_since = time.perf_counter()
         self._batches.put(partial(self._run_jobs, loop, jobs))
 
-    def _take(self) -> list[_Job[Item, Result]]:
-        """Take jobs in order of arrival up to the batch size; drop jobs whose caller has gone."""
-        jobs: list[_Job[Item, Result]] = []
-        num_items = 0
-        while self._queue:
-            job = self._queue[0]
-            if not job.answer.done():
-                if num_items + len(job.items) > self._max_batch_size:
-                    break
-                jobs.append(job)
-                num_items += len(job.items)
-            self._queue.popleft()
-            self._num_queued -= len(job.items)
+    def _take(self) -> list[_Job[Item]]:
+        """Take jobs in fair order up to the batch's size and time; drop those without a caller.
+
+        A job whose caller has gone is not charged to its sender.
+        """
+        queue, jobs = self._queue, list[_Job[Item]]()
+        num_items, cost_s = 0, 0.0
+        while (job := queue.head()) is not None:
+            if job.answer.done():
+                queue.drop()
+                continue
+            if jobs and (
+                num_items + len(job.items) > self._max_batch_size
+                or cost_s + job.cost_s > MAX_BATCH_S
+                or job.function is not None
+                or jobs[0].function is not None
+            ):
+                break
+            queue.pop()
+            jobs.append(job)
+            num_items += len(job.items)
+            cost_s += job.cost_s
+        self._running_cost_s = cost_s
         return jobs
 
     def _work(self) -> None:
@@ -176,13 +248,18 @@ class Batcher(Generic[Item, Result]):
         while (batch := self._batches.get()) is not None:
             batch()
 
-    def _run_jobs(self, loop: asyncio.AbstractEventLoop, jobs: list[_Job[Item, Result]]) -> None:
-        """Run one batch. Runs on the batcher's thread."""
+    def _run_jobs(self, loop: asyncio.AbstractEventLoop, jobs: list[_Job[Item]]) -> None:
+        """Run one batch, or one function. Runs on the batcher's thread."""
         started = time.perf_counter()
-        outcomes = self._outcomes([item for job in jobs for item in job.items])
+        function = jobs[0].function
+        outcomes = (
+            self._outcomes([item for job in jobs for item in job.items])
+            if function is None
+            else _call(function)
+        )
         run_s = time.perf_counter() - started
         try:  # noqa: SIM105  contextlib.suppress costs more, once per batch
-            loop.call_soon_threadsafe(self._finish, loop, jobs, outcomes, started, run_s)
+            loop.call_soon_threadsafe(self._finish, loop, outcomes, started, run_s)
         except RuntimeError:
             pass  # the loop closed at shutdown, so no caller waits
 
@@ -196,33 +273,45 @@ class Batcher(Generic[Item, Result]):
         return [self._outcomes([item])[0] for item in items]
 
     def _finish(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        jobs: list[_Job[Item, Result]],
-        outcomes: list[Result | Exception],
-        started: float,
-        run_s: float,
+        self, loop: asyncio.AbstractEventLoop, outcomes: Any, started: float, run_s: float
     ) -> None:
         """Give each caller its outcomes, then start the next batch. Runs on the event loop."""
-        num_items, self._num_running = self._num_running, 0
-        start = 0
-        for job in jobs:
-            end = start + len(job.items)
-            if not job.answer.done():  # done: its caller has gone
-                job.answer.set_result(outcomes[start:end])
-            start = end
+        jobs, cost_s, self._running = self._running, self._running_cost_s, []
+        if jobs[0].function is not None:
+            if not jobs[0].answer.done():  # done: its caller has gone
+                jobs[0].answer.set_result(outcomes)
+        else:
+            start = 0
+            for job in jobs:
+                end = start + len(job.items)
+                if not job.answer.done():
+                    job.answer.set_result(outcomes[start:end])
+                start = end
         # call_soon: the loop writes the answers first. A batch that started before them would
         # compete for the GIL (`python -m loadtest bench --parts saturation latency`).
         if self._queue:
             self._is_dispatch_due = True
             loop.call_soon(self._dispatch, loop)
-        loop.call_soon(self._learn, jobs, num_items, started, run_s)
+        else:
+            self._queue.rest()
+        loop.call_soon(self._learn, jobs, cost_s, started, run_s)
 
-    def _learn(
-        self, jobs: list[_Job[Item, Result]], num_items: int, started: float, run_s: float
-    ) -> None:
+    def _learn(self, jobs: list[_Job[Item]], cost_s: float, started: float, run_s: float) -> None:
         """Add a finished batch to the time estimate, and report it."""
+        excess_s = run_s - self._times.predict(cost_s, 1)
+        if excess_s > _MISPREDICTED_S and len({job.sender for job in jobs}) == 1:
+            self._queue.charge(jobs[0].sender, excess_s)
+        if jobs[0].function is not None:
+            return
         if run_s < _STUCK_S:  # a hang says nothing about the next batch, and would have it refused
-            self._times.update(num_items, run_s)
+            self._times.update(cost_s, run_s)
         waits = [started - job.queued_at for job in jobs]
-        self._on_batch(BatchStats(num_items, waits, run_s))
+        self._on_batch(BatchStats(sum(len(job.items) for job in jobs), waits, run_s))
+
+
+def _call(function: Callable[[], Any]) -> list[Any]:
+    """[the function's value, its error]; one of them is None."""
+    try:
+        return [function(), None]
+    except Exception as error:  # noqa: BLE001  every error is handed to its caller
+        return [None, error]

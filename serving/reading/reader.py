@@ -2,33 +2,33 @@
 
 An error of one crop is found before inference and fails that crop alone. All of this runs on the
 batcher's thread, so the event loop stays free to refuse requests that would be answered too late.
+A crop that is dear to decode is decoded and framed on a thread of its own first, so that it delays
+no batch.
 """
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.artifact import Artifact
-from model.classifier import IMAGE_SHAPE, Classifier
+from model.classifier import Classifier
 from model.decision import BLANK, Decision, Policy, decide
-from model.decode import decode
-from model.errors import BlankCrop, CropError, ModelError
-from model.framed import Framed
-from model.preprocess import frame_many
+from model.errors import CropError, ModelError
 from serving.config import Settings
 from serving.messages import BatchStats, Reading, Request
 from serving.reading.batcher import Batcher
-from serving.reading.outcomes import without_frames
+from serving.reading.crop_cost import CROP_S, DEAR_S, Source, cost_s, pieces
+from serving.reading.preparing import Prepared, prepare
 
+Value = TypeVar("Value")
+
+CHUNK: Final = 32  # the most crops of a bulk request in one batch
 _TIMED_BATCHES: Final = 3  # per batch size
-CHUNK: Final = 32  # crops of a bulk request per batch; other requests run between two chunks
-
-# A PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image, framed by its sender.
-Source = bytes | NDArray[np.uint8] | NDArray[np.float32]
+_LARGE_PX: Final = 65_536  # such a crop of a bulk request is released once its record is made
+_HEALTH: Final = "health"  # the sender of the golden crop: it waits behind nobody's queue
 
 
 class ReadRequest(NamedTuple):
@@ -37,21 +37,12 @@ class ReadRequest(NamedTuple):
     source: Source
     request: Request | None  # None: our own health check, which is not captured
     crop_index: int  # within the request
+    prepared: Prepared | None = None  # of a crop that was dear to decode
 
 
 PersistBatch = Callable[
     [Sequence[ReadRequest], Sequence["Reading | Exception"]], dict[int, Exception]
 ]
-
-
-# A NamedTuple made by position: a frozen dataclass takes twice as long to make
-# (`python -m loadtest bench --parts latency`).
-class _Prepared(NamedTuple):
-    crop: NDArray[np.uint8] | None
-    framed: Framed | None
-    image: NDArray[np.float32] | None
-    decode_ms: float
-    preprocess_ms: float
 
 
 class Reader:
@@ -84,10 +75,19 @@ class Reader:
         self._persist = persist
         self._batcher = Batcher[ReadRequest, Reading](
             self._read_and_persist,
+            name="model",
             max_batch_size=settings.max_batch_size,
             queue_limit=settings.queue_limit,
             max_wait_s=settings.max_queue_wait_ms / 1e3,
             on_batch=on_batch,
+        )
+        self._dear = Batcher[Source, Prepared](
+            _prepare_dear,
+            name="dear crops",
+            max_batch_size=1,
+            queue_limit=settings.queue_limit,
+            max_wait_s=settings.max_queue_wait_ms / 1e3,
+            on_batch=_ignore,
         )
         self._chunk = min(CHUNK, settings.max_batch_size)
         self._check_golden(self._read_batch([artifact.golden.png])[0])
@@ -103,8 +103,9 @@ class Reader:
         return self._batcher.running_for_s()
 
     def close(self) -> None:
-        """Stop the thread after the running batch."""
+        """Stop both threads after what they run."""
         self._batcher.close()
+        self._dear.close()
 
     async def read(self, source: Source, request: Request | None = None) -> Reading:
         """Read one crop, for a request or for the health check.
@@ -115,7 +116,15 @@ class Reader:
             ModelError: the model failed on it.
             SpoolError, RecordError: its record could not be written.
         """
-        outcome = (await self._batcher.submit((ReadRequest(source, request, 0),)))[0]
+        sender = _HEALTH if request is None else request.sender
+        crop_s = cost_s(source)
+        self._batcher.admit(1, sender, crop_s)
+        one = ReadRequest(source, request, 0)
+        if crop_s > DEAR_S:
+            self._dear.admit(1, sender, crop_s)
+            outcome = await self._read_dear(one, sender, crop_s)
+        else:
+            outcome = (await self._batcher.submit((one,), sender, crop_s))[0]
         if isinstance(outcome, Exception):
             try:
                 raise outcome
@@ -134,18 +143,60 @@ class Reader:
             ModelError: the model failed on one of them.
             SpoolError, RecordError: the record of one could not be written.
         """
+        sender = _HEALTH if request is None else request.sender
+        costs_s = [cost_s(source) for source in sources]
         readings: list[Reading | CropError] = []
-        # One chunk at a time, so that other requests wait for one chunk at most.
-        requests = [ReadRequest(source, request, index) for index, source in enumerate(sources)]
-        for start in range(0, len(requests), self._chunk):
-            for outcome in await self._batcher.submit(requests[start : start + self._chunk]):
+        # One piece at a time: other senders run between two, and what is left of a request that
+        # has ended is never run.
+        for start, end in pieces(costs_s, self._chunk):
+            piece_s = sum(costs_s[start:end])
+            if start == 0:  # later pieces are not refused: the work so far would be lost
+                (self._dear if piece_s > DEAR_S else self._batcher).admit(end, sender, piece_s)
+            piece = [ReadRequest(sources[place], request, place) for place in range(start, end)]
+            for outcome in await self._read_piece(piece, sender, piece_s):
                 if isinstance(outcome, Exception) and not isinstance(outcome, CropError):
                     try:
                         raise outcome
                     finally:
                         del outcome  # leave no cycle, as in `read`
-                readings.append(outcome)
+                readings.append(_without_large_crop(outcome))
         return readings
+
+    async def in_turn(
+        self,
+        function: Callable[[], Value],
+        request: Request,
+        function_s: float,
+        *,
+        is_admitted: bool = False,
+    ) -> Value:
+        """Run a function on the model's thread when it is the turn of the request's sender.
+
+        For work that grows with a body. It would stop the event loop for all senders, and on a
+        thread of its own it would compete for the GIL outside the fair order.
+
+        Args:
+            function: takes milliseconds.
+            request: it is charged to its sender.
+            function_s: predicted seconds.
+            is_admitted: the request was read already, so it is not refused any more.
+
+        Raises:
+            Overloaded: the answer would be too late.
+            Exception: what the function raises.
+        """
+        if not is_admitted:
+            self._batcher.admit(0, request.sender, function_s)
+        return await self._batcher.call(function, request.sender, function_s)
+
+    async def wait_turn(self, sender: Hashable, work_s: float) -> None:
+        """Wait until it is a sender's turn, and charge it for work that is done elsewhere.
+
+        Raises:
+            Overloaded: the answer would be too late.
+        """
+        self._batcher.admit(0, sender, work_s)
+        await self._batcher.call(_nothing, sender, work_s)
 
     async def read_golden(self) -> None:
         """Read the golden crop on the path of requests.
@@ -156,12 +207,30 @@ class Reader:
         """
         self._check_golden(await self.read(self.artifact.golden.png))
 
+    async def _read_piece(
+        self, piece: list[ReadRequest], sender: Hashable, piece_s: float
+    ) -> list[Reading | Exception]:
+        """Read some crops of a bulk request; a dear crop comes alone."""
+        if len(piece) > 1 or piece_s <= DEAR_S:
+            return await self._batcher.submit(piece, sender, piece_s)
+        return [await self._read_dear(piece[0], sender, piece_s)]
+
+    async def _read_dear(
+        self, one: ReadRequest, sender: Hashable, crop_s: float
+    ) -> Reading | Exception:
+        """Decode and frame one crop on the thread for dear ones, then read it with others."""
+        prepared = (await self._dear.submit((one.source,), sender, crop_s))[0]
+        if isinstance(prepared, Exception):
+            return prepared
+        return (await self._batcher.submit((one._replace(prepared=prepared),), sender, CROP_S))[0]
+
     def _prime_time_estimate(self) -> None:
         """Time single crops and chunks, so that the first burst is predicted correctly."""
+        golden = self.artifact.golden.png
         for size in (1, self._chunk) * _TIMED_BATCHES:
             started = time.perf_counter()
-            self._read_batch([self.artifact.golden.png] * size)
-            self._batcher.learn(size, time.perf_counter() - started)
+            self._read_batch([golden] * size)
+            self._batcher.learn(size * cost_s(golden), time.perf_counter() - started)
 
     def _check_golden(self, outcome: Reading | Exception) -> None:
         if isinstance(outcome, Exception):
@@ -175,16 +244,16 @@ class Reader:
 
     def _read_and_persist(self, requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
         """Read and persist a batch; a reading that cannot be persisted becomes an error."""
-        outcomes = self._read_batch([one.source for one in requests])
+        outcomes = self._read_batch([one.prepared or one.source for one in requests])
         for place, failure in self._persist(requests, outcomes).items():
             outcomes[place] = failure
         return outcomes
 
-    def _read_batch(self, sources: Sequence[Source]) -> list[Reading | Exception]:
+    def _read_batch(self, sources: Sequence[Source | Prepared]) -> list[Reading | Exception]:
         """Decode and frame each source, then infer all images in one call."""
-        prepared = _prepare(sources)
+        prepared = prepare(sources)
         images = [
-            one.image for one in prepared if isinstance(one, _Prepared) and one.image is not None
+            one.image for one in prepared if isinstance(one, Prepared) and one.image is not None
         ]
         if not images:
             return [one if isinstance(one, CropError) else _blank(one) for one in prepared]
@@ -208,48 +277,31 @@ class Reader:
         return readings
 
 
-def _prepare(sources: Sequence[Source]) -> list[_Prepared | CropError]:
-    """Decode and frame crops; the error of a bad crop is a value, so the others continue."""
-    decoded = [_decode(source) for source in sources]
-    crops = [one.crop for one in decoded if isinstance(one, _Prepared) and one.crop is not None]
-    if not crops:
-        return decoded
-    started = time.perf_counter()
-    outcomes = iter(frame_many(crops))
-    preprocess_ms = (time.perf_counter() - started) * 1e3 / len(crops)
-    return [
-        one
-        if isinstance(one, CropError) or one.crop is None
-        else _framed(one, next(outcomes), preprocess_ms)
-        for one in decoded
-    ]
+def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
+    return list(prepare(sources))
 
 
-def _decode(source: Source) -> _Prepared | CropError:
-    if not isinstance(source, bytes):
-        if source.ndim == len(IMAGE_SHAPE):
-            return _Prepared(None, None, source.astype(np.float32, copy=False), 0.0, 0.0)
-        return _Prepared(source.view(np.uint8), None, None, 0.0, 0.0)
-    started = time.perf_counter()
-    try:
-        crop = decode(source)
-    except CropError as error:
-        return without_frames(error)
-    return _Prepared(crop, None, None, (time.perf_counter() - started) * 1e3, 0.0)
+def _nothing() -> None:
+    """Charged for another reason than its own time."""
 
 
-def _framed(one: _Prepared, outcome: Framed | BlankCrop, preprocess_ms: float) -> _Prepared:
-    if isinstance(outcome, BlankCrop):
-        return _Prepared(one.crop, None, None, one.decode_ms, preprocess_ms)
-    return _Prepared(one.crop, outcome, outcome.image, one.decode_ms, preprocess_ms)
+def _ignore(stats: BatchStats) -> None:
+    """Dear crops are counted in the batch that they are read in."""
 
 
-def _blank(prepared: _Prepared) -> Reading:
+def _without_large_crop(outcome: Reading | CropError) -> Reading | CropError:
+    """Release a large crop: only its record needed it, and a bulk request may hold 256."""
+    if isinstance(outcome, CropError) or outcome.crop is None or outcome.crop.size < _LARGE_PX:
+        return outcome
+    return outcome._replace(crop=None)
+
+
+def _blank(prepared: Prepared) -> Reading:
     return _reading(prepared, BLANK, -math.inf, 0.0, 0.0)
 
 
 def _reading(
-    prepared: _Prepared,
+    prepared: Prepared,
     decision: Decision,
     garbage: float,
     inference_ms: float,

@@ -78,7 +78,7 @@ async def internal(serve, crops, gate, monkeypatch):
 
 
 async def overloaded(serve, crops, gate):
-    client = await serve(max_batch_size=1, queue_limit=1)
+    client = await serve(max_batch_size=1, queue_limit=2)
     gate.clear()
     held = []
     for _ in range(2):  # one in the model, then one in the queue
@@ -108,7 +108,7 @@ CASES = {
     422: (unreadable_crop, "PNG of 60 bytes.*send the whole file"),
     429: (too_many_requests, "0.001 requests a second; wait"),
     500: (internal, "request_id"),
-    503: (overloaded, "waiting; the limit is 1"),
+    503: (overloaded, "1 crops are waiting, 1 of them yours; the limit is 2, and one.*send fewer"),
     504: (deadline, "50 ms; try again"),
 }
 
@@ -173,13 +173,13 @@ async def test_500_hides_the_cause_and_logs_it(serve, crops, gate, monkeypatch, 
 
 
 async def test_too_many_at_once_is_429_and_the_others_are_answered(serve, crops, gate):
-    client = await serve(max_in_flight=2)
+    client = await serve(max_in_flight=4)
     gate.clear()
     held = [asyncio.create_task(client.post("/v1/digit", crops[0].png)) for _ in range(2)]
     await settle()
     reply = await client.post("/v1/digit", crops[0].png)
     assert reply.status == 429
-    assert "2 requests" in reply.json["detail"]
+    assert "2 of your requests" in reply.json["detail"]
     assert reply.headers["ratelimit-policy"] == '"in-flight";q=2;qu="concurrent-requests"'
     assert reply.headers["ratelimit"] == '"in-flight";r=0;t=1'
     health = await client.get("/livez")

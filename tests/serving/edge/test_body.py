@@ -1,6 +1,9 @@
+import functools
+
 import pytest
 
-from serving.edge.body import Disconnected, check_length, content_type, read_body
+from serving.edge.body import BodyMemory, Disconnected, check_length, content_type, read_body
+from serving.edge.in_flight import InFlight
 from serving.problems import Problem
 
 ALLOWED = ("image/png", "multipart/form-data")
@@ -68,6 +71,10 @@ def test_413_tells_size_limit_and_remedy():
         check_length({b"content-length": b"101"}, 100)
 
 
+def hold_any(num_bytes):
+    """There is room for all bodies."""
+
+
 def receiving(*parts, then_disconnect=False):
     messages = [
         {"type": "http.request", "body": part, "more_body": number < len(parts)}
@@ -89,34 +96,34 @@ def receiving(*parts, then_disconnect=False):
     "parts", [(b"",), (b"hello",), (b"he", b"llo"), (b"", b"hello", b""), (b"x" * 10,)]
 )
 async def test_a_body_is_joined_from_its_parts(parts):
-    assert await read_body(receiving(*parts), 10) == b"".join(parts)
+    assert await read_body(receiving(*parts), 10, hold_any) == b"".join(parts)
 
 
 async def test_a_message_without_a_body_is_an_empty_part():
     async def receive():
         return {"type": "http.request"}
 
-    assert await read_body(receive, 10) == b""
+    assert await read_body(receive, 10, hold_any) == b""
 
 
 @pytest.mark.parametrize("parts", [(b"x" * 11,), (b"x" * 6, b"x" * 6), (b"x",) * 11])
 async def test_a_body_over_the_limit_is_413(parts):
     with pytest.raises(Problem) as caught:
-        await read_body(receiving(*parts), 10)
+        await read_body(receiving(*parts), 10, hold_any)
     assert caught.value.status == 413
 
 
 async def test_reading_stops_as_soon_as_the_limit_is_passed():
     receive = receiving(b"x" * 6, b"x" * 6, b"x" * 6, b"x" * 6)
     with pytest.raises(Problem):
-        await read_body(receive, 10)
+        await read_body(receive, 10, hold_any)
     assert len(list(receive.pending)) == 2
 
 
 @pytest.mark.parametrize("parts", [(b"",), (b"abc",), (b"a", b"b", b"c")])
 async def test_a_disconnect_is_not_taken_for_the_end_of_the_body(parts):
     with pytest.raises(Disconnected):
-        await read_body(receiving(*parts, then_disconnect=True), 10)
+        await read_body(receiving(*parts, then_disconnect=True), 10, hold_any)
 
 
 async def test_a_disconnect_before_the_first_part_is_noticed():
@@ -124,4 +131,38 @@ async def test_a_disconnect_before_the_first_part_is_noticed():
         return {"type": "http.disconnect"}
 
     with pytest.raises(Disconnected):
-        await read_body(receive, 10)
+        await read_body(receive, 10, hold_any)
+
+
+def exchange_of(sender):
+    exchange = InFlight(100, 5.0, 2.0).enter(None)
+    exchange.sender = sender
+    return exchange
+
+
+async def test_the_parts_of_a_body_are_held_until_they_are_released():
+    memory, exchange = BodyMemory(100), exchange_of("a")
+    hold = functools.partial(memory.hold, exchange)
+    assert await read_body(receiving(b"x" * 20, b"x" * 20), 40, hold) == b"x" * 40
+    with pytest.raises(Problem):
+        memory.hold(exchange_of("a"), 11)
+    memory.release(exchange)
+    memory.hold(exchange_of("a"), 50)
+
+
+async def test_a_body_in_one_part_is_not_held():
+    def refuse(num_bytes):
+        raise AssertionError
+
+    assert await read_body(receiving(b"x" * 10), 10, refuse) == b"x" * 10
+
+
+async def test_the_bodies_of_one_sender_leave_room_for_those_of_another():
+    memory = BodyMemory(128)
+    for _ in range(8):
+        memory.hold(exchange_of("hog"), 8)
+    with pytest.raises(Problem, match=r"your bodies hold 64 bytes.*limit is 128.*fewer") as caught:
+        memory.hold(exchange_of("hog"), 1)
+    assert caught.value.status == 503
+    assert caught.value.retry_after_s == 1.0
+    memory.hold(exchange_of("late"), 20)

@@ -4,6 +4,7 @@ import pytest
 
 from serving.edge import in_flight
 from serving.edge.in_flight import WATCH_AFTER_S, InFlight
+from serving.problems import Problem
 
 
 class Clock:
@@ -25,7 +26,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def requests(clock):
-    return InFlight(body_deadline_s=5.0, request_deadline_s=2.0)
+    return InFlight(4, body_deadline_s=5.0, request_deadline_s=2.0)
 
 
 async def silence():
@@ -138,3 +139,29 @@ async def test_a_request_is_ended_once(requests, clock, begin):
     clock.now += 100
     requests.tick()
     assert await task == "disconnect"
+
+
+async def test_an_answered_request_is_not_ended_while_its_answer_is_sent(requests, clock, begin):
+    task, exchange = await begin(is_body_complete=True)
+    requests.end_answer(exchange)
+    clock.now += 100
+    requests.tick()
+    await asyncio.sleep(0)
+    assert exchange.ended_by is None
+    assert not task.done()
+
+
+async def test_one_sender_may_have_half_of_the_requests_and_another_finds_room(requests):
+    exchanges = [requests.enter(silence) for _ in range(4)]
+    requests.admit(exchanges[0], "a")
+    requests.admit(exchanges[1], "a")
+    with pytest.raises(Problem, match=r"2 of your requests.*the limit is 4.*send fewer") as caught:
+        requests.admit(exchanges[2], "a")
+    assert caught.value.status == 429
+    requests.admit(exchanges[3], "b")
+    requests.leave(exchanges[0])
+    requests.leave(exchanges[2])  # it was never admitted, so it gives nothing back
+    with pytest.raises(Problem):
+        requests.admit(exchanges[2], "a")
+    requests.leave(exchanges[3])
+    requests.admit(exchanges[2], "a")

@@ -77,19 +77,34 @@ def test_a_refusal_gives_the_rate_and_the_wait():
 
 
 def test_the_number_of_buckets_is_bounded(monkeypatch):
-    monkeypatch.setattr(rate_limit, "MAX_CLIENTS", 100)
-    limiter = RateLimiter(5, Clock())
+    monkeypatch.setattr(rate_limit, "MAX_SENDERS", 100)
+    clock = Clock()
+    limiter = RateLimiter(5, clock)
     for number in range(1000):
+        clock.now = number / 10
         limiter.take(str(number))
     assert len(limiter) == 100
 
 
-def test_the_bucket_of_a_refused_client_is_not_evicted_first(monkeypatch):
-    """Otherwise other clients could reset its empty bucket."""
-    monkeypatch.setattr(rate_limit, "MAX_CLIENTS", 10)
-    limiter = RateLimiter(1, Clock())
+def test_other_senders_do_not_reset_an_empty_bucket(monkeypatch):
+    monkeypatch.setattr(rate_limit, "MAX_SENDERS", 10)
+    limiter = RateLimiter(1000, Clock())
     take_all(limiter, "greedy")
-    for number in range(9):
+    for number in range(500):
         limiter.take(str(number))
     with pytest.raises(Problem):
         limiter.take("greedy")
+
+
+def test_senders_beyond_the_buckets_share_one(monkeypatch):
+    """A sender with many addresses gets one more share by them, not one for each."""
+    monkeypatch.setattr(rate_limit, "MAX_SENDERS", 10)
+    clock = Clock()
+    limiter = RateLimiter(5, clock)
+    for number in range(10):
+        limiter.take(str(number))
+    assert sum(take_all(limiter, f"spoofed {number}") for number in range(1000)) == 5
+    assert len(limiter) == 11
+    clock.now = 0.2  # the first buckets are full again: they are evicted for new senders
+    limiter.take("new")
+    assert take_all(limiter, "new") == 4

@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import gc
 import threading
 from queue import SimpleQueue
 
@@ -45,8 +47,9 @@ def make_batcher(model):
 
     def make(kind=Batcher, **changes):
         options = {
+            "name": "model",
             "max_batch_size": 4,
-            "queue_limit": 100,
+            "queue_limit": 200,
             "max_wait_s": 1e9,
             "on_batch": lambda stats: None,
             **changes,
@@ -61,8 +64,13 @@ def make_batcher(model):
         batcher.close()
 
 
-def submit(batcher, *items):
-    return asyncio.ensure_future(batcher.submit(items))
+def submit(batcher, *items, sender="a"):
+    return asyncio.ensure_future(run(batcher, items, sender))
+
+
+async def run(batcher, items, sender="a"):
+    """Submit items that cost a millisecond each."""
+    return await batcher.submit(items, sender, 0.001 * len(items))
 
 
 async def queued(batcher, num_items):
@@ -72,20 +80,20 @@ async def queued(batcher, num_items):
 
 
 async def test_an_idle_model_runs_one_item_at_once(make_batcher, model):
-    assert await make_batcher().submit([21]) == [42]
+    assert await run(make_batcher(), [21]) == [42]
     assert model.batches == [[21]]
 
 
 async def test_items_of_one_tick_share_a_batch(make_batcher, model):
     batcher = make_batcher()
-    answers = await asyncio.gather(*(batcher.submit([number]) for number in range(4)))
+    answers = await asyncio.gather(*(run(batcher, [number]) for number in range(4)))
     assert answers == [[0], [2], [4], [6]]
     assert model.batches == [[0, 1, 2, 3]]
 
 
 async def test_after_a_batch_of_one_job_the_next_is_dispatched_in_one_turn(make_batcher, model):
     batcher = make_batcher()
-    await batcher.submit([1])
+    await run(batcher, [1])
     answers = [submit(batcher, number) for number in (2, 3, 4)]
     await asyncio.sleep(0)  # the one turn in which all three are submitted
     assert batcher.num_queued == 2
@@ -95,9 +103,9 @@ async def test_after_a_batch_of_one_job_the_next_is_dispatched_in_one_turn(make_
 
 async def test_after_a_batch_of_many_jobs_items_of_one_tick_share_a_batch(make_batcher, model):
     batcher = make_batcher()
-    await batcher.submit([1])
-    await asyncio.gather(*(batcher.submit([number]) for number in (2, 3, 4)))
-    await asyncio.gather(*(batcher.submit([number]) for number in (5, 6)))
+    await run(batcher, [1])
+    await asyncio.gather(*(run(batcher, [number]) for number in (2, 3, 4)))
+    await asyncio.gather(*(run(batcher, [number]) for number in (5, 6)))
     assert model.batches == [[1], [2], [3, 4], [5, 6]]
 
 
@@ -115,26 +123,26 @@ async def test_items_that_wait_for_a_busy_model_share_the_next_batch(make_batche
 
 async def test_no_batch_is_larger_than_the_limit(make_batcher, model):
     batcher = make_batcher(max_batch_size=4)
-    await asyncio.gather(*(batcher.submit([number]) for number in range(11)))
+    await asyncio.gather(*(run(batcher, [number]) for number in range(11)))
     assert [len(batch) for batch in model.batches] == [4, 4, 3]
 
 
 async def test_items_keep_the_order_of_arrival(make_batcher, model):
     batcher = make_batcher()
-    await asyncio.gather(*(batcher.submit([number]) for number in range(11)))
+    await asyncio.gather(*(run(batcher, [number]) for number in range(11)))
     assert [item for batch in model.batches for item in batch] == list(range(11))
 
 
 async def test_items_of_one_caller_stay_in_one_batch(make_batcher, model):
     batcher = make_batcher(max_batch_size=4)
-    answers = await asyncio.gather(batcher.submit([1, 2, 3]), batcher.submit([4, 5]))
+    answers = await asyncio.gather(run(batcher, [1, 2, 3]), run(batcher, [4, 5]))
     assert answers == [[2, 4, 6], [8, 10]]
     assert model.batches == [[1, 2, 3], [4, 5]]
 
 
 async def test_more_items_than_a_batch_holds_raise_value_error(make_batcher):
     with pytest.raises(ValueError, match="5 items submitted at once; at most 4"):
-        await make_batcher(max_batch_size=4).submit([1, 2, 3, 4, 5])
+        await run(make_batcher(max_batch_size=4), [1, 2, 3, 4, 5])
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -146,7 +154,7 @@ async def test_every_caller_gets_its_own_answers(make_batcher, model, seed):
     async def caller(items):
         for _ in range(int(rng.integers(0, 4))):
             await asyncio.sleep(0)
-        return await batcher.submit(items)
+        return await run(batcher, items)
 
     jobs = [rng.integers(0, 100, rng.integers(1, 9)).tolist() for _ in range(100)]
     answers = await asyncio.gather(*(caller(items) for items in jobs))
@@ -176,20 +184,20 @@ async def test_early_dispatch_gives_the_outcomes_of_the_plain_batcher(model, mak
         for _ in range(40):  # often one caller alone, which is what early dispatch is for
             items = [rng.integers(0, 100, 2).tolist() for _ in range(int(rng.integers(1, 4)))]
             async with asyncio.timeout(PATIENCE_S):
-                outcomes += await asyncio.gather(*(batcher.submit(job) for job in items))
+                outcomes += await asyncio.gather(*(run(batcher, job) for job in items))
         seen.append([[str(outcome) for outcome in job] for job in outcomes])
     assert seen[0] == seen[1]
 
 
 async def test_a_full_queue_is_refused_with_its_limit(make_batcher, model):
-    batcher = make_batcher(max_batch_size=2, queue_limit=2)
+    batcher = make_batcher(max_batch_size=2, queue_limit=4)
     model.gate.clear()
     running = submit(batcher, 1)
     await model.started()
     waiting = submit(batcher, 2, 3)
     await queued(batcher, 2)
-    with pytest.raises(Overloaded, match="2 crops are waiting; the limit is 2"):
-        await batcher.submit([4])
+    with pytest.raises(Overloaded, match="2 crops are waiting, 2 of them yours; the limit is 4"):
+        batcher.admit(1, "a", 0.001)
     model.gate.set()
     assert await asyncio.gather(running, waiting) == [[2], [4, 6]]
 
@@ -197,12 +205,12 @@ async def test_a_full_queue_is_refused_with_its_limit(make_batcher, model):
 async def test_a_wait_predicted_too_long_is_refused_with_a_retry_time(make_batcher, model):
     batcher = make_batcher(max_wait_s=5.0)
     for _ in range(20):
-        batcher.learn(1, 1000.0)  # batches took 1,000 s
+        batcher.learn(0.001, 1000.0)  # batches took 1,000 s
     model.gate.clear()
     running = submit(batcher, 1)
     await model.started()
     with pytest.raises(Overloaded, match="at most 5000 ms") as caught:
-        await batcher.submit([2])
+        batcher.admit(1, "a", 0.001)
     assert 900 < caught.value.retry_after_s <= 1000
     model.gate.set()
     assert await running == [2]
@@ -210,19 +218,20 @@ async def test_a_wait_predicted_too_long_is_refused_with_a_retry_time(make_batch
 
 async def test_an_idle_model_is_never_refused_however_slow_it_was(make_batcher):
     batcher = make_batcher(max_wait_s=0.001)
-    batcher.learn(1, 1000.0)
-    assert await batcher.submit([1]) == [2]
+    batcher.learn(0.001, 1000.0)
+    batcher.admit(1, "a", 0.001)
+    assert await run(batcher, [1]) == [2]
 
 
 async def test_the_estimate_recovers_after_slow_batches(make_batcher, model):
     batcher = make_batcher(max_wait_s=5.0)
-    batcher.learn(1, 1000.0)
+    batcher.learn(0.001, 1000.0)
     for _ in range(200):
-        await batcher.submit([1])
+        await run(batcher, [1])
     model.gate.clear()
     running = submit(batcher, 1)
     await model.started()
-    assert batcher.predicted_wait_s() < 1.0
+    assert batcher.predicted_wait_s("a", 0.001) < 1.0
     model.gate.set()
     assert await running == [2]
 
@@ -230,7 +239,7 @@ async def test_the_estimate_recovers_after_slow_batches(make_batcher, model):
 async def test_one_failing_item_does_not_fail_its_batch(make_batcher, model):
     model.poison = {3}
     batcher = make_batcher()
-    answers = await asyncio.gather(*(batcher.submit([number]) for number in (1, 2, 3, 4)))
+    answers = await asyncio.gather(*(run(batcher, [number]) for number in (1, 2, 3, 4)))
     assert [answers[0], answers[1], answers[3]] == [[2], [4], [8]]
     assert "failed on [3]" in str(answers[2][0])
 
@@ -238,19 +247,19 @@ async def test_one_failing_item_does_not_fail_its_batch(make_batcher, model):
 async def test_the_items_of_a_failed_batch_are_run_alone(make_batcher, model):
     model.poison = {3}
     batcher = make_batcher()
-    await asyncio.gather(*(batcher.submit([number]) for number in (1, 2, 3, 4)))
+    await asyncio.gather(*(run(batcher, [number]) for number in (1, 2, 3, 4)))
     assert model.batches == [[1, 2, 3, 4], [1], [2], [3], [4]]
 
 
 async def test_a_single_item_that_fails_is_not_run_again(make_batcher, model):
     model.poison = {3}
-    outcome = (await make_batcher().submit([3]))[0]
+    outcome = (await run(make_batcher(), [3]))[0]
     assert isinstance(outcome, RuntimeError)
     assert model.batches == [[3]]
 
 
 async def test_an_items_own_fault_is_its_outcome(make_batcher):
-    outcomes = await make_batcher().submit([1, -1, 2])
+    outcomes = await run(make_batcher(), [1, -1, 2])
     assert outcomes[0] == 2
     assert isinstance(outcomes[1], ValueError)
     assert outcomes[2] == 4
@@ -259,8 +268,8 @@ async def test_an_items_own_fault_is_its_outcome(make_batcher):
 async def test_the_batcher_goes_on_after_a_failed_batch(make_batcher, model):
     batcher = make_batcher()
     model.poison = {3}
-    await batcher.submit([3])
-    assert await batcher.submit([4]) == [8]
+    await run(batcher, [3])
+    assert await run(batcher, [4]) == [8]
 
 
 async def test_work_whose_caller_has_gone_is_never_run(make_batcher, model):
@@ -286,7 +295,7 @@ async def test_a_caller_that_goes_during_its_batch_does_not_affect_the_others(ma
     gone.cancel()
     model.gate.set()
     assert await stays == [4]
-    assert await batcher.submit([5]) == [10]
+    assert await run(batcher, [5]) == [10]
 
 
 async def test_a_queue_of_callers_that_have_all_gone_leaves_the_model_free(make_batcher, model):
@@ -300,7 +309,7 @@ async def test_a_queue_of_callers_that_have_all_gone_leaves_the_model_free(make_
         caller.cancel()
     model.gate.set()
     await running
-    assert await batcher.submit([9]) == [18]
+    assert await run(batcher, [9]) == [18]
     assert model.batches == [[1], [9]]
 
 
@@ -319,7 +328,7 @@ async def test_a_busy_batcher_tells_how_long_its_batch_has_run(make_batcher, mod
 async def test_each_batch_is_reported_with_a_wait_per_caller(make_batcher):
     reports = []
     batcher = make_batcher(on_batch=reports.append)
-    await asyncio.gather(batcher.submit([1, 2]), batcher.submit([3]))
+    await asyncio.gather(run(batcher, [1, 2]), run(batcher, [3]))
     await asyncio.sleep(0)
     assert [report.num_items for report in reports] == [3]
     assert len(reports[0].queue_waits_s) == 2
@@ -330,7 +339,7 @@ async def test_a_hang_does_not_change_the_time_estimate(make_batcher, model, mon
     monkeypatch.setattr("serving.reading.batcher._STUCK_S", 0.1)
     batcher = make_batcher()
     for _ in range(3):
-        await batcher.submit([1])
+        await run(batcher, [1])
     model.gate.clear()
     hung = submit(batcher, 2)
     await asyncio.sleep(0.3)
@@ -339,14 +348,19 @@ async def test_a_hang_does_not_change_the_time_estimate(make_batcher, model, mon
     await asyncio.sleep(0)
     waiting = submit(batcher, 3)
     await asyncio.sleep(0)
-    assert batcher.predicted_wait_s() < 0.02
+    assert batcher.predicted_wait_s("a", 0.001) < 0.02
     await waiting
 
 
 async def test_closing_ends_the_thread(model):
     before = set(threading.enumerate())
     batcher = Batcher(
-        model, max_batch_size=1, queue_limit=1, max_wait_s=1, on_batch=lambda stats: None
+        model,
+        name="model",
+        max_batch_size=1,
+        queue_limit=1,
+        max_wait_s=1,
+        on_batch=lambda stats: None,
     )
     (thread,) = set(threading.enumerate()) - before
     batcher.close()
@@ -357,8 +371,106 @@ async def test_closing_ends_the_thread(model):
 async def test_a_burst_after_an_hour_of_single_items_is_not_refused(make_batcher):
     batcher = make_batcher(max_batch_size=128, queue_limit=1024, max_wait_s=0.2)
     for size in (1, 32) * 3:
-        batcher.learn(size, 0.0005 + 0.00003 * size)
+        batcher.learn(0.0001 * size, 0.0005 + 0.00003 * size)
     for _ in range(10_000):
-        batcher.learn(1, 0.001)
-    answers = await asyncio.gather(*(batcher.submit([number]) for number in range(256)))
+        batcher.learn(0.0001, 0.001)
+
+    async def admitted(number):
+        batcher.admit(1, "a", 0.0001)
+        return await batcher.submit([number], "a", 0.0001)
+
+    answers = await asyncio.gather(*(admitted(number) for number in range(256)))
     assert answers == [[2 * number] for number in range(256)]
+
+
+async def test_a_late_sender_overtakes_the_queue_of_another(make_batcher, model):
+    batcher = make_batcher(max_batch_size=1)
+    model.gate.clear()
+    hog = [submit(batcher, number, sender="hog") for number in range(20)]
+    await model.started()
+    await queued(batcher, 19)
+    late = submit(batcher, 100, sender="late")
+    await queued(batcher, 20)
+    model.gate.set()
+    await asyncio.gather(late, *hog)
+    assert [100] in model.batches[:3]
+
+
+async def test_a_hog_does_not_use_up_the_queue_or_the_wait_of_others(make_batcher, model):
+    batcher = make_batcher(max_batch_size=1, queue_limit=100, max_wait_s=0.030)
+    batcher.learn(0.001, 0.001)
+    model.gate.clear()
+    hog = []
+    for number in range(29):
+        batcher.admit(1, "hog", 0.001)
+        hog.append(submit(batcher, number, sender="hog"))
+        await asyncio.sleep(0)
+    for number in range(5):
+        hog.append(submit(batcher, number, sender="hog"))
+        await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="30 ms are accepted"):
+        batcher.admit(1, "hog", 0.001)
+    batcher.admit(1, "late", 0.001)
+    assert batcher.predicted_wait_s("late", 0.001) < 0.005
+    model.gate.set()
+    await asyncio.gather(*hog)
+
+
+async def test_a_batch_is_limited_by_its_predicted_time(make_batcher, model):
+    batcher = make_batcher(max_batch_size=100)
+    batcher.learn(0.001, 0.001)
+    await asyncio.gather(*(batcher.submit([number], "a", 0.004) for number in range(6)))
+    assert [len(batch) for batch in model.batches] == [2, 2, 2]
+
+
+async def test_a_job_longer_than_a_batch_runs_alone(make_batcher, model):
+    batcher = make_batcher(max_batch_size=100)
+    await asyncio.gather(
+        batcher.submit([1], "a", 1.0), batcher.submit([2], "a", 0.001), return_exceptions=False
+    )
+    assert model.batches == [[1], [2]]
+
+
+async def test_a_function_runs_alone_and_in_its_turn(make_batcher, model):
+    batcher = make_batcher()
+    order = []
+    model.gate.clear()
+    running = submit(batcher, 1)
+    await model.started()
+    called = asyncio.ensure_future(batcher.call(lambda: order.append(2) or "done", "a", 0.001))
+    await asyncio.sleep(0)
+    later = submit(batcher, 3)
+    await queued(batcher, 1)
+    model.gate.set()
+    assert await asyncio.gather(running, called, later) == [[2], "done", [6]]
+    assert model.batches == [[1], [3]]
+
+
+async def test_a_functions_error_is_raised_and_leaves_no_cycle(make_batcher):
+    batcher = make_batcher()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with contextlib.suppress(ZeroDivisionError):
+                await batcher.call(lambda: 1 // 0, "a", 0.001)
+                pytest.fail("the error was not raised")
+        assert await run(batcher, [1]) == [2]
+        assert not [one for one in gc.get_objects() if isinstance(one, ZeroDivisionError)]
+    finally:
+        gc.enable()
+
+
+async def test_a_function_whose_caller_has_gone_is_not_called(make_batcher, model):
+    batcher = make_batcher()
+    model.gate.clear()
+    running = submit(batcher, 1)
+    await model.started()
+    called = []
+    gone = asyncio.ensure_future(batcher.call(lambda: called.append(1), "a", 0.001))
+    await asyncio.sleep(0)
+    gone.cancel()
+    model.gate.set()
+    await running
+    await run(batcher, [2])
+    assert not called

@@ -1,13 +1,21 @@
+import asyncio
+import io
+import threading
+
 import numpy as np
 import pytest
 from champions import make_model, write_champion
+from PIL import Image
 
 from model.artifact import load
 from model.classifier import Classifier
+from model.decode import decode
 from model.errors import CropError, ModelError, UnreadableCrop
 from serving.config import Settings
+from serving.messages import Request
 from serving.problems import Overloaded
 from serving.reading.batcher import Batcher
+from serving.reading.crop_cost import DEAR_S, PIECE_S, cost_s
 from serving.reading.reader import CHUNK, Reader
 
 
@@ -28,7 +36,8 @@ def test_a_new_reader_has_primed_the_time_estimate(tiny_champion, monkeypatch):
     learned = []
     monkeypatch.setattr(Batcher, "learn", lambda batcher, *batch: learned.append(batch))
     make_reader(tiny_champion).close()
-    assert {size for size, _ in learned} == {1, CHUNK}
+    alone_s, chunk_s = sorted({cost_s for cost_s, _ in learned})
+    assert chunk_s == pytest.approx(CHUNK * alone_s)
     assert all(seconds > 0 for _, seconds in learned)
 
 
@@ -91,8 +100,6 @@ async def test_a_model_that_fails_for_one_image_answers_the_others(reader, crops
         return classify(self, batch)
 
     monkeypatch.setattr(Classifier, "__call__", classify_or_fail)
-    import asyncio
-
     outcomes = await asyncio.gather(
         *(reader.read(crops[place].png) for place in range(4)), return_exceptions=True
     )
@@ -106,6 +113,109 @@ async def test_more_crops_than_the_queue_holds_are_refused(tiny_champion, crops)
     with pytest.raises(Overloaded):
         await reader.read_many([crop.png for crop in crops[:32]])
     reader.close()
+
+
+async def test_a_bulk_request_is_cut_by_predicted_time(reader, monkeypatch):
+    sizes = []
+    read = reader._batcher._run
+    monkeypatch.setattr(
+        reader._batcher, "_run", lambda batch: (sizes.append(len(batch)), read(batch))[1]
+    )
+    await reader.read_many([np.full((1000, 1000), 255, np.uint8)] * 6)
+    assert max(sizes) * cost_s(np.zeros((1000, 1000), np.uint8)) <= PIECE_S
+    assert sum(sizes) == 6
+
+
+def flat_png(side_px):
+    """A file of a few kilobytes that takes long to decode."""
+    stream = io.BytesIO()
+    grey = np.full((side_px, side_px), 65_535, np.uint16)
+    grey[side_px // 4 : -side_px // 4, side_px // 2 : side_px // 2 + side_px // 10] = 0
+    Image.fromarray(grey).save(stream, "PNG")
+    return stream.getvalue()
+
+
+async def test_a_dear_crop_is_decoded_beside_the_models_thread(reader, monkeypatch):
+    threads = []
+
+    def decode_here(data):
+        threads.append(threading.current_thread().name)
+        return decode(data)
+
+    monkeypatch.setattr("serving.reading.preparing.decode", decode_here)
+    dear = flat_png(1000)
+    assert cost_s(dear) > DEAR_S
+    reading = await reader.read(dear)
+    assert threads == ["dear crops"]
+    assert reading.decision.digit is not None
+    assert reading.decode_ms > 0
+
+
+async def test_a_dear_crop_reads_like_its_pixels(reader, crops):
+    dear = flat_png(1000)
+    readings = await reader.read_many([crops[0].png, dear, crops[1].png[:40], crops[2].png])
+    assert readings[1].decision == (await reader.read(decode(dear))).decision
+    assert readings[1].crop is None  # released after its record
+    assert readings[0].decision.digit == crops[0].label
+    assert isinstance(readings[2], UnreadableCrop)
+    assert readings[3].decision.digit == crops[2].label
+
+
+async def test_a_dear_crop_that_is_damaged_is_an_error_in_its_place(reader, crops):
+    damaged = flat_png(1000)[:-400]
+    with pytest.raises(CropError):
+        await reader.read(damaged)
+    readings = await reader.read_many([damaged, crops[0].png])
+    assert isinstance(readings[0], CropError)
+    assert readings[1].decision.digit == crops[0].label
+
+
+async def test_small_crops_and_the_golden_crop_do_not_wait_for_a_dear_one(
+    reader, crops, monkeypatch
+):
+    gate = threading.Event()
+
+    def wait_for_gate(data):
+        if len(data) > 1_000:
+            assert gate.wait(20)
+        return decode(data)
+
+    monkeypatch.setattr("serving.reading.preparing.decode", wait_for_gate)
+    dear = asyncio.create_task(reader.read(flat_png(1000)))
+    await reader.read_golden()
+    assert (await reader.read(crops[0].png)).decision.digit == crops[0].label
+    assert not dear.done()
+    gate.set()
+    await dear
+
+
+async def test_the_rest_of_a_bulk_request_whose_caller_has_gone_is_not_read(
+    reader, crops, monkeypatch
+):
+    read = reader._batcher._run
+    gate, started, num_read = threading.Event(), threading.Event(), []
+
+    def wait_for_gate(batch):
+        num_read.append(len(batch))
+        started.set()
+        assert gate.wait(20)
+        return read(batch)
+
+    monkeypatch.setattr(reader._batcher, "_run", wait_for_gate)
+    gone = asyncio.create_task(reader.read_many([crop.png for crop in crops[:100]]))
+    await asyncio.to_thread(started.wait, 20)
+    gone.cancel()
+    gate.set()
+    await reader.read(crops[0].png)
+    assert num_read == [num_read[0], 1]
+    assert num_read[0] <= CHUNK
+
+
+async def test_work_in_turn_returns_its_value_or_raises_its_error(reader):
+    request = Request("r", "s", "", {}, b"", b"", 0.0, 0.0, sender="a")
+    assert await reader.in_turn(lambda: threading.current_thread().name, request, 0.001) == "model"
+    with pytest.raises(ZeroDivisionError):
+        await reader.in_turn(lambda: 1 // 0, request, 0.001)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""What a crop will cost: predicted seconds, and which crops are too dear for the model's thread."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.decode_cost import predict_decode_ms
+
+# A PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image, framed by its sender.
+Source = bytes | NDArray[np.uint8] | NDArray[np.float32]
+
+CROP_S: Final = 0.00008  # to frame, infer and decide a small crop (loadtest bench --parts stages)
+PIECE_S: Final = 0.005  # of a bulk request in one batch; other senders run between two pieces
+DEAR_S: Final = PIECE_S  # above it, a crop is decoded and framed on a thread beside the model's
+_S_PER_PX: Final = 2e-9  # to reduce a large array to 128 px
+
+
+def cost_s(source: Source) -> float:
+    """Predicted seconds to read one crop."""
+    if isinstance(source, bytes):
+        return CROP_S + predict_decode_ms(source) * 1e-3
+    return CROP_S + source.size * _S_PER_PX
+
+
+def pieces(costs_s: Sequence[float], max_crops: int) -> Iterator[tuple[int, int]]:
+    """Cut a bulk request into pieces that each occupy the model for a short time.
+
+    Args:
+        costs_s: of each crop.
+        max_crops: in one piece.
+
+    Yields:
+        (start, end) of each piece, in order. A dear crop is a piece of its own.
+    """
+    start, piece_s = 0, 0.0
+    for place, crop_s in enumerate(costs_s):
+        if place > start and (place - start == max_crops or piece_s + crop_s > PIECE_S):
+            yield start, place
+            start, piece_s = place, 0.0
+        piece_s += crop_s
+    if costs_s:
+        yield start, len(costs_s)
