@@ -27,7 +27,7 @@ class DigitHandlers:
         top_k = top_k_of(request)
         source = request.body
         if request.content_type == FORM_TYPE:
-            source = (await form_files(request, "image", max_files=1))[0]
+            source = form_files(request, "image", max_files=1)[0]
         if not source:
             raise Problem(400, "the body is empty; send a PNG or JPEG file")
         reading = await self.reader.read(source, request)
@@ -42,7 +42,7 @@ class DigitHandlers:
     async def digits(self, request: Request) -> Answer:
         """Read many crops; a crop that cannot be read has an error in its place."""
         top_k = top_k_of(request)
-        sources = await many_crops(request, max_files=MAX_CROPS, max_packed=MAX_PACKED_CROPS)
+        sources = many_crops(request, max_files=MAX_CROPS, max_packed=MAX_PACKED_CROPS)
         readings = await self.reader.read_many(sources, request)
         self.counter.count_soon(request, readings)
         results = [

@@ -1,24 +1,26 @@
 """Request -> crops from its body, parameters from its query."""
 
-import io
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.datastructures import Headers
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from model.decode import check_size
+from serving.api.multipart_form import FormError, Part, boundary_of, parts_of
+from serving.api.packed import packed_crops
 from serving.messages import Request
 from serving.problems import Problem
 
 IMAGE_TYPES: Final = ("image/png", "image/jpeg")
 FORM_TYPE: Final = "multipart/form-data"
 NPY_TYPE: Final = "application/x-npy"
+TEXT_TYPE: Final = "text/plain"
+MAX_TEXT_FIELDS: Final = 16
 DEFAULT_TOP_K: Final = 5
 MAX_TOP_K: Final = 5
+_QUERY_NAMES: Final = ("top_k", "pattern")
+_MAGICS: Final = (b"\x89PNG", b"\xff\xd8\xff")
 _TOP_KS: Final = frozenset(str(number) for number in range(1, MAX_TOP_K + 1))
 
 
@@ -57,7 +59,7 @@ def top_k_of(request: Request) -> int:
     return int(text)
 
 
-async def many_crops(
+def many_crops(
     request: Request, *, max_files: int, max_packed: int
 ) -> Sequence[bytes] | Sequence[NDArray[np.uint8]]:
     """The crops of a form or of an .npy body, in order.
@@ -67,72 +69,56 @@ async def many_crops(
         CropError: packed crops are too small or too large.
     """
     if request.content_type == FORM_TYPE:
-        return await form_files(request, None, max_files=max_files)
-    return _packed_crops(request.body, max_packed)
+        return form_files(request, None, max_files=max_files)
+    return packed_crops(request.body, max_packed)
 
 
-async def form_files(request: Request, field: str | None, *, max_files: int) -> list[bytes]:
+def form_files(request: Request, field: str | None, *, max_files: int) -> list[bytes]:
     """The files of a multipart body in order, of one field or of all fields.
+
+    Text fields are ignored, such as the token that a web framework adds; but not those with the
+    name of a query parameter, whose sender would not get what was asked for.
 
     Raises:
         Problem: 400 the body cannot be parsed; 422 it has too many files.
     """
-
-    async def stream() -> Any:
-        yield request.body
-
-    headers = Headers(raw=list(request.headers.items()))
-    parser = MultiPartParser(headers, stream(), max_files=max_files, max_fields=16)
-    parser.spool_max_size = len(request.body) + 1  # never spool to disk: it may be full
+    files: list[bytes] = []
+    num_texts = 0
     try:
-        form = await parser.parse()
-    # python-multipart and starlette raise these when the body does not follow its boundary.
-    except (MultiPartException, ValueError, KeyError, AttributeError, AssertionError) as error:
-        if str(error).startswith("Too many files"):
-            raise Problem(
-                422, f"more than {max_files} files were sent; split the request"
-            ) from error
+        boundary = boundary_of(request.headers.get(b"content-type", b""))
+        for part in parts_of(request.body, boundary):
+            if not _is_file(part):
+                num_texts += 1
+                _check_text(part, num_texts)
+                continue
+            if field is not None and part.name != field:
+                raise Problem(400, f"the field is {part.name[:40]!r}; send the crop as {field!r}")
+            if len(files) == max_files:
+                raise Problem(422, f"more than {max_files} files were sent; split the request")
+            files.append(part.data)
+    except FormError as error:
         raise Problem(400, f"the multipart body cannot be read: {error}") from error
-    files = []
-    try:
-        for name, value in form.multi_items():
-            if isinstance(value, str):
-                raise Problem(400, f"the field {name[:40]!r} is text; send crops as files")
-            if field is not None and name != field:
-                raise Problem(400, f"the field is {name[:40]!r}; send the crop as {field!r}")
-            files.append(await value.read())
-    finally:
-        await form.close()
     if not files:
-        raise Problem(400, "the multipart body has no file; send each crop as a file")
+        raise Problem(400, "the multipart body has no file; send crops as files")
     return files
 
 
-def _packed_crops(body: bytes, max_crops: int) -> list[NDArray[np.uint8]]:
-    """The crops of an .npy body: uint8 (N, H, W)."""
-    stream = io.BytesIO(body)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, is_fortran, dtype = read_header(stream)
-    # numpy parses the header with Python's parser, which raises a dozen error classes.
-    except Exception as error:
-        raise Problem(400, f"the body is not an .npy file: {error}") from error
-    if dtype != np.uint8 or is_fortran or len(shape) != 3:
+def _is_file(part: Part) -> bool:
+    """Whether a part is a crop. Many clients send an image without a filename.
+
+    OkHttp and Go name its type only, .NET neither, so that its bytes must tell.
+    """
+    return (
+        part.has_filename
+        or part.content_type not in ("", TEXT_TYPE)
+        or part.data.startswith(_MAGICS)
+    )
+
+
+def _check_text(part: Part, num_texts: int) -> None:
+    if part.name in _QUERY_NAMES:
+        raise Problem(400, f"{part.name} is a field of the form; give it in the query")
+    if num_texts > MAX_TEXT_FIELDS:
         raise Problem(
-            422, f"the array is {dtype} of shape {shape}; send uint8 (N, H, W) in C order"
+            400, f"more than {MAX_TEXT_FIELDS} text fields were sent; send crops as files"
         )
-    num_crops, height, width = shape
-    if not 1 <= num_crops <= max_crops:
-        raise Problem(422, f"the array holds {num_crops} crops; send 1 to {max_crops}")
-    check_size(width, height)
-    data = body[stream.tell() :]
-    if len(data) != num_crops * height * width:
-        raise Problem(
-            400, f"the array's data has {len(data)} bytes; {num_crops * height * width} are needed"
-        )
-    return list(np.frombuffer(data, dtype=np.uint8).reshape(shape))

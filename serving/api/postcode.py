@@ -43,7 +43,7 @@ class PostcodeHandler:
     async def postcode(self, request: Request) -> Answer:
         """Read an ordered list of digit crops as one code."""
         pattern = _pattern(request)
-        sources = await many_crops(request, max_files=MAX_DIGITS, max_packed=MAX_DIGITS)
+        sources = many_crops(request, max_files=MAX_DIGITS, max_packed=MAX_DIGITS)
         if len(sources) < MIN_DIGITS:
             raise Problem(
                 422, f"{len(sources)} crops were sent; a postcode has {MIN_DIGITS} to {MAX_DIGITS}"
