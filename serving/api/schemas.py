@@ -12,6 +12,7 @@ RejectedBecause = Literal["low_confidence", "blank", "not_a_digit"]
 # Without these limits, pydantic would make an error for each of a million bad entries in a body.
 MAX_TENSORS: Final = 4
 MAX_DIMENSIONS: Final = 8
+MAX_ID_CHARS: Final = 256
 _ID = "0197f2a4-6f0e-7c31-9a5e-3d1f1c2b4a59"
 
 
@@ -125,19 +126,36 @@ class StatusAnswer(BaseModel):
 class InferTensor(BaseModel):
     """One tensor of the Open Inference Protocol."""
 
+    model_config = ConfigDict(strict=True)  # true, "1" and 1.0 are no sizes
+
     name: str = Field(examples=["image"])
-    shape: list[int] = Field(examples=[[1, 28, 28]], max_length=MAX_DIMENSIONS)
-    datatype: Literal["UINT8", "FP32", "INT64", "BOOL"] = Field(examples=["UINT8"])
+    shape: list[int] = Field(examples=[[1, 28, 28]], min_length=1, max_length=MAX_DIMENSIONS)
+    datatype: Literal["UINT8", "FP32", "INT64", "BOOL", "BYTES"] = Field(examples=["UINT8"])
     parameters: dict[str, Any] | None = None
     data: list[Any] | None = None
+
+
+class InferOutput(BaseModel):
+    """A requested output of the Open Inference Protocol."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str = Field(examples=["digit"])
+    parameters: dict[str, Any] | None = Field(
+        default=None,
+        description="binary_data: true for binary; classification: the number of highest values.",
+        examples=[{"classification": 3}],
+    )
 
 
 class InferRequest(BaseModel):
     """An inference request of the Open Inference Protocol v2."""
 
-    id: str | None = None
-    inputs: list[InferTensor] = Field(max_length=MAX_TENSORS)
-    outputs: list[dict[str, Any]] | None = Field(default=None, max_length=MAX_TENSORS)
+    model_config = ConfigDict(strict=True)
+
+    id: str | None = Field(default=None, max_length=MAX_ID_CHARS)
+    inputs: list[InferTensor] = Field(min_length=1, max_length=MAX_TENSORS)
+    outputs: list[InferOutput] | None = Field(default=None, max_length=MAX_TENSORS)
     parameters: dict[str, Any] | None = None
 
 
