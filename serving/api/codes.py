@@ -10,6 +10,7 @@ Knows nothing of crops or HTTP.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +19,12 @@ import re2
 from numpy.typing import NDArray
 
 from serving.config import ConfigError
+from serving.regular_file import open_regular
 
 MIN_DIGITS: Final = 2
 MAX_DIGITS: Final = 12
 MAX_CODES: Final = 1_000_000
+MAX_FILE_BYTES: Final = 33_554_432
 MAX_PATTERN_CHARS: Final = 64
 BEAM: Final = 2048  # prefixes kept per position; the pruned mass is below 1e-6 in practice
 _FLOOR: Final = 1e-15  # a prefix below this mass cannot change the result
@@ -89,7 +92,7 @@ def load_postcodes(path: Path) -> Postcodes:
     codes: dict[int, list[int]] = {}
     num_codes = 0
     try:
-        with path.open(encoding="ascii") as lines:
+        with TextIOWrapper(open_regular(path, MAX_FILE_BYTES), encoding="ascii") as lines:
             for number, line in enumerate(lines, start=1):
                 code = line.strip()
                 if not code:

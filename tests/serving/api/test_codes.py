@@ -1,4 +1,5 @@
 import itertools
+import os
 import re
 import time
 
@@ -185,6 +186,12 @@ def test_digits_of_another_script_are_refused(tmp_path):
     path.write_text("١٢٣٤٥\n", encoding="utf-8")
     with pytest.raises(PostcodesError, match="cannot be read"):
         load_postcodes(path)
+
+
+def test_a_list_that_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "codes.txt")
+    with pytest.raises(PostcodesError, match="FIFO"):
+        load_postcodes(tmp_path / "codes.txt")
 
 
 def test_a_missing_list_is_refused(tmp_path):
