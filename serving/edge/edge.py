@@ -24,6 +24,7 @@ from serving.edge.key_ring import ANONYMOUS
 from serving.edge.lifecycle import Lifecycle
 from serving.edge.rate_limit import RateLimiter
 from serving.edge.request_id import request_id_of
+from serving.edge.sender import was_forwarded
 from serving.messages import Answer, Request
 from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
@@ -127,6 +128,8 @@ class Edge:
         path = scope["path"]
         route = self._route(path, scope["method"])
         labels.endpoint = route.endpoint
+        if route.is_internal and was_forwarded(headers):
+            raise _nothing_at(path)
         client = self._admit(route, headers, scope)
         labels.site = client.site
         kind, body = await self._receive_body(route, headers, receive)
@@ -149,9 +152,7 @@ class Edge:
     def _route(self, path: str, method: str) -> Route:
         route = self.routes.get(path)
         if route is None:
-            raise Problem(
-                404, f"there is nothing at {path[:80]!r}; see /docs", closes_connection=True
-            )
+            raise _nothing_at(path)
         if method != route.method and not (method == "HEAD" and route.method == "GET"):
             allowed = "GET, HEAD" if route.method == "GET" else route.method
             raise Problem(
@@ -244,6 +245,10 @@ class Edge:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _nothing_at(path: str) -> Problem:
+    return Problem(404, f"there is nothing at {path[:80]!r}; see /docs", closes_connection=True)
 
 
 class _Labels:
