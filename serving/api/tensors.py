@@ -17,18 +17,22 @@ from pydantic import ValidationError
 
 from model.decision import Decision
 from serving.api.classification import to_binary, top_classes
-from serving.api.schemas import InferOutput, InferRequest, InferTensor
+from serving.api.schemas import (
+    MAX_IMAGES,
+    MAX_JSON_IMAGES,
+    InferInput,
+    InferOutput,
+    InferRequest,
+)
 from serving.messages import Answer, Request
 from serving.problems import Problem
 
 MODEL_NAME: Final = "digits"
 INPUT_NAME: Final = "image"
-MAX_IMAGES: Final = 1024
 HEADER_LENGTH: Final = b"inference-header-content-length"
 SIDE_PX: Final = 28
 # The parser holds the GIL. 2 MB of numbers take 20 ms; 2 MB of empty lists would take 400 ms.
 MAX_JSON_BYTES: Final = 2_097_152
-MAX_JSON_IMAGES: Final = 256
 _MAX_VALUES: Final = MAX_JSON_IMAGES * SIDE_PX * SIDE_PX + 1_000
 _MAX_BRACKETS_AND_QUOTES: Final = MAX_JSON_IMAGES * (SIDE_PX + 2) + 1_000  # a list for each row
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
@@ -142,7 +146,7 @@ def _refuse_shared_memory(call: InferRequest) -> None:
             raise Problem(422, "shared memory is not supported; send the tensors in the body")
 
 
-def _tensor(spec: InferTensor, tail: bytes) -> NDArray[Any]:
+def _tensor(spec: InferInput, tail: bytes) -> NDArray[Any]:
     dtype = _DTYPES.get(spec.datatype)
     if dtype is None:
         raise Problem(422, f"the datatype is {spec.datatype}; send UINT8 or FP32")
@@ -163,7 +167,7 @@ def _tensor(spec: InferTensor, tail: bytes) -> NDArray[Any]:
 
 
 def _from_binary(
-    spec: InferTensor, tail: bytes, dtype: np.dtype[Any], num_values: int
+    spec: InferInput, tail: bytes, dtype: np.dtype[Any], num_values: int
 ) -> NDArray[Any]:
     size = (spec.parameters or {}).get("binary_data_size")
     expected = num_values * dtype.itemsize

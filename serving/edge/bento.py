@@ -7,7 +7,8 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope
 
 from serving.api.routes import JSON_TYPE, Route
-from serving.api.tensors import MAX_JSON_IMAGES, SIDE_PX, numbers, parse_json
+from serving.api.schemas import MAX_JSON_IMAGES
+from serving.api.tensors import SIDE_PX, numbers, parse_json
 from serving.messages import JSON, Answer
 from serving.problems import Problem, bento_problem
 
