@@ -129,7 +129,11 @@ class StatusAnswer(BaseModel):
 _COUNT: Final[dict[str, Any]] = {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES}
 _SHAPE: Final[dict[str, Any]] = {
     "anyOf": [
-        {"prefixItems": [_COUNT, *[{"const": size} for size in rest]], "minItems": len(rest) + 1}
+        {
+            "prefixItems": [_COUNT, *[{"const": size} for size in rest]],
+            "minItems": len(rest) + 1,
+            "maxItems": len(rest) + 1,
+        }
         for rest in ((28, 28), (1, 28, 28))
     ]
 }

@@ -31,6 +31,7 @@ from serving.reading.health import Health
 from serving.telemetry import Telemetry
 
 CLIENT_GONE: Final = 499  # nginx's status for a client that disconnected; counted, never sent
+NOT_MODIFIED: Final = 304
 log = structlog.get_logger()
 
 
@@ -236,11 +237,12 @@ class Edge:
     async def _send(self, send: Send, answer: Answer, request_id: str) -> None:
         headers = [
             (b"content-type", answer.content_type),
-            (b"content-length", str(len(answer.body)).encode()),
             (b"x-request-id", request_id.encode()),
             self._version_header,
             *answer.headers,
         ]
+        if answer.status != NOT_MODIFIED:  # its length would be that of the answer it stands for
+            headers.append((b"content-length", str(len(answer.body)).encode()))
         if self.health.is_draining:  # moves keep-alive connections to another instance
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
