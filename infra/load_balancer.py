@@ -110,7 +110,7 @@ def listener_rule(
     blue: elbv2.ApplicationTargetGroup,
     green: elbv2.ApplicationTargetGroup,
 ) -> elbv2.ApplicationListenerRule:
-    """An HTTPS listener, and its rule whose weights a release shifts."""
+    """An HTTPS listener that hides /metrics, and its rule whose weights a release shifts."""
     certificate = ssm.StringParameter.value_for_string_parameter(
         scope, environment.parameter("certificate-arn")
     )
@@ -125,11 +125,11 @@ def listener_rule(
         ),
     )
     # ECS shifts these weights during a release: 100/0 -> 90/10 -> 0/100
-    return elbv2.ApplicationListenerRule(
+    production = elbv2.ApplicationListenerRule(
         scope,
         "Production",
         listener=listener,
-        priority=1,
+        priority=settings.PRODUCTION_PRIORITY,
         conditions=[elbv2.ListenerCondition.path_patterns(["/*"])],
         action=elbv2.ListenerAction.weighted_forward(
             [
@@ -138,3 +138,16 @@ def listener_rule(
             ]
         ),
     )
+    # No release moves this rule: ECS changes only the one that the service names.
+    metrics = elbv2.ApplicationListenerRule(
+        scope,
+        "Metrics",
+        listener=listener,
+        priority=settings.METRICS_PRIORITY,
+        conditions=[elbv2.ListenerCondition.path_patterns(["/metrics", "/metrics/*"])],
+        action=elbv2.ListenerAction.fixed_response(
+            404, content_type="text/plain", message_body="no such path"
+        ),
+    )
+    metrics.node.add_dependency(production)  # which may have this priority in an older stack
+    return production

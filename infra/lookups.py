@@ -90,6 +90,26 @@ def weights(rule: Resource | None) -> dict[str, int]:
     return {g["TargetGroupArn"]: g.get("Weight", 0) for g in groups}
 
 
+def hides(rule: Resource, path: str) -> bool:
+    """Whether a listener rule answers 404 at a path pattern, whatever else the request has."""
+    conditions, actions = rule.get("Conditions", []), rule.get("Actions", [])
+    return (
+        len(conditions) == 1
+        and path in dig(conditions[0], "PathPatternConfig.Values", [])
+        and [dig(action, "FixedResponseConfig.StatusCode") for action in actions] == ["404"]
+    )
+
+
+def forwards(rule: Resource) -> bool:
+    """Whether a listener rule sends requests to targets."""
+    return any(action.get("Type") == "forward" for action in rule.get("Actions", []))
+
+
+def forwards_by_default(listener: Resource) -> bool:
+    """Whether a listener sends to targets what no rule takes."""
+    return any(action.get("Type") == "forward" for action in listener.get("DefaultActions", []))
+
+
 def allows(world: World, way: str, owner: str, other: str, port: int) -> bool:
     """Whether a rule lets ``other`` reach ``owner`` (Ingress), or ``owner`` reach it (Egress)."""
     peer = "SourceSecurityGroupId" if way == "Ingress" else "DestinationSecurityGroupId"

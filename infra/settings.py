@@ -75,6 +75,9 @@ SERVICE_PORT = 3000
 MLFLOW_PORT = 5000
 POSTGRES_PORT = 5432
 HTTPS_PORT = 443
+METRICS_PRIORITY = 1  # of the listener's rules, the lowest number comes first
+PRODUCTION_PRIORITY = 10
+MAX_RULE_PRIORITY = 50_000  # Elastic Load Balancing's limit
 
 # --- timeouts (the others: contract/timeouts.py) ------------------------------------------------
 MAX_STOP_TIMEOUT_S = 120  # Fargate's limit

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
-from serving.edge.key_ring import SCOPES, KeysError, parse_keys
+from serving.edge.key_ring import SCOPES, KeysError, parse_keys, read_key_file
 from serving.key_scope import KeyScope
 
 _KEY_BYTES: Final = 32
@@ -56,10 +56,8 @@ def main() -> int:
     args = parser.parse_args()
     key, entry = new_key(args.site, cast("list[KeyScope]", args.scopes.split(",")), args.expires)
     now_s = datetime.now(UTC).timestamp()
-    content = {"keys": [entry]}
-    if args.file and args.file.exists():
-        content["keys"] = [*json.loads(args.file.read_text())["keys"], entry]
     try:
+        content = {"keys": [*_entries(args.file, now_s), entry]}
         parse_keys(json.dumps(content), now_s)
     except KeysError as error:
         sys.stderr.write(f"{error}\n")
@@ -69,6 +67,19 @@ def main() -> int:
         args.file.write_text(json.dumps(content, indent=2) + "\n")
     sys.stdout.write(f"key (shown once): {key}\nentry: {json.dumps(entry)}\n")
     return 0
+
+
+def _entries(file: Path | None, now_s: float) -> list[object]:
+    """The entries of a key file; none if it does not exist.
+
+    Raises:
+        KeysError: the file is unfit.
+    """
+    if file is None or not file.exists():
+        return []
+    text = read_key_file(file)
+    parse_keys(text, now_s)
+    return list(json.loads(text)["keys"])
 
 
 if __name__ == "__main__":

@@ -53,6 +53,29 @@ def listeners_accept_tls_1_2_or_newer_only(world: World) -> Iterator[str]:
 
 
 @must_hold
+def the_metrics_are_not_public(world: World) -> Iterator[str]:
+    """Before any rule that forwards, one answers 404 at /metrics and below it.
+
+    Source:
+        AWS, "Listener rules for your Application Load Balancer": the lowest priority comes first.
+    """
+    rules = world.all("ElasticLoadBalancingV2::ListenerRule")
+    for listener in world.all("ElasticLoadBalancingV2::Listener"):
+        own = [rule for rule in rules if rule.get("ListenerArn") == listener.ref]
+        hidden = {
+            path: min((int(r.get("Priority")) for r in own if lookups.hides(r, path)), default=None)
+            for path in ("/metrics", "/metrics/*")
+        }
+        forwarding = [int(r.get("Priority")) for r in own if lookups.forwards(r)]
+        first = min(forwarding, default=settings.MAX_RULE_PRIORITY)
+        for path, priority in hidden.items():
+            if priority is None or priority >= first:
+                yield f"{listener}: {path} is hidden at {priority}, but forwarded at {first}"
+        if lookups.forwards_by_default(listener):
+            yield f"{listener}: forwards what no rule takes"
+
+
+@must_hold
 def the_firewall_protects_the_load_balancer(world: World) -> Iterator[str]:
     """Associated, blocks by rate, and does not block by the content of bodies."""
     protected = {a.get("ResourceArn") for a in world.all("WAFv2::WebACLAssociation")}

@@ -7,8 +7,10 @@ confidence even if one of its digits has a low one.
 Knows nothing of crops or HTTP.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -17,18 +19,21 @@ import re2
 from numpy.typing import NDArray
 
 from serving.config import ConfigError
+from serving.regular_file import open_regular
 
 MIN_DIGITS: Final = 2
 MAX_DIGITS: Final = 12
 MAX_CODES: Final = 1_000_000
+MAX_FILE_BYTES: Final = 33_554_432
 MAX_PATTERN_CHARS: Final = 64
 BEAM: Final = 2048  # prefixes kept per position; the pruned mass is below 1e-6 in practice
 _FLOOR: Final = 1e-15  # a prefix below this mass cannot change the result
-_PATTERN_MEMORY_BYTES: Final = 1 << 20
+_PATTERN_MEMORY_BYTES: Final = 1 << 17
+MAX_MATCHING_MS: Final = 50.0  # of processor time, for all codes of one request
 
 
 class PatternError(ValueError):
-    """The pattern is too long, or is no regular expression."""
+    """The pattern is too long, is no regular expression, or takes too long to match."""
 
 
 class PostcodesError(ConfigError):
@@ -87,7 +92,7 @@ def load_postcodes(path: Path) -> Postcodes:
     codes: dict[int, list[int]] = {}
     num_codes = 0
     try:
-        with path.open(encoding="ascii") as lines:
+        with TextIOWrapper(open_regular(path, MAX_FILE_BYTES), encoding="ascii") as lines:
             for number, line in enumerate(lines, start=1):
                 code = line.strip()
                 if not code:
@@ -113,7 +118,9 @@ def load_postcodes(path: Path) -> Postcodes:
 class Pattern:
     """A regular expression that a whole code must match.
 
-    RE2 matches it in time linear in the code's length, whatever the caller's expression is.
+    RE2 matches it in time linear in the code's length, whatever the caller's expression is. But an
+    expression of 64 characters can have thousands of states: "(.?){999}". So its memory is limited,
+    and the caller limits the time of all matches.
 
     Raises:
         PatternError: longer than 64 characters, or not a regular expression.
@@ -127,6 +134,7 @@ class Pattern:
         options = re2.Options()
         options.log_errors = False
         options.max_mem = _PATTERN_MEMORY_BYTES
+        options.never_capture = True  # groups make a match up to fifty times as long
         try:
             self._expression = re2.compile(text, options)
         except (re2.error, UnicodeEncodeError) as error:
@@ -136,7 +144,8 @@ class Pattern:
 
     def matches(self, code: str) -> bool:
         """Whether the whole code matches."""
-        return self._expression.fullmatch(code) is not None
+        # re2's wrapper takes five times as long for a str.
+        return self._expression.fullmatch(code.encode()) is not None
 
 
 def rank_codes(
@@ -145,6 +154,7 @@ def rank_codes(
     top_k: int,
     valid: Postcodes | None = None,
     pattern: Pattern | None = None,
+    clock: Callable[[], float] = time.thread_time,
 ) -> CodeRanking:
     """Rank the possible codes.
 
@@ -153,12 +163,16 @@ def rank_codes(
         top_k: how many codes to return at most.
         valid: only these codes are possible; None: all codes are possible.
         pattern: only codes that match are possible; None: all codes are possible.
+        clock: seconds of processor time, for the limit of the matching.
 
     Returns:
         The candidates, normalised over all possible codes; none if no possible code has any mass.
         Mass pruned by the beam is counted as possible, so that no confidence is too high. Also the
         possible share of the mass. When that share is small, the digits were read as an impossible
         code, even if normalisation gives the first candidate a high probability.
+
+    Raises:
+        PatternError: matching takes more than 50 ms.
     """
     length = len(probs)
     prefixes = np.zeros(1, dtype=np.int64)
@@ -174,7 +188,8 @@ def rank_codes(
         unexplored += float(mass[~keep].sum())
         prefixes, mass = prefixes[keep], mass[keep]
         if len(mass) > BEAM:
-            best = np.argpartition(mass, -BEAM)[-BEAM:]
+            # In ascending order of prefixes: searches in the list of valid codes are then local.
+            best = np.sort(np.argpartition(mass, -BEAM)[-BEAM:])
             unexplored += float(mass.sum() - mass[best].sum())
             prefixes, mass = prefixes[best], mass[best]
     order = np.argsort(-mass, kind="stable")
@@ -183,7 +198,24 @@ def rank_codes(
         for prefix, share in zip(prefixes[order].tolist(), mass[order].tolist(), strict=True)
     ]
     if pattern is not None:
-        pairs = [pair for pair in pairs if pattern.matches(pair[0])]
+        pairs = _matching(pairs, pattern, clock)
     total = sum(share for _, share in pairs) + unexplored
     candidates = [CodeCandidate(code, share / total) for code, share in pairs[:top_k]]
     return CodeRanking(candidates, min(total, 1.0))
+
+
+def _matching(
+    pairs: list[tuple[str, float]], pattern: Pattern, clock: Callable[[], float]
+) -> list[tuple[str, float]]:
+    """The pairs whose code matches, within MAX_MATCHING_MS."""
+    end_s = clock() + MAX_MATCHING_MS / 1e3
+    kept = []
+    for tried, pair in enumerate(pairs):
+        if clock() > end_s:
+            raise PatternError(
+                f"{tried} of {len(pairs)} codes took more than {MAX_MATCHING_MS:g} ms to match; "
+                "give a pattern with fewer repetitions"
+            )
+        if pattern.matches(pair[0]):
+            kept.append(pair)
+    return kept

@@ -1,9 +1,18 @@
-"""/openapi.json and the files of /docs."""
+"""/openapi.json and the files of /docs, with entity tags: a client that has them gets 304.
 
+Source:
+    RFC 9110, 8.8.3 and 13.1.2.
+"""
+
+import hashlib
 from dataclasses import dataclass
+from functools import cache
+from typing import Final
 
 from serving.api import openapi
 from serving.messages import Answer, Request
+
+_IF_NONE_MATCH: Final = b"if-none-match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +23,7 @@ class OpenApiHandler:
 
     async def openapi(self, request: Request) -> Answer:
         """The OpenAPI 3.1 document; built at the first request, then cached."""
-        return Answer(openapi.to_json(self.version))
+        return _unless_known(Answer(openapi.to_json(self.version)), request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +34,21 @@ class PageHandler:
 
     async def page(self, request: Request) -> Answer:
         """The file; read at start."""
-        return self.answer
+        return _unless_known(self.answer, request)
+
+
+def _unless_known(answer: Answer, request: Request) -> Answer:
+    """The answer with its entity tag; 304 without a body if the request names the tag."""
+    tag = _tag(answer.body)
+    headers = (*answer.headers, (b"etag", tag))
+    known = request.headers.get(_IF_NONE_MATCH, b"")
+    # A proxy that compresses makes the tag weak; the weak comparison ignores that.
+    if known == b"*" or tag in [one.strip().removeprefix(b"W/") for one in known.split(b",")]:
+        return Answer(b"", 304, answer.content_type, headers)
+    return answer._replace(headers=headers)
+
+
+@cache
+def _tag(body: bytes) -> bytes:
+    """A strong entity tag. The cache holds the few files of this process."""
+    return b'"%b"' % hashlib.blake2b(body, digest_size=12).hexdigest().encode()

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.api import schemas
+from serving.api.codes import MAX_DIGITS, MAX_PATTERN_CHARS, MIN_DIGITS
+from serving.api.digits import MAX_CROPS
 from serving.problems import TITLES
 
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
@@ -34,7 +36,13 @@ _PATTERN: Final = {
     "name": "pattern",
     "in": "query",
     "description": "A regular expression (RE2) that the whole code must match, as [1-9][0-9]{4}.",
-    "schema": {"type": "string", "maxLength": 64},
+    "schema": {"type": "string", "format": "regex", "maxLength": MAX_PATTERN_CHARS},
+}
+_HEADER_LENGTH: Final = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "The bytes of JSON before the binary tensors; without it, the body is JSON.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
 }
 _READS: Final = ("DigitAnswer", "DigitsAnswer", "PostcodeAnswer", "InferAnswer")
 _REQUEST_ID: Final = {
@@ -82,7 +90,6 @@ def describe(version: str) -> dict[str, Any]:
 def _paths() -> dict[str, Any]:
     images = {"image/png": {"schema": _BINARY}, "image/jpeg": {"schema": _BINARY}}
     one_file = _form({"image": _BINARY}, ["image"])
-    many = _form({"crop": {"type": "array", "items": _BINARY}}, ["crop"])
     packed = {"application/x-npy": {"schema": _BINARY}}
     return {
         "/v1/digit": {
@@ -91,7 +98,7 @@ def _paths() -> dict[str, Any]:
         "/v1/digits": {
             "post": _post(
                 "Read up to 256 files, or 1024 packed crops",
-                {**many, **packed},
+                {**_many(1, MAX_CROPS), **packed},
                 "DigitsAnswer",
                 [_TOP_K],
             )
@@ -99,7 +106,7 @@ def _paths() -> dict[str, Any]:
         "/v1/postcode": {
             "post": _post(
                 "Read 2 to 12 digit crops, in order, as one postcode",
-                {**many, **packed},
+                {**_many(MIN_DIGITS, MAX_DIGITS), **packed},
                 "PostcodeAnswer",
                 [_PATTERN],
             )
@@ -117,9 +124,12 @@ def _paths() -> dict[str, Any]:
         "/v2/models/digits/infer": {
             "post": _post(
                 "Read images by the Open Inference Protocol v2",
-                {"application/json": {"schema": _ref("InferRequest")}},
+                {
+                    "application/json": {"schema": _ref("InferRequest")},
+                    "application/octet-stream": {"schema": _BINARY},
+                },
                 "InferAnswer",
-                [],
+                [_HEADER_LENGTH],
             )
         },
     }
@@ -127,6 +137,12 @@ def _paths() -> dict[str, Any]:
 
 def _ref(model: str) -> dict[str, str]:
     return {"$ref": _REF.format(model=model)}
+
+
+def _many(least: int, most: int) -> dict[str, Any]:
+    """A form with one file for each crop; its fields may have any names."""
+    crops = {"type": "array", "items": _BINARY, "minItems": least, "maxItems": most}
+    return _form({"crop": crops}, ["crop"])
 
 
 def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -151,7 +167,7 @@ def _get(
     operation: dict[str, Any] = {
         "summary": summary,
         "parameters": [_REQUEST_ID],
-        "responses": _responses(answer, _COMMON if secured else (431,)),
+        "responses": _responses(answer, (400, *_COMMON) if secured else (400, 431)),
     }
     if not_ready:
         operation["responses"]["503"] = {

@@ -64,7 +64,8 @@ class OpenInferenceHandlers:
 
 def server_metadata(version: str) -> dict[str, Any]:
     """The answer to GET /v2."""
-    return {"name": "digitline", "version": version, "extensions": ["binary_tensor_data"]}
+    extensions = ["binary_tensor_data", "classification"]
+    return {"name": "digitline", "version": version, "extensions": extensions}
 
 
 def model_metadata(version: str) -> dict[str, Any]:

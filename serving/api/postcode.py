@@ -77,12 +77,15 @@ class PostcodeHandler:
         unread = [one.rejected_because for one in decisions if one.digit is None]
         if unread:
             return _code_answer("blank", [])
-        ranking = rank_codes(
-            [one.probs for one in decisions],
-            top_k=NUM_CODES,
-            valid=self.valid_codes,
-            pattern=pattern,
-        )
+        try:
+            ranking = rank_codes(
+                [one.probs for one in decisions],
+                top_k=NUM_CODES,
+                valid=self.valid_codes,
+                pattern=pattern,
+            )
+        except PatternError as error:
+            raise Problem(400, str(error)) from error
         candidates = [
             {"code": one.code, "probability": one.probability} for one in ranking.candidates
         ]

@@ -37,6 +37,7 @@ class Route:
     scope: KeyScope | None = "predict"  # None: no key needed
     content_types: tuple[str, ...] = ()  # empty: no body
     is_bulk: bool = False  # the larger body limit
+    is_internal: bool = False  # 404 for requests that a proxy forwarded
 
 
 def build_routes(
@@ -76,7 +77,7 @@ def build_routes(
         "/v1/model": Route("model", "GET", status.model),
         "/livez": Route("livez", "GET", status.livez, scope=None),
         "/readyz": Route("readyz", "GET", status.readyz, scope=None),
-        "/metrics": Route("metrics", "GET", status.metrics, scope=None),
+        "/metrics": Route("metrics", "GET", status.metrics, scope=None, is_internal=True),
         "/openapi.json": Route("openapi", "GET", document.openapi, scope=None),
         **{
             path: Route("docs", "GET", PageHandler(answer).page, scope=None)

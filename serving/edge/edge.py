@@ -27,6 +27,7 @@ from serving.edge.key_ring import ANONYMOUS
 from serving.edge.lifecycle import Lifecycle
 from serving.edge.rate_limit import RateLimiter
 from serving.edge.request_id import read_id_of, request_id_of
+from serving.edge.sender import was_forwarded
 from serving.messages import Answer, Request
 from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
@@ -35,6 +36,7 @@ from serving.telemetry import Telemetry
 # Never refused: a load balancer must not take a flood of other requests for a fault.
 PROBES: Final = frozenset({"livez", "readyz", "v2-live", "v2-ready", "v2-model-ready"})
 CLIENT_GONE: Final = 499  # nginx's status for a client that disconnected; counted, never sent
+NOT_MODIFIED: Final = 304
 log = structlog.get_logger()
 
 
@@ -143,6 +145,8 @@ class Edge:
         path = scope["path"]
         route = self._route(path, scope["method"])
         labels.endpoint = route.endpoint
+        if route.is_internal and was_forwarded(headers):
+            raise _nothing_at(path)
         client = self._admit(route, headers, scope, exchange)
         labels.site = client.site
         kind, body = await self._receive_body(route, headers, receive, exchange)
@@ -169,9 +173,7 @@ class Edge:
     def _route(self, path: str, method: str) -> Route:
         route = self.routes.get(path)
         if route is None:
-            raise Problem(
-                404, f"there is nothing at {path[:80]!r}; see /docs", closes_connection=True
-            )
+            raise _nothing_at(path)
         if method != route.method and not (method == "HEAD" and route.method == "GET"):
             allowed = "GET, HEAD" if route.method == "GET" else route.method
             raise Problem(
@@ -252,15 +254,20 @@ class Edge:
     async def _send(self, send: Send, answer: Answer, request_id: str) -> None:
         headers = [
             (b"content-type", answer.content_type),
-            (b"content-length", str(len(answer.body)).encode()),
             (b"x-request-id", request_id.encode()),
             self._version_header,
             *answer.headers,
         ]
+        if answer.status != NOT_MODIFIED:  # its length would be that of the answer it stands for
+            headers.append((b"content-length", str(len(answer.body)).encode()))
         if self.health.is_draining:  # moves keep-alive connections to another instance
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _nothing_at(path: str) -> Problem:
+    return Problem(404, f"there is nothing at {path[:80]!r}; see /docs", closes_connection=True)
 
 
 class _Labels:

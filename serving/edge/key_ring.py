@@ -12,19 +12,23 @@ import hmac
 import json
 import secrets
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, get_args
+from pathlib import Path
+from typing import Any, Final, get_args
 from urllib.parse import quote
 
 from serving.config import ConfigError, Settings
 from serving.key_scope import KeyScope
+from serving.regular_file import open_regular
 
 SCOPES: Final = get_args(KeyScope)
 MAX_LIVE_KEYS: Final = 2
 MAX_SITE_BYTES: Final = 250  # the archive's folder is site=NAME, of at most 255 bytes
 _UNFIT: Final = ("Cc", "Cs", "Zl", "Zp")  # control, surrogate, line and paragraph separator
 ANONYMOUS: Final = "local"  # the site of requests without a key
+MAX_FILE_BYTES: Final = 1_048_576  # some 8,000 keys
 _SECRET_BYTES: Final = 32
 
 
@@ -57,8 +61,7 @@ class KeyRing:
         self._by_hash = {key.sha256: key for key in keys}
         if len(self._by_hash) != len(keys):
             raise KeysError("two entries have the same sha256; give each key one entry")
-        for site in {key.site for key in keys}:
-            num_live = sum(key.site == site and key.is_live(now_s) for key in keys)
+        for site, num_live in Counter(key.site for key in keys if key.is_live(now_s)).items():
             if num_live > MAX_LIVE_KEYS:
                 raise KeysError(
                     f"site {site!r} has {num_live} live keys; at most {MAX_LIVE_KEYS} are allowed"
@@ -112,7 +115,7 @@ def parse_keys(text: str, now_s: float) -> KeyRing:
         KeysError: not JSON, or an entry is incomplete; the message names the entry, never a key.
     """
     try:
-        entries = json.loads(text)["keys"]
+        entries = json.loads(text, object_pairs_hook=_unique_members)["keys"]
         return KeyRing([_parse_entry(entry, n) for n, entry in enumerate(entries, 1)], now_s)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KeysError(
@@ -120,9 +123,18 @@ def parse_keys(text: str, now_s: float) -> KeyRing:
         ) from error
 
 
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two members with one name, readers would choose differently."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object has one of its members {names[:8]} twice")
+    return members
+
+
 def _parse_entry(entry: dict[str, object], number: int) -> Key:
     site, scopes = _check_site(entry["site"], number), entry["scopes"]
-    if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES):
+    if not isinstance(scopes, list) or not scopes or not set(scopes) <= set(SCOPES):
         raise KeysError(f"site {site!r}: scopes are {scopes}; choose from {', '.join(SCOPES)}")
     digest = bytes.fromhex(str(entry["sha256"]))
     if len(digest) != hashlib.sha256().digest_size:
@@ -164,8 +176,17 @@ def load_keys(settings: Settings, now_s: float) -> KeyRing | None:
         return parse_keys(settings.api_keys_json.get_secret_value(), now_s)
     if settings.api_keys_file is None:
         return None
+    return parse_keys(read_key_file(settings.api_keys_file), now_s)
+
+
+def read_key_file(path: Path) -> str:
+    """The text of a key file.
+
+    Raises:
+        KeysError: it cannot be read, is no regular file, or has more than 1 MB.
+    """
     try:
-        text = settings.api_keys_file.read_text(encoding="utf-8")
+        with open_regular(path, MAX_FILE_BYTES) as file:
+            return file.read(MAX_FILE_BYTES).decode("utf-8-sig")  # Windows writes a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
-        raise KeysError(f"{settings.api_keys_file} cannot be read: {error}") from error
-    return parse_keys(text, now_s)
+        raise KeysError(f"{path} cannot be read: {error}") from error

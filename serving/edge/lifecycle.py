@@ -100,7 +100,7 @@ class Lifecycle:
         while True:
             await asyncio.sleep(RELOAD_EVERY_S)
             try:
-                self.reload_keys()
+                await asyncio.to_thread(self.reload_keys)  # the file's disk may be slow
             except Exception:
                 log.exception("key reload failed")
 

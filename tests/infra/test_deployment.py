@@ -107,7 +107,13 @@ def test_the_listener_uses_tls_and_sends_all_traffic_to_the_first_group(
     elb = live.client("elbv2")
     (listener,) = elb.describe_listeners(LoadBalancerArn=only_load_balancer(live))["Listeners"]
     assert (listener["Protocol"], listener["Port"]) == ("HTTPS", 443)
-    rule = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"][0]
+    rules = {
+        rule["Priority"]: rule
+        for rule in elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+    }
+    hidden = rules[str(settings.METRICS_PRIORITY)]["Actions"][0]
+    assert hidden["FixedResponseConfig"]["StatusCode"] == "404"
+    rule = rules[str(settings.PRODUCTION_PRIORITY)]
     weights = [g["Weight"] for g in rule["Actions"][0]["ForwardConfig"]["TargetGroups"]]
     assert weights == [100, 0]
 

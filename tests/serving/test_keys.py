@@ -1,7 +1,11 @@
 import hashlib
 import json
+import os
+import socket
 import stat
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -186,6 +190,92 @@ def test_a_key_file_that_is_not_utf8_is_refused(tmp_path):
         load_keys(Settings(api_keys_file=path), NOW_S)
 
 
+def fifo(path):
+    os.mkfifo(path)
+    return path
+
+
+def linked_fifo(path):
+    os.mkfifo(path.with_suffix(".fifo"))
+    path.symlink_to(path.with_suffix(".fifo"))
+    return path
+
+
+def folder(path):
+    path.mkdir()
+    return path
+
+
+def unix_socket(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+    return path
+
+
+def too_large(path):
+    path.write_bytes(b" " * 1_048_577)
+    return path
+
+
+@pytest.mark.parametrize(
+    "make",
+    [fifo, linked_fifo, folder, unix_socket, too_large, lambda path: Path("/dev/zero")],
+)
+def test_a_key_file_that_is_no_regular_file_is_refused_and_not_waited_for(tmp_path, make):
+    path = make(tmp_path / "keys.json")
+    with pytest.raises(KeysError, match="cannot be read"):
+        load_keys(Settings(api_keys_file=path), NOW_S)
+
+
+def test_a_link_to_a_key_file_is_followed(tmp_path):
+    (tmp_path / "real").write_text(json.dumps({"keys": [entry()]}))
+    (tmp_path / "keys.json").symlink_to(tmp_path / "real")
+    assert load_keys(Settings(api_keys_file=tmp_path / "keys.json"), NOW_S) is not None
+
+
+def test_a_key_file_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps({"keys": [entry()]}), encoding="utf-8-sig")
+    assert load_keys(Settings(api_keys_file=path), NOW_S) is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"expires": "10000-01-01T00:00:00Z"},
+        {"scopes": []},
+        {"scopes": [["predict"]]},
+    ],
+)
+def test_an_entry_that_cannot_hold_is_refused(changes):
+    with pytest.raises(KeysError):
+        parse(entry(**changes))
+
+
+@pytest.mark.parametrize(
+    ("expires", "is_live"),
+    [("0001-01-01T00:00:00+14:00", False), ("9999-12-31T23:59:59-14:00", True)],
+)
+def test_a_moment_at_the_ends_of_the_calendar_is_read(expires, is_live):
+    assert parse(entry(expires=expires)).find(b"key 0").is_live(NOW_S) is is_live
+
+
+def test_an_object_with_a_member_twice_is_refused():
+    whole = json.dumps(entry())
+    with pytest.raises(KeysError, match="twice"):
+        parse_keys(f'{{"keys": [], "keys": [{whole}]}}', NOW_S)
+    with pytest.raises(KeysError, match="twice"):
+        parse_keys(f'{{"keys": [{whole[:-1]}, "scopes": ["admin"]}}]}}', NOW_S)
+
+
+def test_the_keys_of_thousands_of_sites_are_counted_once_each():
+    """A comparison of each key with each site would take 64 million steps."""
+    entries = [entry(number, site=f"site-{number}") for number in range(8000)]
+    started_s = time.thread_time()
+    parse(*entries)
+    assert time.thread_time() - started_s < 2.0
+
+
 def run(monkeypatch, *args):
     monkeypatch.setattr(sys, "argv", ["serving.keys", *args])
     return keys.main()
@@ -261,3 +351,12 @@ def test_a_new_key_is_not_made_for_a_site_that_cannot_be_stored(monkeypatch, tmp
     assert keys.main() == 2
     assert "300 bytes" in capsys.readouterr().err
     assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"keys": 7}'])
+def test_a_key_is_not_added_to_an_unfit_file(monkeypatch, tmp_path, capsys, content):
+    path = tmp_path / "keys.json"
+    path.write_text(content)
+    assert run(monkeypatch, "new", "--site", "leeds", "--file", str(path)) == 2
+    assert path.read_text() == content
+    assert "format" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def no_bake_time(t: Templates) -> None:
 
 @seeds("traffic_shifts_between_two_target_groups")
 def traffic_starts_on_the_empty_group(t: Templates) -> None:
-    action = t.one("ElasticLoadBalancingV2::ListenerRule")["Actions"][0]
+    action = t.one("ElasticLoadBalancingV2::ListenerRule", "Production")["Actions"][0]
     for group, weight in zip(action["ForwardConfig"]["TargetGroups"], (0, 100), strict=True):
         group["Weight"] = weight
 

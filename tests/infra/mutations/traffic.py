@@ -11,6 +11,8 @@ from mutations.seed import (
     set_variable,
 )
 
+RULE = "ElasticLoadBalancingV2::ListenerRule"
+
 
 @seeds("ports_agree_from_listener_to_container")
 def target_group_on_another_port(t: Templates) -> None:
@@ -35,6 +37,27 @@ def plain_http_listener(t: Templates) -> None:
 @seeds("listeners_accept_tls_1_2_or_newer_only")
 def tls_1_0_policy(t: Templates) -> None:
     t.one("ElasticLoadBalancingV2::Listener")["SslPolicy"] = "ELBSecurityPolicy-TLS13-1-0-2021-06"
+
+
+@seeds("the_metrics_are_not_public")
+def metrics_rule_deleted(t: Templates) -> None:
+    t.delete(RULE, "Metrics")
+
+
+@seeds("the_metrics_are_not_public")
+def metrics_rule_behind_the_forwarding_one(t: Templates) -> None:
+    t.one(RULE, "Metrics")["Priority"] = 100
+
+
+@seeds("the_metrics_are_not_public")
+def metrics_rule_only_for_the_path_itself(t: Templates) -> None:
+    t.one(RULE, "Metrics")["Conditions"][0]["PathPatternConfig"]["Values"].pop()
+
+
+@seeds("the_metrics_are_not_public")
+def listener_forwards_by_default(t: Templates) -> None:
+    actions = t.one(RULE, "Production")["Actions"]
+    t.one("ElasticLoadBalancingV2::Listener")["DefaultActions"] = actions
 
 
 @seeds("the_firewall_protects_the_load_balancer")

@@ -1,5 +1,7 @@
 import itertools
+import os
 import re
+import time
 
 import numpy as np
 import pytest
@@ -186,6 +188,12 @@ def test_digits_of_another_script_are_refused(tmp_path):
         load_postcodes(path)
 
 
+def test_a_list_that_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "codes.txt")
+    with pytest.raises(PostcodesError, match="FIFO"):
+        load_postcodes(tmp_path / "codes.txt")
+
+
 def test_a_missing_list_is_refused(tmp_path):
     with pytest.raises(PostcodesError, match="nowhere"):
         load_postcodes(tmp_path / "nowhere")
@@ -223,6 +231,34 @@ def test_a_pattern_matches_the_whole_code():
     assert Pattern("12").matches("12")
     assert not Pattern("12").matches("123")
     assert not Pattern("1|12").matches("123")
+
+
+NOISE = [[0.1] * 10] * 12  # keeps the whole beam
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(.?){999}", "((.?){30}){33}", "(\\d?){999}", "((0|1|2|3|4|5|6|7|8|9)?){999}", "(.*){500}",
+        "((((\\d?){9}){9}){9})", "\\pL{999}", "[\\pN]{900}", "(.{0,12}){80}",
+    ],
+)  # fmt: skip
+def test_a_pattern_with_thousands_of_states_is_refused_and_takes_a_bounded_time(text):
+    started_s = time.thread_time()
+    with pytest.raises(PatternError, match=r"too large|more than 50 ms"):
+        rank(NOISE, top_k=10, pattern=Pattern(text))
+    assert time.thread_time() - started_s < 1.0  # of this thread's processor, not of the clock
+
+
+def test_the_time_of_matching_is_limited_by_the_clock_that_is_given():
+    ticks = itertools.count(step=0.02)
+    with pytest.raises(PatternError, match="2 of 2048 codes took more"):
+        rank(NOISE, top_k=10, pattern=Pattern("[0-9]+"), clock=lambda: next(ticks))
+
+
+@pytest.mark.parametrize("text", ["(a|b|1|2|3|4|5|6|7|8|9|0){12}", "[0-9]{12}", "(?i)\\pN+", ".*"])
+def test_a_pattern_that_is_cheap_to_match_is_matched_over_the_whole_beam(text):
+    assert rank(NOISE, top_k=10, pattern=Pattern(text))
 
 
 def test_a_pattern_with_exponential_backtracking_is_answered():

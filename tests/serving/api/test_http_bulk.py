@@ -196,6 +196,12 @@ async def test_a_packed_postcode_is_read(client, crops, images):
     assert reply.json["code"] == expected
 
 
+async def test_a_pattern_that_takes_too_long_is_400_with_the_remedy(client, code, monkeypatch):
+    monkeypatch.setattr("serving.api.codes.MAX_MATCHING_MS", -1.0)
+    reply = await ask(client, code[1], "?pattern=.*")
+    assert (reply.status, "fewer repetitions" in reply.json["detail"]) == (400, True)
+
+
 async def test_a_pattern_that_the_code_matches_changes_nothing(client, code):
     text, files = code
     assert (await ask(client, files, "?pattern=[1-9][0-9]{4}")).json["code"] == text

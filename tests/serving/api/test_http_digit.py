@@ -1,4 +1,5 @@
 import gc
+import json
 import uuid
 
 import numpy as np
@@ -286,10 +287,13 @@ async def test_a_problem_of_the_open_inference_paths_has_the_member_its_clients_
     ProblemAnswer.model_validate(reply.json)
 
 
-async def test_bentomls_paths_are_passed_to_bentoml_unchanged(client, bento):
-    reply = await client.post("/classify", b'{"images": []}', "application/json")
+async def test_bentomls_paths_are_passed_to_bentoml(client, bento):
+    images = [[[0.5] * 28] * 28]
+    body = json.dumps({"images": images}).encode()
+    reply = await client.post("/classify?x=1", body, "application/json")
     assert reply.body == b'"from bento"'
-    assert bento.calls == [("POST", "/classify", b'{"images": []}')]
+    [(method, path, forwarded)] = bento.calls
+    assert (method, path, json.loads(forwarded)) == ("POST", "/classify", {"images": images})
     metrics = (await client.get("/metrics")).body.decode()
     assert 'digits_requests_total{endpoint="bentoml",site="local",status="200"} 1.0' in metrics
 

@@ -272,3 +272,14 @@ async def test_a_status_is_counted_by_endpoint_site_and_status(serve, crops, key
         'endpoint="none",site="local",status="404"',
     ):
         assert f"digits_requests_total{{{labels}}} 1.0" in metrics
+
+
+FORWARDING = ["x_forwarded_for", "forwarded", "via", "x_forwarded_proto", "x_real_ip"]
+
+
+@pytest.mark.parametrize("header", FORWARDING)
+async def test_metrics_are_404_for_a_request_that_a_proxy_forwarded(client, header):
+    reply = await client.call("GET", "/metrics", {header: "192.0.2.7"})
+    assert (reply.status, reply.headers["content-type"]) == (404, "application/problem+json")
+    assert (await client.get("/livez", **{header: "192.0.2.7"})).status == 200
+    assert (await client.get("/metrics")).status == 200

@@ -200,17 +200,121 @@ async def test_a_body_that_is_no_inference_request_is_refused(client, body):
 
 @pytest.mark.parametrize(
     "outputs",
-    [
-        [{"name": "logits"}],
-        [{}],
-        [{"name": None}],
-        [{"name": ["digit"]}],
-        [{"name": "digit"}, {"name": "digit "}],
-    ],
+    [[{"name": "logits"}], [{"name": ""}], [{"name": "digit"}, {"name": "digit "}]],
 )
 async def test_an_unknown_output_is_422(client, outputs):
     content = {"inputs": [tensor(BLACK)], "outputs": outputs}
     assert (await infer(client, content)).status == 422
+
+
+@pytest.mark.parametrize("outputs", [[{}], [None], ["digit"], [{"name": None}], [{"name": ["a"]}]])
+async def test_an_output_without_a_name_is_400(client, outputs):
+    content = {"inputs": [tensor(BLACK)], "outputs": outputs}
+    assert (await infer(client, content)).status == 400
+
+
+@pytest.mark.parametrize("shape", [[True, 28, 28], ["1", 28, 28], [1.0, 28, 28], [], [[1], 28, 28]])
+async def test_a_size_that_is_no_whole_number_is_400(client, shape):
+    assert (await infer(client, {"inputs": [tensor(BLACK, shape=shape)]})).status == 400
+
+
+@pytest.mark.parametrize("entry", ["0", "nan", " 1_0 ", None, {}, [0], 2**70, "1\0"])
+async def test_an_entry_that_is_no_number_is_422(client, entry):
+    for datatype in ("UINT8", "FP32"):
+        reply = await infer(client, {"inputs": [tensor(BLACK, datatype, data=[0] * 783 + [entry])]})
+        assert reply.status == 422
+
+
+@pytest.mark.parametrize("place", ["inputs", "outputs", "request"])
+async def test_shared_memory_is_refused_and_not_ignored(client, place):
+    shared = {"shared_memory_region": "r", "shared_memory_byte_size": 784}
+    content = {"inputs": [tensor(BLACK)], "outputs": [{"name": "digit"}]}
+    (content if place == "request" else content[place][0])["parameters"] = shared
+    reply = await infer(client, content)
+    assert (reply.status, "shared memory" in reply.json["error"]) == (422, True)
+
+
+@pytest.mark.parametrize(
+    "path", ["systemsharedmemory/status", "cudasharedmemory/region/a/register"]
+)
+async def test_a_path_of_shared_memory_is_404_with_the_protocols_error(client, path):
+    reply = await client.get(f"/v2/{path}")
+    assert (reply.status, "error" in reply.json) == (404, True)
+
+
+async def test_the_parameters_of_extensions_without_effect_are_ignored(client, pixels, labels):
+    parameters = {"sequence_id": 5, "sequence_start": True, "priority": 1, "timeout": 1, "x": "y"}
+    content = {"inputs": [tensor(pixels)], "parameters": parameters}
+    assert outputs_of(await infer(client, content))["digit"].data == labels
+
+
+async def test_data_both_in_json_and_in_binary_are_400(client):
+    content = {"inputs": [tensor(BLACK, parameters={"binary_data_size": 784})]}
+    assert (await infer(client, content)).status == 400
+    text = json.dumps({"inputs": [tensor(BLACK)]}).encode()
+    headers = {"inference_header_content_length": str(len(text))}
+    assert (await client.post(INFER, text + bytes(784), OCTETS, **headers)).status == 400
+
+
+@pytest.mark.parametrize("size", [784.0, "784", True, None, -1, 2**70, [784], {}])
+async def test_a_binary_size_that_is_no_whole_number_is_400(client, size):
+    text = json.dumps(
+        {"inputs": [tensor(BLACK, data=None, parameters={"binary_data_size": size})]}
+    ).encode()
+    headers = {"inference_header_content_length": str(len(text))}
+    assert (await client.post(INFER, text + bytes(784), OCTETS, **headers)).status == 400
+
+
+@pytest.mark.parametrize("flag", [1, "x", [], None])
+async def test_a_flag_that_is_neither_true_nor_false_is_400(client, flag):
+    content = {"inputs": [tensor(BLACK)], "parameters": {"binary_data_output": flag}}
+    assert (await infer(client, content)).status == 400
+    outputs = [{"name": "digit", "parameters": {"binary_data": flag}}]
+    assert (await infer(client, {"inputs": [tensor(BLACK)], "outputs": outputs})).status == 400
+
+
+async def test_classification_gives_the_highest_values_with_their_index(client, pixels, labels):
+    outputs = [{"name": "probabilities", "parameters": {"classification": 3}}]
+    answer = outputs_of(await infer(client, {"inputs": [tensor(pixels)], "outputs": outputs}))
+    one = answer["probabilities"]
+    assert (one.datatype, one.shape) == ("BYTES", [2, 3])
+    assert [int(text.partition(":")[2]) for text in one.data[::3]] == labels
+    values = [float(text.partition(":")[0]) for text in one.data[:3]]
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("count", [10, 11, 10**9])
+async def test_classification_gives_at_most_ten_values(client, pixels, count):
+    outputs = [{"name": "probabilities", "parameters": {"classification": count}}]
+    answer = outputs_of(await infer(client, {"inputs": [tensor(pixels)], "outputs": outputs}))
+    assert answer["probabilities"].shape == [2, 10]
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.0, "3", [], {}])
+async def test_a_classification_that_is_no_count_is_400(client, count):
+    outputs = [{"name": "probabilities", "parameters": {"classification": count}}]
+    assert (await infer(client, {"inputs": [tensor(BLACK)], "outputs": outputs})).status == 400
+
+
+async def test_classification_of_a_bool_output_is_422(client):
+    outputs = [{"name": "accepted", "parameters": {"classification": 1}}]
+    assert (await infer(client, {"inputs": [tensor(BLACK)], "outputs": outputs})).status == 422
+
+
+async def test_classification_in_binary_is_what_tritons_client_reads(client, pixels, labels):
+    triton = pytest.importorskip("tritonclient.http")
+    outputs = [
+        {"name": "digit", "parameters": {"classification": 1, "binary_data": True}},
+        {"name": "probabilities", "parameters": {"classification": 2, "binary_data": True}},
+    ]
+    reply = await infer(client, {"inputs": [tensor(pixels)], "outputs": outputs})
+    result = triton.InferenceServerClient.parse_response_body(
+        reply.body, header_length=int(reply.headers["inference-header-content-length"])
+    )
+    assert result.as_numpy("digit").tolist() == [[f"{label}:0".encode()] for label in labels]
+    best = result.as_numpy("probabilities")
+    assert best.shape == (2, 2)
+    assert [int(text.split(b":")[1]) for text in best[:, 0]] == labels
 
 
 @pytest.mark.parametrize("parameters", [7, [], "x", None])
@@ -305,17 +409,30 @@ def test_a_list_of_a_million_mistakes_gives_one_error(pixels, field):
 async def test_json_that_parses_far_slower_than_images_is_refused_before_it_is_parsed(
     client, monkeypatch, part
 ):
-    monkeypatch.setattr("serving.api.tensors.InferRequest", None)
-    data = ",".join([part] * 850_000)
+    monkeypatch.setattr("serving.api.tensors.orjson.loads", None)
+    data = ",".join([part] * 300_000)
     body = f'{{"inputs":[{{"name":"image","data":[{data}]}}]}}'.encode()
     reply = await client.post(INFER, body, "application/json")
     assert (reply.status, "brackets and quotes" in reply.json["detail"]) == (422, True)
 
 
-async def test_as_many_images_as_are_read_at_once_may_come_as_nested_json(client):
-    content = {"inputs": [tensor(np.zeros((1024, 1, 28, 28)), "UINT8")]}
-    content["inputs"][0]["data"] = np.full((1024, 1, 28, 28), 255).tolist()
+@pytest.mark.parametrize("path", [INFER, "/classify"])
+async def test_json_over_2_mb_is_413_before_it_is_parsed(client, monkeypatch, path):
+    monkeypatch.setattr("serving.api.tensors.orjson.loads", None)
+    reply = await client.post(path, b" " * (tensors.MAX_JSON_BYTES + 1), "application/json")
+    assert (reply.status, "in binary" in reply.json["detail"]) == (413, True)
+
+
+async def test_256_images_may_come_as_nested_json(client):
+    content = {"inputs": [tensor(np.zeros((256, 1, 28, 28)), "UINT8")]}
+    content["inputs"][0]["data"] = np.full((256, 1, 28, 28), 255).tolist()
     outputs = outputs_of(await infer(client, {**content, "outputs": [{"name": "digit"}]}))
+    assert len(outputs["digit"].data) == 256
+
+
+async def test_1024_images_may_come_in_binary(client):
+    body, headers = binary_request(np.full((1024, 28, 28), 255, dtype=np.uint8), "UINT8")
+    outputs = outputs_of(await client.post(INFER, body, OCTETS, **headers))
     assert len(outputs["digit"].data) == 1024
 
 

@@ -96,3 +96,18 @@ def test_a_missing_package_is_refused(monkeypatch):
     monkeypatch.setattr("serving.api.swagger.PACKAGE", "no-such-package")
     with pytest.raises(AssetRefused, match="no-such-package is not installed"):
         package_folder()
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/openapi.json"])
+async def test_a_client_that_has_the_file_gets_304_without_a_body(client, path):
+    tag = (await client.get(path)).headers["etag"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        reply = await client.get(path, if_none_match=known)
+        assert (reply.status, reply.body, reply.headers["etag"]) == (304, b"", tag)
+        assert "content-length" not in reply.headers
+    assert (await client.get(path, if_none_match='"other"')).status == 200
+
+
+async def test_files_have_different_tags(client):
+    tags = {(await client.get(path)).headers["etag"] for path in PATHS}
+    assert len(tags) == len(PATHS)

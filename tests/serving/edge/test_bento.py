@@ -1,19 +1,51 @@
 """Requests that are forwarded to BentoML, and its answers."""
 
+import json
+
 import pytest
 
 from serving.api.schemas import ProblemAnswer
 
+IMAGE = [[0] * 28] * 28
+SOUND = json.dumps({"images": [IMAGE]}).encode()
 
-async def test_bentoml_gets_only_the_content_type_that_was_checked(client, bento):
+
+async def test_bentoml_gets_no_header_of_the_sender(client, bento):
     async def twice(scope, receive, send):
         kinds = [b"application/vnd.bentoml+pickle", b"application/json; charset=utf-8"]
         headers = [(b"content-type", kind) for kind in kinds]
-        await app({**scope, "headers": headers}, receive, send)
+        await app({**scope, "headers": [*headers, (b"batch-size", b"9")]}, receive, send)
 
     app, client.app = client.app, twice
-    assert (await client.post("/classify", b"{}")).status == 200
-    assert bento.headers == [(b"content-type", b"application/json")]
+    assert (await client.post("/classify", SOUND)).status == 200
+    [(_, _, body)] = bento.calls
+    length = (b"content-length", str(len(body)).encode())
+    assert bento.headers == [(b"content-type", b"application/json"), length]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {}, [], None, 7, "images", {"image": [IMAGE]}, {"images": [IMAGE], "x": 1},
+        *({"images": images} for images in (
+            {"a": 1}, None, 0, True, "AAAA", [], [[]], [[[]]], IMAGE, [[IMAGE]], ["a"], [None],
+            [{"a": 1}], [[[0] * 27] * 28], [[[0] * 28] * 27 + [[0] * 27]], [[["0"] * 28] * 28],
+            [[["x"] * 28] * 28], [[[None] * 28] * 28], [[[{}] * 28] * 28],
+            [IMAGE] * 257, {"__bentoml_metadata__": {}},
+        )),
+    ],
+    ids=lambda content: str(content)[:40],
+)  # fmt: skip
+async def test_json_that_is_no_images_does_not_reach_bentoml(client, bento, content):
+    reply = await client.post("/classify", json.dumps(content).encode(), "application/json")
+    assert (reply.status in (400, 422), bento.calls) == (True, []), reply.body
+
+
+async def test_the_numbers_that_json_lacks_reach_bentoml_as_no_image(client, bento):
+    body = json.dumps({"images": [[[float("nan"), float("inf"), -float("inf"), 10**70] * 7] * 28]})
+    assert (await client.post("/classify", body.encode(), "application/json")).status == 200
+    row = json.loads(bento.calls[0][2])["images"][0][0]
+    assert not any(0 <= value <= 1 for value in row)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +59,7 @@ async def test_a_refusal_by_bentoml_becomes_a_problem_with_its_text(client, bent
         await send({"type": "http.response.body", "body": b'"no images"}'})
 
     bento.respond = refuse
-    reply = await client.post("/classify", b"{}", "application/json")
+    reply = await client.post("/classify", SOUND, "application/json")
     assert (reply.status, reply.headers["content-type"]) == (told, "application/problem+json")
     assert ProblemAnswer.model_validate(reply.json).detail == (
         'BentoML refused the call: {"error":"no images"}'

@@ -52,7 +52,7 @@ def sound_request(path, crops):
             "application/json",
             json.dumps({"inputs": [tensor]}).encode(),
         ),
-        "/classify": ("POST", "application/json", b"{}"),
+        "/classify": ("POST", "application/json", json.dumps({"images": pixels}).encode()),
     }.get(path, ("GET", "", b""))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 
 import pytest
 
@@ -86,6 +87,36 @@ async def test_a_broken_key_file_leaves_the_old_keys_in_force(
     assert await status(client, crops, "old") == 200
     assert await status(client, crops, "none") == 401
     assert any("old ones stay" in entry["event"] for entry in logs)
+
+
+async def test_a_fifo_in_place_of_the_key_file_blocks_nothing(
+    serve, crops, keys_file, monkeypatch, logs
+):
+    monkeypatch.setattr(lifecycle, "RELOAD_EVERY_S", 0.01)
+    path = keys_file("old")
+    client = await serve(auth="on", api_keys_file=path)
+    path.unlink()
+    os.mkfifo(path)
+    async with asyncio.timeout(20):
+        while not any("old ones stay" in entry["event"] for entry in logs):  # noqa: ASYNC110  the log
+            await asyncio.sleep(0.01)
+    assert await status(client, crops, "old") == 200
+
+
+async def test_the_key_file_is_read_off_the_event_loop(serve, keys_file, monkeypatch):
+    monkeypatch.setattr(lifecycle, "RELOAD_EVERY_S", 0.01)
+    client = await serve(auth="on", api_keys_file=keys_file("old"))
+    readers = []
+    reload_keys = client.app.lifecycle.reload_keys
+    monkeypatch.setattr(
+        client.app.lifecycle,
+        "reload_keys",
+        lambda: (readers.append(threading.current_thread()), reload_keys()),
+    )
+    async with asyncio.timeout(20):
+        while not readers:  # noqa: ASYNC110  the thread
+            await asyncio.sleep(0.01)
+    assert readers[0] is not threading.current_thread()
 
 
 async def test_a_deleted_key_file_leaves_the_old_keys_in_force(serve, crops, keys_file):

@@ -138,7 +138,7 @@ def test_an_invalid_image_is_refused_before_bentomls_batch(port, images):
     body = json.dumps({"images": images}).encode()
     status, answer, headers = ask(port, "POST", "/classify", body, content_type="application/json")
     assert (status, headers["content-type"]) == (400, "application/problem+json")
-    assert json.loads(answer)["detail"].startswith("BentoML refused the call: ")
+    assert "send [N, 28, 28]" in json.loads(answer)["detail"]
 
 
 def test_bentomls_client_raises_our_problem(port):
@@ -167,6 +167,32 @@ def test_tritons_own_client_works(port, framed, three_labels, binary):
     result = client.infer("digits", [tensor], outputs=outputs)
     assert result.as_numpy("digit").tolist() == three_labels
     assert result.as_numpy("probabilities").shape == (3, 10)
+    client.close()
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_tritons_client_gets_classes_where_it_asks_for_them(port, framed, three_labels, binary):
+    tritonclient = pytest.importorskip("tritonclient.http")
+    client = tritonclient.InferenceServerClient(f"127.0.0.1:{port}")
+    tensor = tritonclient.InferInput("image", list(framed.shape), "UINT8")
+    tensor.set_data_from_numpy(framed)
+    wanted = tritonclient.InferRequestedOutput("probabilities", binary_data=binary, class_count=3)
+    best = client.infer("digits", [tensor], outputs=[wanted]).as_numpy("probabilities")
+    assert best.shape == (3, 3)
+    texts = [one.decode() if isinstance(one, bytes) else one for one in best[:, 0]]
+    assert [int(text.partition(":")[2]) for text in texts] == three_labels
+    client.close()
+
+
+def test_tritons_client_raises_the_refusal_of_shared_memory(port):
+    tritonclient = pytest.importorskip("tritonclient.http")
+    client = tritonclient.InferenceServerClient(f"127.0.0.1:{port}")
+    tensor = tritonclient.InferInput("image", [1, 28, 28], "UINT8")
+    tensor.set_shared_memory("region", 784)
+    with pytest.raises(tritonclient.InferenceServerException, match="shared memory"):
+        client.infer("digits", [tensor])
+    with pytest.raises(tritonclient.InferenceServerException, match="there is nothing at"):
+        client.get_system_shared_memory_status()
     client.close()
 
 
