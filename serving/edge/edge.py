@@ -6,13 +6,11 @@ behind the same checks. This module replaces BentoML's layers: limits, deadlines
 """
 
 import asyncio
-import os
 import time
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from serving.api.routes import Route
 from serving.config import Settings
@@ -24,6 +22,7 @@ from serving.edge.key_ring import ANONYMOUS
 from serving.edge.lifecycle import Lifecycle
 from serving.edge.rate_limit import RateLimiter
 from serving.edge.request_id import request_id_of
+from serving.edge.sender import sender_of, trusted_proxies
 from serving.messages import Answer, Request
 from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
@@ -72,9 +71,7 @@ class Edge:
         self._body_memory = BodyMemory()
         self._telemetry = telemetry
         self._version_header = (b"x-model-version", model_version.encode())
-        self._apply_forwarded_for: Any = ProxyHeadersMiddleware(
-            _noop_app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
-        )
+        self._trusted = trusted_proxies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -121,9 +118,6 @@ class Edge:
         labels: "_Labels",
     ) -> Answer:
         """Admit the request, read its body and call its handler."""
-        if self.guard.keys is None and b"x-forwarded-for" in headers:
-            # Rates are counted by address only where no keys are in force.
-            await self._apply_forwarded_for(scope, receive, None)
         path = scope["path"]
         route = self._route(path, scope["method"])
         labels.endpoint = route.endpoint
@@ -166,7 +160,11 @@ class Edge:
         """Check key, requests in progress and rate, in this order, before the body is read."""
         if route.scope is None:
             return Client(ANONYMOUS, "")
-        client = self.guard.admit(headers, route.scope, scope.get("client"), scope.get("server"))
+        peer = scope.get("client")
+        sender = sender_of(
+            peer[0] if peer else "", headers.get(b"x-forwarded-for", b""), self._trusted
+        )
+        client = self.guard.admit(headers, route.scope, sender, scope.get("server"))
         limit = self._settings.max_in_flight
         if self._in_flight.num_answering >= limit:
             self._telemetry.on_shed("in_flight")
@@ -254,7 +252,3 @@ class _Labels:
     def __init__(self) -> None:
         self.endpoint = "none"
         self.site = ANONYMOUS
-
-
-async def _noop_app(_scope: Any, _receive: Any, _send: Any) -> None:
-    """The application inside ProxyHeadersMiddleware, which is used only to change the scope."""

@@ -8,7 +8,7 @@ from serving.edge.key_ring import Key, KeyRing
 from serving.problems import Problem
 
 NOW_S = 1_800_000_000.0
-PEER = ("192.0.2.7", 5000)
+PEER = "192.0.2.7"
 SERVER = ("10.0.0.5", 3000)
 
 
