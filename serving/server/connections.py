@@ -89,7 +89,7 @@ class HttpConnection(Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Give back what the connection holds, and tell the application."""
-        self.server_state.connections.discard(self)  # type: ignore[arg-type]
+        self.server_state.connections.discard(self)
         self._is_leaving = True
         self._received = b""
         if self._is_admitted:
