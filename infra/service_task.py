@@ -64,6 +64,7 @@ def _server(
             "DIGITS_PORT": str(settings.SERVICE_PORT),
             "DIGITS_ERROR_TARGET": str(settings.ERROR_TARGET),
             "DIGITS_AUTH": "on",
+            "FORWARDED_ALLOW_IPS": "*",  # the security group admits the load balancer only
             "DIGITS_REQUEST_DEADLINE_MS": str(1000 * timeouts.REQUEST_DEADLINE_S),
             "DIGITS_DRAIN_S": str(timeouts.DRAIN_S),
             "DIGITS_CAPTURE_DIR": _SPOOL,

@@ -22,12 +22,15 @@ TITLES: Final[dict[int, tuple[str, str]]] = {
     408: ("body-too-slow", "The body did not arrive in time"),
     413: ("body-too-large", "The body is too large"),
     415: ("unsupported-type", "The body's type is not supported"),
+    417: ("expectation-failed", "The expectation cannot be met"),
     422: ("unreadable-crop", "The crop cannot be read"),
     429: ("too-many-requests", "Too many requests"),
     431: ("header-too-large", "The header is too large"),
     500: ("internal", "The service failed"),
+    501: ("not-implemented", "The request needs what this server does not do"),
     503: ("overloaded", "The service cannot answer now"),
     504: ("deadline", "The answer was not ready in time"),
+    505: ("wrong-http-version", "The HTTP version is not supported"),
 }
 
 

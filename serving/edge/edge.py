@@ -6,15 +6,13 @@ behind the same checks. This module replaces BentoML's layers: limits, deadlines
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from serving.api.routes import Route
 from serving.api.turns import JSON_S_PER_BYTE, MAX_AT_ONCE_BYTES
@@ -27,7 +25,7 @@ from serving.edge.key_ring import ANONYMOUS
 from serving.edge.lifecycle import Lifecycle
 from serving.edge.rate_limit import RateLimiter
 from serving.edge.request_id import read_id_of, request_id_of
-from serving.edge.sender import was_forwarded
+from serving.edge.sender import sender_of, trusted_proxies, was_forwarded
 from serving.messages import Answer, Request
 from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
@@ -82,9 +80,7 @@ class Edge:
         self._telemetry = telemetry
         self._wait_turn = wait_turn
         self._version_header = (b"x-model-version", model_version.encode())
-        self._apply_forwarded_for: Any = ProxyHeadersMiddleware(
-            _noop_app, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
-        )
+        self._trusted = trusted_proxies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -139,9 +135,6 @@ class Edge:
         labels: "_Labels",
     ) -> Answer:
         """Admit the request, read its body and call its handler."""
-        if self.guard.keys is None and b"x-forwarded-for" in headers:
-            # Rates are counted by address only where no keys are in force.
-            await self._apply_forwarded_for(scope, receive, None)
         path = scope["path"]
         route = self._route(path, scope["method"])
         labels.endpoint = route.endpoint
@@ -191,10 +184,13 @@ class Edge:
         if route.endpoint in PROBES:
             return Client(ANONYMOUS, "")
         peer = scope.get("client")
+        sender = sender_of(
+            peer[0] if peer else "", headers.get(b"x-forwarded-for", b""), self._trusted
+        )
         if route.scope is None:
-            client = Client(ANONYMOUS, peer[0] if peer else "")
+            client = Client(ANONYMOUS, sender)
         else:
-            client = self.guard.admit(headers, route.scope, peer, scope.get("server"))
+            client = self.guard.admit(headers, route.scope, sender, scope.get("server"))
         reason = "in_flight"
         try:
             self._in_flight.admit(exchange, client.bucket)
@@ -278,7 +274,3 @@ class _Labels:
     def __init__(self) -> None:
         self.endpoint = "none"
         self.site = ANONYMOUS
-
-
-async def _noop_app(_scope: Any, _receive: Any, _send: Any) -> None:
-    """The application inside ProxyHeadersMiddleware, which is used only to change the scope."""

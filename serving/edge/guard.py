@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from serving.config import Settings
 from serving.edge.key_ring import ANONYMOUS, Key, KeyRing, KeysError, load_keys
+from serving.edge.sender import was_forwarded
 from serving.key_scope import KeyScope
 from serving.problems import Problem
 
@@ -45,7 +47,7 @@ class KeyGuard:
         self,
         headers: Mapping[bytes, bytes],
         scope: KeyScope,
-        peer: tuple[str, int] | None,
+        sender: str,
         server: tuple[str, int] | None,
     ) -> Client:
         """Identify the caller.
@@ -53,22 +55,16 @@ class KeyGuard:
         Args:
             headers: of the request.
             scope: needed by its path.
-            peer: address of the client.
+            sender: address that the request is counted by, from serving.edge.sender.
             server: our address that the request came in on.
 
         Raises:
             Problem: 401 without a live key, 403 without the scope.
         """
         if self.keys is None:
-            if self._is_local_only and server is not None and is_exposed(server[0]):
-                raise Problem(
-                    401,
-                    f"this service has no keys, so it answers on localhost only, not on {server[0]}"
-                    ": set DIGITS_API_KEYS_FILE, or DIGITS_AUTH=off to serve without keys",
-                    closes_connection=True,
-                    headers=((b"www-authenticate", b"Bearer"),),
-                )
-            return Client(ANONYMOUS, peer[0] if peer else "")
+            if self._is_local_only:
+                check_local(headers, server[0] if server else "")
+            return Client(ANONYMOUS, sender)
         key = self._find_key(headers)
         if key is None:
             raise Problem(
@@ -129,6 +125,57 @@ def needs_keys(settings: Settings) -> bool:
         return not ip_address(settings.host).is_loopback
     except ValueError:
         return settings.host != "localhost"
+
+
+def check_local(headers: Mapping[bytes, bytes], local_address: str) -> None:
+    """Refuse a request from outside this machine, where no keys are set.
+
+    A proxy or tunnel on this machine connects from localhost, and so does a browser here that runs
+    another site's script, or one whose name was made to resolve to 127.0.0.1 (DNS rebinding).
+
+    Args:
+        headers: of the request.
+        local_address: our address that it came in on.
+
+    Raises:
+        Problem: 401.
+    """
+    host, origin = headers.get(b"host"), headers.get(b"origin")
+    if is_exposed(local_address):
+        found = f"this one came in on {local_address}"
+    elif was_forwarded(headers):
+        found = "this one was forwarded by a proxy"
+    elif host is not None and not _is_local_host(host):
+        found = f"this one has the Host {host[:80].decode('latin-1')!r}"
+    elif origin is not None and not _is_local_origin(origin):
+        found = f"this one has the Origin {origin[:80].decode('latin-1')!r}"
+    elif headers.get(b"sec-fetch-site") == b"cross-site":
+        found = "this one is another site's (Sec-Fetch-Site: cross-site)"
+    else:
+        return
+    raise Problem(
+        401,
+        f"this service has no keys, so it answers this machine's own requests only, and {found}"
+        ": set DIGITS_API_KEYS_FILE, or DIGITS_AUTH=off to serve without keys",
+        closes_connection=True,
+        headers=((b"www-authenticate", b"Bearer"),),
+    )
+
+
+@lru_cache(maxsize=64)
+def _is_local_origin(origin: bytes) -> bool:
+    scheme, separator, host = origin.partition(b"://")
+    return scheme.lower() in (b"http", b"https") and bool(separator) and _is_local_host(host)
+
+
+@lru_cache(maxsize=64)
+def _is_local_host(host: bytes) -> bool:
+    """Whether a Host header, with or without a port, names this machine's loopback."""
+    try:
+        name = urlsplit(f"//{host.decode('ascii')}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 @lru_cache(maxsize=64)

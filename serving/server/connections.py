@@ -1,166 +1,334 @@
-"""Limits on connections: their number, the size of a header, and how long a client may stall.
+"""One HTTP/1.1 connection: requests one after another, their answers, deadlines and the end.
 
-uvicorn waits without limit for a header of any size, for the rest of a body that nobody reads, and
-for a client to read its answer. A proxy would close such connections; this module closes them if
-there is no proxy.
+The next request is parsed when the last answer has left, so a client that sends many requests and
+reads no answer costs one read and one answer. A client that stalls, and one that holds too much of
+what all connections share, is closed.
 """
 
-import resource
-import sys
-from asyncio import BaseTransport, Event
+from asyncio import AbstractEventLoop, Protocol, Transport, get_event_loop
 from collections.abc import Iterable
 from typing import Any, Final
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import structlog
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
 
 from serving.edge.request_id import new_request_id
 from serving.problems import Problem, to_answer
-from serving.server.response_cycle import Cycle, split_target
+from serving.server.body_framing import ChunkedBody, LengthBody
+from serving.server.lingering import LingeringClose
+from serving.server.pools import Pools
+from serving.server.request_head import Head, check_request_line, parse_head
+from serving.server.response_cycle import Cycle
 
 REST_DEADLINE_S: Final = 10.0  # to send a header, or the rest of a request that is already answered
 ANSWER_DEADLINE_S: Final = 30.0  # to read an answer
 MAX_HEADER_BYTES: Final = 16_384
-RESERVED_FILES: Final = 64  # not for connections: model, spool, keys, /proc
-_REASONS: Final = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+_HEAD_END: Final = b"\r\n\r\n"
+log = structlog.get_logger()
 
 
-class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 connection, with limits on headers, idle time and unread answers.
+class HttpConnection(Protocol):
+    """uvicorn's side of a connection: uvicorn.Server makes one for each, and ends it.
 
     A sweep once a second finds overdue connections (close_slow): a timer for each request would
     cost more.
+
+    Args:
+        pools: what all connections share.
+        config: uvicorn's, with the application.
+        server_state: uvicorn's: connections, tasks and default headers.
+        app_state: uvicorn's: the state of ASGI's lifespan.
     """
 
-    idle_since: float | None = None  # loop time; None: not idle between two requests
-    waiting_since: float | None = None  # loop time; None: no bytes are expected from the client
-    unread_since: float | None = None  # loop time; None: no answer waits to be read
-    _cycle_before_wait: object = None  # the last request before the bytes that we wait for
-    _num_header_bytes = 0  # received since the last start of a request or last body bytes
-    _parsing = b""  # the bytes being parsed
-    _is_header_new = False  # the header being parsed began in `_parsing`
-    _is_upgrade = False  # the header asks to switch protocols
+    def __init__(
+        self,
+        pools: Pools,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        self.loop = _loop or get_event_loop()
+        self.server_state = server_state
+        self.transport: Transport
+        self.cycle: Cycle | None = None  # the current request, or the last one
+        self.is_paused = False  # no bytes are received
+        self.is_unread = False  # a part of the answer has not left this process
+        self.idle_since: float | None = None  # loop time; None: not idle between two requests
+        self.waiting_since: float | None = None  # None: no bytes are expected from the client
+        self.unread_since: float | None = None  # None: no answer waits to be read
+        self._cycle_before_wait: Cycle | None = None  # the last request before that
+        self._config = config
+        self._app_state = app_state
+        self._pools = pools
+        self._received = b""  # not parsed yet
+        self._body: LengthBody | ChunkedBody | None = None  # being received; None: a head comes
+        self._has_ended = False  # the client sends no more
+        self._is_leaving = False  # no more requests
+        self._lingering: LingeringClose | None = None
+        self._num_held = 0  # bytes of the pool: unread answers, requests that wait
 
-    def connection_made(self, transport: BaseTransport) -> None:
-        """Accept a connection unless too many are open."""
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it
-        if len(self.connections) > max_connections():
-            self.transport.abort()
+    def connection_made(self, transport: Any) -> None:
+        """Accept a connection, unless its sender holds its share of them."""
+        self.transport = transport
+        self.client = get_remote_addr(transport)
+        self.server = get_local_addr(transport)
+        peer = self.client[0] if self.client else ""
+        self.sender = self._pools.sender_of(peer, self)
+        self._is_admitted = self._pools.connections.take(self.sender, 1)
+        if self._is_admitted:
+            self.server_state.connections.add(self)  # type: ignore[arg-type]
+            transport.set_write_buffer_limits(high=0)  # pause_writing says what has not left
+        else:
+            self._is_leaving = True
+            log.warning("connection refused: its address holds too many", peer=peer)
+            transport.abort()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Give back what the connection holds, and tell the application."""
+        self.server_state.connections.discard(self)
+        self._is_leaving = True
+        self._received = b""
+        if self._is_admitted:
+            self._is_admitted = False
+            self._pools.connections.give_back(self.sender, 1)
+        self._release()
+        if self._lingering is not None:
+            self._pools.lingering.give_back(self.sender, 1)
+            self._lingering = None
+        if self.cycle is not None:
+            self.cycle.disconnect()
+            self.cycle = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes; refuse a header or trailer that becomes too large."""
+        """Parse received bytes, as far as their turn has come."""
+        if self._is_leaving:
+            return
         self.idle_since = None
-        self._num_header_bytes += len(data)
-        self._parsing, self._is_header_new = data, False
-        super().data_received(data)
-        self._parsing = b""  # else each idle connection would keep its last body in memory
-        if self._num_header_bytes > MAX_HEADER_BYTES:
-            self._refuse_header()
+        self._received = self._received + data if self._received else data
+        self._parse()
 
-    def on_message_begin(self) -> None:
-        """The first byte of a request was received."""
-        self._num_header_bytes, self._is_header_new = 0, True
-        self.url, self.headers = b"", []
-        self.expect_100_continue = False
+    def eof_received(self) -> bool:
+        """The client sends no more. Complete requests are answered; then it closes."""
+        self._has_ended = True
+        return self.is_unread or (self._body is None and self._is_answering())
 
-    def on_headers_complete(self) -> None:
-        """The header is complete."""
-        if self._is_header_too_large():
-            self._refuse_header()
-        elif self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            self._is_upgrade = True
-        else:
-            self._begin()
-            self.headers = []  # trailers go into a new list, not into the checked headers
+    def _is_answering(self) -> bool:
+        cycle = self.cycle
+        return cycle is not None and not (cycle.is_answered or cycle.is_disconnected)
 
-    def _is_header_too_large(self) -> bool:
-        if self._is_header_new and len(self._parsing) <= MAX_HEADER_BYTES:
+    def _parse(self) -> None:
+        """Take requests out of the received bytes until one must wait, or more bytes must come."""
+        try:
+            while self._received and not self._is_leaving:
+                if self._body is not None:
+                    if not self._take_body(self._body):
+                        return
+                elif self._is_answering() or self.is_unread:
+                    self._wait_for_turn()
+                    return
+                elif not self._take_head():
+                    return
+        except Problem as problem:
+            self._refuse(problem)
+
+    def _wait_for_turn(self) -> None:
+        """Let received requests wait until the answer before them has left."""
+        self.pause_reading()
+        self._hold(len(self._received))
+
+    def _take_head(self) -> bool:
+        """Begin a request if its head is complete; False: more bytes must come.
+
+        Raises:
+            Problem: the head is malformed or too large.
+        """
+        received = self._received
+        if received.startswith(b"\r"):  # RFC 9112, 2.2: ignore empty lines before a request
+            received = self._received = received.lstrip(b"\r\n")
+        end = received.find(_HEAD_END, 0, MAX_HEADER_BYTES + len(_HEAD_END)) + len(_HEAD_END)
+        if end < len(_HEAD_END):
+            check_unfinished_head(received)
             return False
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        return size > MAX_HEADER_BYTES
-
-    def _begin(self) -> None:
-        """Start to answer the request, or queue it behind earlier ones on this connection."""
-        http_version = self.parser.get_http_version()
-        before = self.cycle
-        self.cycle = Cycle(
-            scope=self._scope(http_version),
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=http_version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+        head = parse_head(received[:end])
+        cycle = self._begin(head)
+        length = head.content_length
+        if length is not None and length <= len(received) - end:  # most bodies come with their head
+            self._received = received[end + length :]
+            cycle.add_body(received[end : end + length], is_complete=True)
         else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self._received = received[end:]
+            self._body = ChunkedBody() if length is None else LengthBody(length)
+        return True
 
-    def _scope(self, http_version: str) -> Any:
-        """The ASGI scope of the request."""
-        path, raw_path, query_string = split_target(self.url)
+    def _begin(self, head: Head) -> Cycle:
+        """Start to answer a request."""
+        cycle = self.cycle = Cycle(
+            self._scope(head),
+            self,
+            self.transport,
+            self.server_state.default_headers,
+            expects_continue=head.expects_continue,
+            keeps_alive=head.keeps_alive,
+        )
+        task = self.loop.create_task(cycle.run(self._config.loaded_app))
+        task.add_done_callback(self.server_state.tasks.discard)
+        self.server_state.tasks.add(task)
+        return cycle
+
+    def _scope(self, head: Head) -> dict[str, Any]:
+        """The ASGI scope of a request."""
         return {
             "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": http_version,
+            "asgi": {"version": self._config.asgi_version, "spec_version": "2.3"},
+            "http_version": head.version,
             "server": self.server,
             "client": self.client,
-            "scheme": self.scheme,
-            "root_path": self.root_path,
-            "headers": self.headers,
-            "state": self.app_state.copy(),
-            "method": self.parser.get_method().decode("ascii"),
-            "path": path,
-            "raw_path": raw_path,
-            "query_string": query_string,
+            "scheme": "http",
+            "root_path": self._config.root_path,
+            "headers": head.headers,
+            "state": self._app_state.copy(),
+            "method": head.method,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query_string,
         }
 
-    def on_response_complete(self) -> None:
-        """The answer was written."""
+    def _take_body(self, body: LengthBody | ChunkedBody) -> bool:
+        """Pass on the received part of the body; False: more bytes must come.
+
+        Raises:
+            Problem: the chunks are malformed.
+        """
+        assert self.cycle is not None
+        part, self._received = body.take(self._received)
+        if part or body.is_complete:
+            self.cycle.add_body(part, is_complete=body.is_complete)
+        if body.is_complete:
+            self._body = None
+            if self.cycle.is_answered and not self._received:  # answered before it was complete
+                self.idle_since = self.loop.time()
+        return body.is_complete
+
+    def on_answered(self) -> None:
+        """The answer was written; what has not left yet is in the write buffer."""
         self.server_state.total_requests += 1
+        if not self.is_unread:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """The answer has left: turn to the next request, or close."""
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif not self.cycle.more_body:  # else the client still has to send the rest of the body
-            self.idle_since = self.loop.time()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Decline a protocol upgrade and continue in HTTP/1.1.
-
-        Java's HTTP client (in its first request) and curl --http2 ask for an upgrade to HTTP/2.
-        The parser stops after such a header, so uvicorn would answer without the body. Therefore
-        parse the request again without its upgrade field.
-
-        Source:
-            RFC 9110, 7.8: a server may ignore the field.
-        """
-        upgrade = sys.exception()
-        if not self._is_upgrade or not isinstance(upgrade, httptools.HttpParserUpgrade):
+        if self._is_leaving or (self.cycle is not None and not self.cycle.keeps_alive):
+            self._leave()
             return
-        self._is_upgrade = False
-        version = self.parser.get_http_version().encode()
-        start = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
-        fields = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
-        rest = self._parsing[upgrade.args[0] :]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self.data_received(b"\r\n".join([start, *fields, b"", rest]))
+        if self._num_held:
+            self._release()
+        if self.is_paused:
+            self.resume_reading()
+        if self._received:
+            self._parse()
+        elif self._body is None:
+            self.idle_since = self.loop.time()
+        if self._has_ended and not self._is_answering():
+            self._leave()
+
+    def pause_writing(self) -> None:
+        """A part of the answer has not left: the kernel's buffer is full."""
+        self.is_unread = True
+        self._hold(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """All of the answer has left."""
+        self.is_unread = False
+        if not self._is_answering():
+            self._go_on()
+
+    def _hold(self, num_bytes: int) -> None:
+        """Take memory from the pool; close the connection if its sender holds its share."""
+        if self._pools.waiting_bytes.take(self.sender, num_bytes):
+            self._num_held += num_bytes
+        else:
+            log.warning("connection closed: its address leaves too many answers unread")
+            self.transport.abort()
+
+    def _release(self) -> None:
+        self._pools.waiting_bytes.give_back(self.sender, self._num_held)
+        self._num_held = 0
+
+    def pause_reading(self) -> None:
+        """Receive no more bytes."""
+        if not self.is_paused:
+            self.is_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Receive bytes again."""
+        if self.is_paused and not self._has_ended and not self.transport.is_closing():
+            self.is_paused = False
+            self.transport.resume_reading()
+
+    def _leave(self) -> None:
+        """Close the connection so that the last answer reaches the client."""
+        self._is_leaving = True
+        self._received = b""
+        if self.is_unread:
+            return  # resume_writing comes back
+        if self._has_ended or not self._pools.lingering.take(self.sender, 1):
+            self.transport.close()
+            return
+        self._lingering = LingeringClose(self.transport, self.loop.time(), self.connection_lost)
+        self.resume_reading()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer what is not a request, or not all of one. No request has reached the edge."""
+        if self.cycle is not None and self._body is not None:
+            if self.cycle.is_answered:  # what is malformed is only the rest of its body
+                self._leave()
+                return
+            self.cycle.disconnect()
+        request_id = new_request_id()
+        answer = to_answer(problem, request_id, is_open_inference=False)
+        lines = [
+            b"content-type: " + answer.content_type,
+            b"content-length: %d" % len(answer.body),
+            b"x-request-id: " + request_id.encode(),
+            *(b"%s: %s" % header for header in answer.headers),
+        ]
+        self.transport.write(STATUS_LINE[problem.status] + b"\r\n".join([*lines, b"", answer.body]))
+        self._leave()
+
+    def fail(self) -> None:
+        """Answer 500, because the application has not answered."""
+        if self.cycle is not None:
+            self.cycle.disconnect()
+        self._refuse(Problem(500, "the service failed; see its log", closes_connection=True))
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Uvicorn stops: close after the current answer."""
+        if self._is_answering():
+            assert self.cycle is not None
+            self.cycle.keeps_alive = False
+        elif self._lingering is None:
+            self.transport.close()
 
     def is_overdue(self, now: float) -> bool:
         """Whether the client is over a deadline: to send, to read its answer, or to ask again."""
-        if self.transport.get_write_buffer_size() == 0:
+        if self._lingering is not None:
+            return self._lingering.is_overdue(now)
+        if not self.is_unread:
             self.unread_since = None
         elif self.unread_since is None:
             self.unread_since = now
-        if self._is_answering() or self.idle_since is not None:
+        if self._is_answering() or self.is_unread or self.idle_since is not None:
             self.waiting_since = None
         elif self.waiting_since is None or self._cycle_before_wait is not self.cycle:
             self.waiting_since, self._cycle_before_wait = now, self.cycle
@@ -169,74 +337,39 @@ class LimitedProtocol(HttpToolsProtocol):
             for since, deadline_s in (
                 (self.waiting_since, REST_DEADLINE_S),
                 (self.unread_since, ANSWER_DEADLINE_S),
-                (self.idle_since, self.timeout_keep_alive),
+                (self.idle_since, self._config.timeout_keep_alive),
             )
         )
 
-    def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
 
-    def _refuse_header(self) -> None:
-        self._refuse(431, f"the header has more than {MAX_HEADER_BYTES} bytes; send fewer")
+def check_unfinished_head(received: bytes) -> None:
+    """Refuse what cannot become a head, whatever follows.
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be parsed with a problem that has uvicorn's message."""
-        self._refuse(400, f"{msg} Send HTTP/1.1")
-
-    def _refuse(self, status: int, detail: str) -> None:
-        """Write a problem here, because no request has reached the edge."""
-        if self.transport.is_closing():
-            return
-        request_id = new_request_id()
-        problem = Problem(status, detail, closes_connection=True)
-        answer = to_answer(problem, request_id, is_open_inference=False)
-        lines = [
-            b"HTTP/1.1 %d %s" % (status, _REASONS[status]),
-            b"content-type: " + answer.content_type,
-            b"content-length: %d" % len(answer.body),
-            b"x-request-id: " + request_id.encode(),
-            *(b"%s: %s" % header for header in answer.headers),
-        ]
-        self.transport.write(b"\r\n".join([*lines, b"", answer.body]))
-        self.transport.close()
-
-    def on_body(self, body: bytes) -> None:
-        """Pass on a part of a body, unless the request was refused: then no task reads it."""
-        self._num_header_bytes = 0
-        if not self.transport.is_closing():
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """The request is complete."""
-        if self.transport.is_closing() or self._is_upgrade:
-            return
-        super().on_message_complete()
-        if self.cycle.response_complete:  # the answer was sent before the body was complete
-            self.cycle.more_body = False
-            self.idle_since = self.loop.time()
+    Raises:
+        Problem: 400, or 431 if it is too large.
+    """
+    if len(received) > MAX_HEADER_BYTES:
+        detail = f"the header has more than {MAX_HEADER_BYTES} bytes; send fewer"
+        raise Problem(431, detail, closes_connection=True)
+    line_end = received.find(b"\r\n")
+    is_line_open = line_end < 0 and b"\n" not in received
+    if received and not (is_line_open and received[:1].isalpha()):
+        check_request_line(received, line_end)
+    num_lines = received.count(b"\r\n")
+    if num_lines != received.count(b"\n"):
+        raise Problem(
+            400, "a line of the header ends without a carriage return", closes_connection=True
+        )
 
 
 def close_slow(connections: Iterable[Any], now: float) -> int:
     """Close overdue connections; return their number.
 
     Args:
-        connections: uvicorn's; those of another class are left alone.
+        connections: uvicorn's.
         now: loop time.
     """
-    overdue = [
-        one for one in connections if isinstance(one, LimitedProtocol) if one.is_overdue(now)
-    ]
+    overdue = [one for one in connections if one.is_overdue(now)]
     for one in overdue:
         one.transport.abort()
     return len(overdue)
-
-
-def max_connections() -> int:
-    """How many connections leave RESERVED_FILES for the rest of the process."""
-    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES, 1)
-
-
-def raise_file_limit() -> None:
-    """Raise the soft limit of open files to the hard limit: shells and containers set it lower."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

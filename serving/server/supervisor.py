@@ -7,6 +7,7 @@ process beside the workers stays small.
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -15,22 +16,25 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from serving.server.handover import bind, make_locked_folder, remove_stale_folders
+
 START_WITHIN_S: Final = 60.0  # a worker that is not ready by then is killed
+SILENT_S: Final = 10.0  # a worker that gives no sign of life for so long is killed
+WAIT_S: Final = 1.0  # between two looks
 RETRY_S: Final = 5.0  # between attempts to start a worker while others serve
 MAX_EXITS: Final = 6  # of serving workers within EXITS_WITHIN_S; then give up
 EXITS_WITHIN_S: Final = 30.0
 REFUSED: Final = 2  # exit code: a setting, the champion or the keys are unfit
 CRASHED: Final = 1
+BIND_AGAIN_S: Final = 0.2
 _HANDLED: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 
@@ -41,6 +45,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     started: float = field(default_factory=time.monotonic)
     is_ready: bool = False
+    silent_s: float = 0.0  # since its last sign of life
 
 
 class Supervisor:
@@ -62,6 +67,8 @@ class Supervisor:
         self._signals: list[int] = []
         self._exits: deque[float] = deque(maxlen=MAX_EXITS)
         self._retry_at = 0.0
+        self._looked_at = time.monotonic()
+        self._inherited: tuple[int, ...] = (listener.fileno(),)
         # With an arena for each thread, memory freed by one thread is not reused by another.
         self._env = {"MALLOC_ARENA_MAX": "2", **os.environ}
 
@@ -72,9 +79,13 @@ class Supervisor:
             self._watch_signals(stack)
             if self._num_workers > 1:
                 # prometheus_client merges the workers' metrics here; one worker needs no files.
-                folder = tempfile.mkdtemp(prefix="digits-metrics-", dir=_shared_memory())
+                for stale in remove_stale_folders():
+                    _log("stale metrics removed", folder=stale, level="info")
+                folder, lock = make_locked_folder()
+                stack.callback(os.close, lock)
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 self._env["PROMETHEUS_MULTIPROC_DIR"] = folder
+                self._inherited += (lock,)
             self._start()
             code = self._keep_alive()
             self._stop()
@@ -96,19 +107,19 @@ class Supervisor:
 
     def _start(self) -> None:
         """Start one worker."""
-        ready_pipe, tell_ready = os.pipe()
+        alive_pipe, tell_alive = os.pipe()
         command = [sys.executable, "-m", "serving.server.worker"]
-        command += [f"--socket={self._listener.fileno()}", f"--ready={tell_ready}"]
+        command += [f"--socket={self._listener.fileno()}", f"--alive={tell_alive}"]
         process = subprocess.Popen(
             command,
             env=self._env,
-            pass_fds=(self._listener.fileno(), tell_ready),
+            pass_fds=(*self._inherited, tell_alive),
             process_group=0,  # Ctrl-C reaches only the supervisor, which forwards it
         )
-        os.close(tell_ready)
+        os.close(tell_alive)
         worker = _Worker(process)
         self._workers.append(worker)
-        self._selector.register(ready_pipe, selectors.EVENT_READ, worker)
+        self._selector.register(alive_pipe, selectors.EVENT_READ, worker)
 
     def _keep_alive(self) -> int:
         """Replace workers until a stop is requested; the exit code: 0, or why none can serve."""
@@ -131,18 +142,38 @@ class Supervisor:
             and time.monotonic() >= self._retry_at
         )
 
-    def _wait(self) -> None:
-        """Wait for a signal or a worker's byte, for one second at most."""
-        for key, _ in self._selector.select(timeout=1.0):
+    def _wait(self, seconds: float = WAIT_S) -> None:
+        """Wait for a signal or a sign of life; kill workers that give none."""
+        events = self._selector.select(timeout=seconds)
+        self._count_silence()
+        for key, _ in events:
             if isinstance(key.data, _Worker):
-                # One byte: the worker serves. End of file: it exited before it was ready.
-                key.data.is_ready = bool(os.read(key.fd, 1))
-                self._selector.unregister(key.fd)
-                os.close(key.fd)
-                if key.data.is_ready:
-                    self._log_address(key.data)
+                self._hear(key.data, key.fd)
             else:
                 os.read(key.fd, 4096)  # wake-up bytes; _note_signal keeps the signal numbers
+        for worker in self._workers:
+            if worker.silent_s > SILENT_S and worker.process.poll() is None:
+                _log("worker hung; killed", pid=worker.process.pid, seconds=SILENT_S)
+                worker.process.kill()
+
+    def _count_silence(self) -> None:
+        """Count the time since the last look, unless this process itself was stopped."""
+        now = time.monotonic()
+        for worker in self._workers:
+            if worker.is_ready:
+                worker.silent_s += min(now - self._looked_at, 2 * WAIT_S)
+        self._looked_at = now
+
+    def _hear(self, worker: _Worker, pipe: int) -> None:
+        """Read a worker's signs of life: a byte each second while it serves."""
+        if os.read(pipe, 4096):
+            worker.silent_s = 0.0
+            if not worker.is_ready:
+                worker.is_ready = True
+                self._log_address(worker)
+        else:  # it has exited
+            self._selector.unregister(pipe)
+            os.close(pipe)
 
     def _log_address(self, worker: _Worker) -> None:
         host, port = self._listener.getsockname()[:2]
@@ -193,7 +224,7 @@ class Supervisor:
             while worker.process.poll() is None and not self._wants_kill():
                 if time.monotonic() > deadline:
                     break
-                time.sleep(0.05)
+                self._wait(0.05)
             if worker.process.poll() is None:
                 _log("worker did not stop in time; killed", pid=worker.process.pid)
                 worker.process.kill()
@@ -203,12 +234,6 @@ class Supervisor:
         return signal.SIGTERM in self._signals or signal.SIGINT in self._signals
 
 
-def _shared_memory() -> str | None:
-    """A folder in memory, so that a full disk does not break the metrics; None: there is none."""
-    folder = Path("/dev/shm")  # noqa: S108  a mount point
-    return str(folder) if os.access(folder, os.W_OK) else None
-
-
 def _log(event: str, **facts: object) -> None:
     """Write one JSON line in the format of the workers' logs."""
     line = {"level": "warning", **facts, "event": event, "timestamp": datetime.now(UTC).isoformat()}
@@ -216,17 +241,24 @@ def _log(event: str, **facts: object) -> None:
     sys.stderr.flush()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Create a socket and bind it.
+def _bind(host: str, port: int, within_s: float) -> socket.socket:
+    """Bind; if the port is in use, wait until the workers of a killed supervisor have exited.
 
     Raises:
-        OSError: the address is in use, or not one of this machine.
+        OSError: the address is still in use, or not one of this machine.
     """
-    family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    return listener
+    deadline = time.monotonic() + within_s
+    is_logged = False
+    while True:
+        try:
+            return bind(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        if not is_logged:
+            _log("port in use; waiting for it", address=f"{host}:{port}", seconds=within_s)
+            is_logged = True
+        time.sleep(BIND_AGAIN_S)
 
 
 def main() -> int:
@@ -245,7 +277,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     try:
-        listener = bind(args.host, args.port)
+        listener = _bind(args.host, args.port, args.stop_within_s)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"not starting: cannot listen on {args.host}:{args.port}: {error}\n")
         return REFUSED

@@ -8,13 +8,13 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
-import json
-import logging
 import os
 import signal
 import socket
 import sys
-from datetime import UTC, datetime
+import time
+from email.utils import formatdate
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -24,12 +24,15 @@ from capture.spool import SpoolError
 from contract.timeouts import KEEP_ALIVE_S
 from model.errors import ModelError
 from serving.config import ConfigError
-from serving.server.connections import LimitedProtocol, close_slow, raise_file_limit
+from serving.edge.sender import trusted_proxies
+from serving.logs import configure_library_logs, flush_suppressed
+from serving.server.connections import HttpConnection, close_slow
+from serving.server.pools import Pools, raise_file_limit
 from serving.server.supervisor import REFUSED
 
 GRACEFUL_SHUTDOWN_S: Final = 10  # after draining; longer than the default deadlines
 BACKLOG: Final = 2048
-SWEEP_S: Final = 1.0
+TICK_S: Final = 1.0
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
@@ -40,19 +43,36 @@ def main() -> int:
         "--socket", type=int, required=True, help="file descriptor of the bound socket"
     )
     parser.add_argument(
-        "--ready",
+        "--alive",
         type=int,
         required=True,
-        help="file descriptor of a pipe; gets one byte when the worker serves",
+        help="file descriptor of a pipe; gets a byte each second while the worker serves",
     )
     args = parser.parse_args()
     _stop_with_parent()
     raise_file_limit()
-    logging.basicConfig(handlers=[_json_lines()], level=logging.WARNING)
+    configure_library_logs()
+    try:
+        config = load_application()
+    except (ConfigError, ModelError, SpoolError) as error:
+        sys.stderr.write(f"not starting: {error}\n")
+        return REFUSED
+    server = WorkerServer(config, args.alive)
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises Ctrl-C again after its shutdown
+        server.run([socket.socket(fileno=args.socket)])
+    return 0
+
+
+def load_application() -> uvicorn.Config:
+    """Uvicorn's configuration with the loaded application.
+
+    Raises:
+        ConfigError, ModelError, SpoolError: a setting or what it names is unfit.
+    """
     config = uvicorn.Config(
         "service:DigitService.to_asgi",
         factory=True,
-        http=LimitedProtocol,
+        http=partial(HttpConnection, Pools(trusted_proxies())),  # type: ignore[arg-type]
         loop="uvloop",
         ws="none",
         log_config=None,
@@ -63,38 +83,8 @@ def main() -> int:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
     )
-    try:
-        config.load()
-    except (ConfigError, ModelError, SpoolError) as error:
-        sys.stderr.write(f"not starting: {error}\n")
-        return REFUSED
-    server = WorkerServer(config, args.ready)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises Ctrl-C again after its shutdown
-        server.run([socket.socket(fileno=args.socket)])
-    return 0
-
-
-class _JsonFormatter(logging.Formatter):
-    """Formats what uvicorn and BentoML log as JSON lines like ours."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "logger": record.name,
-            "event": record.getMessage(),
-            "level": record.levelname.lower(),
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
-        }
-        if record.exc_info and not record.exc_text:
-            record.exc_text = self.formatException(record.exc_info)
-        if record.exc_text:
-            line["exception"] = record.exc_text
-        return json.dumps(line)
-
-
-def _json_lines() -> logging.Handler:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonFormatter())
-    return handler
+    config.load()
+    return config
 
 
 class WorkerServer(uvicorn.Server):
@@ -104,21 +94,33 @@ class WorkerServer(uvicorn.Server):
     (python -m loadtest bench --parts latency).
     """
 
-    def __init__(self, config: uvicorn.Config, ready_pipe: int) -> None:
+    def __init__(self, config: uvicorn.Config, alive_pipe: int) -> None:
         super().__init__(config)
-        self._ready_pipe = ready_pipe
+        self._alive_pipe = alive_pipe
+        os.set_blocking(alive_pipe, False)  # a stopped supervisor must not stop its workers
         self._exit_requested = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None  # None: not serving yet
 
     async def main_loop(self) -> None:
-        """Report that the worker serves; then close slow connections once a second until exit."""
+        """Serve until an exit is requested."""
         self._loop = asyncio.get_running_loop()
-        os.write(self._ready_pipe, b"1")
-        os.close(self._ready_pipe)
-        while not await self.on_tick(0):  # 0: the one of ten ticks that renews the date header
-            close_slow(list(self.server_state.connections), self._loop.time())
+        self._tick(self._loop)
+        while not self.should_exit:  # a signal before the loop was known set no event
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._exit_requested.wait(), SWEEP_S)
+                await asyncio.wait_for(self._exit_requested.wait(), TICK_S)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Report that the worker lives, renew the date header and close slow connections.
+
+        It runs until the loop ends, so it runs through the shutdown, too.
+        """
+        loop.call_later(TICK_S, self._tick, loop)
+        with contextlib.suppress(OSError):  # the supervisor has exited, or reads nothing
+            os.write(self._alive_pipe, b"1")
+        date = formatdate(time.time(), usegmt=True).encode()
+        self.server_state.default_headers = [(b"date", date)]
+        close_slow(list(self.server_state.connections), loop.time())
+        flush_suppressed(time.monotonic())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Exit at once, not at the next tick."""

@@ -84,7 +84,7 @@ async def compare(folder: Path, root: Path, site: Path) -> int:
     python = [*qemu, str(root / "usr" / "bin" / "python3.11"), "-m", "serving.server.worker"]
     worker = await asyncio.create_subprocess_exec(
         *python,
-        *("--socket", str(bound.fileno()), "--ready", str(notify)),
+        *("--socket", str(bound.fileno()), "--alive", str(notify)),
         pass_fds=(bound.fileno(), notify),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{site}", "BENTOML_HOME": str(folder / "bentoml")},

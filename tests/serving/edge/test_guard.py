@@ -8,7 +8,7 @@ from serving.edge.key_ring import Key, KeyRing
 from serving.problems import Problem
 
 NOW_S = 1_800_000_000.0
-PEER = ("192.0.2.7", 5000)
+PEER = "192.0.2.7"
 SERVER = ("10.0.0.5", 3000)
 
 
@@ -124,3 +124,53 @@ def test_no_refusal_repeats_the_key():
 )
 def test_keys_are_needed_unless_the_service_listens_on_loopback(auth, host, needed):
     assert needs_keys(Settings(auth=auth, host=host)) is needed
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {b"host": b"localhost"},
+        {b"host": b"LOCALHOST:3000"},
+        {b"host": b"127.0.0.1:3000"},
+        {b"host": b"127.9.9.9"},
+        {b"host": b"[::1]:3000"},
+        {b"host": b"localhost:3000", b"origin": b"http://localhost:8080"},
+        {b"host": b"localhost:3000", b"origin": b"https://127.0.0.1"},
+        {b"host": b"localhost:3000", b"sec-fetch-site": b"same-origin"},
+    ],
+    ids=repr,
+)
+def test_without_keys_this_machines_own_requests_are_admitted(headers):
+    local = KeyGuard(None, is_local_only=True)
+    assert local.admit(headers, "predict", "127.0.0.1", ("127.0.0.1", 3000)).site == "local"
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({b"host": b"localhost", b"x-forwarded-for": b"127.0.0.1"}, "forwarded"),
+        ({b"host": b"localhost", b"forwarded": b"for=127.0.0.1"}, "forwarded"),
+        ({b"host": b"localhost", b"via": b"1.1 tunnel"}, "forwarded"),
+        ({b"host": b"localhost", b"cf-connecting-ip": b"127.0.0.1"}, "forwarded"),
+        ({b"host": b"evil.example:3000"}, "Host"),
+        ({b"host": b"localhost.evil.example"}, "Host"),
+        ({b"host": b"127.0.0.1.evil.example"}, "Host"),
+        ({b"host": b"192.168.0.5:3000"}, "Host"),
+        ({b"host": b"0.0.0.0:3000"}, "Host"),
+        ({b"host": b""}, "Host"),
+        ({b"host": b"localhost", b"origin": b"https://evil.example"}, "Origin"),
+        ({b"host": b"localhost", b"origin": b"null"}, "Origin"),
+        ({b"host": b"localhost", b"origin": b"http://localhost.evil.example"}, "Origin"),
+        ({b"host": b"localhost", b"origin": b"chrome-extension://localhost"}, "Origin"),
+        ({b"host": b"localhost", b"sec-fetch-site": b"cross-site"}, "Sec-Fetch-Site"),
+    ],
+    ids=repr,
+)
+def test_without_keys_a_request_of_others_is_401_and_says_why(headers, named):
+    local = KeyGuard(None, is_local_only=True)
+    with pytest.raises(Problem) as refused:
+        local.admit(headers, "predict", "127.0.0.1", ("127.0.0.1", 3000))
+    assert refused.value.status == 401
+    assert named in refused.value.detail
+    assert "DIGITS_API_KEYS_FILE" in refused.value.detail

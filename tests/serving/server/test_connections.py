@@ -5,16 +5,19 @@ import json
 import os
 import signal
 import socket
+from ipaddress import ip_network
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
 from serving.api.schemas import ProblemAnswer
+from serving.edge.sender import TrustedProxies
 from serving.server import worker
-from serving.server.connections import MAX_HEADER_BYTES, REST_DEADLINE_S, LimitedProtocol
-from serving.server.response_cycle import split_target
+from serving.server.connections import MAX_HEADER_BYTES, REST_DEADLINE_S, HttpConnection
+from serving.server.pools import Pools
 from serving.server.worker import WorkerServer
+from serving.shares import SharedPool
 
 PATIENCE_S = 20
 KEEP_ALIVE_S = 60
@@ -30,6 +33,7 @@ class App:
         self.seen = []
         self.bodies = []
         self.headers = [(b"content-length", b"2")]
+        self.whole = b"ok"
         self.is_whole = True
         self.reads_on = False
         self.may_answer = asyncio.Event()
@@ -45,7 +49,7 @@ class App:
         self.bodies.append(body)
         self.seen.append(dict(scope["headers"]))
         await send({"type": "http.response.start", "status": 200, "headers": self.headers})
-        whole = {"type": "http.response.body", "body": b"ok", "more_body": not self.is_whole}
+        whole = {"type": "http.response.body", "body": self.whole, "more_body": not self.is_whole}
         await send(whole)
         if self.reads_on:
             await receive()
@@ -85,14 +89,21 @@ def app():
 
 
 @pytest.fixture
-async def connection(app):
+def pools():
+    return Pools(TrustedProxies(()))
+
+
+@pytest.fixture
+async def connection(app, pools):
     config = uvicorn.Config(
-        app, http=LimitedProtocol, ws="none", log_config=None, timeout_keep_alive=KEEP_ALIVE_S
+        app, ws="none", log_config=None, loop="uvloop", timeout_keep_alive=KEEP_ALIVE_S
     )
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: LimitedProtocol(config, state, {}), "127.0.0.1", 0)
+    server = await loop.create_server(
+        lambda: HttpConnection(pools, config, state, {}), "127.0.0.1", 0
+    )
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     while not state.connections:  # noqa: ASYNC110  what is waited for
         await asyncio.sleep(0.01)
@@ -233,7 +244,7 @@ async def test_a_large_body_does_not_count_as_header(connection):
         ([GET + b"x: " + b"y" * MAX_HEADER_BYTES], 431, f"more than {MAX_HEADER_BYTES} bytes"),
         ([GET, b"x: ", *[b"y" * 1000] * 17], 431, f"more than {MAX_HEADER_BYTES} bytes"),
         ([GET + b"x: " + b"y" * MAX_HEADER_BYTES, b"\r\n\r\n"], 431, "send fewer"),
-        ([b"GET / HTTP/9.9\r\n\r\n"], 400, "HTTP/1.1"),
+        ([b"GET / HTTP/9.9\r\n\r\n"], 505, "HTTP/1.1"),
         ([b"\x16\x03\x01\x02\x00\x01\x00\x01"], 400, "HTTP/1.1"),
     ],
     ids=["header", "header in parts", "header and its end", "version", "TLS"],
@@ -327,17 +338,15 @@ async def test_pipelined_requests_are_answered_in_order(connection, app):
 async def test_no_more_is_read_while_a_pipelined_request_waits(connection, app):
     app.may_answer.clear()
     await connection.send((GET + b"\r\n") * 2)
-    assert connection.server_end.flow.read_paused
+    assert connection.server_end.is_paused
     assert app.num_entered == 1
     app.may_answer.set()
     for _ in range(2):
         await connection.until(b"ok")
-    assert not connection.server_end.flow.read_paused
+    assert not connection.server_end.is_paused
 
 
-async def test_a_target_is_split_and_unquoted(connection):
-    assert split_target(b"/v1/d%69git?top_k=3") == ("/v1/digit", b"/v1/d%69git", b"top_k=3")
-    assert split_target(b"http://host") == ("/", b"/", b"")
+async def test_a_target_in_absolute_form_is_served(connection):
     await connection.send(b"GET http://host HTTP/1.1\r\nhost: host\r\n\r\n")
     assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
 
@@ -351,7 +360,7 @@ def worker_server():
 
 
 async def test_a_server_reports_ready_and_exits_on_a_signal(worker_server, monkeypatch):
-    monkeypatch.setattr(worker, "SWEEP_S", 1000.0)
+    monkeypatch.setattr(worker, "TICK_S", 1000.0)
     server, ready, _ = worker_server
     serving = asyncio.create_task(server.main_loop())
     assert await asyncio.to_thread(os.read, ready, 1) == b"1"
@@ -363,7 +372,7 @@ async def test_a_server_reports_ready_and_exits_on_a_signal(worker_server, monke
 
 async def test_a_server_sweeps_slow_connections_periodically(worker_server, monkeypatch):
     looks = asyncio.Semaphore(0)
-    monkeypatch.setattr(worker, "SWEEP_S", 0.01)
+    monkeypatch.setattr(worker, "TICK_S", 0.01)
     monkeypatch.setattr(worker, "close_slow", lambda connections, now: looks.release())
     server, *_ = worker_server
     serving = asyncio.create_task(server.main_loop())
@@ -393,3 +402,181 @@ async def serve_at_a_free_port(server):
         listener.bind(("127.0.0.1", 0))
         async with asyncio.timeout(20):
             await server.serve([listener])
+
+
+async def test_a_client_that_reads_nothing_gets_one_answer_and_is_not_read_from(
+    connection, app, pools
+):
+    app.headers = [(b"content-length", b"16000000")]
+    app.whole = b"x" * 16_000_000
+    await connection.send((GET + b"\r\n") * 500)
+    await asyncio.sleep(0.1)
+    assert app.num_entered == 1
+    assert connection.server_end.is_paused
+    assert 0 < pools.waiting_bytes.total < 17_000_000
+
+
+async def test_what_waits_is_released_when_the_client_reads(connection, app, pools):
+    app.headers = [(b"content-length", b"2000000")]
+    app.whole = b"x" * 2_000_000
+    await connection.send((GET + b"\r\n") * 3)
+    for _ in range(3):
+        await connection.until(b"\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            await connection.reader.readexactly(2_000_000)
+    await asyncio.sleep(0.05)
+    assert pools.waiting_bytes.total == 0
+    assert app.num_entered == 3
+
+
+async def test_a_sender_that_leaves_too_much_unread_loses_its_connection(connection, app, pools):
+    pools.waiting_bytes = SharedPool(1_000_000)
+    app.headers = [(b"content-length", b"16000000")]
+    app.whole = b"x" * 16_000_000
+    await connection.send(GET + b"\r\n")
+    await closed(connection)
+
+
+async def test_400_upgrades_in_one_segment_are_answered_one_after_another(connection, app):
+    await connection.send((GET + UPGRADE + b"\r\n") * 400)
+    for _ in range(400):
+        assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
+    assert app.num_entered == 400
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [GET + b"\r\n"],
+        [LENGTH + b"\r\nhello"],
+        [LENGTH + b"\r\nhe", b"llo"],
+        [CHUNKED, b"5\r\nhello\r\n", b"0\r\n\r\n"],
+        [(GET + b"\r\n") * 3],
+    ],
+    ids=["get", "post", "parts", "chunks", "pipelined"],
+)
+async def test_a_client_that_sends_no_more_gets_its_answers(connection, app, sent):
+    app.may_answer.clear()
+    await connection.send(*sent)
+    connection.writer.write_eof()
+    await asyncio.sleep(0.05)
+    app.may_answer.set()
+    whole = await connection.all()
+    assert whole.count(b"HTTP/1.1 200 ") == whole.count(b"ok") == sent[0].count(b"HTTP/1.1")
+
+
+@pytest.mark.parametrize("sent", [GET, LENGTH + b"\r\nhe"], ids=["header", "body"])
+async def test_a_client_that_ends_within_a_request_is_closed(connection, sent):
+    await connection.send(sent)
+    connection.writer.write_eof()
+    await connection.all()
+    await closed(connection)
+
+
+@pytest.mark.parametrize("size", [70_000, 700_000, 8_500_000])
+async def test_a_refusal_reaches_a_client_that_sends_its_whole_body_first(connection, app, size):
+    app.headers.append((b"connection", b"close"))
+    head = GET.replace(b"GET", b"POST") + b"content-length: %d\r\n\r\n" % size
+    connection.writer.write(head + b"x" * size)
+    async with asyncio.timeout(PATIENCE_S):
+        await connection.writer.drain()
+    whole = await connection.all()
+    assert whole.endswith(b"ok")
+    connection.writer.close()
+    await closed(connection)
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"])
+async def test_a_parse_error_reaches_a_client_that_still_sends(connection, sent):
+    connection.writer.write(sent + b"x" * 1_000_000)
+    async with asyncio.timeout(PATIENCE_S):
+        await connection.writer.drain()
+    assert (await connection.all()).startswith((b"HTTP/1.1 505 ", b"HTTP/1.1 400 "))
+
+
+async def test_an_answered_client_that_does_not_close_is_closed_after_a_second(connection):
+    await connection.send(GET + b"connection: close\r\n\r\n")
+    await connection.all()
+    now = connection.server_end.loop.time()
+    assert not connection.server_end.is_overdue(now + 0.5)
+    assert connection.server_end.is_overdue(now + 1.5)
+
+
+async def test_an_answered_client_that_goes_on_sending_is_closed_after_16_mb(connection):
+    await connection.send(GET + b"connection: close\r\n\r\n")
+    await connection.all()
+    connection.writer.write(b"x" * 30_000_000)
+    await closed(connection)
+
+
+async def test_a_sender_with_its_share_of_lingering_connections_is_closed_at_once(
+    connection, pools
+):
+    pools.lingering = SharedPool(1)
+    await connection.send(GET + b"connection: close\r\n\r\n")
+    await connection.all()
+    await closed(connection)
+
+
+async def test_pools_are_empty_when_all_connections_are_closed(connection, pools):
+    await connection.send(GET + b"connection: close\r\n\r\n")
+    await connection.all()
+    assert (pools.connections.total, pools.lingering.total) == (1, 1)
+    connection.writer.close()
+    await closed(connection)
+    assert (pools.connections.total, pools.lingering.total, len(pools.connections)) == (0, 0, 0)
+
+
+async def closed(connection):
+    """Wait until the server's end is closed."""
+    async with asyncio.timeout(PATIENCE_S):
+        while connection.server_end in connection.server_end.server_state.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+class Ends(asyncio.Transport):
+    """A transport from a given address."""
+
+    def __init__(self, peer):
+        super().__init__({"peername": (peer, 5), "sockname": ("10.0.0.5", 3000)})
+        self.is_aborted = False
+
+    def abort(self):
+        self.is_aborted = True
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        pass
+
+    def is_closing(self):
+        return self.is_aborted
+
+
+@pytest.fixture
+async def connect(app, pools):
+    """Accept a connection from an address; whether it stays open."""
+    config = uvicorn.Config(app, ws="none", log_config=None)
+    config.load()
+    state = ServerState()
+    kept = []
+
+    def accept(peer):
+        transport = Ends(peer)
+        kept.append(HttpConnection(pools, config, state, {}))
+        kept[-1].connection_made(transport)
+        return not transport.is_aborted
+
+    return accept
+
+
+async def test_one_address_cannot_take_all_connections(connect, pools):
+    pools.connections = SharedPool(100)
+    assert sum(connect("192.0.2.1") for _ in range(200)) == 50
+    assert connect("192.0.2.2")
+    assert sum(connect(f"2001:db8::{n:x}") for n in range(100)) < 30
+    assert connect("2001:db8:0:1::1")
+
+
+async def test_a_trusted_proxy_may_take_all_connections(connect, pools):
+    pools.connections = SharedPool(100)
+    pools._trusted = TrustedProxies((ip_network("10.0.0.0/8"),))
+    assert sum(connect("10.0.0.1") for _ in range(200)) >= 98
