@@ -19,8 +19,13 @@ CROPS: Final = Path(__file__).parents[1] / "tests" / "data" / "crops"
 class LabelledCrop:
     """One crop and the digit it shows."""
 
-    png: bytes
+    png: bytes  # the file; a JPEG among the scanned crops
     label: int
+
+    @property
+    def media_type(self) -> str:
+        """What the file says it is."""
+        return "image/jpeg" if self.png.startswith(b"\xff\xd8") else "image/png"
 
     def pixels(self) -> NDArray[np.uint8]:
         """(H, W) uint8."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.clients.http1 import BrokenAnswer, Connection, Request, multipart
+from loadtest.digit_crops import LabelledCrop
 from loadtest.process import Tree
 
 ROOT: Final = Path(__file__).parents[1]
@@ -64,11 +65,13 @@ class Server:
     can_pause: bool = True
     warms_up: bool = False  # compiles while it runs, so load it until its rate is flat
 
-    def request(self, png: bytes) -> Request:
+    def request(self, crop: LabelledCrop) -> Request:
         """A request for one crop, in the form that this server accepts."""
         if self.form_field is None:
-            return Request(self.path, "image/png", png, self.headers)
-        return multipart(self.path, self.form_field, [png], self.headers)
+            return Request(self.path, crop.media_type, crop.png, self.headers)
+        return multipart(
+            self.path, self.form_field, [crop.png], self.headers, media_type=crop.media_type
+        )
 
 
 class NotInstalled(RuntimeError):

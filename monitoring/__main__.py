@@ -135,6 +135,8 @@ def _report(options: argparse.Namespace, *, settings: Settings) -> int:
     print(f"{window}: {verdict}, {assessment.num_records} records")
     for finding in assessment.findings:
         print(f"  {finding.severity.name.lower()}: {finding.text}")
+    for sentence in assessment.not_judged:
+        print(f"  {sentence}")
     print(f"{locations.reports_url}/{window}/index.html")
     return _undelivered(alerts.flush(locations.reports))
 

@@ -11,11 +11,12 @@ from scipy import stats
 
 from capture.reference import NUMERIC
 
+MIN_VALUES: Final = 100  # with fewer on a side, a distance is noise
 _SMALLEST_STD: Final = 0.001  # Evidently uses the same for a constant column
 
 
 def measure_distances(current: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
-    """Normed Wasserstein distance of each numeric column that has values on both sides."""
+    """Normed Wasserstein distance of each numeric column that has enough values on both sides."""
     return {
         name: distance
         for name in NUMERIC
@@ -24,24 +25,26 @@ def measure_distances(current: pd.DataFrame, reference: pd.DataFrame) -> dict[st
 
 
 def normed_distance(current: pd.Series, reference: pd.Series) -> float:
-    """Wasserstein distance over the reference's standard deviation; NaN when a side is empty.
+    """Wasserstein distance over the reference's standard deviation; NaN below `MIN_VALUES`.
 
     Source:
         Evidently's `wasserstein` drift method, which the report uses; a test holds them equal.
     """
     values, expected = current.dropna().to_numpy(float), reference.dropna().to_numpy(float)
-    if not (len(values) and len(expected)):
+    if min(len(values), len(expected)) < MIN_VALUES:
         return float("nan")
     norm = max(float(expected.std()), _SMALLEST_STD)
     return float(stats.wasserstein_distance(expected, values)) / norm
 
 
 def class_mix_p(current: pd.Series, reference: pd.Series) -> float:
-    """Chi-squared test that both have the same mix.
+    """Chi-squared test that both have the same mix; NaN below `MIN_VALUES`.
 
     Both sides are samples, so the test compares two tables of counts.
     """
     counts = [side.dropna().value_counts() for side in (current, reference)]
+    if min(int(side.sum()) for side in counts) < MIN_VALUES:
+        return float("nan")
     names = counts[0].index.union(counts[1].index)
     table = np.stack([side.reindex(names, fill_value=0) for side in counts])
     if table.shape[1] < 2:
@@ -50,8 +53,11 @@ def class_mix_p(current: pd.Series, reference: pd.Series) -> float:
 
 
 def jensen_shannon(current: pd.Series, reference: pd.Series) -> float:
-    """Jensen-Shannon distance of two mixes, square root of nats."""
-    shares = [side.dropna().value_counts(normalize=True) for side in (current, reference)]
+    """Jensen-Shannon distance of two mixes, square root of nats; NaN below `MIN_VALUES`."""
+    known = [side.dropna() for side in (current, reference)]
+    if min(map(len, known)) < MIN_VALUES:
+        return float("nan")
+    shares = [side.value_counts(normalize=True) for side in known]
     names = shares[0].index.union(shares[1].index)
     p, q = (side.reindex(names, fill_value=0).to_numpy() for side in shares)
     mean = (p + q) / 2

@@ -16,6 +16,7 @@ import pandas as pd
 from capture import features
 from capture.reference import CATEGORICAL, DARK_INK, LIGHT_INK, NUMERIC, Reference
 from monitoring import rules
+from monitoring.gaps import fill_gaps
 
 CAPTURE_COLUMNS: Final = (
     *NUMERIC,
@@ -36,12 +37,13 @@ _PER_FEATURE: Final = 4  # unusual crops, so that one feature does not fill the 
 def prepare(captured: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """Give captured rows the columns that rules and reports compare, and labels where they exist.
 
-    Blank crops stay: their features are missing, and they count as rejected.
+    Blank crops stay and count as rejected; they have no features, as in the reference.
     """
     rows = captured.merge(labels, on=["read_id", "crop_index"], how="left")
     rows["polarity"] = rows["inverted"].map({True: LIGHT_INK, False: DARK_INK}).astype(object)
     rows.loc[rows["digit"].isna(), "polarity"] = None
-    rows.loc[rows["digit"].isna(), ["aspect", "num_dropped", "confidence"]] = np.nan
+    none = [*features.CROP_FEATURES, "aspect", "num_dropped", "confidence"]
+    rows.loc[rows["digit"].isna(), none] = np.nan
     for name in ("digit", "label"):
         rows[name] = rows[name].map(lambda digit: None if pd.isna(digit) else str(int(digit)))
     rows[list(NUMERIC)] = rows[list(NUMERIC)].astype(np.float32)
@@ -62,6 +64,7 @@ def render(
 ) -> Rendered:
     """Run Evidently on a window with at least `rules.MIN_RECORDS` rows.
 
+    A column that has no value on one of the sides is left out.
     `labelled` are all of the window's labelled rows; those of `current` when None.
     """
     labelled_rows = current if labelled is None else labelled
@@ -73,29 +76,30 @@ def render(
 def _run(current: pd.DataFrame, reference: Reference, labelled_rows: pd.DataFrame) -> Rendered:
     from evidently import DataDefinition, Dataset, Report
 
-    threshold = float(current["threshold"].median())
-    reference_rows = reference.rows.assign(
+    threshold = rules.threshold_of(current, reference)
+    reference_rows = fill_gaps(reference.rows).assign(
         rejected=reference.is_rejected(threshold).astype(float),
         total_ms=rules.P99_LIMIT_MS,  # validation has no latency: show the limit instead
         site="reference",
     )
-    current_rows = current.assign(rejected=(~current["accepted"].astype(bool)).astype(float))
-    numeric = [
-        name
-        for name in NUMERIC
-        if current_rows[name].notna().any() and reference_rows[name].notna().any()
-    ]
-    columns = [*numeric, *CATEGORICAL, "rejected", "total_ms", "site"]
+    current_rows = fill_gaps(current)
+    current_rows["rejected"] = (1 - current_rows["accepted"].astype(float)).astype(float)
+    numeric, categorical = (
+        [name for name in names if _has_values(current_rows, reference_rows, name)]
+        for names in ((*NUMERIC, "rejected", "total_ms"), (*CATEGORICAL, "site"))
+    )
+    columns = [*numeric, *categorical]
     labelled = labelled_rows[labelled_rows["label"].notna() & labelled_rows["digit"].notna()]
     definition = DataDefinition(
-        numerical_columns=[*numeric, "rejected", "total_ms"],
-        categorical_columns=[*CATEGORICAL, "site"],
+        numerical_columns=numeric,
+        categorical_columns=categorical,
     )
     datasets = [
         Dataset.from_pandas(rows[columns], definition) for rows in (current_rows, reference_rows)
     ]
     expected = float(reference_rows["rejected"].mean())
-    snapshot = Report(_metrics(current_rows, numeric, expected), include_tests=True).run(*datasets)
+    metrics = _metrics(current_rows, columns, expected)
+    snapshot = Report(metrics, include_tests=True).run(*datasets)
     return Rendered(
         html=snapshot.get_html_str(as_iframe=False),
         json=snapshot.json(),
@@ -103,26 +107,38 @@ def _run(current: pd.DataFrame, reference: Reference, labelled_rows: pd.DataFram
     )
 
 
-def _metrics(current_rows: pd.DataFrame, numeric: list[str], expected_rejects: float) -> list[Any]:
+def _has_values(current: pd.DataFrame, reference: pd.DataFrame, name: str) -> bool:
+    return bool(current[name].notna().any() and reference[name].notna().any())
+
+
+def _metrics(current_rows: pd.DataFrame, columns: list[str], expected_rejects: float) -> list[Any]:
     from evidently.metrics import MeanValue, MissingValueCount, QuantileValue, RowCount, ValueDrift
     from evidently.metrics.group_by import GroupBy
     from evidently.tests import gte, lte
 
     most_missing = int(len(current_rows) * rules.MISSING_EXCESS)
     most_rejects = expected_rejects + rules.REJECT_WATCH_EXCESS
+    features = [name for name in NUMERIC if name in columns]
+    of_column = {
+        "rejected": MeanValue(column="rejected", tests=[lte(most_rejects)]),
+        "total_ms": QuantileValue(
+            column="total_ms", quantile=0.99, tests=[lte(rules.P99_LIMIT_MS)]
+        ),
+        "digit": ValueDrift(column="digit", method="chisquare", threshold=rules.CLASS_MIX_P),
+        "polarity": ValueDrift(
+            column="polarity", method="jensenshannon", threshold=rules.POLARITY_LIMIT
+        ),
+    }
     metrics = [
         RowCount(tests=[gte(rules.MIN_RECORDS)]),
-        MeanValue(column="rejected", tests=[lte(most_rejects)]),
-        QuantileValue(column="total_ms", quantile=0.99, tests=[lte(rules.P99_LIMIT_MS)]),
-        ValueDrift(column="digit", method="chisquare", threshold=rules.CLASS_MIX_P),
-        ValueDrift(column="polarity", method="jensenshannon", threshold=rules.POLARITY_LIMIT),
+        *(metric for name, metric in of_column.items() if name in columns),
         *(
             ValueDrift(column=name, method="wasserstein", threshold=rules.DISTANCE_LIMIT)
-            for name in numeric
+            for name in features
         ),
-        *(MissingValueCount(column=name, tests=[lte(most_missing)]) for name in numeric),
+        *(MissingValueCount(column=name, tests=[lte(most_missing)]) for name in features),
     ]
-    if 1 < current_rows["site"].nunique() <= MAX_REPORT_SITES:
+    if 1 < current_rows["site"].nunique() <= MAX_REPORT_SITES and "rejected" in columns:
         metrics.append(GroupBy(MeanValue(column="rejected", tests=[]), "site"))
     return metrics
 
@@ -161,11 +177,14 @@ class Unusual:
 
 def find_unusual(rows: pd.DataFrame, reference: pd.DataFrame, count: int) -> list[Unusual]:
     """Pick the rows farthest from the reference, at most `_PER_FEATURE` for each feature."""
+    rows, reference = fill_gaps(rows), fill_gaps(reference)
     names = [
         name
         for name in (*features.IMAGE_FEATURES, *features.CROP_FEATURES, "aspect", "garbage")
-        if rows[name].notna().any() and reference[name].notna().any()
+        if _has_values(rows, reference, name)
     ]
+    if not names:
+        return []
     low, middle, high = (reference[names].quantile(q) for q in (0.01, 0.5, 0.99))
     spread = np.maximum(high - low, 1e-3)
     strength = ((rows[names] - middle).abs() / spread).fillna(0.0)
@@ -185,7 +204,7 @@ def find_unusual(rows: pd.DataFrame, reference: pd.DataFrame, count: int) -> lis
                 site=str(row["site"]),
                 digit=None if pd.isna(row["digit"]) else str(row["digit"]),
                 confidence=0.0 if pd.isna(row["confidence"]) else float(row["confidence"]),
-                accepted=bool(row["accepted"]),
+                accepted=bool(row["accepted"]) if pd.notna(row["accepted"]) else False,
                 feature=name,
                 value=float(row[name]),
                 strength=float(most[place]),

@@ -82,11 +82,16 @@ def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:
         crops=[(picture_name(one.read_id, one.crop_index), one) for one in unusual],
         sites=sorted(
             ((worst[one["site"]], one) for one in summary["sites"]),
-            key=lambda pair: (-pair[0], -pair[1]["reject_share"], -pair[1]["distance"]),
+            key=lambda pair: (-pair[0], -(pair[1]["reject_share"] or 0), -pair[1]["distance"]),
         )[:SITES_LISTED],
         distances=sorted(summary["distances"].items(), key=lambda item: -item[1]),
         most_distance=most,
     )
+
+
+def failed_page(window: str, reason: str) -> str:
+    """What stands in place of Evidently's page when Evidently failed."""
+    return render("drift_failed.html", title=f"Drift {window}", window=window, reason=reason)
 
 
 def _verdict(summary: Summary) -> Verdict:

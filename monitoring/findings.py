@@ -19,7 +19,7 @@ class Severity(IntEnum):
 class Finding:
     """One rule that fired."""
 
-    rule: str  # distance | class_mix | polarity | rejects | labels | confidence | missing | ...
+    rule: str  # distance | class_mix | polarity | blanks | rejects | labels | missing | ...
     subject: str  # the feature or number
     value: float
     limit: float
@@ -48,8 +48,10 @@ class Assessment:
     enough: bool  # False: fewer than MIN_RECORDS; the other fields are empty
     severity: Severity
     findings: tuple[Finding, ...] = ()
+    not_judged: tuple[str, ...] = ()  # what has no value in this window, in plain sentences
     distances: dict[str, float] = field(default_factory=dict)
     sites: tuple[SiteSummary, ...] = ()
+    blank_share: float = float("nan")
     reject_share: float = float("nan")
     expected_reject_share: float = float("nan")
     p99_ms: float = float("nan")

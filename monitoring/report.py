@@ -98,12 +98,7 @@ def make(
     _clear(locations.reports, folder)
     unusual: list[drift.Unusual] = []
     if assessment.enough:
-        rendered = drift.render(fair, reference, labelled)
-        locations.reports.put(f"{folder}/evidently.html", rendered.html.encode(), content_type=HTML)
-        locations.reports.put(f"{folder}/evidently.json", rendered.json.encode(), content_type=JSON)
-        if rendered.labelled_html is not None:
-            quality = rendered.labelled_html.encode()
-            locations.reports.put(f"{folder}/labelled.html", quality, content_type=HTML)
+        _put_evidently(locations.reports, folder, fair, reference, labelled)
         unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
         _put_pictures(locations, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
@@ -112,19 +107,47 @@ def make(
     return assessment, summary
 
 
+def _put_evidently(
+    reports: Store,
+    folder: str,
+    fair: pd.DataFrame,
+    reference: Reference,
+    labelled: pd.DataFrame,
+) -> None:
+    """Write Evidently's pages; where it fails, a page that says so, because the verdict stands."""
+    try:
+        rendered = drift.render(fair, reference, labelled)
+    except Exception as error:
+        log.exception("Evidently cannot draw %s", folder)
+        reason = f"{type(error).__name__}: {error}"
+        page = drift_pages.failed_page(folder, reason)
+        reports.put(f"{folder}/evidently.html", page.encode(), content_type=HTML)
+        body = json.dumps({"failed": reason})
+        reports.put(f"{folder}/evidently.json", body.encode(), content_type=JSON)
+        return
+    reports.put(f"{folder}/evidently.html", rendered.html.encode(), content_type=HTML)
+    reports.put(f"{folder}/evidently.json", rendered.json.encode(), content_type=JSON)
+    if rendered.labelled_html is not None:
+        reports.put(f"{folder}/labelled.html", rendered.labelled_html.encode(), content_type=HTML)
+
+
 def _is_newest(reports: Store, window: Window) -> bool:
     folders = [key.split("/")[0] for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
     return all(folder.split("..")[-1] <= window.last.isoformat() for folder in folders)
 
 
 def _clear(reports: Store, folder: str) -> None:
-    reports.delete([key for key in reports.find(f"{folder}/") if key.endswith(".png")])
+    """Delete what this run may not write again."""
+    stale = (".png", "/labelled.html")
+    reports.delete([key for key in reports.find(f"{folder}/") if key.endswith(stale)])
 
 
 def _put_pictures(
     locations: ReportLocations, window: Window, unusual: Sequence[drift.Unusual]
 ) -> None:
     keys = [(one.read_id, one.crop_index) for one in unusual]
+    if not keys:  # Arrow cannot look for none
+        return
     pictures = read_pictures(locations.captures, window, keys)
     for read_id, crop_index in keys:
         if (read_id, crop_index) not in pictures.index:

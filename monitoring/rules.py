@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from capture.reference import CATEGORICAL, NUMERIC, Reference
+from capture.reference import Reference
 from monitoring.distances import binomial_p, class_mix_p, jensen_shannon, measure_distances
 from monitoring.findings import Assessment, Finding, Severity, in_words
+from monitoring.gaps import fill_gaps, find_gaps, is_blank, is_rejected, not_judged
 from monitoring.site_rules import judge_sites
 
 MIN_RECORDS: Final = 500  # with fewer, every rule is noise
@@ -29,6 +30,9 @@ REJECT_ACT_P: Final = 0.001
 # validation digits, whose writers training has seen (monitoring/studies/power.py, clean windows).
 REJECT_WATCH_EXCESS: Final = 0.04
 REJECT_ACT_EXCESS: Final = 0.06
+# Of all crops. The reference has no blank crops, and each counts as rejected: the same excesses.
+BLANK_WATCH_SHARE: Final = REJECT_WATCH_EXCESS
+BLANK_ACT_SHARE: Final = REJECT_ACT_EXCESS
 MIN_LABELS: Final = 100
 LABEL_P: Final = 0.01
 CONFIDENCE_GAP_LIMIT: Final = 0.03  # mean confidence minus accuracy, of labelled reads
@@ -42,44 +46,63 @@ def assess(
     by_site: pd.DataFrame | None = None,
     labelled: pd.DataFrame | None = None,
 ) -> Assessment:
-    """Judge a window.
+    """Judge a window. A column without a value is named in `not_judged` and stops no other rule.
 
     Args:
-        current: a uniform sample: columns NUMERIC, CATEGORICAL, accepted, threshold, total_ms,
-            site, and label (missing where none arrived).
+        current: a uniform sample: columns NUMERIC, CATEGORICAL, accepted, rejected_because,
+            threshold, total_ms, site, and label (missing where none arrived).
         reference: of the champion.
         by_site: a sample with more rows of small sites, in random order; `current` when None.
         labelled: every labelled row of the window; those of `current` when None.
     """
     if len(current) < MIN_RECORDS:
         return Assessment(num_records=len(current), enough=False, severity=Severity.CALM)
-    threshold = float(current["threshold"].median())
-    distances = measure_distances(current, reference.rows)
-    findings = [*_judge_distances(distances), *_judge_mix(current, reference.rows)]
-    rejected = ~current["accepted"].to_numpy(bool)
-    expected = reference.is_rejected(threshold)
-    findings += _judge_rejects(rejected, expected)
-    judged = _labelled_accepted(current if labelled is None else labelled)
-    findings += _judge_labels(judged, reference.accepted_errors(threshold))
-    findings += _judge_missing(current, reference.rows)
+    by_site, labelled = (
+        fill_gaps(current if rows is None else rows) for rows in (by_site, labelled)
+    )
+    current, expected_rows = fill_gaps(current), fill_gaps(reference.rows)
+    threshold = threshold_of(current, reference)
+    rejected, expected = is_rejected(current), reference.is_rejected(threshold)
+    judged = _labelled_accepted(labelled)
     p99_ms = float(current["total_ms"].quantile(0.99))
-    findings += _judge_latency(p99_ms)
-    sites, site_findings = judge_sites(current if by_site is None else by_site, reference.rows)
-    findings += site_findings
+    distances = measure_distances(current, expected_rows)
+    sites, site_findings = judge_sites(by_site, expected_rows)
+    findings = [
+        *_judge_blanks(current),
+        *_judge_rejects(rejected, expected),
+        *_judge_labels(judged, reference.accepted_errors(threshold)),
+        *site_findings,
+        *_judge_mix(current, expected_rows),
+        *_judge_missing(current, expected_rows),
+        *_judge_latency(p99_ms),
+        *_judge_distances(distances),
+    ]
     return Assessment(
         num_records=len(current),
         enough=True,
         severity=max((one.severity for one in findings), default=Severity.CALM),
-        findings=tuple(sorted(findings, key=lambda one: (-one.severity, one.rule == "distance"))),
+        findings=tuple(sorted(findings, key=lambda one: -one.severity)),
+        not_judged=tuple(not_judged(current)),
         distances=distances,
         sites=sites,
-        reject_share=float(rejected.mean()),
-        expected_reject_share=float(expected.mean()),
+        blank_share=float(is_blank(current).mean()),
+        reject_share=_mean(rejected),
+        expected_reject_share=_mean(expected),
         p99_ms=p99_ms,
         num_labels=len(judged),
-        accuracy=float((judged["digit"] == judged["label"]).mean()),
+        accuracy=_mean((judged["digit"] == judged["label"]).to_numpy(bool)),
         mean_confidence=float(judged["confidence"].mean()),
     )
+
+
+def threshold_of(current: pd.DataFrame, reference: Reference) -> float:
+    """The window's accept threshold; the reference's own where no row has one."""
+    threshold = float(current["threshold"].median())
+    return threshold if np.isfinite(threshold) else reference.threshold
+
+
+def _mean(flags: NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if len(flags) else float("nan")
 
 
 def _judge_distances(distances: dict[str, float]) -> Iterator[Finding]:
@@ -99,13 +122,28 @@ def _judge_mix(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[Findi
         yield Finding("class_mix", "digit", p, CLASS_MIX_P, Severity.WATCH, text)
     distance = jensen_shannon(current["polarity"], reference["polarity"])
     if distance > POLARITY_LIMIT:
-        share_light = float((current["polarity"] == "light ink").mean())
+        share_light = float((current["polarity"].dropna() == "light ink").mean())
         text = f"{share_light:.0%} of crops are light ink on dark paper"
         yield Finding("polarity", "polarity", distance, POLARITY_LIMIT, Severity.WATCH, text)
 
 
+def _judge_blanks(current: pd.DataFrame) -> Iterator[Finding]:
+    num_blank = int(is_blank(current).sum())
+    share = num_blank / len(current)
+    text = f"{share:.1%} of crops are blank ({num_blank:,} of {len(current):,})"
+    for severity, limit in (
+        (Severity.ACT, BLANK_ACT_SHARE),
+        (Severity.WATCH, BLANK_WATCH_SHARE),
+    ):
+        if share > limit:
+            yield Finding("blanks", "blank share", share, limit, severity, text)
+            return
+
+
 def _judge_rejects(rejected: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Iterator[Finding]:
     """Binomial test and a minimum excess: in a large sample a tiny excess is significant."""
+    if not len(rejected):
+        return
     share, expected = float(rejected.mean()), float(reference.mean())
     p = binomial_p(rejected, reference)
     text = f"{share:.1%} of crops are rejected; {expected:.1%} is expected from validation data"
@@ -119,7 +157,8 @@ def _judge_rejects(rejected: NDArray[np.bool_], reference: NDArray[np.bool_]) ->
 
 
 def _labelled_accepted(current: pd.DataFrame) -> pd.DataFrame:
-    return current[current["label"].notna() & current["accepted"].astype(bool)]
+    known = current[current["label"].notna() & current["accepted"].notna()]
+    return known[known["accepted"].astype(bool)]
 
 
 def _judge_labels(labelled: pd.DataFrame, reference: NDArray[np.bool_]) -> Iterator[Finding]:
@@ -141,13 +180,11 @@ def _judge_labels(labelled: pd.DataFrame, reference: NDArray[np.bool_]) -> Itera
 
 
 def _judge_missing(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[Finding]:
-    """A column missing in some rows is a fault; in all rows a setting (originals not captured)."""
-    for name in (*NUMERIC, *CATEGORICAL):
-        share = float(current[name].isna().mean())
-        excess = share - float(reference[name].isna().mean())
-        if share < 1 and excess > MISSING_EXCESS:
-            text = f"{in_words(name)} is missing in {share:.1%} of records"
-            yield Finding("missing", name, share, MISSING_EXCESS, Severity.WATCH, text)
+    for gap in find_gaps(current, reference):
+        if gap.excess > MISSING_EXCESS:
+            where = f"in {gap.num_missing:,} of {gap.num_inked:,} crops with ink"
+            text = f"{in_words(gap.column)} has no value {where}"
+            yield Finding("missing", gap.column, gap.excess, MISSING_EXCESS, Severity.WATCH, text)
 
 
 def _judge_latency(p99_ms: float) -> Iterator[Finding]:

@@ -10,8 +10,11 @@ from scipy import stats
 
 from monitoring.distances import measure_distances
 from monitoring.findings import Finding, Severity, SiteSummary, in_words
+from monitoring.gaps import is_blank, is_rejected
 
 MIN_SITE_RECORDS: Final = 200
+MIN_BLANK_RECORDS: Final = 50  # a site that sends nothing but paper is certain from fewer
+SITE_BLANK_LIMIT: Final = 0.25  # of a site's crops, whatever the other sites send
 SITE_DISTANCE_LIMIT: Final = 0.35
 SITE_REJECT_P: Final = 0.001  # divided by the number of sites (Bonferroni)
 SITE_REJECT_EXCESS: Final = 0.02
@@ -23,6 +26,38 @@ MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more rows 
 def judge_sites(
     rows: pd.DataFrame, reference: pd.DataFrame
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
+    """Name the sites that send blank crops, then compare each of the rest with all the others.
+
+    Args:
+        rows: as `gaps.fill_gaps` returns them.
+        reference: the same.
+    """
+    counts = rows["site"].value_counts()
+    blank_shares = pd.Series(is_blank(rows)).groupby(rows["site"]).mean()
+    is_dark = (blank_shares > SITE_BLANK_LIMIT) & (counts >= MIN_BLANK_RECORDS)
+    dark = sorted(is_dark.index[is_dark])
+    judged = sorted(counts[(counts >= MIN_SITE_RECORDS) & ~is_dark].index)
+    blanks = [_blank_site(site, rows[rows["site"] == site]) for site in dark]
+    summaries, findings = _compare_sites(judged, rows, reference)
+    return (
+        tuple(sorted((*(one for one, _ in blanks), *summaries), key=lambda one: one.site)),
+        [*(finding for _, finding in blanks), *findings],
+    )
+
+
+def _blank_site(site: str, mine: pd.DataFrame) -> tuple[SiteSummary, Finding]:
+    num_blank = int(is_blank(mine).sum())
+    share = num_blank / len(mine)
+    text = f"site {site}: {num_blank:,} of {len(mine):,} crops are blank"
+    summary = SiteSummary(site, len(mine), _reject_share(mine), 0.0, "", named=True)
+    return summary, Finding(
+        "blanks", "blank share", share, SITE_BLANK_LIMIT, Severity.ACT, text, site
+    )
+
+
+def _compare_sites(
+    judged: list[str], rows: pd.DataFrame, reference: pd.DataFrame
+) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     """Compare each site with all the others.
 
     The site that differs most gets a finding and leaves the comparison; this repeats until no
@@ -30,8 +65,6 @@ def judge_sites(
     `FEW_SITES` differ, the clean sites may be the minority: then a site needs to be far from the
     reference as well.
     """
-    counts = rows["site"].value_counts()
-    judged = sorted(counts[counts >= MIN_SITE_RECORDS].index)
     summaries, findings = _name_sites(judged, rows, reference, by_reference=len(judged) == 2)
     num_named = sum(one.named for one in summaries)
     if num_named > len(judged) * FEW_SITES or num_named == MOST_NAMED_SITES:
@@ -102,8 +135,8 @@ def _compare_site(
         findings.append(
             Finding("site", feature, distance, SITE_DISTANCE_LIMIT, Severity.WATCH, text, site)
         )
-    share = float((~mine["accepted"].astype(bool)).mean())
-    usual = float((~others["accepted"].astype(bool)).mean()) if len(others) else share
+    share = _reject_share(mine)
+    usual = _reject_share(others) if len(others) else share
     excess = _site_reject_excess(mine, share, usual, num_sites=num_sites)
     if excess > 1:
         text = f"site {site} rejects {share:.1%} of its crops; the other sites reject {usual:.1%}"
@@ -118,8 +151,16 @@ def _compare_site(
 
 def _site_reject_excess(mine: pd.DataFrame, share: float, usual: float, *, num_sites: int) -> float:
     """The excess divided by its limit; 0 when it is not significant among this many sites."""
-    num_rejected = int((~mine["accepted"].astype(bool)).sum())
-    test = stats.binomtest(num_rejected, len(mine), usual, alternative="greater")
+    rejected = is_rejected(mine)
+    if not len(rejected) or not 0 <= usual <= 1:
+        return 0.0
+    test = stats.binomtest(int(rejected.sum()), len(rejected), usual, alternative="greater")
     if test.pvalue >= SITE_REJECT_P / num_sites:
         return 0.0
     return (share - usual) / SITE_REJECT_EXCESS
+
+
+def _reject_share(rows: pd.DataFrame) -> float:
+    """Of the crops whose verdict is known; NaN where none is."""
+    rejected = is_rejected(rows)
+    return float(rejected.mean()) if len(rejected) else float("nan")

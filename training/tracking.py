@@ -6,6 +6,8 @@ MLFLOW_TRACKING_URI. Knows nothing about how the numbers are made.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -40,7 +42,10 @@ class Registered:
 
 
 def connect(uri: str | None = None) -> str:
-    """Select the server and create the experiment if it does not exist.
+    """Select the server; create its database and the experiment where they do not exist.
+
+    Several trainers may do this at once: on one SQLite file one of them creates, the others wait.
+    A tracking server creates its own database, before trainers reach it.
 
     Args:
         uri: tracking server; None means MLFLOW_TRACKING_URI or SQLite in the working folder.
@@ -51,9 +56,8 @@ def connect(uri: str | None = None) -> str:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-        place = ARTIFACTS.resolve().as_uri() if uri.startswith("sqlite:") else None
-        mlflow.create_experiment(EXPERIMENT, artifact_location=place)
+    with _one_at_a_time(uri):  # MLflow opens the database at the first request: tables, migrations
+        _create_experiment(uri)
     mlflow.set_experiment(EXPERIMENT)
     return uri
 
@@ -61,6 +65,43 @@ def connect(uri: str | None = None) -> str:
 def default_uri() -> str:
     """SQLite in the working folder, by its whole path, because MLflow caches one store per URI."""
     return f"sqlite:///{DEFAULT_DATABASE.resolve()}"
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Hold the lock of the database that a URI names, among the processes of this host.
+
+    MLflow locks nothing while it creates its tables: the second process finds half of them. The
+    lock file of an SQLite database lies beside it, because both are on the disk that is shared;
+    that of another database lies in the temporary folder. A server's URI needs none.
+    """
+    if uri.startswith(("http:", "https:")):
+        yield
+        return
+    with _lock_path(uri).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, even when it is killed
+        yield
+
+
+def _lock_path(uri: str) -> Path:
+    database = uri.removeprefix("sqlite:///").partition("?")[0]
+    if uri.startswith("sqlite:///") and database:
+        path = Path(database).resolve()
+        return path.with_name(f"{path.name}.lock")
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"digitline-mlflow-{os.getuid()}-{name}.lock"
+
+
+def _create_experiment(uri: str) -> None:
+    """Create the experiment; another host's trainer may be faster, which is as good."""
+    if mlflow.get_experiment_by_name(EXPERIMENT) is not None:
+        return
+    place = ARTIFACTS.resolve().as_uri() if uri.startswith("sqlite:") else None
+    try:
+        mlflow.create_experiment(EXPERIMENT, artifact_location=place)
+    except MlflowException:
+        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+            raise
 
 
 @contextmanager

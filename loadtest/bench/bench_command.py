@@ -11,6 +11,7 @@ from typing import Any, Final
 from loadtest import command_line, machine, servers
 from loadtest.bench import bulk_requests, contender, measurements, stage_times, startup, table
 from loadtest.bench.catalog import SERVERS
+from loadtest.bench.crop_sets import CROPS
 from loadtest.process import pinned_to
 
 PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
@@ -55,6 +56,15 @@ def parse(arguments: list[str], folder: Path) -> Choice:
         help=f"default: all of {', '.join(SERVERS)}",
     )
     parser.add_argument(
+        "--crops",
+        nargs="+",
+        choices=CROPS,
+        metavar="SET",
+        default=list(CROPS),
+        help="crop sets of saturation; the first also measures latency and batching"
+        f" (default: {' '.join(CROPS)})",
+    )
+    parser.add_argument(
         "--rounds",
         type=int,
         default=5,
@@ -73,6 +83,7 @@ def parse(arguments: list[str], folder: Path) -> Choice:
         rounds=1 if quick else chosen.rounds,
         saturate_s=1 if quick else 3,
         calm_s=2.0 if quick else 4.0,
+        crops=tuple(chosen.crops),
         folder=folder,
         lock=Path(os.environ[LOCK]) if LOCK in os.environ else None,
     )

@@ -11,18 +11,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from loadtest import digit_crops
+from loadtest.bench import crop_sets
 from loadtest.bench.peers.same_work import Reader
 from loadtest.clients import wrk
 from loadtest.clients.http1 import Answer, Connection, Request
 from loadtest.process import Tree
 from loadtest.servers import NotInstalled, Server, start, wait_until
 
-SIDES_PX: Final = (28, 128)
 NUM_CROPS: Final = 20
 CONNECTIONS: Final = 32
 READY_S: Final = 90.0
@@ -40,6 +39,7 @@ class BenchConfig:
         rounds: interleaved rounds; the median is reported.
         saturate_s: seconds of wrk for each server, round and crop size.
         calm_s: seconds at 100 RPS for each server and round, before and again after the bursts.
+        crops: names of crop sets; the first also warms up and measures latency.
         folder: for the servers' files and logs.
         lock: a file locked during each turn, so that jobs on one machine run alternately.
     """
@@ -47,12 +47,14 @@ class BenchConfig:
     rounds: int
     saturate_s: int
     calm_s: float
+    crops: tuple[str, ...]
     folder: Path
     lock: Path | None
 
-    def record(self) -> dict[str, float]:
+    def record(self) -> dict[str, Any]:
         """The settings to record with the results."""
-        return {"rounds": self.rounds, "saturate_s": self.saturate_s, "calm_s": self.calm_s}
+        times = {"saturate_s": self.saturate_s, "calm_s": self.calm_s}
+        return {"rounds": self.rounds, **times, "crops": list(self.crops)}
 
 
 @dataclass(slots=True)
@@ -61,10 +63,15 @@ class Contender:
 
     server: Server
     config: BenchConfig
-    expected: dict[int, list[int]]  # side_px -> the digit that the champion reads in each crop
-    requests: dict[int, list[Request]] = field(default_factory=dict)
+    expected: dict[str, list[int]]  # crop set -> the digit that the champion reads in each crop
+    requests: dict[str, list[Request]] = field(default_factory=dict)
     tree: Tree | None = None
     port: int = 0
+
+    @property
+    def headline(self) -> str:
+        """The crop set that warms up and measures latency."""
+        return self.config.crops[0]
 
     @property
     def running(self) -> Tree:
@@ -105,7 +112,7 @@ class Contender:
             self.running.resume()
             time.sleep(SETTLE_S)
             self._restart_if_broken()
-            wrk.saturate(self.port, self.requests[28], connections=8, duration_s=1)
+            wrk.saturate(self.port, self.requests[self.headline], connections=8, duration_s=1)
             try:
                 yield
             finally:
@@ -128,13 +135,13 @@ class Contender:
         Raises:
             WrongAnswer: a digit differs.
         """
-        for side_px, requests in self.requests.items():
-            for request, digit in zip(requests, self.expected[side_px], strict=True):
+        for name, requests in self.requests.items():
+            for request, digit in zip(requests, self.expected[name], strict=True):
                 answer = asyncio.run(self.ask(request))
                 if answer.status != 200 or digit_of(answer.body) != digit:
                     raise WrongAnswer(
                         f"{self.server.name} answered {answer.status} {answer.body[:200]!r} "
-                        f"to a {side_px} px crop; {digit} was expected"
+                        f"to a crop of the set {name}; {digit} was expected"
                     )
 
     def warm_up(self) -> None:
@@ -146,7 +153,7 @@ class Contender:
         for _ in range(WARM_UP_ROUNDS if self.server.warms_up else 1):
             before = rate
             rate = wrk.saturate(
-                self.port, self.requests[28], connections=CONNECTIONS, duration_s=4
+                self.port, self.requests[self.headline], connections=CONNECTIONS, duration_s=4
             ).rps
             if abs(rate - before) < FLAT_FRAC * rate:
                 break
@@ -159,14 +166,14 @@ class Contender:
         finally:
             connection.close()
 
-    def wires(self, side_px: int) -> list[bytes]:
-        """The requests of one crop size as bytes."""
-        return [request.wire(f"127.0.0.1:{self.port}") for request in self.requests[side_px]]
+    def wires(self, name: str) -> list[bytes]:
+        """The requests of one crop set as bytes."""
+        return [request.wire(f"127.0.0.1:{self.port}") for request in self.requests[name]]
 
     def _reads_a_crop(self) -> bool:
         async def ask() -> int:
             async with asyncio.timeout(1.0):
-                return (await self.ask(self.requests[28][0])).status
+                return (await self.ask(self.requests[self.headline][0])).status
 
         try:
             return asyncio.run(ask()) == 200
@@ -202,15 +209,17 @@ def start_contenders(
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
     """Start the servers; yield those that take part, and the reason of each that does not."""
     reader = Reader()
-    samples = {side: digit_crops.workload(side, NUM_CROPS) for side in SIDES_PX}
-    expected = {side: [_digit(reader, crop.png) for crop in samples[side]] for side in SIDES_PX}
+    samples = {name: crop_sets.make(name, NUM_CROPS) for name in config.crops}
+    expected = {
+        name: [_digit(reader, crop.png) for crop in crops] for name, crops in samples.items()
+    }
     ready: list[Contender] = []
     absent: dict[str, str] = {}
     try:
         for server in servers:
             contender = Contender(server, config, expected)
             contender.requests = {
-                side: [server.request(crop.png) for crop in samples[side]] for side in SIDES_PX
+                name: [server.request(crop) for crop in crops] for name, crops in samples.items()
             }
             try:
                 with contender.turn():

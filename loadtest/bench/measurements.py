@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.bench.contender import CONNECTIONS, SIDES_PX, Contender, digit_of
+from loadtest.bench.contender import CONNECTIONS, Contender, digit_of
 from loadtest.clients import openloop, wrk
 from loadtest.clients.http1 import Answer
 
@@ -57,21 +57,21 @@ def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 def saturation(contender: Contender) -> dict[str, float]:
-    """Requests a second at saturation and processor time per request, by crop size."""
+    """Requests a second at saturation and processor time per request, by crop set."""
     figures: dict[str, float] = {}
-    for side_px in SIDES_PX:
+    for name in contender.config.crops:
         cpu_s = contender.running.cpu_s()
         result = wrk.saturate(
             contender.port,
-            contender.requests[side_px],
+            contender.requests[name],
             connections=CONNECTIONS,
             duration_s=contender.config.saturate_s,
         )
         cpu_s = contender.running.cpu_s() - cpu_s
         figures |= {
-            f"rps_{side_px}": result.rps,
-            f"cpu_us_{side_px}": 1e6 * cpu_s / max(result.requests, 1),
-            f"errors_{side_px}": float(result.errors),
+            f"rps_{name}": result.rps,
+            f"cpu_us_{name}": 1e6 * cpu_s / max(result.requests, 1),
+            f"errors_{name}": float(result.errors),
         }
     return figures
 
@@ -98,14 +98,18 @@ def latency(contender: Contender) -> dict[str, float]:
 
 
 def drive(contender: Contender, arrivals_s: NDArray[np.float64]) -> openloop.Sample:
-    """Send 28 px crops at these times and check every digit."""
-    expected = contender.expected[28]
+    """Send the headline's crops at these times and check every digit."""
+    expected = contender.expected[contender.headline]
 
     def is_right(number: int, answer: Answer) -> bool:
         return digit_of(answer.body) == expected[number % len(expected)]
 
     return openloop.run(
-        "127.0.0.1", contender.port, contender.wires(28), arrivals_s, is_right=is_right
+        "127.0.0.1",
+        contender.port,
+        contender.wires(contender.headline),
+        arrivals_s,
+        is_right=is_right,
     )
 
 
@@ -115,7 +119,7 @@ def batching(contender: Contender) -> dict[str, float]:
     for callers in (1, 8, 32, 128):
         result = wrk.saturate(
             contender.port,
-            contender.requests[28],
+            contender.requests[contender.headline],
             connections=callers,
             duration_s=contender.config.saturate_s,
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture import spool_bench
-from loadtest import digit_crops
+from loadtest import digit_crops, scanned_crops
 from loadtest.bench.peers.same_work import Reader
 from loadtest.process import pinned_to
 from loadtest.servers import SERVER_CORE
@@ -47,6 +47,10 @@ def stages() -> dict[str, float]:
             pixels = [decode(crop.png) for crop in samples]
             figures[f"decode_us_{kind}"] = _microseconds(decode, [crop.png for crop in samples])
             figures[f"preprocess_us_{kind}"] = _microseconds(preprocess, pixels)
+        for file_format in ("PNG", "JPEG"):
+            noisy = scanned_crops.noisy(128, 200, file_format=file_format)
+            key = f"decode_us_noisy_128_{file_format.lower()}"
+            figures[key] = _microseconds(decode, [crop.png for crop in noisy])
         framed = [decode(crop.png) for crop in kinds["28"]]
         batches = [framed[start : start + 32] for start in range(0, 192, 32)]
         figures["preprocess_us_28_of_32"] = _microseconds(frame_many, batches) / 32

@@ -31,7 +31,7 @@ def start_and_memory(server: Server, config: BenchConfig) -> dict[str, float]:
 
 
 def _memory(server: Server, tree: Tree, port: int) -> dict[str, float]:
-    requests = [server.request(crop.png) for crop in digit_crops.workload(28, 20)]
+    requests = [server.request(crop) for crop in digit_crops.workload(28, 20)]
     figures: dict[str, float] = {"rss_mb_start": tree.memory().rss_bytes / 1e6}
     answered = 0
     for mark in MEMORY_MARKS:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from loadtest.bench.catalog import SERVERS
+from loadtest.bench.crop_sets import LABELS, MNIST, SQUARE
+from loadtest.bench.targets import Rows, measured_targets, median, ratio_of
 from loadtest.servers import OURS
 
 BEGIN: Final = "<!-- tables: written by `python -m loadtest bench` -->"
 END: Final = "<!-- end of tables -->"
-BASE: Final = "bentoml"
-Rows = Mapping[str, Mapping[str, Any]]
 
 
 def insert(document: str, tables: str) -> str:
@@ -41,7 +41,7 @@ def render(results: Mapping[str, Any]) -> str:
         for name, part in results["parts"].items()
         if name in writers
     ]
-    return "\n".join(texts)
+    return "\n".join([targets(results["parts"]), *texts])
 
 
 def provenance(part: Mapping[str, Any]) -> str:
@@ -61,39 +61,43 @@ def _absent(part: Mapping[str, Any], columns: int) -> list[list[str]]:
     ]
 
 
-def _median(row: Mapping[str, Any], name: str) -> float:
-    return float(row[name]["median"])
-
-
 def saturation(part: Mapping[str, Any]) -> str:
-    """Rate, ratios and processor time at saturation."""
+    """Rate, ratios and processor time at saturation, for each crop set."""
     rows: Rows = part["rows"]
-    base = _median(rows[BASE], "rps_28") if BASE in rows else None
-    ours = _median(rows[OURS], "rps_28") if OURS in rows else None
-    ours_cpu = _median(rows[OURS], "cpu_us_28") if OURS in rows else None
-    header = ["Server", "28 px: requests/s per core", "rate / BentoML's rate"]
-    header += ["Digitline's rate / rate", "28 px: CPU us/request", "CPU / Digitline's CPU"]
-    header += ["128 px: requests/s per core", "128 px: CPU us/request"]
+    crops = crops_of(part)
+    header = ["Server"]
+    for name in crops:
+        label = LABELS[name]
+        header += [f"{label}: requests/s per core", "Digitline's rate / rate", "CPU us/request"]
     header += ["requests without answer 200"]
     body = []
-    for name, row in rows.items():
-        rate = _median(row, "rps_28")
-        errors = sum(sum(row[f"errors_{side}"]["rounds"]) for side in (28, 128))
-        body.append(
-            [
-                SERVERS[name].label,
-                f"{rate:,.0f}",
-                f"{rate / base:.1f}x" if base else "",
-                f"{ours / rate:.1f}x" if ours and rate else "",
-                f"{_median(row, 'cpu_us_28'):.0f}",
-                f"{_median(row, 'cpu_us_28') / ours_cpu:.1f}x" if ours_cpu else "",
-                f"{_median(row, 'rps_128'):,.0f}",
-                f"{_median(row, 'cpu_us_128'):.0f}",
-                f"{errors:.0f}",
+    for server, row in rows.items():
+        cells = [SERVERS[server].label]
+        for name in crops:
+            ratio = ratio_of(rows, OURS, server, f"rps_{name}")
+            cells += [
+                f"{median(row, f'rps_{name}'):,.0f}",
+                f"{ratio:.1f}x" if ratio else "",
+                f"{median(row, f'cpu_us_{name}'):,.0f}",
             ]
-        )
+        errors = sum(sum(row[f"errors_{name}"]["rounds"]) for name in crops)
+        body.append([*cells, f"{errors:.0f}"])
     title = "### Saturation: wrk with 32 connections, server on one core\n\n"
     return title + _table(header, body + _absent(part, len(header)))
+
+
+def crops_of(part: Mapping[str, Any]) -> list[str]:
+    """The crop sets that a part measured; results before 2026-11-26 name none."""
+    return list(part.get("crops", [MNIST, SQUARE]))
+
+
+def targets(parts: Mapping[str, Any]) -> str:
+    """Each target of the benchmark as one ratio of figures measured in one run."""
+    body = [
+        [one.what, one.shown, f"{one.sign} {one.limit:g}{one.unit}", "yes" if one.met else "no"]
+        for one in measured_targets(parts)
+    ]
+    return "### Targets\n\n" + _table(["Figure", "Measured", "Target", "Met"], body) + "\n"
 
 
 def latency(part: Mapping[str, Any]) -> str:
@@ -106,10 +110,10 @@ def latency(part: Mapping[str, Any]) -> str:
         body.append(
             [
                 SERVERS[name].label,
-                *(f"{_median(row, key):.1f}" for key in ("p50_ms", "p99_ms")),
-                f"{_median(row, 'burst_max_ms'):.0f}",
+                *(f"{median(row, key):.1f}" for key in ("p50_ms", "p99_ms")),
+                f"{median(row, 'burst_max_ms'):.0f}",
                 f"{sum(row['burst_failed']['rounds']):.0f}",
-                *(f"{_median(row, key):.1f}" for key in ("after_p50_ms", "after_p99_ms")),
+                *(f"{median(row, key):.1f}" for key in ("after_p50_ms", "after_p99_ms")),
                 f"{failed:.0f}",
             ]
         )
@@ -123,14 +127,14 @@ def batching(part: Mapping[str, Any]) -> str:
     body = []
     for callers in (1, 8, 32, 128):
         cells = [
-            f"{_median(row, f'rps_{callers}'):,.0f}/s, p50 {_median(row, f'p50_ms_{callers}'):.1f}"
-            f", p99 {_median(row, f'p99_ms_{callers}'):.1f} ms"
+            f"{median(row, f'rps_{callers}'):,.0f}/s, p50 {median(row, f'p50_ms_{callers}'):.1f}"
+            f", p99 {median(row, f'p99_ms_{callers}'):.1f} ms"
             f", failed {sum(row[f'errors_{callers}']['rounds']):.0f}"
             for row in part["rows"].values()
         ]
         body.append([str(callers), *cells])
     burst = [
-        f"last answer {_median(row, 'burst_max_ms'):.0f} ms"
+        f"last answer {median(row, 'burst_max_ms'):.0f} ms"
         f", failed {sum(row['burst_failed']['rounds']):.0f}"
         for row in part["rows"].values()
     ]
@@ -141,7 +145,7 @@ def batching(part: Mapping[str, Any]) -> str:
 def many_crops(part: Mapping[str, Any]) -> str:
     """Crops a second in bulk requests, and in a bare loop of the same work."""
     row = part["rows"][OURS]
-    bare = {kind: _median(row, f"bare_{kind}") for kind in ("packed", "loose", "files")}
+    bare = {kind: median(row, f"bare_{kind}") for kind in ("packed", "loose", "files")}
     labels = {
         "packed_64": "64 packed crops",
         "packed_256": "256 packed crops",
@@ -151,7 +155,7 @@ def many_crops(part: Mapping[str, Any]) -> str:
     }
     body = []
     for key, label in labels.items():
-        rate, limit = _median(row, key), bare[key.split("_")[0]]
+        rate, limit = median(row, key), bare[key.split("_")[0]]
         body.append([label, f"{rate:,.0f}", f"{limit:,.0f}", f"{rate / limit:.0%}"])
     header = ["`POST /v1/digits`", "crops/s per core", "bare loop: crops/s", "share of bare loop"]
     return "### Many crops in one request\n\n" + _table(header, body)
@@ -161,7 +165,9 @@ def stages(part: Mapping[str, Any]) -> str:
     """Microseconds of each stage."""
     names = {
         "decode_us_28": "decode a 28 px PNG",
-        "decode_us_128": "decode a 128 px PNG",
+        "decode_us_128": "decode a clean 128 px PNG",
+        "decode_us_noisy_128_png": "decode a noisy 128 px PNG",
+        "decode_us_noisy_128_jpeg": "decode a noisy 128 px JPEG",
         "preprocess_us_28": "preprocess a 28 px crop in MNIST's frame",
         "preprocess_us_28_of_32": "preprocess 32 such crops together, per crop",
         "preprocess_us_28_loose": "preprocess a 28 px crop not in MNIST's frame",
@@ -173,7 +179,8 @@ def stages(part: Mapping[str, Any]) -> str:
         "append_us_28": "capture: append a record with a 28 px crop (median)",
         "append_us_128": "capture: append a record with a 128 px crop (median)",
     }
-    rows = [[label, f"{part['rows'][key]:.1f}"] for key, label in names.items()]
+    measured = part["rows"]
+    rows = [[label, f"{measured[key]:.1f}"] for key, label in names.items() if key in measured]
     return "### Stages, one thread\n\n" + _table(["Stage", "us"], rows)
 
 

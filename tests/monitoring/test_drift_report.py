@@ -414,3 +414,56 @@ def test_the_whole_loop_works_on_s3(s3, mail):
     assessment, _ = run(locations, made)
     assert assessment.num_records == 600
     assert "2026-11-20/index.html" in locations.reports.find("2026-11-20/")
+
+
+def blank(make_record, number, **changes):
+    return make_record(
+        number,
+        digit=None,
+        confidence=0.0,
+        probs=(),
+        image=None,
+        crop=np.full((40, 32), 250, np.uint8),
+        garbage=None,
+        accepted=False,
+        rejected_because="blank",
+        **changes,
+    )
+
+
+def test_a_day_of_only_blank_crops_has_a_report_that_says_so(locations, mail, make_record):
+    _, made = mail
+    fill(locations.captures, [blank(make_record, n) for n in range(600)])
+    assessment, _ = run(locations, made)
+    assert assessment.severity == Severity.ACT
+    text = page(locations, "2026-11-20/index.html")
+    assert "100.0% of crops are blank (600 of 600)" in text
+    assert "All 600 crops are blank, so nothing else about them is judged." in text
+    assert "No Evidently report" not in page(locations, "2026-11-20/evidently.html")
+    (event,) = alerts_in(locations)
+    assert event["sites"] == ["leeds"]
+
+
+def test_a_site_of_only_blank_crops_is_named_beside_a_fine_one(locations, mail, make_record):
+    records, made = mail
+    dark = [blank(make_record, n, site="dark") for n in range(600, 660)]
+    fill(locations.captures, [*records, *dark])
+    run(locations, made)
+    (event,) = alerts_in(locations)
+    assert event["sites"] == ["dark"]
+    assert "site dark: 60 of 60 crops are blank" in event["details"]
+
+
+def test_evidently_s_failure_does_not_cost_the_report(locations, mail, monkeypatch):
+    records, made = mail
+    fill(locations.captures, records)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("an odd column")
+
+    monkeypatch.setattr(report.drift, "render", fail)
+    assessment, _ = run(locations, made)
+    assert assessment.enough
+    assert "Nothing stands out." in page(locations, "2026-11-20/index.html")
+    assert "ZeroDivisionError: an odd column" in page(locations, "2026-11-20/evidently.html")
+    assert report.has_report(locations.reports, DAY)

@@ -17,6 +17,8 @@ from tiny import TinyNetwork, draw_digits
 
 from training.onnx_export import export
 
+ROOT = Path(__file__).parents[2]
+
 pytestmark = [
     # mlflow and its parts warn of their own futures; the versions are pinned
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -74,6 +76,77 @@ def test_runs_and_aliases_in_sqlite_in_the_working_folder(onnx_file, tmp_path, m
     check_a_run(tracking, onnx_file, tmp_path, recorded)
     assert (tmp_path / "mlflow.db").exists()
     assert list((tmp_path / "mlartifacts").rglob("note.txt"))
+
+
+CONNECT = """
+from training import tracking
+tracking.connect()
+print("experiment", tracking.mlflow.get_experiment_by_name(tracking.EXPERIMENT).experiment_id)
+"""
+REGISTER = """
+import sys
+from pathlib import Path
+import numpy as np
+from training import tracking
+tracking.connect()
+image = np.zeros((1, 1, 28, 28), np.float32)
+with tracking.run(name="test"):
+    made = tracking.register(Path(sys.argv[1]), model=tracking.MODEL, image=image, tags={"a": "b"})
+tracking.set_alias(made.version, tracking.CANDIDATE)
+print("version", made.version)
+"""
+
+
+def run_three(program, folder, *arguments):
+    """Start three processes at once in a folder; what each printed last, sorted."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    env.pop("MLFLOW_TRACKING_URI", None)
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            cwd=folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ended = [(*one.communicate(timeout=300), one.returncode) for one in started]
+    assert [code for *_, code in ended] == [0, 0, 0], ended
+    return sorted(out.splitlines()[-1] for out, *_ in ended)
+
+
+def test_three_first_trainers_at_once_share_one_new_database(tmp_path):
+    said = run_three(CONNECT, tmp_path)
+    assert len({*said}) == 1
+    assert (tmp_path / "mlflow.db.lock").exists()
+
+
+def test_a_tracking_server_needs_no_lock():
+    from training import tracking
+
+    with tracking._one_at_a_time("https://mlflow.example"), tracking._one_at_a_time("http://a"):
+        pass
+
+
+def test_an_experiment_that_another_host_made_first_is_taken(tmp_path, monkeypatch):
+    from training import tracking
+
+    monkeypatch.chdir(tmp_path)
+    uri = tracking.connect(f"sqlite:///{tmp_path}/other.db")
+    answers = iter([None])  # the look before the other host's creation finds nothing
+    real = tracking.mlflow.get_experiment_by_name
+    monkeypatch.setattr(
+        tracking.mlflow, "get_experiment_by_name", lambda name: next(answers, real(name))
+    )
+    tracking._create_experiment(uri)
+
+
+@pytest.mark.slow
+def test_three_first_trainers_at_once_register_three_versions(onnx_file, tmp_path):
+    said = run_three(REGISTER, tmp_path, str(onnx_file))
+    assert said == ["version 1", "version 2", "version 3"]
 
 
 def find_postgres() -> Path:

@@ -1,7 +1,8 @@
 """The work that every peer does: PNG bytes -> image -> scores -> answer.
 
-Every peer decodes with `model.decode` (or its own stack's Pillow), frames with `model.preprocess`
-and runs the champion on one ONNX Runtime thread. Only the serving stack differs.
+Every peer decodes with `model.decode`, frames with `model.preprocess` and runs the champion on one
+ONNX Runtime thread. Only the serving stack differs. The exception is BentoML's `batchable=True`,
+which sends decoded pictures from one process to another.
 """
 
 import numpy as np

@@ -1,6 +1,8 @@
 import pytest
 
+from loadtest.bench.catalog import CAPTURING, UNDER_BENTOML
 from loadtest.bench.table import BEGIN, END, insert, render
+from loadtest.bench.targets import ASYNC, fastest_peer, measured_targets
 from loadtest.servers import OURS
 
 
@@ -11,7 +13,7 @@ def figure(value):
 def row(rps, errors=0.0):
     return {
         f"{name}_{side}": figure(value)
-        for side in (28, 128)
+        for side in ("scanned", 28, 128)
         for name, value in (("rps", rps), ("cpu_us", 1e6 / rps), ("errors", errors))
     }
 
@@ -20,20 +22,64 @@ RECORD = {"date": "2026-01-02", "machine": "a machine", "commit": "abc", "comman
 SATURATION = RECORD | {
     "rows": {OURS: row(6000.0), "bentoml": row(600.0, errors=2.0)},
     "absent": {"ray": "no package"},
+    "crops": ["scanned", "28", "128"],
 }
 
 
-def test_ratios_are_relative_to_bentoml_and_digitline_of_the_same_run():
+def line_of(text, words):
+    return next(line for line in text.splitlines() if words in line)
+
+
+def test_ratios_are_relative_to_digitline_of_the_same_run():
     text = render({"parts": {"saturation": SATURATION}})
-    ours = next(line for line in text.splitlines() if "**Digitline**" in line)
-    theirs = next(line for line in text.splitlines() if "documented way" in line)
-    assert "| 6,000 | 10.0x | 1.0x |" in ours
-    assert "| 600 | 1.0x | 10.0x |" in theirs
+    assert "| 6,000 | 1.0x | 167 |" in line_of(text, "**Digitline**")
+    assert "| 600 | 10.0x | 1,667 |" in line_of(text, "(`PIL.Image`)")
+
+
+def test_the_first_crop_set_is_the_first_column():
+    header = line_of(render({"parts": {"saturation": SATURATION}}), "| Server |")
+    assert header.split("|")[2].strip() == "scanned: requests/s per core"
+
+
+def test_results_without_scanned_crops_are_still_drawn():
+    old = RECORD | {"rows": {OURS: row(6000.0)}}
+    assert "MNIST's frame: requests/s per core" in render({"parts": {"saturation": old}})
+
+
+def test_each_target_is_one_line_with_its_limit():
+    parts = {
+        "saturation": RECORD
+        | {"rows": {OURS: row(6000.0), "bentoml": row(600.0), CAPTURING: row(5000.0)}},
+        "latency": RECORD | {"rows": {OURS: {"p99_ms": figure(2.2)}, ASYNC: {"p99_ms": figure(2)}}},
+        "crops": RECORD | {"rows": {OURS: {"packed_256": figure(7), "bare_packed": figure(10)}}},
+        "stages": RECORD | {"rows": {"decode_us_noisy_128_png": 75.0}},
+    }
+    found = {one.what: (round(one.value, 2), one.met) for one in measured_targets(parts)}
+    assert found == {
+        "scanned: rate over BentoML's, the documented way": (10.0, True),
+        "scanned: rate over the fastest peer's (bentoml)": (10.0, True),
+        "MNIST's frame: rate over BentoML's, the documented way": (10.0, False),
+        "MNIST's frame: rate over the fastest peer's (bentoml)": (10.0, True),
+        "100 requests/s: p99 over FastAPI's, async handler": (1.1, True),
+        "256 packed crops: share of a bare loop": (70.0, True),
+        "scanned: rate with capture, of that without": (83.33, False),
+        "MNIST's frame: rate with capture, of that without": (83.33, False),
+        "decode a noisy 128 px PNG": (75.0, False),
+    }
+
+
+def test_a_target_that_was_not_measured_has_no_line():
+    assert list(measured_targets({})) == []
+
+
+def test_the_fastest_peer_is_of_another_make():
+    rows = {OURS: row(9.0), CAPTURING: row(8.0), UNDER_BENTOML: row(7.0), ASYNC: row(3.0)}
+    assert fastest_peer(rows | {"bentoml": row(1.0)}, "rps_28") == ASYNC
 
 
 def test_failed_requests_and_absent_peers_are_shown():
     text = render({"parts": {"saturation": SATURATION}})
-    assert next(line for line in text.splitlines() if "documented way" in line).endswith("| 8 |")
+    assert line_of(text, "(`PIL.Image`)").endswith("| 12 |")
     assert "did not take part: no package" in text
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_bentoml_is_the_version_that_this_was_written_for():
-    assert bentoml.__version__ == "1.4.39"
+    assert bentoml.__version__ == "1.4.40"
 
 
 def test_the_service_is_of_our_class():
