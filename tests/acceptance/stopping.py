@@ -154,7 +154,8 @@ def nginx(upstreams: list[int]) -> Iterator[int]:
         user = "user root;\n" if os.geteuid() == 0 else ""
         config = Path(folder) / "nginx.conf"
         config.write_text(
-            f"{user}daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
+            f"{user}daemon off;\nworker_processes 1;\n"
+            f"pid {folder}/pid;\nerror_log {folder}/error.log;\n"
             f"worker_rlimit_nofile 16384;\nevents {{ worker_connections 8192; }}\n"
             f"http {{\naccess_log off;\n{paths}\n{http}\n}}\n"
         )
