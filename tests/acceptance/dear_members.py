@@ -74,8 +74,8 @@ JPEGS: Final[Members] = {
     "one Exif of 5,000 entries": _one(lambda: _segments(0xE1, dear.exif(5_000), 240_000), _JPEG),
 }
 PNGS: Final[Members] = {
-    "100 profiles of 1 MB": _one(lambda: _ancillary("iCCP", 100)),
     "one profile of 1 MB, 250 files": _many(lambda: _ancillary("iCCP", 1), 250),
+    "100 profiles of 1 MB": _one(lambda: _ancillary("iCCP", 100)),
     "200 texts of 1 MB": _one(lambda: _ancillary("zTXt", 200)),
     "one text of 1 MB, 250 files": _many(lambda: _ancillary("zTXt", 1), 250),
     "one international text of 1 MB, 250 files": _many(lambda: _ancillary("iTXt", 1), 250),

@@ -17,7 +17,7 @@ from tests.acceptance.attackers import STRANGER, bursts, hold, never_read, repea
 from tests.acceptance.harness import Load, Report, one_crop, only_ours, pinned
 from tests.acceptance.neighbours import Keyed, keyed, stays_fair
 
-NUM_SENDERS, PAUSE_S = 4, 0.05
+NUM_SENDERS, PAUSE_S = 8, 0.05
 UNREAD_BYTES, GROWTH_MB = 250_000, 60.0
 LOG_MB: Final = 1.0
 NUM_FILES: Final = 1024
@@ -57,7 +57,7 @@ def regex(report: Report, kind: str) -> None:
 
 
 def _dear(report: Report, kind: str, members: dear_members.Members) -> None:
-    """Each member from four connections of the attacker's key, again and again."""
+    """Each member from eight connections of the attacker's key, again and again."""
     only_ours(kind)
     with keyed(core=0) as it, pinned(1):
         load = Load(it.service, {"X-Api-Key": it.calm})
