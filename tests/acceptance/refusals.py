@@ -181,20 +181,21 @@ def fair_behind_nginx(report: Report, kind: str) -> None:
 
 
 def _refused_wires() -> Iterator[tuple[str, list[bytes]]]:
-    body = b"\x89PNG\r\n\x1a\n" + bytes(700_000)
-    key = {"X-Api-Key": "KEY"}
-    yield "too large", [Request("/v1/digit", "image/png", body, key).wire("a")]
-    yield "of no key", [Request("/v1/digit", "image/png", body).wire("a")]
-    yield "of an unknown type", [Request("/v1/digit", "text/plain", body, key).wire("a")]
-    yield "to no path", [Request("/nothing", "image/png", body, key).wire("a")]
-    yield (
-        "in the wrong method",
-        [Request("/v1/digit", "image/png", body, key).wire("a").replace(b"POST", b"PUT", 1)],
-    )
-    yield (
-        "too large in bulk",
-        [Request("/v1/digits", "application/x-npy", bytes(8_500_000), key).wire("a")],
-    )
+    """Bodies that fit a socket's buffers and bodies that do not, below nginx's own limit."""
+    small, large = b"\x89PNG\r\n\x1a\n" + bytes(700_000), bytes(7_900_000)
+    npy, png, key = "application/x-npy", "image/png", {"X-Api-Key": "KEY"}
+
+    def both(one: str, bulk: str, types: tuple[str, str], headers: dict[str, str]) -> list[bytes]:
+        requests = Request(one, types[0], small, headers), Request(bulk, types[1], large, headers)
+        return [request.wire("a") for request in requests]
+
+    yield "too large", both("/v1/digit", "/v1/digit", (png, png), key)
+    yield "of no key", both("/v1/digit", "/v1/digits", (png, npy), {})
+    yield "of an unknown type", both("/v1/digit", "/v1/digits", ("text/plain",) * 2, key)
+    yield "to no path", both("/nothing", "/nothing", (png, npy), key)
+    wires = both("/v1/digit", "/v1/digits", (png, npy), key)
+    yield "in the wrong method", [wire.replace(b"POST", b"PUT", 1) for wire in wires]
+    yield "too large in bulk", [Request("/v1/digits", npy, bytes(8_500_000), key).wire("a")]
     coding = b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
     yield "of a coding that nobody has", [b"POST /v1/digit HTTP/1.1\r\nHost: a\r\n" + coding]
 
