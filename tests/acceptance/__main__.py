@@ -12,11 +12,16 @@ from tests.acceptance import (
     captured,
     clients,
     endurance,
+    fair_processes,
+    fairness,
     inputs,
+    integrity,
+    integrity_damage,
     kills,
     models,
     overload,
     places,
+    refusals,
     secrets,
     starting,
     stopping,
@@ -24,6 +29,11 @@ from tests.acceptance import (
 )
 from tests.acceptance.harness import OURS, STOCK, DoesNotApply, Report
 
+# A group's name stands for its checks.
+GROUPS = {
+    "fairness": fairness.CHECKS | refusals.CHECKS | fair_processes.CHECKS,
+    "integrity": integrity.CHECKS | integrity_damage.CHECKS,
+}
 CHECKS = {
     **starting.CHECKS,
     **stopping.CHECKS,
@@ -37,6 +47,8 @@ CHECKS = {
     **endurance.CHECKS,
     **secrets.CHECKS,
     **tracing.CHECKS,
+    **GROUPS["fairness"],
+    **GROUPS["integrity"],
 }
 QUICK = (
     "refuses-to-start",
@@ -48,6 +60,8 @@ QUICK = (
     "capture-faults",
     "secrets",
     "traces",
+    "fairness",
+    "integrity",
 )
 RESULTS = Path("results/acceptance.json")
 
@@ -56,7 +70,10 @@ def main() -> int:
     """Run the checks; the exit code."""
     parser = argparse.ArgumentParser("python -m tests.acceptance", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(CHECKS)}"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"default: all of {', '.join(CHECKS)}; or a group: {', '.join(GROUPS)}",
     )
     parser.add_argument(
         "--quick",
@@ -73,7 +90,8 @@ def main() -> int:
         help="JSON file to add the counts to (default: %(default)s)",
     )
     chosen = parser.parse_args()
-    names = chosen.names or (QUICK if chosen.quick else list(CHECKS))
+    given = chosen.names or (QUICK if chosen.quick else list(CHECKS))
+    names = [name for one in given for name in GROUPS.get(one, [one])]
     unknown = set(names) - set(CHECKS)
     if unknown:
         parser.error(f"unknown check: {', '.join(sorted(unknown))}")

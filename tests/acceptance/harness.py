@@ -189,6 +189,10 @@ class Service:
         """Resident memory of the process tree."""
         return self.tree.memory().rss_bytes / 1e6
 
+    def peak_rss_mb(self) -> float:
+        """The largest resident memory that the workers have had; a sum over them."""
+        return sum(_peak_kb(pid) for pid in self.worker_pids()) / 1e3
+
     def worker_pids(self) -> list[int]:
         """The worker processes."""
         mark = b"serving.server.worker" if self.kind == OURS else b"worker.service"
@@ -205,11 +209,31 @@ def _command_line(pid: int) -> bytes:
     return b""
 
 
-class Load:
-    """Requests with real crops; an answer is right if it equals the server's to the crop alone."""
+def _peak_kb(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
 
-    def __init__(self, service: Service, headers: Mapping[str, str] | None = None) -> None:
-        pngs = [crop.png for crop in digit_crops.spread(digit_crops.load(), 50)]
+
+class Load:
+    """Requests with real crops; an answer is right if it equals the server's to the crop alone.
+
+    Args:
+        service: gives the expected answers.
+        headers: added to each request.
+        pngs: the crops; None: a spread of real ones.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        headers: Mapping[str, str] | None = None,
+        pngs: Sequence[bytes] | None = None,
+    ) -> None:
+        if pngs is None:
+            pngs = [crop.png for crop in digit_crops.spread(digit_crops.load(), 50)]
         requests = [service.crop_request(png, headers) for png in pngs]
         self.wires = [request.wire("127.0.0.1") for request in requests]
         self.expected: list[Any] = []

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -139,20 +140,22 @@ def nginx(upstreams: list[int]) -> Iterator[int]:
     recommended = re.search(r"```nginx\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
     assert recommended, "docs/operations.md has no nginx configuration"
     port = free_port()
-    servers = "".join(
-        f"server 127.0.0.1:{one} max_fails=3 fail_timeout=1s;\n    " for one in upstreams
-    )
-    http = re.sub(r"(server 10\.0\.0\.\d+:3000[^;]*;\s*)+", servers, recommended[1])
-    assert servers in http, "docs/operations.md has another upstream than this check expects"
+    upstream = re.search(r"(server 10\.0\.0\.\d+:3000([^;]*);\s*)+", recommended[1])
+    assert upstream, "docs/operations.md has another upstream than this check expects"
+    servers = "".join(f"server 127.0.0.1:{one}{upstream[2]};\n    " for one in upstreams)
+    http = recommended[1].replace(upstream[0], servers)
     http = http.replace("listen 8080", f"listen 127.0.0.1:{port}")
     with tempfile.TemporaryDirectory(prefix="acceptance-nginx-") as folder:
         paths = "".join(
             f"{name}_temp_path {folder}/{name};\n"
             for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
+        # As root, nginx would give its worker a user who cannot write bodies into our folder.
+        user = "user root;\n" if os.geteuid() == 0 else ""
         config = Path(folder) / "nginx.conf"
         config.write_text(
-            f"daemon off;\nworker_processes 1;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
+            f"{user}daemon off;\nworker_processes 1;\n"
+            f"pid {folder}/pid;\nerror_log {folder}/error.log;\n"
             f"worker_rlimit_nofile 16384;\nevents {{ worker_connections 8192; }}\n"
             f"http {{\naccess_log off;\n{paths}\n{http}\n}}\n"
         )
