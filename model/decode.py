@@ -181,7 +181,10 @@ def _colour_16_bit(data: bytes, png: PngFile, end_s: float) -> Image.Image:
     if not is_dark and not png.transparency:
         return Image.fromarray(upper)
     lower = np.asarray(_unpack(data, bare, end_s, raw_mode=_LOW_BYTES[png.colour]))
-    wide = upper.astype(np.uint16) << 8 | lower
+    wide = np.empty(upper.shape, dtype="<u2")
+    halves = wide.view(np.uint8).reshape(*upper.shape, 2)
+    halves[..., 0], halves[..., 1] = lower, upper
+    del lower, halves
     bands = [narrow_16_bit(wide[..., :3]) if is_dark else upper[..., :3]]
     if png.colour == _COLOUR_ALPHA:
         bands.append(narrow_16_bit(wide[..., 3:]))

@@ -36,7 +36,7 @@ def grey_of(picture: Image.Image) -> NDArray[np.uint8]:
         return np.asarray(picture.convert("L"))
     alpha = None
     if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
+        rgba = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         alpha = rgba.getchannel("A")
         if alpha.getextrema() == (255, 255):
             picture, alpha = rgba, None
@@ -46,7 +46,8 @@ def grey_of(picture: Image.Image) -> NDArray[np.uint8]:
     darkest, lightest = luma.getextrema()
     if lightest - darkest >= _MAY_BE_LOW:  # type: ignore[operator]  # of one band: two numbers
         return np.asarray(luma)
-    return np.asarray(_most_contrast(luma, picture.convert("RGB"), alpha))
+    colour = picture if picture.mode == "RGB" else picture.convert("RGB")
+    return np.asarray(_most_contrast(luma, colour, alpha))
 
 
 def show_paper(grey: NDArray[np.uint8], is_transparent: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -70,7 +71,10 @@ def narrow_16_bit(wide: NDArray[np.uint16]) -> NDArray[np.uint8]:
         bits = 16
     most = (1 << bits) - 1
     table = (np.arange(most + 1, dtype=np.uint32) * 255 // most).astype(np.uint8)
-    return table[wide]
+    narrow = np.empty(wide.shape, dtype=np.uint8)
+    for top in range(0, len(wide), _STRIP_ROWS):  # numpy makes 64-bit indices of what it looks up
+        narrow[top : top + _STRIP_ROWS] = table[wide[top : top + _STRIP_ROWS]]
+    return narrow
 
 
 def turn_upright(grey: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -104,24 +108,28 @@ def _most_contrast(
     luma: Image.Image, colour: Image.Image, alpha: Image.Image | None
 ) -> Image.Image:
     """The grey, or the channel that tells ink from paper where the grey does not."""
-    least = _contrast(luma)
+    least = _contrast(_small(luma))
     if least >= LOW_CONTRAST:
         return luma
-    others = list(colour.split())
+    contrasts = [_contrast(band) for band in _small(colour).split()]
     if alpha is not None:
-        others.append(alpha.point(lambda level: 255 - level))  # opaque is ink
-    contrasts = [_contrast(one) for one in others]
+        contrasts.append(_contrast(_small(alpha)))
     most = max(contrasts)
     if most < max(MIN_OTHER_CONTRAST, MIN_OTHER_RATIO * least):
         return luma
-    return others[contrasts.index(most)]
+    place = contrasts.index(most)
+    if alpha is not None and place == len(contrasts) - 1:
+        return alpha.point(lambda level: 255 - level)  # opaque is ink
+    return colour.getchannel(place)
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    factor = max(picture.size) // _LOOK_SIDE_PX
+    return picture.reduce(factor) if factor > 1 else picture
 
 
 def _contrast(band: Image.Image) -> int:
     """Levels between the band's darkest and lightest parts, without the outermost pixels."""
-    factor = max(band.size) // _LOOK_SIDE_PX
-    if factor > 1:
-        band = band.reduce(factor)
     counts = np.cumsum(band.histogram())
     outer = int(counts[-1]) * _OUTER_FRAC
     darkest, lightest = np.searchsorted(counts, (outer, counts[-1] - outer), side="right")
