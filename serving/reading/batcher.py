@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 
 # Predicted seconds in one batch, which a newcomer may have to wait for. Not corrected for a slow
 # moment of the machine: smaller batches would make it slower.
-MAX_BATCH_S: Final = 0.010
+MAX_BATCH_S: Final = 0.006
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may suspend it for longer
 _MISPREDICTED_S: Final = 0.005  # a job of one sender that took so much longer is charged for it
 

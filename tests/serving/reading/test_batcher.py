@@ -419,7 +419,7 @@ async def test_a_hog_does_not_use_up_the_queue_or_the_wait_of_others(make_batche
 async def test_a_batch_is_limited_by_its_predicted_time(make_batcher, model):
     batcher = make_batcher(max_batch_size=100)
     batcher.learn(0.001, 0.001)
-    await asyncio.gather(*(batcher.submit([number], "a", 0.004) for number in range(6)))
+    await asyncio.gather(*(batcher.submit([number], "a", 0.003) for number in range(6)))
     assert [len(batch) for batch in model.batches] == [2, 2, 2]
 
 
