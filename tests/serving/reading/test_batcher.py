@@ -209,11 +209,27 @@ async def test_a_wait_predicted_too_long_is_refused_with_a_retry_time(make_batch
     model.gate.clear()
     running = submit(batcher, 1)
     await model.started()
+    batcher.admit(1, "a", 0.001)  # nothing waits yet, and the running batch does not hang
+    waiting = submit(batcher, 2)
+    await queued(batcher, 1)
     with pytest.raises(Overloaded, match="at most 5000 ms") as caught:
         batcher.admit(1, "a", 0.001)
-    assert 900 < caught.value.retry_after_s <= 1000
+    assert 1900 < caught.value.retry_after_s <= 2000
     model.gate.set()
-    assert await running == [2]
+    assert await asyncio.gather(running, waiting) == [[2], [4]]
+
+
+async def test_while_a_batch_hangs_work_is_refused(make_batcher, model, monkeypatch):
+    monkeypatch.setattr("serving.reading.batcher._STUCK_S", 0.01)
+    batcher = make_batcher(max_wait_s=0.02)
+    model.gate.clear()
+    hung = submit(batcher, 1)
+    await model.started()
+    await asyncio.sleep(0.05)
+    with pytest.raises(Overloaded):
+        batcher.admit(1, "late", 0.001)
+    model.gate.set()
+    await hung
 
 
 async def test_an_idle_model_is_never_refused_however_slow_it_was(make_batcher):
