@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 
 # Predicted seconds in one batch, which a newcomer may have to wait for. Not corrected for a slow
 # moment of the machine: smaller batches would make it slower.
-MAX_BATCH_S: Final = 0.010
+MAX_BATCH_S: Final = 0.006
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may suspend it for longer
 _MISPREDICTED_S: Final = 0.005  # a job of one sender that took so much longer is charged for it
 
@@ -99,45 +99,51 @@ class Batcher(Generic[Item, Result]):
 
     def predicted_wait_s(self, sender: Hashable, cost_s: float) -> float:
         """Predicted wait of a sender's work that arrives now, until its batch starts."""
-        waiting = 0.0
-        if self._running:
-            running = time.perf_counter() - self._running_since
-            waiting = self._times.predict(self._running_cost_s, 1) - running
-            if waiting < 0.0:
-                # A batch far beyond its predicted time hangs. Assume that it needs as long again.
-                waiting = running if running > _STUCK_S else 0.0
-        before_s = self._queue.cost_before_s(sender, cost_s)
-        if before_s > 0.0:
-            num_items = self._queue.num_items * before_s / self._queue.cost_s
-            num_batches = max(
-                math.ceil(num_items / self._max_batch_size),
-                math.ceil(before_s / MAX_BATCH_S),
-            )
-            waiting += self._times.predict(before_s, num_batches)
-        return waiting
+        running_s = self.running_for_s()
+        rest_s = self._times.predict(self._running_cost_s, 1) - running_s if running_s else 0.0
+        return max(rest_s, self._hanging_for_s()) + self._queued_before_s(sender, cost_s)
 
     def admit(self, num_items: int, sender: Hashable, cost_s: float) -> None:
         """Check whether a sender may submit so many items now.
+
+        The rest of a running batch is no reason to refuse: it is short, and the sender may have
+        nothing to do with it. A batch that hangs is one.
 
         Raises:
             Overloaded: its share of the queue is full, or its predicted wait is too long.
         """
         queue = self._queue
-        wait_s = self.predicted_wait_s(sender, cost_s) if queue or self._running else 0.0
         own = queue.num_items_of(sender)
         if not is_within_share(self._queue_limit, queue.num_items, own, num_items):
             raise Overloaded(
                 f"{queue.num_items} crops are waiting, {own} of them yours; the limit is "
                 f"{self._queue_limit}, and one sender may hold as many as it leaves free; "
                 "send fewer at once",
-                wait_s,
+                self.predicted_wait_s(sender, cost_s),
             )
+        wait_s = self._hanging_for_s() + self._queued_before_s(sender, cost_s)
         if wait_s > self._max_wait_s:
             raise Overloaded(
                 f"the predicted wait is {wait_s * 1e3:.0f} ms; "
                 f"at most {self._max_wait_s * 1e3:.0f} ms are accepted; send fewer at once",
-                wait_s,
+                self.predicted_wait_s(sender, cost_s),
             )
+
+    def _hanging_for_s(self) -> float:
+        """How long a batch that hangs has been running: assume that it needs as long again."""
+        running_s = self.running_for_s()
+        return running_s if running_s > _STUCK_S else 0.0
+
+    def _queued_before_s(self, sender: Hashable, cost_s: float) -> float:
+        """Predicted seconds of the queued work that starts before a sender's new work."""
+        before_s = self._queue.cost_before_s(sender, cost_s)
+        if before_s <= 0.0:
+            return 0.0
+        num_items = self._queue.num_items * before_s / self._queue.cost_s
+        num_batches = max(
+            math.ceil(num_items / self._max_batch_size), math.ceil(before_s / MAX_BATCH_S)
+        )
+        return self._times.predict(before_s, num_batches)
 
     async def submit(
         self, items: Sequence[Item], sender: Hashable, cost_s: float

@@ -7,21 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.decode_cost import predict_decode_ms
+from model.framed import SIDE_PX
 
 # A PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image, framed by its sender.
 Source = bytes | NDArray[np.uint8] | NDArray[np.float32]
 
-CROP_S: Final = 0.00008  # to frame, infer and decide a small crop (loadtest bench --parts stages)
-PIECE_S: Final = 0.005  # of a bulk request in one batch; other senders run between two pieces
-DEAR_S: Final = PIECE_S  # above it, a crop is decoded and framed on a thread beside the model's
-_S_PER_PX: Final = 2e-9  # to reduce a large array to 128 px
+# `python -m loadtest bench --parts stages` measures these.
+CROP_S: Final = 0.00008  # to infer and decide, and to pass a crop in MNIST's frame through
+PIECE_S: Final = 0.003  # of a bulk request in one batch; other senders run between two pieces
+DEAR_S: Final = 0.005  # above it, a crop is decoded and framed on a thread beside the model's
+_FRAME_S: Final = 0.00015  # to frame a crop that is not in MNIST's frame
+_S_PER_PX: Final = 1e-9  # to reduce a larger crop to 128 px
+_MAX_FRAMED_PX: Final = SIDE_PX * SIDE_PX
+_MAX_FRAMED_BYTES: Final = 1_024  # a file of a crop in MNIST's frame is smaller
 
 
 def cost_s(source: Source) -> float:
     """Predicted seconds to read one crop."""
     if isinstance(source, bytes):
-        return CROP_S + predict_decode_ms(source) * 1e-3
-    return CROP_S + source.size * _S_PER_PX
+        frame_s = _FRAME_S if len(source) > _MAX_FRAMED_BYTES else 0.0
+        return CROP_S + frame_s + predict_decode_ms(source) * 1e-3
+    frame_s = _FRAME_S if source.size > _MAX_FRAMED_PX else 0.0
+    return CROP_S + frame_s + source.size * _S_PER_PX
 
 
 def pieces(costs_s: Sequence[float], max_crops: int) -> Iterator[tuple[int, int]]:

@@ -99,8 +99,8 @@ class Reader:
         return self._batcher.num_queued
 
     def busy_for_s(self) -> float:
-        """How long the running batch has been running; 0 when the model is free."""
-        return self._batcher.running_for_s()
+        """How long the running batch, or dear crop, has been running; 0 when both are free."""
+        return max(self._batcher.running_for_s(), self._dear.running_for_s())
 
     def close(self) -> None:
         """Stop both threads after what they run."""
@@ -118,12 +118,12 @@ class Reader:
         """
         sender = _HEALTH if request is None else request.sender
         crop_s = cost_s(source)
-        self._batcher.admit(1, sender, crop_s)
         one = ReadRequest(source, request, 0)
         if crop_s > DEAR_S:
             self._dear.admit(1, sender, crop_s)
             outcome = await self._read_dear(one, sender, crop_s)
         else:
+            self._batcher.admit(1, sender, crop_s)
             outcome = (await self._batcher.submit((one,), sender, crop_s))[0]
         if isinstance(outcome, Exception):
             try:

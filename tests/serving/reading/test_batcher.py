@@ -209,11 +209,27 @@ async def test_a_wait_predicted_too_long_is_refused_with_a_retry_time(make_batch
     model.gate.clear()
     running = submit(batcher, 1)
     await model.started()
+    batcher.admit(1, "a", 0.001)  # nothing waits yet, and the running batch does not hang
+    waiting = submit(batcher, 2)
+    await queued(batcher, 1)
     with pytest.raises(Overloaded, match="at most 5000 ms") as caught:
         batcher.admit(1, "a", 0.001)
-    assert 900 < caught.value.retry_after_s <= 1000
+    assert 1900 < caught.value.retry_after_s <= 2000
     model.gate.set()
-    assert await running == [2]
+    assert await asyncio.gather(running, waiting) == [[2], [4]]
+
+
+async def test_while_a_batch_hangs_work_is_refused(make_batcher, model, monkeypatch):
+    monkeypatch.setattr("serving.reading.batcher._STUCK_S", 0.01)
+    batcher = make_batcher(max_wait_s=0.02)
+    model.gate.clear()
+    hung = submit(batcher, 1)
+    await model.started()
+    await asyncio.sleep(0.05)
+    with pytest.raises(Overloaded):
+        batcher.admit(1, "late", 0.001)
+    model.gate.set()
+    await hung
 
 
 async def test_an_idle_model_is_never_refused_however_slow_it_was(make_batcher):
@@ -419,7 +435,7 @@ async def test_a_hog_does_not_use_up_the_queue_or_the_wait_of_others(make_batche
 async def test_a_batch_is_limited_by_its_predicted_time(make_batcher, model):
     batcher = make_batcher(max_batch_size=100)
     batcher.learn(0.001, 0.001)
-    await asyncio.gather(*(batcher.submit([number], "a", 0.004) for number in range(6)))
+    await asyncio.gather(*(batcher.submit([number], "a", 0.003) for number in range(6)))
     assert [len(batch) for batch in model.batches] == [2, 2, 2]
 
 
