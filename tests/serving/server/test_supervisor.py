@@ -123,3 +123,16 @@ def test_a_busy_supervisor_does_not_blame_its_workers(workers, monkeypatch):
         boss._count_silence()
         assert worker.silent_s < 1.0
         boss._selector.close()
+
+
+def test_metrics_of_a_killed_supervisor_are_removed_when_a_worker_serves(
+    workers, monkeypatch, capfd
+):
+    monkeypatch.setattr(supervisor, "remove_stale_folders", lambda: ["/a/stale/folder"])
+    written = []
+
+    def act():
+        until(lambda: written.append(capfd.readouterr().err) or "stale" in "".join(written))
+
+    assert supervise(workers, act) == 0
+    assert "/a/stale/folder" in "".join(written)
