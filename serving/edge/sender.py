@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import (
     IPv4Address,
@@ -11,7 +12,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Final, NamedTuple
+from typing import Final
 
 from serving.config import ConfigError
 
@@ -30,7 +31,8 @@ _FORWARDING: Final = frozenset(
 Address = IPv4Address | IPv6Address
 
 
-class TrustedProxies(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity: to hash networks is slow
+class TrustedProxies:
     """The addresses whose X-Forwarded-For is believed.
 
     Args:

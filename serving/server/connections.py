@@ -147,7 +147,9 @@ class HttpConnection(Protocol):
             Problem: the head is malformed or too large.
         """
         received = self._received
-        if received.startswith(b"\r"):  # RFC 9112, 2.2: ignore empty lines before a request
+        if received.startswith(
+            (b"\r", b"\n")
+        ):  # RFC 9112, 2.2: ignore empty lines before a request
             received = self._received = received.lstrip(b"\r\n")
         end = received.find(_HEAD_END, 0, MAX_HEADER_BYTES + len(_HEAD_END)) + len(_HEAD_END)
         if end < len(_HEAD_END):

@@ -79,8 +79,6 @@ class Supervisor:
             self._watch_signals(stack)
             if self._num_workers > 1:
                 # prometheus_client merges the workers' metrics here; one worker needs no files.
-                for stale in remove_stale_folders():
-                    _log("stale metrics removed", folder=stale, level="info")
                 folder, lock = make_locked_folder()
                 stack.callback(os.close, lock)
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -171,6 +169,9 @@ class Supervisor:
             if not worker.is_ready:
                 worker.is_ready = True
                 self._log_address(worker)
+                # Now, not at start: the workers of a killed supervisor have exited meanwhile.
+                for stale in remove_stale_folders():
+                    _log("stale metrics removed", folder=stale, level="info")
         else:  # it has exited
             self._selector.unregister(pipe)
             os.close(pipe)

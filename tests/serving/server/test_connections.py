@@ -580,3 +580,9 @@ async def test_a_trusted_proxy_may_take_all_connections(connect, pools):
     pools.connections = SharedPool(100)
     pools._trusted = TrustedProxies((ip_network("10.0.0.0/8"),))
     assert sum(connect("10.0.0.1") for _ in range(200)) >= 98
+
+
+@pytest.mark.parametrize("parts", [[b"\r\n" * 9], [b"\r", b"\n"], [b"\r\n\r", b"\n\r\n"]])
+async def test_empty_lines_before_a_request_are_ignored(connection, parts):
+    await connection.send(*parts, GET + b"\r\n")
+    assert (await connection.until(b"ok")).startswith(b"HTTP/1.1 200 ")
