@@ -183,7 +183,7 @@ def _judge_missing(current: pd.DataFrame, reference: pd.DataFrame) -> Iterator[F
     for gap in find_gaps(current, reference):
         if gap.excess > MISSING_EXCESS:
             where = f"in {gap.num_missing:,} of {gap.num_inked:,} crops with ink"
-            text = f"{in_words(gap.column)} has no value {where}"
+            text = f"column {gap.column} has no value {where}"
             yield Finding("missing", gap.column, gap.excess, MISSING_EXCESS, Severity.WATCH, text)
 
 

@@ -62,14 +62,6 @@ def test_without_labels_there_is_no_page_about_them(rows_of, reference):
     assert drift.render(rows_of(600), reference).labelled_html is None
 
 
-@pytest.mark.parametrize("column", ["garbage", "contrast", "height_px"])
-def test_a_column_that_was_never_captured_is_left_out(rows_of, reference, column):
-    rows = rows_of(600)
-    rows[column] = np.nan
-    found = json.loads(drift.render(rows, reference).json)
-    assert f"column={column}," not in json.dumps(found["metrics"])
-
-
 def test_one_digit_one_site_and_one_polarity_break_nothing(rows_of, reference):
     rows = rows_of(600)
     rows["digit"], rows["polarity"], rows["total_ms"] = "3", "dark ink", 0.0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from capture.reference import NUMERIC
 from contract import slo
 from monitoring import rules
 from monitoring.findings import Severity
@@ -39,7 +40,7 @@ def test_drift_of_a_feature_is_a_finding_that_does_not_page(rows_of, reference):
 
 def test_drift_of_every_feature_pages_nobody(rows_of, reference):
     rows = rows_of(2_000)
-    rows[list(rules.NUMERIC)] += 5
+    rows[list(NUMERIC)] += 5
     assert assess(rows, reference).severity == Severity.WATCH
 
 
