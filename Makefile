@@ -61,6 +61,7 @@ acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, 
 fuzz: $(VENV)/.all  ## RUNS mutated files (default 200000) through the decoder, then search for the slowest
 	$(RUN) tests/fuzz/crop.py -runs=$(RUNS) 2>&1 | tail -3
 	$(RUN) -m tests.fuzz.decode_time --seconds 120
+	$(RUN) tests/fuzz/api_bodies.py --requests 20000
 
 nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
 	$(MAKE) fuzz RUNS=2000000

@@ -469,7 +469,7 @@ def signature_of(sent: Sent, status: int, body: bytes) -> str:
     """What makes an answer a new one: route, status and the words of its detail."""
     detail = ""
     if status >= 400 and body.startswith(b"{"):
-        detail = re.sub(r"'[^']*'|[^a-z ]+", "", json.loads(body)["detail"].lower())[:60]
+        detail = re.sub(r"'[^']*'|[^a-z ]+", "", json.loads(body)["detail"].lower())[:24]
     route = sent.path if status != 404 else "-"
     return f"{route} {status} {detail if status >= 400 else ''}"
 
