@@ -191,7 +191,10 @@ class Spool:
     def close(self) -> None:
         """Finish the current segment and refuse more; call it on SIGTERM, after the last answer."""
         self._closed.set()
-        self.flush()
+        try:
+            self.flush()
+        except SpoolError as error:  # the process ends anyway; `recover` finishes what is there
+            log.error("%s", error)  # noqa: TRY400
         if self._sealer is not threading.current_thread():
             self._sealer.join(timeout=2)
 
