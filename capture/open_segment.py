@@ -37,7 +37,7 @@ class OpenSegment:
         self._opened_s = time.monotonic()
         # As the path has it: an overlay may give the descriptor another device.
         found = os.lstat(path)
-        self._identity = found.st_ino, found.st_dev
+        self._inode, self._device = found.st_ino, found.st_dev
 
     @classmethod
     def create(cls, folder: Path) -> OpenSegment:
@@ -68,7 +68,8 @@ class OpenSegment:
             OSError: not all bytes were written.
         """
         marker = self._marker
-        buffers = [part for frame in frames for part in (marker, frame)]
+        buffers = [marker] * (2 * len(frames))
+        buffers[1::2] = frames
         written = os.writev(self._descriptor, buffers)
         if written != num_bytes:
             raise OSError(f"{written} of {num_bytes} bytes written to {self.path.name}")
@@ -89,7 +90,7 @@ class OpenSegment:
             found = os.lstat(self._name)
         except OSError as error:
             return f"{self._name} is gone: {error.strerror}"
-        if (found.st_ino, found.st_dev) != self._identity:
+        if found.st_ino != self._inode or found.st_dev != self._device:
             return f"{self._name} is another file than the one written"
         if found.st_size != self.size:
             return f"{self._name} has {found.st_size} bytes; {self.size} were written"
