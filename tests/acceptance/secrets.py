@@ -57,7 +57,8 @@ def logs(report: Report, kind: str) -> None:
     for what, text in forbidden.items():
         report.fact(f"times_{what.replace(' ', '_')}_was_logged", log.count(text))
         report.expect(f"{what} is not logged", text not in log)
-    report.expect("refusals were logged at all", log.count("request refused") > num / 4)
+    # Not one for each: lines of one cause are limited in rate.
+    report.expect("refusals were logged at all", log.count("request refused") > 0)
 
 
 CHECKS = {"secrets": logs}
