@@ -460,7 +460,6 @@ def test_a_closed_box_is_taken_out_wherever_it_is(five, inset_px):
     assert_allclose(preprocess(boxed), preprocess(five), atol=0.05)
 
 
-def test_a_shadow_over_half_the_crop_does_not_change_the_image(five):
-    shaded = five.copy()
-    shaded[:, 50:] = shaded[:, 50:] * 0.4
-    assert np.abs(preprocess(shaded) - preprocess(five)).mean() < 0.08
+def test_a_steep_gradient_of_light_changes_the_image_little(five):
+    shaded = (five * np.linspace(1, 0.3, five.shape[1])).astype(np.uint8)
+    assert np.abs(preprocess(shaded) - preprocess(five)).mean() < 0.05
