@@ -12,25 +12,24 @@ Source:
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.cleaning import clean, clean_inside, may_be_boxed
 from model.clutter import find_clutter
 from model.components import connected_parts, ink_bounds
 from model.errors import BlankCrop
-from model.framed import BOX_PX, MIN_CONTRAST, SIDE_PX, Framed
+from model.framed import BOX_PX, SIDE_PX, Framed
 from model.mnist_frame import may_be_in_mnist_frame, pass_through
+from model.tones import find_tones
 
 WORK_SIDE_PX: Final = 128  # larger crops are first reduced by a whole factor: bounds the time
 INK: Final = 0.5  # more pen than paper
 FAINT_INK: Final = 0.19  # ink darker than this joins parts into one component
-PAPER_SPREAD_FRAC: Final = 0.15  # of the way to the pen: still paper, with its grain
-OTSU_SAMPLE_PX: Final = 64 * 64
 
-_LEVELS: Final = np.arange(256, dtype=np.float64)
 _MOMENTS: Final = np.stack([np.ones(SIDE_PX), np.arange(SIDE_PX)]).astype(np.float32)
 
 
@@ -102,11 +101,20 @@ def _frame_or_error(crop: NDArray[np.uint8]) -> Framed | BlankCrop:
 def _frame_scan(crop: NDArray[np.uint8]) -> Framed:
     """Frame a crop that is not in MNIST's frame."""
     grey = _reduce(crop)
-    ink_table = _find_ink_table(grey)
-    bounds = ink_bounds(ink_table.is_ink)
-    ink = ink_table.ink_of(grey[bounds[0] : bounds[1], bounds[2] : bounds[3]])
+    grey, tones, num_lines = clean(grey, find_tones(grey))
+    bounds = ink_bounds(tones.is_ink)
+    ink = tones.ink_of(grey[bounds[0] : bounds[1], bounds[2] : bounds[3]])
     box = _to_box(ink)
-    parts = connected_parts(box > FAINT_INK)
+    faint = box > FAINT_INK
+    if may_be_boxed(faint):
+        grey, tones, num_inside = clean_inside(grey, tones)
+        if num_inside:
+            num_lines += num_inside
+            bounds = ink_bounds(tones.is_ink)
+            ink = tones.ink_of(grey[bounds[0] : bounds[1], bounds[2] : bounds[3]])
+            box = _to_box(ink)
+            faint = box > FAINT_INK
+    parts = connected_parts(faint)
     dropped: list[NDArray[np.bool_]] = []
     if len(parts) > 1:
         dropped = find_clutter(box, parts, bounds, grey.shape)
@@ -117,10 +125,10 @@ def _frame_scan(crop: NDArray[np.uint8]) -> Framed:
     height, width = grey.shape
     return Framed(
         image=_centre(box),
-        inverted=ink_table.inverted,
+        inverted=tones.inverted,
         passed_through=False,
         num_parts=len(parts) - len(dropped),
-        num_dropped=len(dropped),
+        num_dropped=len(dropped) + num_lines,
         aspect=(right - left) / (bottom - top),
         edges_touched=(top == 0) + (bottom == height) + (left == 0) + (right == width),
     )
@@ -132,73 +140,6 @@ def _reduce(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if factor == 1:
         return crop
     return np.asarray(Image.fromarray(crop).reduce(factor))
-
-
-class _InkTable(NamedTuple):
-    """What is paper and what is ink in one crop."""
-
-    is_ink: NDArray[np.bool_]  # (H, W)
-    inverted: bool
-    table: NDArray[np.float32]  # (256,) grey -> ink: 0 paper, 1 the pen's mean
-
-    def ink_of(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self.table[grey]
-
-
-def _find_ink_table(grey: NDArray[np.uint8]) -> _InkTable:
-    """Split paper from ink by Otsu's threshold, and decide which of the two is the paper.
-
-    Raises:
-        BlankCrop: the two differ by less than the scanner's noise.
-    """
-    threshold, dark, light, dark_frac = _otsu(grey)
-    if light - dark < MIN_CONTRAST:
-        raise BlankCrop(
-            f"paper and ink differ by {light - dark:.0f} grey levels; "
-            f"at least {MIN_CONTRAST:.0f} are needed; check whether the crop is empty"
-        )
-    is_light = grey > threshold
-    # Paper covers most of the border and of the area. Both shares are added, because a digit that
-    # fills its crop covers the border and a bold digit covers the area, but none covers both.
-    inverted = _border_frac(is_light) + (1.0 - dark_frac) < 1.0
-    paper, pen = (dark, light) if inverted else (light, dark)
-    start = paper + PAPER_SPREAD_FRAC * (pen - paper)
-    ramp = _LEVELS - start
-    ramp *= 1.0 / (pen - start)
-    np.maximum(ramp, 0.0, out=ramp)
-    np.minimum(ramp, 1.0, out=ramp)
-    return _InkTable(is_light if inverted else ~is_light, inverted, ramp.astype(np.float32))
-
-
-def _otsu(grey: NDArray[np.uint8]) -> tuple[int, float, float, float]:
-    """Otsu's threshold, the mean grey on its dark and light side, and the dark share.
-
-    A crop of more than 64x64 px is sampled at every second row and column: that gives the same
-    split in a quarter of the time.
-    """
-    sample = grey if grey.size <= OTSU_SAMPLE_PX else grey[::2, ::2]
-    counts = np.bincount(sample.ravel(), minlength=256)
-    below = counts.cumsum(dtype=np.float64)
-    moment = (counts * _LEVELS).cumsum()
-    total, total_moment = float(below[-1]), float(moment[-1])
-    above = total - below
-    # Where one side is empty the numerator is 0 as well, so a divisor of 1 keeps the 0.
-    spread = (total_moment * below - total * moment) ** 2 / np.maximum(below * above, 1.0)
-    threshold = int(spread.argmax())
-    dark_count, dark_moment = float(below[threshold]), float(moment[threshold])
-    if dark_count in (0.0, total):
-        level = total_moment / total
-        return threshold, level, level, 0.0
-    dark = dark_moment / dark_count
-    light = (total_moment - dark_moment) / (total - dark_count)
-    return threshold, dark, light, dark_count / total
-
-
-def _border_frac(mask: NDArray[np.bool_]) -> float:
-    """Share of the border pixels that are set."""
-    edges = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-    num_set = sum(int(np.count_nonzero(edge)) for edge in edges)
-    return num_set / (2.0 * sum(mask.shape))
 
 
 def _to_box(ink: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -54,15 +54,6 @@ def with_specks(crop, rng):
     return speckled
 
 
-def with_a_box_line(crop, rng):
-    paper, pen = paper_and_pen(crop)
-    boxed = np.pad(crop, 8, constant_values=paper)
-    boxed[:, : rng.integers(1, 3)] = pen
-    if rng.random() < 0.5:
-        boxed[-2:] = pen
-    return boxed
-
-
 def with_a_neighbour(crop, rng):
     paper, pen = paper_and_pen(crop)
     wide = np.pad(crop, ((2, 2), (2, 14)), constant_values=paper)
@@ -90,7 +81,6 @@ VARIATIONS = [
     with_noise,
     with_little_contrast,
     with_specks,
-    with_a_box_line,
     with_a_neighbour,
     cut_off,
     turned_and_blurred,
@@ -99,7 +89,7 @@ VARIATIONS = [
 
 @pytest.mark.parametrize("vary", VARIATIONS)
 def test_framing_equals_the_plain_reference(vary, crops):
-    """10 variations of 200 crops: 2,000."""
+    """9 variations of 200 crops: 1,800."""
     rng = np.random.default_rng(20261121)
     for crop in crops:
         varied = vary(crop.pixels, rng)
@@ -315,7 +305,6 @@ def test_the_aspect_is_width_by_height(bar):
         ((8, 32, 14, 18), 0),
         ((0, 32, 14, 18), 1),
         ((0, 40, 14, 18), 2),
-        ((0, 40, 0, 8), 3),
     ],
 )
 def test_edges_reached_by_the_ink_are_counted(stroke, edges):
@@ -385,7 +374,7 @@ def drawing(rng):
 def test_any_drawing_gives_an_image_or_is_blank():
     rng = np.random.default_rng(20261121)
     num_framed = 0
-    for _ in range(20_000):
+    for _ in range(4_000):
         try:
             image = preprocess(drawing(rng))
         except BlankCrop:
@@ -393,7 +382,7 @@ def test_any_drawing_gives_an_image_or_is_blank():
         num_framed += 1
         assert image.min() >= 0.0  # also false for a NaN
         assert image.max() <= 1.0
-    assert num_framed > 15_000
+    assert num_framed > 2_800
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -436,3 +425,41 @@ def test_a_crop_drawn_at_twice_the_size_gives_nearly_the_same_image():
     crop = draw_digit("3")
     large = np.kron(crop, np.ones((2, 2), dtype=np.uint8))
     assert np.abs(preprocess(large) - preprocess(crop)).mean() < 0.02
+
+
+# A 5 of straight strokes, with room around it: (top, bottom, left, right).
+FIVE = [(30, 36, 34, 66), (30, 60, 34, 40), (54, 60, 34, 66), (54, 88, 60, 66), (82, 88, 34, 66)]
+
+
+@pytest.fixture
+def five():
+    return with_ink(116, 100, *FIVE, paper=240, pen=20)
+
+
+@pytest.mark.parametrize("thick_px", [1, 4, 12])
+@pytest.mark.parametrize("sides", ["t", "b", "l", "r", "tl", "br", "lr", "tlr", "tblr"])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_ink_along_whole_edges_is_taken_out(five, sides, thick_px, inverted):
+    edged = five.copy()
+    for side in sides:
+        rows = {"t": np.s_[:thick_px], "b": np.s_[-thick_px:]}
+        columns = {"l": np.s_[:, :thick_px], "r": np.s_[:, -thick_px:]}
+        edged[(rows | columns)[side]] = 20
+    flip = np.uint8(255 * inverted)
+    framed = frame(edged ^ flip)
+    assert framed.inverted == inverted
+    assert_allclose(framed.image, preprocess(five), atol=0.05)
+
+
+@pytest.mark.parametrize("inset_px", [0, 6, 14])
+def test_a_closed_box_is_taken_out_wherever_it_is(five, inset_px):
+    boxed = five.copy()
+    boxed[inset_px : 116 - inset_px, inset_px : 100 - inset_px] = 20
+    inner = np.s_[inset_px + 3 : 113 - inset_px, inset_px + 3 : 97 - inset_px]
+    boxed[inner] = five[inner]
+    assert_allclose(preprocess(boxed), preprocess(five), atol=0.05)
+
+
+def test_a_steep_gradient_of_light_changes_the_image_little(five):
+    shaded = (five * np.linspace(1, 0.3, five.shape[1])).astype(np.uint8)
+    assert np.abs(preprocess(shaded) - preprocess(five)).mean() < 0.05

@@ -1,0 +1,174 @@
+"""Finds straight lines through a crop's ink: scan edges, boxes, rules, grids; takes them out.
+
+A line runs from one side of the crop to the other, may be slanted by a few degrees, and has any
+thickness at the crop's edge. Knows nothing about grey levels or polarity.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FULL_FRAC: Final = 0.88  # of a row: inked this far, the row is part of a line
+PARTIAL_FRAC: Final = 0.55  # of a row beside such a row: the line's ragged or blurred rim
+EDGE_THICK_FRAC: Final = 0.5  # of the side: a scan edge may be this thick
+INNER_THICK_FRAC: Final = 0.1  # of the side: a printed line inside the crop
+TIE_FRAC: Final = 0.06  # of the side: a stroke that meets the line so near its end belongs to it
+CLEAR_FRAC: Final = 0.04  # of the side: the digit keeps this far from the ends of a line
+STRAY_FRAC: Final = 0.01  # of the remaining ink: dirt there does not count
+UNIFORM_FRAC: Final = 0.7  # of its median thickness: a printed line is nowhere thinner
+MIN_INSIDE_FRAC: Final = 0.8  # of a slanted row: less of it in the crop shows no line by itself
+MAX_SLANT: Final = 0.15  # down for each px along
+STRIPS: Final = 16
+SLANTS_PX: Final = (0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6, 9, -9, 13, -13, 17, -17)
+_PAD: Final = 9  # half of the largest slant
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One straight line across the crop."""
+
+    mask: Mask  # (H, W), the line with its rim
+    at_edge: bool  # it lies along the crop's edge
+    thick_px: int
+    is_upright: bool
+
+
+def find_lines(ink: Mask) -> list[Line]:
+    """Every line that runs through the whole crop, lying and upright."""
+    lying = [Line(*found, is_upright=False) for found in _lying_lines(ink)]
+    turned = np.ascontiguousarray(ink.T)
+    upright = [
+        Line(mask.T, at_edge, thick, is_upright=True)
+        for mask, at_edge, thick in _lying_lines(turned)
+    ]
+    return lying + upright
+
+
+def _lying_lines(ink: Mask) -> list[tuple[Mask, bool, int]]:
+    """Mask, at the edge, thickness of each line that runs from left to right."""
+    height, width = ink.shape
+    strips = min(STRIPS, width)
+    starts = np.arange(strips) * width // strips
+    counts = np.zeros((height + 2 * _PAD, strips), dtype=np.float32)
+    counts[_PAD:-_PAD] = np.add.reduceat(ink, starts, axis=1, dtype=np.float32)
+    sizes = np.diff(np.append(starts, width)).astype(np.float32)
+    rows = _sheared_rows(height, strips)
+    inked = counts[rows, np.arange(strips)].sum(axis=2)  # (slants, rows)
+    inside_px = ((rows >= _PAD) & (rows < height + _PAD)) @ sizes
+    fill = inked / np.maximum(inside_px, 1.0)
+    is_full = fill >= FULL_FRAC
+    slants = np.abs(SLANTS_PX)
+    score = (inked * is_full).sum(axis=1) * (1.0 - 0.002 * slants)
+    score[slants > MAX_SLANT * width] = 0.0
+    best = int(score.argmax())
+    if score[best] < FULL_FRAC * MIN_INSIDE_FRAC * width:
+        return []
+    inside_frac = inside_px[best] / width
+    shift = _shift(SLANTS_PX[best], width)
+    found = []
+    for start, end in _runs_with(is_full[best], fill[best] >= PARTIAL_FRAC):
+        if inside_frac[start:end].max() < MIN_INSIDE_FRAC:
+            continue
+        first, last = start - _PAD, end - _PAD
+        at_top, at_bottom = first + int(shift.min()) <= 1, last + int(shift.max()) >= height - 1
+        thick = min(last, height) - max(first, 0)
+        limit = EDGE_THICK_FRAC if at_top or at_bottom else INNER_THICK_FRAC
+        if thick > max(2.0, limit * height):
+            continue
+        thickness = counts[rows[best, start:end], np.arange(strips)].sum(axis=0) / sizes
+        if thickness.min() < UNIFORM_FRAC * np.median(thickness) - 0.5:
+            continue
+        # A line at the edge is taken out up to the edge.
+        low = -height if at_top else first
+        high = 2 * height if at_bottom else last
+        down = np.arange(height)[:, np.newaxis] - shift
+        found.append(((down >= low) & (down < high), at_top or at_bottom, thick))
+    return found
+
+
+@cache
+def _sheared_rows(height: int, strips: int) -> NDArray[np.intp]:
+    """(slants, rows, strips): the padded row that a slanted row meets in each strip."""
+    rows = np.arange(height + 2 * _PAD)
+    shifts = np.stack([_shift(slant, strips) for slant in SLANTS_PX])
+    sheared: NDArray[np.intp] = rows[:, np.newaxis] + shifts[:, np.newaxis]
+    return sheared.clip(0, len(rows) - 1)
+
+
+def _shift(slant_px: int, length: int) -> NDArray[np.intp]:
+    """How far down a line with this slant is at each of `length` places from left to right."""
+    along = (np.arange(length) + 0.5) / length - 0.5
+    return np.rint(slant_px * along).astype(np.intp)
+
+
+def _runs_with(full: Mask, partial: Mask) -> list[tuple[int, int]]:
+    """Start and end (half open) of each run of partial or full rows that has a full one."""
+    flags = np.concatenate([[False], full | partial, [False]]).astype(np.int8)
+    changes = np.flatnonzero(np.diff(flags)).tolist()
+    runs = zip(changes[::2], changes[1::2], strict=True)
+    return [(start, end) for start, end in runs if full[start:end].any()]
+
+
+def is_tied(line: Line, rest: Mask) -> bool:
+    """Whether a stroke of the remaining ink meets the line near one of its ends.
+
+    The bar of a 7 or 5 in a tight crop is such a line; a printed line goes on past the digit.
+    """
+    mask, rest = (line.mask.T, rest.T) if line.is_upright else (line.mask, rest)
+    reach = max(2, round(TIE_FRAC * mask.shape[1]))
+    return any(
+        bool((_grow_rows(mask[:, end], 2) & rest[:, end]).any())
+        for end in (slice(None, reach), slice(-reach, None))
+    )
+
+
+def goes_past(line: Line, rest: Mask) -> bool:
+    """Whether the line goes on past the remaining ink on both sides, as a printed line does."""
+    rest = rest.T if line.is_upright else rest
+    reach = max(2, round(CLEAR_FRAC * rest.shape[1]))
+    few = max(2.0, STRAY_FRAC * np.count_nonzero(rest))
+    ends = np.count_nonzero(rest[:, :reach]), np.count_nonzero(rest[:, -reach:])
+    return bool(max(ends) <= few)
+
+
+def _grow_rows(mask: Mask, by_px: int) -> Mask:
+    grown = mask.copy()
+    for _ in range(by_px):
+        wider = grown.copy()
+        wider[1:] |= grown[:-1]
+        wider[:-1] |= grown[1:]
+        grown = wider
+    return grown
+
+
+def grow_across(line: Line, by_px: int) -> Mask:
+    """The line's mask, widened across its direction."""
+    if line.is_upright:
+        return _grow_rows(line.mask.T, by_px).T
+    return _grow_rows(line.mask, by_px)
+
+
+def heal(line: Line, rest: Mask) -> Mask:
+    """The part of a line inside the crop that a stroke crosses: ink on both sides of it."""
+    mask, rest = (line.mask.T, rest.T) if line.is_upright else (line.mask, rest)
+    straight_down, wide_down = _pour(mask, rest, line.thick_px)
+    straight_up, wide_up = _pour(mask[::-1], rest[::-1], line.thick_px)
+    crossed = (straight_down & wide_up[::-1]) | (wide_down & straight_up[::-1])
+    return crossed.T if line.is_upright else crossed
+
+
+def _pour(mask: Mask, rest: Mask, thick_px: int) -> tuple[Mask, Mask]:
+    """The line's pixels below the ink above it: straight down, and by up to 45 degrees aside."""
+    straight, wide = rest.copy(), rest.copy()
+    for _ in range(thick_px + 2):
+        straight[1:] |= straight[:-1] & mask[1:]
+        aside = wide.copy()
+        aside[:, 1:] |= wide[:, :-1]
+        aside[:, :-1] |= wide[:, 1:]
+        wide[1:] |= aside[:-1] & mask[1:]
+    return straight & mask, wide & mask
