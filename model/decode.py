@@ -6,6 +6,7 @@ metadata, if its size and cost are within the limits.
 
 import io
 import time
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -110,11 +111,8 @@ def _read_plain_png(data: bytes) -> NDArray[np.uint8] | None:
     check_size(width, height)
     if width * height > SMALL_RAW_BYTES:
         return None
-    try:
-        pixels: NDArray[np.uint8] = kornia_io.decode_image_png_u8(data, (height, width), "mono")
-    except Exception:  # noqa: BLE001  # the library raises no narrower class
-        return None
-    return pixels.reshape(height, width)
+    pixels = _or_none(kornia_io.decode_image_png_u8, data, (height, width), "mono")
+    return None if pixels is None else pixels.reshape(height, width)
 
 
 def _read_png(data: bytes) -> NDArray[np.uint8]:
@@ -129,13 +127,28 @@ def _read_png(data: bytes) -> NDArray[np.uint8]:
 
 def _small_png(data: bytes, png: PngFile) -> NDArray[np.uint8] | None:
     shape = (png.height, png.width)
-    try:
-        pixels: NDArray[np.uint8] = kornia_io.decode_image_png_u8(
-            rebuild_png(data, png), shape, _KORNIA_MODES[png.colour]
-        )
-    except Exception:  # noqa: BLE001  # as in `_read_plain_png`
+    pixels = _or_none(
+        kornia_io.decode_image_png_u8, rebuild_png(data, png), shape, _KORNIA_MODES[png.colour]
+    )
+    if pixels is None:
         return None
     return pixels.reshape(shape) if png.colour == _GREY else grey_of(Image.fromarray(pixels))
+
+
+def _or_none(
+    decoder: Callable[..., NDArray[np.uint8]], *arguments: object
+) -> NDArray[np.uint8] | None:
+    """What one of kornia_rs' decoders returns; None where it cannot decode the file.
+
+    It raises no class narrower than Exception, and a panic in Rust is a BaseException, which would
+    end the thread that reads for every sender.
+    """
+    try:
+        return decoder(*arguments)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001
+        return None
 
 
 def _end_s(png: PngFile) -> float:
@@ -224,11 +237,9 @@ def _read_jpeg(data: bytes) -> NDArray[np.uint8]:
 
 def _small_jpeg(bare: bytes, num_components: int) -> NDArray[np.uint8] | None:
     """Read with libjpeg-turbo's own interface: 28x28 px in a tenth of Pillow's time."""
-    try:
-        pixels: NDArray[np.uint8] = kornia_io.decode_image_jpegturbo(
-            bare, "mono" if num_components == 1 else "rgb"
-        )
-    except Exception:  # noqa: BLE001  # as in `_read_plain_png`
+    mode = "mono" if num_components == 1 else "rgb"
+    pixels = _or_none(kornia_io.decode_image_jpegturbo, bare, mode)
+    if pixels is None:
         return None
     return pixels[..., 0] if num_components == 1 else grey_of(Image.fromarray(pixels))
 

@@ -86,8 +86,8 @@ def test_every_status_is_in_the_table():
 def test_the_limits_are_those_in_force():
     settings = Settings()
     limits = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]+ \|$", DOCUMENT, re.MULTILINE))
-    single, many = settings.max_body_bytes // 1024, settings.max_bulk_body_bytes // 2**20
-    assert limits["body with one crop; with many"] == f"{single} KB; {many} MB"
+    single, many = settings.max_body_bytes // 2**20, settings.max_bulk_body_bytes // 2**20
+    assert limits["body with one crop; with many"] == f"{single} MB; {many} MB"
     assert limits["time for a body to arrive"] == f"{settings.body_deadline_ms // 1000} s"
     assert limits["time to an answer"] == f"{settings.request_deadline_ms // 1000} s"
     assert limits["requests at once, in one worker: all; one key"].startswith(

@@ -97,7 +97,7 @@ async def test_1024_packed_crops_are_read_and_1025_are_422(client, images):
         (np.asfortranarray(np.zeros((2, 28, 28), dtype=np.uint8)), 422),
         (np.zeros((0, 28, 28), dtype=np.uint8), 422),
         (np.zeros((2, 3, 28), dtype=np.uint8), 422),
-        (np.zeros((1, 4, 2049), dtype=np.uint8), 422),
+        (np.zeros((1, 4, 4097), dtype=np.uint8), 422),
         (np.zeros((), dtype=np.uint8), 422),
     ],
     ids=["float", "signed", "rank 2", "rank 4", "fortran", "none", "low", "wide", "scalar"],

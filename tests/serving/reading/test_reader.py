@@ -212,7 +212,7 @@ async def test_the_rest_of_a_bulk_request_whose_caller_has_gone_is_not_read(
 
 
 async def test_work_in_turn_returns_its_value_or_raises_its_error(reader):
-    request = Request("r", "s", "", {}, b"", b"", 0.0, 0.0, sender="a")
+    request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, sender="a")
     assert await reader.in_turn(lambda: threading.current_thread().name, request, 0.001) == "model"
     with pytest.raises(ZeroDivisionError):
         await reader.in_turn(lambda: 1 // 0, request, 0.001)

@@ -93,12 +93,8 @@ def test_a_chunked_body_is_read(port, crops):
 
 
 def test_a_chunked_body_over_the_limit_is_413(port):
-    parts = (b"\0" * 65_536 for _ in range(20))
-    try:
-        status, _, _ = ask(port, "POST", "/v1/digit", parts, content_type="image/png")
-    except ConnectionError:
-        return  # the connection was closed while the client still sent: also correct
-    assert status == 413
+    parts = (b"\0" * 65_536 for _ in range(40))
+    assert ask(port, "POST", "/v1/digit", parts, content_type="image/png")[0] == 413
 
 
 def test_metrics_name_what_was_served(port, crops):
