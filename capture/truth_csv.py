@@ -60,6 +60,8 @@ def parse(data: bytes) -> list[Truth]:
     if not any(line.strip() for line in lines):
         raise TruthError(["the file is empty; its first line must be " + _EXAMPLE])
     rows = list(_rows(lines))
+    if not rows:
+        raise TruthError(["no line has any value; the first line must be " + _EXAMPLE])
     names = _header(*rows[0])
     found: dict[tuple[str, str, str, int], Truth] = {}
     mistakes = []

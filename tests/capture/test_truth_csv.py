@@ -208,3 +208,8 @@ def test_what_is_still_in_the_spool_is_found_and_erased_when_it_comes(archive, t
     spool.close()
     ship.ship_once(tmp_path / "spool", archive)
     assert find(tmp_path, "late", capsys) == (0, ["read_id read-5"])
+
+
+def test_a_file_of_separators_alone_is_a_named_mistake():
+    with pytest.raises(TruthError, match="no line has any value"):
+        parse(b";\n;;\n")
