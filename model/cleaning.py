@@ -25,6 +25,7 @@ from model.lines import (
 from model.shading import even_out
 from model.tones import Tones, find_tones
 
+MIN_SIDE_PX: Final = 24  # a stroke of a digit in a smaller crop looks like a line
 SUSPECT_EDGE_FRAC: Final = 0.9  # of one edge is ink: a digit that fills its crop has up to 0.75
 SUSPECT_PEN_FRAC: Final = 0.5  # of the area is ink: it may be the paper inside a box
 SUSPECT_BORDER_FRAC: Final = 0.35  # of the border: and the box covers the rest
@@ -66,6 +67,8 @@ def clean(grey: NDArray[np.uint8], tones: Tones) -> Cleaned:
     Raises:
         BlankCrop: nothing is left beside the lines.
     """
+    if min(grey.shape) < MIN_SIDE_PX:
+        return Cleaned(grey, tones, 0)
     if _is_covered(tones):
         cleaned = _take_lines_out(grey, tones)
         if cleaned is not None:
@@ -221,16 +224,20 @@ def _has_a_digit(rest: Mask) -> bool:
 
 def _find_polarity(tones: Tones) -> tuple[bool, list[Line]]:
     """Whether the ink is light once lines along the edges are left out, and the lines then."""
-    lines = find_lines(tones.is_ink)
     if not _is_covered(tones):
-        return tones.inverted, lines
-    found = _paper_evidence(tones.is_ink, lines)
-    if found >= CLEAR_EVIDENCE:
-        return tones.inverted, lines
-    other = find_lines(~tones.is_ink)
-    if _paper_evidence(~tones.is_ink, other) > max(found, PAPER_BORDER_FRAC + PAPER_AREA_FRAC):
-        return not tones.inverted, other
-    return tones.inverted, lines
+        return tones.inverted, find_lines(tones.is_ink)
+    # Where no edge is all ink, a box was taken for the paper, so the other polarity is likelier.
+    first = tones.inverted == (tones.edge_ink_frac >= SUSPECT_EDGE_FRAC)
+    best, chosen = PAPER_BORDER_FRAC + PAPER_AREA_FRAC, (tones.inverted, list[Line]())
+    for inverted in (first, not first):
+        ink = tones.is_ink if inverted == tones.inverted else ~tones.is_ink
+        lines = find_lines(ink)
+        evidence = _paper_evidence(ink, lines)
+        if evidence > best:
+            best, chosen = evidence, (inverted, lines)
+        if evidence >= CLEAR_EVIDENCE:
+            break
+    return chosen
 
 
 def _paper_evidence(ink: Mask, lines: list[Line]) -> float:

@@ -5,8 +5,8 @@ thickness at the crop's edge. Knows nothing about grey levels or polarity.
 """
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,14 +76,13 @@ def find_lines(ink: Mask) -> list[Line]:
 def _lying_lines(ink: Mask) -> list[tuple[Mask, bool, int]]:
     """Mask, at the edge, thickness of each line that runs from left to right."""
     height, width = ink.shape
-    strips = min(STRIPS, width)
-    starts = np.arange(strips) * width // strips
+    slanted = _slanted_rows(height, width)
+    strips = len(slanted.sizes)
     counts = np.zeros((height + 2 * _PAD, strips), dtype=np.float32)
-    counts[_PAD:-_PAD] = np.add.reduceat(ink, starts, axis=1, dtype=np.float32)
-    sizes = np.diff(np.append(starts, width)).astype(np.float32)
-    rows = _sheared_rows(height, strips)
-    inside_px = _inside_px(height, width)
-    inked = counts[rows, np.arange(strips)].sum(axis=2)  # (slants, rows)
+    counts[_PAD:-_PAD] = np.add.reduceat(ink, slanted.starts, axis=1, dtype=np.float32)
+    # A flat take and a product with ones take a tenth of the time of indexing and a sum.
+    inked = counts.take(slanted.places) @ np.ones(strips, dtype=np.float32)  # (slants, rows)
+    inside_px = slanted.inside_px
     fill = inked / np.maximum(inside_px, 1.0)
     is_full = fill >= FULL_FRAC
     slants = np.abs(SLANTS_PX)
@@ -104,7 +103,7 @@ def _lying_lines(ink: Mask) -> list[tuple[Mask, bool, int]]:
         limit = EDGE_THICK_FRAC if at_top or at_bottom else INNER_THICK_FRAC
         if thick > max(2.0, limit * height):
             continue
-        thickness = counts[rows[best, start:end], np.arange(strips)].sum(axis=0) / sizes
+        thickness = counts.take(slanted.places[best, start:end]).sum(axis=0) / slanted.sizes
         if thickness.min() < UNIFORM_FRAC * np.median(thickness) - 0.5:
             continue
         # A line at the edge is taken out up to the edge.
@@ -115,24 +114,25 @@ def _lying_lines(ink: Mask) -> list[tuple[Mask, bool, int]]:
     return found
 
 
-@cache
-def _sheared_rows(height: int, strips: int) -> NDArray[np.intp]:
-    """(slants, rows, strips): the padded row that a slanted row meets in each strip."""
-    rows = np.arange(height + 2 * _PAD)
-    shifts = np.stack([_shift(slant, strips) for slant in SLANTS_PX])
-    sheared: NDArray[np.intp] = rows[:, np.newaxis] + shifts[:, np.newaxis]
-    return sheared.clip(0, len(rows) - 1)
+class _SlantedRows(NamedTuple):
+    """Where the slanted rows of a crop lie among the sums over strips of columns."""
+
+    starts: NDArray[np.intp]  # (strips,) first column of each
+    sizes: NDArray[np.float32]  # (strips,) columns in each
+    places: NDArray[np.intp]  # (slants, rows, strips) in the flat padded sums
+    inside_px: NDArray[np.float32]  # (slants, rows) how much of each slanted row is in the crop
 
 
-@cache
-def _inside_px(height: int, width: int) -> NDArray[np.float32]:
-    """(slants, rows): how much of each slanted row lies in the crop."""
+@lru_cache(maxsize=64)  # 0.3 MB each at 128 px
+def _slanted_rows(height: int, width: int) -> _SlantedRows:
     strips = min(STRIPS, width)
     starts = np.arange(strips) * width // strips
     sizes = np.diff(np.append(starts, width)).astype(np.float32)
-    rows = _sheared_rows(height, strips)
-    inside: NDArray[np.float32] = ((rows >= _PAD) & (rows < height + _PAD)) @ sizes
-    return inside
+    rows = np.arange(height + 2 * _PAD)
+    shifts = np.stack([_shift(slant, strips) for slant in SLANTS_PX])
+    sheared = (rows[:, np.newaxis] + shifts[:, np.newaxis]).clip(0, len(rows) - 1)
+    inside = ((sheared >= _PAD) & (sheared < height + _PAD)) @ sizes
+    return _SlantedRows(starts, sizes, sheared * strips + np.arange(strips), inside)
 
 
 def _shift(slant_px: int, length: int) -> NDArray[np.intp]:
