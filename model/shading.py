@@ -22,7 +22,9 @@ LIGHT_INK_LEAD: Final = 0.2  # in plainness: dark ink is so much more common
 DARK_INK_PLAIN: Final = 2.42  # above: no need to try light ink
 PLAIN: Final = 2.6  # a digit on paper that is evened out well
 MIXED_SEPARABILITY: Final = 0.8  # Otsu's, below: the light is uneven in any case
-HOPELESS_SEPARABILITY: Final = 0.7  # and below: whatever comes out is better
+SEPARABILITY_LEAD: Final = 0.05  # evening out does not lower noise, so a noisy crop has less
+CLEAR_BORDER_FRAC: Final = 0.15  # a digit that fills its crop reaches more of the border
+MAX_PEN_FRAC: Final = 0.4  # of the area
 SMALL_LEAD: Final = 0.15  # over the plainness before
 LARGE_LEAD: Final = 0.4  # for a result that is less plain than that
 REDUCE: Final = 2  # the estimate is made at half the size, in a quarter of the time
@@ -70,7 +72,9 @@ def _split(evened: NDArray[np.uint8], *, inverted: bool) -> tuple[NDArray[np.uin
 def _is_better(evened: Tones, before: Tones) -> bool:
     lead = _plainness(evened) - _plainness(before)
     if before.separability < MIXED_SEPARABILITY:
-        return lead >= 0.0 or before.separability < HOPELESS_SEPARABILITY
+        return lead >= 0.0 and evened.separability >= before.separability + SEPARABILITY_LEAD
+    if evened.border_ink_frac > CLEAR_BORDER_FRAC or evened.pen_frac > MAX_PEN_FRAC:
+        return False
     if _plainness(evened) < PLAIN:
         return lead >= LARGE_LEAD
     return lead >= SMALL_LEAD or (before.inverted and not evened.inverted)
@@ -109,8 +113,9 @@ def _slide(
 ) -> NDArray[np.uint8]:
     """Largest or smallest value in a window along the rows' axis, by doubling the window."""
     before = window_px // 2
-    pad = ((before, window_px - 1 - before), (0, 0))
-    wide = np.pad(grey, pad, constant_values=outside)
+    height, width = grey.shape
+    wide = np.full((height + window_px - 1, width), outside, dtype=np.uint8)
+    wide[before : before + height] = grey
     have_px = 1
     while have_px < window_px:
         step = min(have_px, window_px - have_px)

@@ -18,7 +18,6 @@ PAPER_SPREAD_FRAC: Final = 0.15  # of the way to the pen: still paper, with its 
 OTSU_SAMPLE_PX: Final = 64 * 64
 
 _LEVELS: Final = np.arange(256, dtype=np.float64)
-_SQUARES: Final = _LEVELS**2
 
 
 class Tones(NamedTuple):
@@ -31,17 +30,15 @@ class Tones(NamedTuple):
     pen_frac: float  # of the area
     border_ink_frac: float  # of the border's pixels
     edge_ink_frac: float  # of the edge that has the most
-    crosses: bool  # ink touches two opposite edges
+    edge_paper_frac: float  # of the edge that has the least
+    crosses_lying: bool  # ink touches the left and the right edge
+    crosses_upright: bool  # and the top and the bottom edge
     separability: float  # Otsu's: 1 where paper and pen have one grey level each
+    table: NDArray[np.float32]  # (256,) grey -> ink: 0 paper, 1 the pen's mean
 
     def ink_of(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Grey -> ink: 0 paper, 1 the pen's mean."""
-        start = self.paper + PAPER_SPREAD_FRAC * (self.pen - self.paper)
-        ramp = _LEVELS - start
-        ramp *= 1.0 / (self.pen - start)
-        np.maximum(ramp, 0.0, out=ramp)
-        np.minimum(ramp, 1.0, out=ramp)
-        return ramp.astype(np.float32)[grey]
+        return self.table[grey]
 
 
 def find_tones(grey: NDArray[np.uint8], *, inverted: bool | None = None) -> Tones:
@@ -61,25 +58,43 @@ def find_tones(grey: NDArray[np.uint8], *, inverted: bool | None = None) -> Tone
             f"at least {MIN_CONTRAST:.0f} are needed; check whether the crop is empty"
         )
     is_light = grey > threshold
+    edges = (is_light[0], is_light[-1], is_light[:, 0], is_light[:, -1])
+    top, bottom, left, right = (int(np.count_nonzero(edge)) for edge in edges)
     height, width = grey.shape
-    top, bottom = np.count_nonzero(is_light[0]), np.count_nonzero(is_light[-1])
-    left, right = np.count_nonzero(is_light[:, 0]), np.count_nonzero(is_light[:, -1])
     border_frac = (top + bottom + left + right) / (2.0 * (height + width))
     if inverted is None:
         # Paper covers most of the border and of the area. Both shares are added, because a digit
         # that fills its crop covers the border and a bold digit the area, but none covers both.
         inverted = border_frac + (1.0 - dark_frac) < 1.0
     if inverted:
-        most = max(max(top, bottom) / width, max(left, right) / height)
-        is_ink, paper, pen = is_light, dark, light
-        shares = 1.0 - dark_frac, border_frac
-        crosses = bool((left and right) or (top and bottom))
+        is_ink, paper, pen, pen_frac = is_light, dark, light, 1.0 - dark_frac
     else:
-        most = 1.0 - min(min(top, bottom) / width, min(left, right) / height)
-        is_ink, paper, pen = ~is_light, light, dark
-        shares = dark_frac, 1.0 - border_frac
-        crosses = bool(max(left, right) < height or max(top, bottom) < width)
-    return Tones(is_ink, inverted, paper, pen, *shares, most, crosses, separability)
+        is_ink, paper, pen, pen_frac = ~is_light, light, dark, dark_frac
+        border_frac = 1.0 - border_frac
+        top, bottom, left, right = width - top, width - bottom, height - left, height - right
+    return Tones(
+        is_ink=is_ink,
+        inverted=inverted,
+        paper=paper,
+        pen=pen,
+        pen_frac=pen_frac,
+        border_ink_frac=border_frac,
+        edge_ink_frac=max(max(top, bottom) / width, max(left, right) / height),
+        edge_paper_frac=1.0 - min(min(top, bottom) / width, min(left, right) / height),
+        crosses_lying=left > 0 and right > 0,
+        crosses_upright=top > 0 and bottom > 0,
+        separability=separability,
+        table=_ramp(paper, pen),
+    )
+
+
+def _ramp(paper: float, pen: float) -> NDArray[np.float32]:
+    start = paper + PAPER_SPREAD_FRAC * (pen - paper)
+    ramp = _LEVELS - start
+    ramp *= 1.0 / (pen - start)
+    np.maximum(ramp, 0.0, out=ramp)
+    np.minimum(ramp, 1.0, out=ramp)
+    return ramp.astype(np.float32)
 
 
 def _otsu(grey: NDArray[np.uint8]) -> tuple[int, float, float, float, float]:
@@ -89,9 +104,10 @@ def _otsu(grey: NDArray[np.uint8]) -> tuple[int, float, float, float, float]:
     split in a quarter of the time.
     """
     sample = grey if grey.size <= OTSU_SAMPLE_PX else grey[::2, ::2]
-    counts = np.bincount(sample.ravel(), minlength=256)
-    below = counts.cumsum(dtype=np.float64)
-    moment = (counts * _LEVELS).cumsum()
+    counts = np.bincount(sample.ravel(), minlength=256).astype(np.float64)
+    below = counts.cumsum()
+    moments = counts * _LEVELS
+    moment = moments.cumsum()
     total, total_moment = float(below[-1]), float(moment[-1])
     above = total - below
     # Where one side is empty the numerator is 0 as well, so a divisor of 1 keeps the 0.
@@ -103,5 +119,5 @@ def _otsu(grey: NDArray[np.uint8]) -> tuple[int, float, float, float, float]:
         return threshold, level, level, 0.0, 1.0
     dark = dark_moment / dark_count
     light = (total_moment - dark_moment) / (total - dark_count)
-    variance = total * float(counts @ _SQUARES) - total_moment**2
+    variance = total * float(moments @ _LEVELS) - total_moment**2
     return threshold, dark, light, dark_count / total, float(spread[threshold]) / variance
