@@ -31,3 +31,7 @@ class ModelError(RuntimeError):
 
 class ArtifactRefused(ModelError):
     """The champion folder is not one that may be served: tampered, foreign or incomplete."""
+
+
+class TooManyParts(UnreadableCrop):
+    """The file has more chunks or segments than are walked."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import UnreadableCrop
+from model.errors import TooManyParts, UnreadableCrop
 from model.exif import UPRIGHT, exif_orientation, xmp_orientation
 
 JPEG_MAGIC: Final = b"\xff\xd8\xff"
@@ -59,17 +59,18 @@ class _Frame(NamedTuple):
     is_progressive: bool
 
 
-def walk_jpeg(data: bytes) -> JpegFile:
+def walk_jpeg(data: bytes, max_segments: int = MAX_SEGMENTS) -> JpegFile:
     """Find the segments that decide the pixels of the first picture.
 
     Raises:
-        UnreadableCrop: no frame or no scan; a kind of coding that is not read; more than 5,000
-            segments, 120 tables or 20 scans.
+        UnreadableCrop: no frame or no scan; a kind of coding that is not read; more than 120
+            tables or 20 scans.
+        TooManyParts: more than `max_segments` segments.
 
     Source:
         ITU-T T.81, annex B.
     """
-    return _Walk(data).run()
+    return _Walk(data, max_segments).run()
 
 
 def rebuild_jpeg(data: bytes, jpeg: JpegFile) -> bytes:
@@ -81,8 +82,9 @@ def rebuild_jpeg(data: bytes, jpeg: JpegFile) -> bytes:
 class _Walk:
     """The state of one walk: the place in the file, and what has been found so far."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, max_segments: int) -> None:
         self._data = data
+        self._max_segments = max_segments
         self._spans: list[tuple[int, int]] = []
         self._num_segments = self._num_tables = self._num_scans = self._num_scan_samples = 0
         self._orientation = UPRIGHT
@@ -132,9 +134,10 @@ class _Walk:
                     )
                 marker, place = data[place], place - 1
             self._num_segments += 1
-            if self._num_segments > MAX_SEGMENTS:
-                raise UnreadableCrop(
-                    f"the JPEG has more than {MAX_SEGMENTS} segments; save it without metadata"
+            if self._num_segments > self._max_segments:
+                raise TooManyParts(
+                    f"the JPEG has more than {self._max_segments} segments; "
+                    "save it without metadata"
                 )
             if marker:
                 return marker, place + 2

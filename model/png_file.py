@@ -7,7 +7,7 @@ content nor their checksums matter.
 import zlib
 from typing import Final, NamedTuple
 
-from model.errors import ManyFrames, UnreadableCrop
+from model.errors import ManyFrames, TooManyParts, UnreadableCrop
 from model.exif import UPRIGHT, exif_orientation, xmp_orientation
 
 PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
@@ -49,18 +49,19 @@ class PngFile(NamedTuple):
         return self.height * ((row_bits + 7) // 8 + 1)
 
 
-def walk_png(data: bytes) -> PngFile:
+def walk_png(data: bytes, max_chunks: int = MAX_CHUNKS) -> PngFile:
     """Find the chunks that decide pixels.
 
     Raises:
-        UnreadableCrop: no valid header or no pixels, or more than 5,000 chunks.
+        UnreadableCrop: no valid header or no pixels.
+        TooManyParts: more than `max_chunks` chunks.
         ManyFrames: it is animated.
 
     Source:
         W3C, "Portable Network Graphics (PNG) Specification", 5.3 and 11.
     """
     _check_header(data)
-    walk = _Walk(data)
+    walk = _Walk(data, max_chunks)
     walk.run()
     if not walk.spans:
         raise UnreadableCrop(
@@ -127,8 +128,9 @@ def bare_png(data: bytes) -> bytes | None:
 class _Walk:
     """The state of one walk: the place in the file, and what has been found so far."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, max_chunks: int) -> None:
         self._data = data
+        self._max_chunks = max_chunks
         self.place = _HEADER_END
         self.num_chunks = 1
         self.spans: list[tuple[int, int]] = []
@@ -145,9 +147,10 @@ class _Walk:
             kind = data[start - 4 : start]
             self.place = end + 4
             self.num_chunks += 1
-            if self.num_chunks > MAX_CHUNKS:
-                raise UnreadableCrop(
-                    f"the PNG has more than {MAX_CHUNKS} chunks; save it again without metadata"
+            if self.num_chunks > self._max_chunks:
+                raise TooManyParts(
+                    f"the PNG has more than {self._max_chunks} chunks; "
+                    "save it again without metadata"
                 )
             if kind == b"IDAT":
                 self.spans.append((start, min(end, num_bytes)))

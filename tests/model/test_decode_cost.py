@@ -1,6 +1,7 @@
 """The prediction and the bounds behind it, by counts; CPU time is for tests/fuzz/decode_time.py."""
 
 import io
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,10 @@ from PIL import Image
 
 from model.decode import decode
 from model.decode_cost import MAX_DECODE_MS, predict_decode_ms
-from model.errors import CropError, CropSizeError
+from model.errors import CropError, CropSizeError, TooManyParts
+from model.jpeg_file import walk_jpeg
 from model.metered import MeteredFile
+from model.png_file import walk_png
 from tests.fuzz.dear_files import SEEDS, DearJpeg, DearPng
 
 
@@ -94,3 +97,17 @@ def test_a_flood_of_empty_blocks_is_stopped_early(monkeypatch):
     with pytest.raises(CropError):
         decode(DearPng(width=1000, height=1000, content="flat", empty_bytes=900_000).encode())
     assert len(reads) < 2 * MAX_DECODE_MS
+
+
+def test_looking_at_a_file_of_many_parts_ends_early_and_takes_it_for_dear():
+    text = b"\0\0\0\0tEXt" + zlib.crc32(b"tEXt").to_bytes(4)
+    png, jpeg = (encode(Image.new("L", (64, 64), 200), kind) for kind in ("PNG", "JPEG"))
+    for walk, whole, start, part in (
+        (walk_png, png, 33, text),
+        (walk_jpeg, jpeg, 2, b"\xff\xfe\0\2"),
+    ):
+        flood = whole[:start] + 4_900 * part + whole[start:]
+        with pytest.raises(TooManyParts, match="more than 100"):
+            walk(flood, 100)
+        assert decode(flood).shape == (64, 64)
+        assert predict_decode_ms(flood) > 5
