@@ -9,6 +9,7 @@ from serving.problems import Problem
 from serving.shares import SharedPool
 
 MAX_BODY_MEMORY_BYTES: Final = 128_000_000  # of all senders: 16 of the largest bulk bodies
+MAX_UNCOUNTED_BYTES: Final = 65_536  # a body that arrives in one piece has no more
 
 
 def content_type(headers: Mapping[bytes, bytes], allowed: tuple[str, ...]) -> str:
@@ -85,21 +86,34 @@ class BodyMemory:
             Problem: 503, the sender's share is used up.
         """
         if not self._held.take(exchange.sender, num_bytes):
-            raise Problem(
-                503,
-                f"your bodies hold {self._held.held_by(exchange.sender):.0f} bytes, and those of "
-                f"all senders {self._held.total:.0f}; the limit is {self._limit_bytes}, and one "
-                "sender may hold as many as it leaves free; send fewer or smaller ones at once",
-                retry_after_s=1.0,
-                closes_connection=True,
-            )
+            raise self._refusal(exchange)
         exchange.num_body_bytes += num_bytes
+
+    def check_room(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse a body that has no room by its content-length: most of it need not be read.
+
+        Raises:
+            Problem: 503, as above.
+        """
+        num_bytes = int(headers.get(b"content-length", b"0"))
+        if num_bytes > MAX_UNCOUNTED_BYTES and not self._held.has_room(exchange.sender, num_bytes):
+            raise self._refusal(exchange)
 
     def release(self, exchange: Exchange) -> None:
         """Give back what a request's body held."""
         if exchange.num_body_bytes:
             self._held.give_back(exchange.sender, exchange.num_body_bytes)
             exchange.num_body_bytes = 0
+
+    def _refusal(self, exchange: Exchange) -> Problem:
+        return Problem(
+            503,
+            f"your bodies hold {self._held.held_by(exchange.sender):.0f} bytes, and those of "
+            f"all senders {self._held.total:.0f}; the limit is {self._limit_bytes}, and one "
+            "sender may hold as many as it leaves free; send fewer or smaller ones at once",
+            retry_after_s=1.0,
+            closes_connection=True,
+        )
 
 
 async def read_body(

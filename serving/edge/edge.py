@@ -211,6 +211,7 @@ class Edge:
         settings = self._settings
         limit = settings.max_bulk_body_bytes if route.is_bulk else settings.max_body_bytes
         check_length(headers, limit)
+        self._body_memory.check_room(exchange, headers)
         hold = partial(self._body_memory.hold, exchange)
         return kind, await read_body(receive, limit, hold)
 

@@ -63,12 +63,12 @@ def repeat(target: Target, wires: Sequence[bytes], connections: int, pause_s: fl
             try:
                 client = client or target.connect()
                 client.sendall(wires[number % len(wires)])
-                status = read_answer(client)
+                status, is_open = read_answer(client)
             except OSError as error:
-                status = type(error).__name__
+                status, is_open = type(error).__name__, False
             number += 1
             counts[status] += 1
-            if client is not None and not status.isdigit():
+            if client is not None and not is_open:
                 client.close()
                 client = None
             time.sleep(pause_s if status.isdigit() else max(pause_s, 0.02))
@@ -77,10 +77,12 @@ def repeat(target: Target, wires: Sequence[bytes], connections: int, pause_s: fl
     return dict(counts)
 
 
-def hold(target: Target, beginning: bytes, connections: int, trickle: bytes) -> Counts:
+def hold(
+    target: Target, beginning: bytes, connections: int, trickle: bytes, pause_s: float = 0.1
+) -> Counts:
     """Send the beginning of a request on each connection, then a byte a second, and never finish.
 
-    A connection that the service closes is opened again, so that it is always held.
+    A connection that the service closes is opened again after a pause, so that it is always held.
     """
     counts: Counter[str] = Counter()
     end = time.monotonic() + target.seconds
@@ -100,7 +102,7 @@ def hold(target: Target, beginning: bytes, connections: int, trickle: bytes) -> 
                         client.sendall(trickle)
             except OSError as error:
                 counts[type(error).__name__] += 1
-            time.sleep(0.1)
+            time.sleep(pause_s)
 
     _run(send, connections)
     return dict(counts)
@@ -162,13 +164,16 @@ def bursts(target: Target, wire: bytes, requests: int, pause_s: float) -> Counts
     return dict(counts)
 
 
-def read_answer(client: socket.socket) -> str:
-    """The status of one answer, read to its end; "closed" if the connection ends before."""
+def read_answer(client: socket.socket) -> tuple[str, bool]:
+    """The status of one answer, read to its end, and whether the connection stays open.
+
+    The status is "closed" if the connection ends before.
+    """
     data = b""
     while b"\r\n\r\n" not in data:
         more = client.recv(1 << 18)
         if not more:
-            return data[9:12].decode("latin-1") or "closed"
+            return data[9:12].decode("latin-1") or "closed", False
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
     found = _LENGTH.search(head)
@@ -178,10 +183,7 @@ def read_answer(client: socket.socket) -> str:
         if not more:
             break
         missing -= len(more)
-    status = head[9:12].decode("latin-1")
-    if b"connection: close" in head.lower():
-        client.shutdown(socket.SHUT_RDWR)
-    return status
+    return head[9:12].decode("latin-1"), missing <= 0 and b"connection: close" not in head.lower()
 
 
 def _run(send: Callable[[int], None], connections: int) -> None:

@@ -124,6 +124,7 @@ def connections(report: Report, kind: str) -> None:
                 members[name],
                 NUM_FILES,
                 b"",
+                1.0,
                 source=STRANGER,
             )
 
@@ -205,9 +206,9 @@ def _first(report: Report, members: Mapping[str, object]) -> Iterator[str]:
 
 
 def _large_crops(it: Keyed) -> Load:
-    """A neighbour whose crops are 190 KB: a digit on much paper, hardly compressed."""
-    paper = Image.new("L", (440, 440), 255)
-    paper.paste(Image.open(io.BytesIO(one_crop())).convert("L"), (200, 200))
+    """A neighbour whose crops are 90 KB, so that their bodies arrive in several pieces."""
+    paper = Image.new("L", (300, 300), 255)
+    paper.paste(Image.open(io.BytesIO(one_crop())).convert("L"), (130, 130))
     stream = io.BytesIO()
     paper.save(stream, "PNG", compress_level=0)
     return Load(it.service, {"X-Api-Key": it.calm}, [stream.getvalue()])

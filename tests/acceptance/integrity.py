@@ -28,7 +28,7 @@ from tests.acceptance.archived import (
 )
 from tests.acceptance.harness import Report, Service, one_crop, only_ours
 
-NUM, REPAIRED_WITHIN_S = 20, 30.0
+NUM, REPAIRED_WITHIN_S, GONE_ON_FRAC = 20, 30.0, 0.9
 SAME_ID: Final = "scanner-7"
 SAME: Final = {"X-Request-Id": SAME_ID}
 
@@ -157,9 +157,10 @@ def spool_lost(report: Report, kind: str) -> None:
             report.fact(f"{name}: ready again after s", seconds)
             report.fact(f"{name}: 200s afterwards, lost", [NUM, len(after.missing(found))])
             report.expect(f"{name}: no 200 without a record", not during.missing(found))
+            # A new segment at once costs the requests that met the lost one.
             report.expect(
                 f"{name}: readiness was red, or records went on",
-                was_red or (num_kept == len(during.statuses)),
+                was_red or num_kept >= GONE_ON_FRAC * len(during.statuses),
             )
             report.expect(f"{name}: recovers", seconds < REPAIRED_WITHIN_S)
             report.expect(f"{name}: every crop is answered again", len(after.answered) == NUM)

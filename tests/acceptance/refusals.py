@@ -49,21 +49,18 @@ CASES: Final = (
 def direct(report: Report, kind: str) -> None:
     """Five clients, five refusals, two sizes, 40 times each, against the service itself."""
     only_ours(kind)
-    with Service(env=SMALL_LIMIT) as open_, keyed(SMALL_LIMIT) as locked:
-        _judge(report, open_.port, locked.service.port)
+    with keyed(SMALL_LIMIT) as it:
+        _judge(report, it.service.port, it.loud)
 
 
 def behind_nginx(report: Report, kind: str) -> None:
     """The same through nginx, which may refuse a large body itself."""
     only_ours(kind)
-    with contextlib.ExitStack() as stack:
-        open_ = stack.enter_context(Service(env=SMALL_LIMIT))
-        locked = stack.enter_context(keyed(SMALL_LIMIT))
-        ports = [stack.enter_context(nginx([port])) for port in (open_.port, locked.service.port)]
-        _judge(report, *ports)
+    with keyed(SMALL_LIMIT) as it, nginx([it.service.port]) as port:
+        _judge(report, port, it.loud)
 
 
-def _judge(report: Report, open_port: int, locked_port: int) -> None:
+def _judge(report: Report, port: int, key: str) -> None:
     times = QUICK_TIMES if report.is_quick else TIMES
     cases = CASES[:QUICK_CASES] if report.is_quick else CASES
     for client, post in CLIENTS.items():
@@ -71,9 +68,8 @@ def _judge(report: Report, open_port: int, locked_port: int) -> None:
             counts: Counter[str] = Counter()
             arrived = 0
             for case in cases:
-                port = locked_port if case.status == 401 else open_port
                 url = f"http://127.0.0.1:{port}{case.path}"
-                found = post(url, case, size, times)
+                found = post(url, case, "wrong" if case.status == 401 else key, size, times)
                 if found is None:
                     break
                 # 413 too: what is first refused, the path or the size, is the proxy's choice.
@@ -86,13 +82,13 @@ def _judge(report: Report, open_port: int, locked_port: int) -> None:
             report.expect(f"{client}, {size} bytes: all arrive", arrived == times * len(cases))
 
 
-def _post_http_client(url: str, case: Refused, size: int, times: int) -> list[str]:
+def _post_http_client(url: str, case: Refused, key: str, size: int, times: int) -> list[str]:
     host, path = url.removeprefix("http://").split("/", 1)
     found = []
     for _ in range(times):
         connection = http.client.HTTPConnection(host, timeout=15)
         try:
-            headers = {"Content-Type": case.content_type}
+            headers = {"Content-Type": case.content_type, "X-Api-Key": key}
             connection.request(case.method, "/" + path, bytes(size), headers)
             found.append(str(connection.getresponse().status))
         except (OSError, http.client.HTTPException) as error:
@@ -102,9 +98,9 @@ def _post_http_client(url: str, case: Refused, size: int, times: int) -> list[st
     return found
 
 
-def _post_httpx(url: str, case: Refused, size: int, times: int) -> list[str]:
+def _post_httpx(url: str, case: Refused, key: str, size: int, times: int) -> list[str]:
     found = []
-    headers = {"Content-Type": case.content_type}
+    headers = {"Content-Type": case.content_type, "X-Api-Key": key}
     with httpx.Client(timeout=15, trust_env=False) as client:  # keeps its connection, as a scanner
         for _ in range(times):
             try:
@@ -115,11 +111,12 @@ def _post_httpx(url: str, case: Refused, size: int, times: int) -> list[str]:
     return found
 
 
-def _post_curl(url: str, case: Refused, size: int, times: int) -> list[str] | None:
+def _post_curl(url: str, case: Refused, key: str, size: int, times: int) -> list[str] | None:
     with tempfile.NamedTemporaryFile() as body:
         body.truncate(size)
         command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{exitcode}\\n", "-m", "15"]
         command += ["-X", case.method, "-H", f"Content-Type: {case.content_type}"]
+        command += ["-H", f"X-Api-Key: {key}"]
         found: list[str] = []
         for _ in range(times):
             lines = _lines([*command, "--data-binary", f"@{body.name}", url])
@@ -130,18 +127,18 @@ def _post_curl(url: str, case: Refused, size: int, times: int) -> list[str] | No
     return found
 
 
-def _post_node(url: str, case: Refused, size: int, times: int) -> list[str] | None:
-    return _post_program(["node", str(PROGRAMS / "post.js")], url, case, size, times)
+def _post_node(url: str, case: Refused, key: str, size: int, times: int) -> list[str] | None:
+    return _post_program(["node", str(PROGRAMS / "post.js")], url, case, key, size, times)
 
 
-def _post_java(url: str, case: Refused, size: int, times: int) -> list[str] | None:
-    return _post_program(["java", str(PROGRAMS / "Post.java")], url, case, size, times)
+def _post_java(url: str, case: Refused, key: str, size: int, times: int) -> list[str] | None:
+    return _post_program(["java", str(PROGRAMS / "Post.java")], url, case, key, size, times)
 
 
 def _post_program(
-    command: list[str], url: str, case: Refused, size: int, times: int
+    command: list[str], url: str, case: Refused, key: str, size: int, times: int
 ) -> list[str] | None:
-    return _lines([*command, url, case.method, case.content_type, str(size), str(times)])
+    return _lines([*command, url, case.method, case.content_type, key, str(size), str(times)])
 
 
 def _lines(command: list[str]) -> list[str] | None:
@@ -151,7 +148,7 @@ def _lines(command: list[str]) -> list[str] | None:
     return ran.stdout.splitlines() or [ran.stderr[-100:]]
 
 
-Post = Callable[[str, Refused, int, int], list[str] | None]
+Post = Callable[[str, Refused, str, int, int], list[str] | None]
 CLIENTS: Final[Mapping[str, Post]] = {
     "http.client": _post_http_client,
     "httpx": _post_httpx,

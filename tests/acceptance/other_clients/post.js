@@ -1,12 +1,13 @@
 // Post a body of zeros several times with Node's http and fetch; print one status a line.
-// usage: node post.js URL METHOD CONTENT_TYPE BYTES TIMES
+// usage: node post.js URL METHOD CONTENT_TYPE KEY BYTES TIMES
 const http = require('http');
-const [, , url, method, type, bytes, times] = process.argv;
+const [, , url, method, type, key, bytes, times] = process.argv;
 const body = Buffer.alloc(+bytes);
+const own = { 'content-type': type, 'x-api-key': key };
 
 function withHttp() {
   return new Promise((resolve) => {
-    const headers = { 'content-type': type, 'content-length': body.length };
+    const headers = { ...own, 'content-length': body.length };
     const request = http.request(url, { method, headers }, (answer) => {
       answer.resume();
       answer.on('end', () => resolve(answer.statusCode));
@@ -19,7 +20,7 @@ function withHttp() {
 
 async function withFetch() {
   try {
-    const answer = await fetch(url, { method, body, headers: { 'content-type': type } });
+    const answer = await fetch(url, { method, body, headers: own });
     await answer.text();
     return answer.status;
   } catch (error) {

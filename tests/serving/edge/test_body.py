@@ -166,3 +166,17 @@ async def test_the_bodies_of_one_sender_leave_room_for_those_of_another():
     assert caught.value.status == 503
     assert caught.value.retry_after_s == 1.0
     memory.hold(exchange_of("late"), 20)
+
+
+async def test_a_body_without_room_is_refused_by_its_length():
+    memory = BodyMemory(1_000_000)
+    memory.check_room(exchange_of("hog"), {b"content-length": b"500000"})
+    memory.hold(exchange_of("hog"), 100_000)
+    with pytest.raises(Problem, match="your bodies hold 100000 bytes"):
+        memory.check_room(exchange_of("hog"), {b"content-length": b"500000"})
+
+
+async def test_a_body_that_can_arrive_in_one_piece_is_not_refused_by_its_length():
+    memory = BodyMemory(100)
+    memory.check_room(exchange_of("a"), {b"content-length": b"65536"})
+    memory.check_room(exchange_of("a"), {})
