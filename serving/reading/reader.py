@@ -3,7 +3,7 @@
 An error of one crop is found before inference and fails that crop alone. All of this runs on the
 batcher's thread, so the event loop stays free to refuse requests that would be answered too late.
 A crop that is dear to decode is decoded and framed on a thread of its own first, so that it delays
-no batch.
+no batch. A crop that its batch had no time to frame is submitted again.
 """
 
 import math
@@ -21,7 +21,7 @@ from serving.config import Settings
 from serving.messages import BatchStats, Reading, Request
 from serving.reading.batcher import Batcher
 from serving.reading.crop_cost import CROP_S, DEAR_S, Source, cost_s, pieces
-from serving.reading.preparing import Prepared, prepare
+from serving.reading.preparing import NotFramed, Prepared, prepare
 
 Value = TypeVar("Value")
 
@@ -124,7 +124,7 @@ class Reader:
             outcome = await self._read_dear(one, sender, crop_s)
         else:
             self._batcher.admit(1, sender, crop_s)
-            outcome = (await self._batcher.submit((one,), sender, crop_s))[0]
+            outcome = (await self._read_in_batches([one], sender, crop_s))[0]
         if isinstance(outcome, Exception):
             try:
                 raise outcome
@@ -212,8 +212,28 @@ class Reader:
     ) -> list[Reading | Exception]:
         """Read some crops of a bulk request; a dear crop comes alone."""
         if len(piece) > 1 or piece_s <= DEAR_S:
-            return await self._batcher.submit(piece, sender, piece_s)
+            return await self._read_in_batches(piece, sender, piece_s)
         return [await self._read_dear(piece[0], sender, piece_s)]
+
+    async def _read_in_batches(
+        self, piece: Sequence[ReadRequest], sender: Hashable, piece_s: float
+    ) -> list[Reading | Exception]:
+        """Read some crops in one batch; in as many as framing them takes."""
+        outcomes: dict[int, Reading | Exception] = {}
+        left = list(enumerate(piece))
+        while left:
+            left_s = piece_s * len(left) / len(piece)
+            batch = [one for _, one in left]
+            read = await self._batcher.submit(batch, sender, left_s)
+            self._batcher.charge(sender, _spent_s(read) - left_s)
+            for (place, _), outcome in zip(left, read, strict=True):
+                outcomes[place] = outcome
+            left = [
+                (place, one._replace(prepared=outcome.decoded))
+                for (place, one), outcome in zip(left, read, strict=True)
+                if isinstance(outcome, NotFramed)
+            ]
+        return [outcomes[place] for place in range(len(piece))]
 
     async def _read_dear(
         self, one: ReadRequest, sender: Hashable, crop_s: float
@@ -222,6 +242,7 @@ class Reader:
         prepared = (await self._dear.submit((one.source,), sender, crop_s))[0]
         if isinstance(prepared, Exception):
             return prepared
+        self._dear.charge(sender, _spent_s([prepared]) - crop_s)
         return (await self._batcher.submit((one._replace(prepared=prepared),), sender, CROP_S))[0]
 
     def _prime_time_estimate(self) -> None:
@@ -256,7 +277,7 @@ class Reader:
             one.image for one in prepared if isinstance(one, Prepared) and one.image is not None
         ]
         if not images:
-            return [one if isinstance(one, CropError) else _blank(one) for one in prepared]
+            return [_blank(one) if isinstance(one, Prepared) else one for one in prepared]
         started = time.perf_counter()
         # np.stack takes twice as long for one crop (`python -m loadtest bench --parts latency`).
         scores = self._classifier(np.concatenate(images)[:, np.newaxis])
@@ -267,7 +288,7 @@ class Reader:
         decided = iter(zip(decisions, scores.garbage.tolist(), strict=True))
         readings: list[Reading | Exception] = []
         for one in prepared:
-            if isinstance(one, CropError):
+            if not isinstance(one, Prepared):
                 readings.append(one)
             elif one.image is None:
                 readings.append(_blank(one))
@@ -279,6 +300,18 @@ class Reader:
 
 def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
     return list(prepare(sources))
+
+
+def _spent_s(outcomes: Sequence[object]) -> float:
+    """Seconds that it took to decode and frame these crops."""
+    return (
+        sum(
+            one.decode_ms + one.preprocess_ms
+            for one in outcomes
+            if isinstance(one, Reading | Prepared)
+        )
+        * 1e-3
+    )
 
 
 def _nothing() -> None:
