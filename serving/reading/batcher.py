@@ -34,7 +34,7 @@ Value = TypeVar("Value")
 # moment of the machine: smaller batches would make it slower.
 MAX_BATCH_S: Final = 0.006
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may suspend it for longer
-MISPREDICTED_S: Final = 0.001  # a sender is charged for work that took so much longer
+_MISPREDICTED_S: Final = 0.0002  # work that took so much longer, or less, corrects the charge
 
 
 @dataclass(slots=True)
@@ -184,8 +184,8 @@ class Batcher(Generic[Item, Result]):
         return result
 
     def charge(self, sender: Hashable, excess_s: float) -> None:
-        """Charge a sender for work that took so much longer than predicted."""
-        if excess_s > MISPREDICTED_S:
+        """Correct what a sender was charged for work by what it took longer than predicted."""
+        if abs(excess_s) > _MISPREDICTED_S:
             self._queue.charge(sender, excess_s)
 
     def learn(self, cost_s: float, seconds: float) -> None:

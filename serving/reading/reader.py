@@ -20,7 +20,7 @@ from model.errors import CropError, ModelError
 from serving.config import Settings
 from serving.messages import BatchStats, Reading, Request
 from serving.reading.batcher import Batcher
-from serving.reading.crop_cost import CROP_S, DEAR_S, Source, cost_s, pieces
+from serving.reading.crop_cost import CROP_S, DEAR_S, LATER_S, Source, cost_s, pieces
 from serving.reading.preparing import NotFramed, Prepared, prepare
 
 Value = TypeVar("Value")
@@ -189,6 +189,18 @@ class Reader:
             self._batcher.admit(0, request.sender, function_s)
         return await self._batcher.call(function, request.sender, function_s)
 
+    async def beside(
+        self, function: Callable[[], Value], request: Request, function_s: float
+    ) -> Value:
+        """Run a function beside the model, where dear crops are decoded, in its sender's turn.
+
+        For work that may take tens of milliseconds.
+
+        Raises:
+            Exception: what the function raises.
+        """
+        return await self._dear.call(function, request.sender, function_s)
+
     async def wait_turn(self, sender: Hashable, work_s: float) -> None:
         """Wait until it is a sender's turn, and charge it for work that is done elsewhere.
 
@@ -220,19 +232,17 @@ class Reader:
     ) -> list[Reading | Exception]:
         """Read some crops in one batch; in as many as framing them takes."""
         outcomes: dict[int, Reading | Exception] = {}
-        left = list(enumerate(piece))
+        left, left_s = list(enumerate(piece)), piece_s
         while left:
-            left_s = piece_s * len(left) / len(piece)
-            batch = [one for _, one in left]
-            read = await self._batcher.submit(batch, sender, left_s)
-            self._batcher.charge(sender, _spent_s(read) - left_s)
-            for (place, _), outcome in zip(left, read, strict=True):
-                outcomes[place] = outcome
+            read = await self._batcher.submit([one for _, one in left], sender, left_s)
+            self._batcher.charge(sender, _spent_s(read, left_s / len(left)) - left_s)
+            outcomes.update(zip((place for place, _ in left), read, strict=True))
             left = [
                 (place, one._replace(prepared=outcome.decoded))
                 for (place, one), outcome in zip(left, read, strict=True)
                 if isinstance(outcome, NotFramed)
             ]
+            left_s = len(left) * LATER_S
         return [outcomes[place] for place in range(len(piece))]
 
     async def _read_dear(
@@ -242,7 +252,7 @@ class Reader:
         prepared = (await self._dear.submit((one.source,), sender, crop_s))[0]
         if isinstance(prepared, Exception):
             return prepared
-        self._dear.charge(sender, _spent_s([prepared]) - crop_s)
+        self._dear.charge(sender, _spent_s([prepared], crop_s) - crop_s)
         return (await self._batcher.submit((one._replace(prepared=prepared),), sender, CROP_S))[0]
 
     def _prime_time_estimate(self) -> None:
@@ -302,16 +312,17 @@ def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
     return list(prepare(sources))
 
 
-def _spent_s(outcomes: Sequence[object]) -> float:
-    """Seconds that it took to decode and frame these crops."""
-    return (
-        sum(
-            one.decode_ms + one.preprocess_ms
-            for one in outcomes
-            if isinstance(one, Reading | Prepared)
-        )
-        * 1e-3
-    )
+def _spent_s(outcomes: Sequence[Reading | Prepared | Exception], predicted_s: float) -> float:
+    """Seconds that these crops took; a bad one counts as predicted."""
+    spent_s = 0.0
+    for one in outcomes:
+        if isinstance(one, NotFramed):
+            spent_s += one.decoded.decode_ms * 1e-3
+        elif isinstance(one, Exception):
+            spent_s += predicted_s
+        else:
+            spent_s += CROP_S + (one.decode_ms + one.preprocess_ms) * 1e-3
+    return spent_s
 
 
 def _nothing() -> None:

@@ -255,6 +255,12 @@ async def test_the_rest_of_a_bulk_request_whose_caller_has_gone_is_not_read(
     assert num_read[0] <= CHUNK
 
 
+async def test_long_work_runs_beside_the_model(reader):
+    request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, sender="a")
+    thread = await reader.beside(lambda: threading.current_thread().name, request, 0.005)
+    assert thread == "dear crops"
+
+
 async def test_work_in_turn_returns_its_value_or_raises_its_error(reader):
     request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, sender="a")
     assert await reader.in_turn(lambda: threading.current_thread().name, request, 0.001) == "model"
