@@ -10,7 +10,7 @@ Source:
     Otsu, "A threshold selection method from gray-level histograms", 1979.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
 
@@ -76,6 +76,24 @@ def frame_many(crops: Sequence[NDArray[np.uint8]]) -> list[Framed | BlankCrop]:
     Returns:
         One outcome for each crop, in order; for a blank crop its error.
     """
+    return [one for one in frame_within(crops, lambda: True) if one is not None]
+
+
+def frame_within(
+    crops: Sequence[NDArray[np.uint8]], has_time: Callable[[], bool]
+) -> list[Framed | BlankCrop | None]:
+    """Frame crops as `frame_many` does, until the time is over; always the first.
+
+    Nothing but framing tells how long a crop takes: a plain one 0.15 ms, one full of lines a
+    hundred times as long.
+
+    Args:
+        crops: (H, W) uint8 each.
+        has_time: asked before each crop that is not in MNIST's frame.
+
+    Returns:
+        One outcome for each crop, in order; None: it is not framed yet.
+    """
     likely = [row for row, crop in enumerate(crops) if may_be_in_mnist_frame(crop)]
     outcomes: list[Framed | BlankCrop | None] = [None] * len(crops)
     if likely:
@@ -83,10 +101,14 @@ def frame_many(crops: Sequence[NDArray[np.uint8]]) -> list[Framed | BlankCrop]:
         tested = pass_through(together.reshape(-1, SIDE_PX, SIDE_PX))
         for row, already in zip(likely, tested, strict=True):
             outcomes[row] = already
-    return [
-        _frame_or_error(crop) if outcome is None else outcome
-        for crop, outcome in zip(crops, outcomes, strict=True)
-    ]
+    is_first = True
+    for row, crop in enumerate(crops):
+        if outcomes[row] is None:
+            if not has_time() and not is_first:
+                break
+            outcomes[row] = _frame_or_error(crop)
+            is_first = False
+    return outcomes
 
 
 def _frame_or_error(crop: NDArray[np.uint8]) -> Framed | BlankCrop:

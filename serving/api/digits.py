@@ -11,7 +11,7 @@ from model.decision import Decision
 from model.errors import CropError
 from serving.api.counting import ReadingCounter
 from serving.api.payloads import FORM_TYPE, form_files, many_crops, top_k_of
-from serving.api.turns import answer_in_turn, parse_in_turn
+from serving.api.turns import answer_in_turn, form_s, parse_in_turn
 from serving.messages import Answer, Headers, Reading, Request
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.reader import Reader
@@ -33,7 +33,7 @@ class DigitHandlers:
         top_k = top_k_of(request)
         source = request.body
         if request.content_type == FORM_TYPE:
-            source = (await parse_in_turn(self.reader, request, _one_file))[0]
+            source = (await parse_in_turn(self.reader, request, _one_file, form_s(source)))[0]
         if not source:
             raise Problem(400, "the body is empty; send a PNG or JPEG file")
         reading = await self.reader.read(source, request)
@@ -49,7 +49,7 @@ class DigitHandlers:
     async def digits(self, request: Request) -> Answer:
         """Read many crops; a crop that cannot be read has an error in its place."""
         top_k = top_k_of(request)
-        sources = await parse_in_turn(self.reader, request, _many_crops)
+        sources = await parse_in_turn(self.reader, request, _many_crops, form_s(request.body))
         readings = await self.reader.read_many(sources, request)
         self.counter.count_soon(request, readings)
         build = partial(self._digits_answer, request, readings, top_k)

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 MAX_BOUNDARY_BYTES: Final = 70  # RFC 2046
 MAX_PART_HEADER_BYTES: Final = 4096
+MAX_PART_FIELDS: Final = 32  # lines and parameters of a part's header; a client sends three
 _PADDING: Final = b" \t"
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
 # ; name=token or ; name="quoted"; .NET and old clients send unquoted values that are not tokens.
@@ -97,7 +98,10 @@ def _part(body: bytes, start: int, end: int) -> Part:
             f"a part's header has no end; it may have {MAX_PART_HEADER_BYTES} bytes, then an empty "
             "line"
         )
-    headers = _headers(body[start:blank])
+    header = body[start : max(blank, start)]
+    if header.count(b"\r\n") + header.count(b";") > MAX_PART_FIELDS:
+        raise FormError(f"a part's header has more than {MAX_PART_FIELDS} lines and parameters")
+    headers = _headers(header)
     _check_encoding(headers)
     disposition = headers.get(b"content-disposition", b"")
     if disposition.partition(b";")[0].strip(_PADDING).lower() != b"form-data":

@@ -14,7 +14,7 @@ from serving.api.counting import ReadingCounter
 from serving.api.digits import read_id_header
 from serving.api.status import StatusHandlers
 from serving.api.tensors import INPUT_NAME, MODEL_NAME, OUTPUTS, SIDE_PX
-from serving.api.turns import answer_in_turn, parse_in_turn
+from serving.api.turns import answer_in_turn, json_s, parse_in_turn
 from serving.messages import Answer, Reading, Request, json_answer
 from serving.problems import Problem, problem_of
 from serving.reading.reader import Reader
@@ -49,7 +49,7 @@ class OpenInferenceHandlers:
 
     async def infer(self, request: Request) -> Answer:
         """Read the images of one inference request."""
-        call = await parse_in_turn(self.reader, request, tensors.parse, is_json=True)
+        call = await parse_in_turn(self.reader, request, tensors.parse, json_s(request.body))
         readings = await self.reader.read_many(call.sources, request)
         for position, one in enumerate(readings):
             if isinstance(one, CropError):

@@ -1,6 +1,5 @@
 """/v1/postcode: the digit crops of one code -> the code, accepted or rejected."""
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -18,12 +17,14 @@ from serving.api.codes import (
 from serving.api.counting import ReadingCounter
 from serving.api.digits import answer_of_read, reading_fields
 from serving.api.payloads import DEFAULT_TOP_K, many_crops, query_params
-from serving.api.turns import parse_in_turn
+from serving.api.turns import form_s, parse_in_turn
 from serving.messages import Answer, Reading, Request
 from serving.problems import Problem, problem_of
 from serving.reading.reader import Reader
 
 NUM_CODES: Final = 10
+_RANK_S: Final = 0.001  # predicted, to rank the codes
+_MATCH_S: Final = 0.005  # and to match them with a caller's pattern
 MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that possible codes must have
 
 
@@ -44,7 +45,7 @@ class PostcodeHandler:
     async def postcode(self, request: Request) -> Answer:
         """Read an ordered list of digit crops as one code."""
         pattern = _pattern(request)
-        sources = await parse_in_turn(self.reader, request, _digit_crops)
+        sources = await parse_in_turn(self.reader, request, _digit_crops, form_s(request.body))
         if len(sources) < MIN_DIGITS:
             raise Problem(
                 422, f"{len(sources)} crops were sent; a postcode has {MIN_DIGITS} to {MAX_DIGITS}"
@@ -54,9 +55,11 @@ class PostcodeHandler:
             if isinstance(one, CropError):
                 raise Problem(problem_of(one).status, f"crop {position}: {one}")
             readings.append(one)
-        answer = await asyncio.get_running_loop().run_in_executor(
-            None, partial(self._decide_code, readings, pattern)
-        )
+        decide = partial(self._decide_code, readings, pattern)
+        if pattern is None:
+            answer = await self.reader.in_turn(decide, request, _RANK_S, is_admitted=True)
+        else:
+            answer = await self.reader.beside(decide, request, _MATCH_S)
         self.counter.count_soon(request, readings)
         content = {
             "request_id": request.id,

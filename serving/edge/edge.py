@@ -15,7 +15,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api.routes import Route
-from serving.api.turns import JSON_S_PER_BYTE, MAX_AT_ONCE_BYTES
+from serving.api.turns import MAX_AT_ONCE_S, json_s
 from serving.config import Settings
 from serving.edge.bento import ask_bento
 from serving.edge.body import BodyMemory, Disconnected, check_length, content_type, read_body
@@ -145,8 +145,8 @@ class Edge:
         kind, body = await self._receive_body(route, headers, receive, exchange)
         exchange.is_body_complete = True
         if route.handler is None:
-            if len(body) > MAX_AT_ONCE_BYTES:
-                await self._wait_turn(client.bucket, len(body) * JSON_S_PER_BYTE)
+            if (parse_s := json_s(body)) > MAX_AT_ONCE_S:
+                await self._wait_turn(client.bucket, parse_s)
             return await ask_bento(self._bento, scope, kind, body, receive)
         return await route.handler(
             Request(

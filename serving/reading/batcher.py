@@ -34,7 +34,7 @@ Value = TypeVar("Value")
 # moment of the machine: smaller batches would make it slower.
 MAX_BATCH_S: Final = 0.006
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may suspend it for longer
-_MISPREDICTED_S: Final = 0.005  # a job of one sender that took so much longer is charged for it
+_MISPREDICTED_S: Final = 0.0002  # work that took so much longer, or less, corrects the charge
 
 
 @dataclass(slots=True)
@@ -183,6 +183,11 @@ class Batcher(Generic[Item, Result]):
         result: Value = value
         return result
 
+    def charge(self, sender: Hashable, excess_s: float) -> None:
+        """Correct what a sender was charged for work by what it took longer than predicted."""
+        if abs(excess_s) > _MISPREDICTED_S:
+            self._queue.charge(sender, excess_s)
+
     def learn(self, cost_s: float, seconds: float) -> None:
         """Add a batch that the caller timed to the time estimate."""
         self._times.update(cost_s, seconds)
@@ -304,10 +309,8 @@ class Batcher(Generic[Item, Result]):
 
     def _learn(self, jobs: list[_Job[Item]], cost_s: float, started: float, run_s: float) -> None:
         """Add a finished batch to the time estimate, and report it."""
-        excess_s = run_s - self._times.predict(cost_s, 1)
-        if excess_s > _MISPREDICTED_S and len({job.sender for job in jobs}) == 1:
-            self._queue.charge(jobs[0].sender, excess_s)
         if jobs[0].function is not None:
+            self.charge(jobs[0].sender, run_s - cost_s)
             return
         if run_s < _STUCK_S:  # a hang says nothing about the next batch, and would have it refused
             self._times.update(cost_s, run_s)

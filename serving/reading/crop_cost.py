@@ -16,6 +16,7 @@ Source = bytes | NDArray[np.uint8] | NDArray[np.float32]
 CROP_S: Final = 0.00008  # to infer and decide, and to pass a crop in MNIST's frame through
 PIECE_S: Final = 0.003  # of a bulk request in one batch; other senders run between two pieces
 DEAR_S: Final = 0.005  # above it, a crop is decoded and framed on a thread beside the model's
+LATER_S: Final = 0.002  # a crop that its batch had no time to frame: it is likely to take long
 _FRAME_S: Final = 0.00015  # to frame a crop that is not in MNIST's frame
 _S_PER_PX: Final = 1e-9  # to reduce a larger crop to 128 px
 _MAX_FRAMED_PX: Final = SIDE_PX * SIDE_PX

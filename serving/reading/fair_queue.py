@@ -29,7 +29,7 @@ class _Flow(Generic[Job]):
     def __init__(self) -> None:
         self.jobs: deque[tuple[Job, int, float]] = deque()  # (job, number of items, cost)
         self.finish_s = 0.0  # virtual time at which its last started job ends
-        self.debt_s = 0.0  # charged after its next job had its place
+        self.debt_s = 0.0  # to be charged while it has jobs; negative: to be given back
         self.cost_s = 0.0  # of all its jobs
         self.num_items = 0  # in all its jobs
 
@@ -101,7 +101,13 @@ class FairQueue(Generic[Job]):
 
     def head(self) -> Job | None:
         """The job that is next; None if there is none."""
-        return self._heads[0][2].jobs[0][0] if self._heads else None
+        while self._heads:
+            start_s, arrival, flow = self._heads[0]
+            if flow.debt_s <= 0.0:
+                return flow.jobs[0][0]
+            heapreplace(self._heads, (start_s + flow.debt_s, arrival, flow))
+            flow.debt_s = 0.0
+        return None
 
     def pop(self) -> None:
         """Take the job that `head` returned, and charge it to its sender."""
@@ -118,7 +124,11 @@ class FairQueue(Generic[Job]):
         self._remove(flow, start_s)
 
     def charge(self, sender: Hashable, cost_s: float) -> None:
-        """Charge a sender for a job that took longer than predicted."""
+        """Charge a sender for a job that took so much longer than predicted.
+
+        Its next job waits, too: it may have come before the charge. If `cost_s` is negative, the
+        job took less: its next job keeps its place, and those after it come earlier.
+        """
         flow = self._flows.get(sender)
         if flow is None:
             return

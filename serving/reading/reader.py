@@ -3,7 +3,7 @@
 An error of one crop is found before inference and fails that crop alone. All of this runs on the
 batcher's thread, so the event loop stays free to refuse requests that would be answered too late.
 A crop that is dear to decode is decoded and framed on a thread of its own first, so that it delays
-no batch.
+no batch. A crop that its batch had no time to frame is submitted again.
 """
 
 import math
@@ -21,8 +21,8 @@ from model.errors import CropError, ModelError
 from serving.config import Settings
 from serving.messages import BatchStats, Reading, Request
 from serving.reading.batcher import Batcher
-from serving.reading.crop_cost import CROP_S, DEAR_S, Source, cost_s, pieces
-from serving.reading.preparing import Prepared, prepare
+from serving.reading.crop_cost import CROP_S, DEAR_S, LATER_S, Source, cost_s, pieces
+from serving.reading.preparing import NotFramed, Prepared, prepare
 
 Value = TypeVar("Value")
 
@@ -127,7 +127,7 @@ class Reader:
             outcome = await self._read_dear(one, sender, crop_s)
         else:
             self._batcher.admit(1, sender, crop_s)
-            outcome = (await self._batcher.submit((one,), sender, crop_s))[0]
+            outcome = (await self._read_in_batches([one], sender, crop_s))[0]
         if isinstance(outcome, Exception):
             try:
                 raise outcome
@@ -192,6 +192,18 @@ class Reader:
             self._batcher.admit(0, request.sender, function_s)
         return await self._batcher.call(function, request.sender, function_s)
 
+    async def beside(
+        self, function: Callable[[], Value], request: Request, function_s: float
+    ) -> Value:
+        """Run a function beside the model, where dear crops are decoded, in its sender's turn.
+
+        For work that may take tens of milliseconds.
+
+        Raises:
+            Exception: what the function raises.
+        """
+        return await self._dear.call(function, request.sender, function_s)
+
     async def wait_turn(self, sender: Hashable, work_s: float) -> None:
         """Wait until it is a sender's turn, and charge it for work that is done elsewhere.
 
@@ -222,8 +234,26 @@ class Reader:
     ) -> list[Reading | Exception]:
         """Read some crops of a bulk request; a dear crop comes alone."""
         if len(piece) > 1 or piece_s <= DEAR_S:
-            return await self._batcher.submit(piece, sender, piece_s)
+            return await self._read_in_batches(piece, sender, piece_s)
         return [await self._read_dear(piece[0], sender, piece_s)]
+
+    async def _read_in_batches(
+        self, piece: Sequence[ReadRequest], sender: Hashable, piece_s: float
+    ) -> list[Reading | Exception]:
+        """Read some crops in one batch; in as many as framing them takes."""
+        outcomes: dict[int, Reading | Exception] = {}
+        left, left_s = list(enumerate(piece)), piece_s
+        while left:
+            read = await self._batcher.submit([one for _, one in left], sender, left_s)
+            self._batcher.charge(sender, _spent_s(read, left_s / len(left)) - left_s)
+            outcomes.update(zip((place for place, _ in left), read, strict=True))
+            left = [
+                (place, one._replace(prepared=outcome.decoded))
+                for (place, one), outcome in zip(left, read, strict=True)
+                if isinstance(outcome, NotFramed)
+            ]
+            left_s = len(left) * LATER_S
+        return [outcomes[place] for place in range(len(piece))]
 
     async def _read_dear(
         self, one: ReadRequest, sender: Hashable, crop_s: float
@@ -232,6 +262,7 @@ class Reader:
         prepared = (await self._dear.submit((one.source,), sender, crop_s))[0]
         if isinstance(prepared, Exception):
             return prepared
+        self._dear.charge(sender, _spent_s([prepared], crop_s) - crop_s)
         return (await self._batcher.submit((one._replace(prepared=prepared),), sender, CROP_S))[0]
 
     def _prime_time_estimate(self) -> None:
@@ -266,7 +297,7 @@ class Reader:
             one.image for one in prepared if isinstance(one, Prepared) and one.image is not None
         ]
         if not images:
-            return [one if isinstance(one, CropError) else _blank(one) for one in prepared]
+            return [_blank(one) if isinstance(one, Prepared) else one for one in prepared]
         started = time.perf_counter()
         # np.stack takes twice as long for one crop (`python -m loadtest bench --parts latency`).
         scores = self._classifier(np.concatenate(images)[:, np.newaxis])
@@ -277,7 +308,7 @@ class Reader:
         decided = iter(zip(decisions, scores.garbage.tolist(), strict=True))
         readings: list[Reading | Exception] = []
         for one in prepared:
-            if isinstance(one, CropError):
+            if not isinstance(one, Prepared):
                 readings.append(one)
             elif one.image is None:
                 readings.append(_blank(one))
@@ -293,6 +324,19 @@ def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
 
 def _costs(sources: Sequence[Source]) -> list[float]:
     return [cost_s(source) for source in sources]
+
+
+def _spent_s(outcomes: Sequence[Reading | Prepared | Exception], predicted_s: float) -> float:
+    """Seconds that these crops took; a bad one counts as predicted."""
+    spent_s = 0.0
+    for one in outcomes:
+        if isinstance(one, NotFramed):
+            spent_s += one.decoded.decode_ms * 1e-3
+        elif isinstance(one, Exception):
+            spent_s += predicted_s
+        else:
+            spent_s += CROP_S + (one.decode_ms + one.preprocess_ms) * 1e-3
+    return spent_s
 
 
 def _nothing() -> None:

@@ -195,3 +195,9 @@ def test_eight_megabytes_of_any_bytes_cost_no_python_call_each(boundary, filling
     finally:
         sys.setprofile(None)
     assert calls < 500
+
+
+@pytest.mark.parametrize("filling", [b";a=b" * 900, b"\r\na:b" * 600])
+def test_a_part_with_hundreds_of_parameters_or_lines_is_an_error(filling):
+    with pytest.raises(FormError, match="32 lines and parameters"):
+        read(form(part(DISPOSITION + b"name=image" + filling)))

@@ -116,6 +116,16 @@ def test_a_job_that_took_longer_is_charged_afterwards(is_waiting):
     assert first.count("honest") >= 8
 
 
+def test_a_charge_also_moves_the_job_that_waits():
+    queue = FairQueue()
+    backlog(queue, "liar", 3, 0.01)
+    backlog(queue, "honest", 5, 1.0)
+    while take(queue)[0] != "liar":
+        pass
+    queue.charge("liar", 10.0)
+    assert [take(queue)[0] for _ in range(3)] == ["honest"] * 3
+
+
 def test_counts_and_costs_follow_the_jobs():
     queue = FairQueue()
     queue.push("a", "x", 3, 0.3)

@@ -12,10 +12,11 @@ from model.classifier import Classifier
 from model.decode import decode
 from model.errors import CropError, ModelError, UnreadableCrop
 from serving.config import Settings
-from serving.messages import Request
+from serving.messages import Reading, Request
 from serving.problems import Overloaded
 from serving.reading.batcher import Batcher
 from serving.reading.crop_cost import DEAR_S, PIECE_S, cost_s
+from serving.reading.preparing import prepare
 from serving.reading.reader import CHUNK, Reader
 
 
@@ -135,6 +136,49 @@ def flat_png(side_px):
     return stream.getvalue()
 
 
+def striped(side_px):
+    """A crop full of lines, which takes many times as long to frame as a digit."""
+    crop = np.full((side_px, side_px), 255, np.uint8)
+    for row in range(0, side_px, 3):
+        crop[row, row % 7 : side_px - row % 5] = 0
+    return crop
+
+
+async def test_a_batch_frames_what_its_time_allows_and_the_rest_is_read_later(
+    reader, crops, monkeypatch
+):
+    sizes, read_batch = [], reader._read_batch
+
+    def note(sources):
+        readings = read_batch(sources)
+        sizes.append(sum(isinstance(one, Reading) for one in readings))
+        return readings
+
+    monkeypatch.setattr(reader, "_read_batch", note)
+    monkeypatch.setattr("serving.reading.preparing.FRAMING_S", 0.0)
+    sources = [crop.png for crop in crops[:5]]
+    readings = await reader.read_many(sources)
+    alone = [(await reader.read(source)).decision.ranking for source in sources]
+    assert [one.decision.ranking for one in readings] == alone
+    assert sizes[:5] == [1] * 5
+
+
+def test_each_crop_carries_its_own_time():
+    plain, dear = prepare(
+        [np.pad(np.zeros((20, 4), np.uint8), 20, constant_values=255), striped(64)]
+    )
+    assert dear.preprocess_ms > 3 * plain.preprocess_ms
+
+
+async def test_a_sender_is_charged_for_what_its_crops_took_to_frame(reader, monkeypatch):
+    charged = []
+    monkeypatch.setattr(
+        reader._batcher, "charge", lambda sender, excess_s: charged.append(excess_s)
+    )
+    await reader.read(striped(64))
+    assert charged[0] > DEAR_S / 2
+
+
 async def test_a_dear_crop_is_decoded_beside_the_models_thread(reader, monkeypatch):
     threads = []
 
@@ -209,6 +253,12 @@ async def test_the_rest_of_a_bulk_request_whose_caller_has_gone_is_not_read(
     await reader.read(crops[0].png)
     assert num_read == [num_read[0], 1]
     assert num_read[0] <= CHUNK
+
+
+async def test_long_work_runs_beside_the_model(reader):
+    request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, sender="a")
+    thread = await reader.beside(lambda: threading.current_thread().name, request, 0.005)
+    assert thread == "dear crops"
 
 
 async def test_work_in_turn_returns_its_value_or_raises_its_error(reader):
