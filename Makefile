@@ -58,10 +58,10 @@ image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, pu
 acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, floods (15 min)
 	$(RUN) -m tests.acceptance $(ARGS)
 
-fuzz: $(VENV)/.all  ## RUNS mutated files (default 200000) through the decoder, then search for the slowest
+fuzz: $(VENV)/.all  ## RUNS (default 200000) mutated files through the decoder, the slowest file, every body
 	$(RUN) tests/fuzz/crop.py -runs=$(RUNS) 2>&1 | tail -3
-	$(RUN) -m tests.fuzz.decode_time --seconds 120
-	$(RUN) tests/fuzz/api_bodies.py --requests 20000
+	$(RUN) -m tests.fuzz.decode_time --seconds $$(($(RUNS) / 5000))
+	$(RUN) tests/fuzz/api_bodies.py --requests $$(($(RUNS) / 40))
 
 nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
 	$(MAKE) fuzz RUNS=2000000
