@@ -28,10 +28,11 @@ from model.tones import Tones, find_tones
 MIN_SIDE_PX: Final = 24  # a stroke of a digit in a smaller crop looks like a line
 SUSPECT_EDGE_FRAC: Final = 0.9  # of one edge is ink: a digit that fills its crop has up to 0.75
 SUSPECT_PEN_FRAC: Final = 0.5  # of the area is ink: it may be the paper inside a box
-SUSPECT_BORDER_FRAC: Final = 0.35  # of the border: and the box covers the rest
+SUSPECT_CLEAR_EDGES: Final = 2  # and that many edges have none: the box is along them
 SUSPECT_SEPARABILITY: Final = 0.75  # below: more than two tones
 RULED_EDGE_FRAC: Final = 0.25  # of one edge is ink: more is a digit that fills its crop
 SHADOW_SPREAD: Final = 10.0  # grey levels, of 4 px blocks: a shadow has ink in it, a scan edge not
+SHADOW_LEAD_FRAC: Final = 0.1  # of the contrast
 DIGIT_MIN_FRAC: Final = 0.006  # of the area: less ink beside the lines is no digit
 DIGIT_SPAN_FRAC: Final = 0.2  # of the crop's longest side
 PAPER_BORDER_FRAC: Final = 0.85  # of the rectangle inside the lines
@@ -73,6 +74,8 @@ def clean(grey: NDArray[np.uint8], tones: Tones) -> Cleaned:
         cleaned = _take_lines_out(grey, tones)
         if cleaned is not None:
             return cleaned
+        if tones.separability >= SUSPECT_SEPARABILITY and not _has_darker_than_edges(grey, tones):
+            return Cleaned(grey, tones, 0)
         return _clean_evened(grey, tones)
     if tones.separability < SUSPECT_SEPARABILITY:
         return _clean_evened(grey, tones)
@@ -86,10 +89,15 @@ def clean(grey: NDArray[np.uint8], tones: Tones) -> Cleaned:
 def _is_covered(tones: Tones) -> bool:
     """Whether a whole edge is ink, or a box along the border was taken for the paper."""
     return tones.edge_ink_frac >= SUSPECT_EDGE_FRAC or (
-        tones.pen_frac >= SUSPECT_PEN_FRAC
-        and tones.border_ink_frac <= SUSPECT_BORDER_FRAC
-        and tones.edge_paper_frac >= SUSPECT_EDGE_FRAC
+        tones.pen_frac >= SUSPECT_PEN_FRAC and tones.num_clear_edges >= SUSPECT_CLEAR_EDGES
     )
+
+
+def _has_darker_than_edges(grey: NDArray[np.uint8], tones: Tones) -> bool:
+    """Whether the darkest edge is lighter than the ink: a shadow is, a stroke or scan edge not."""
+    edges = (grey[0], grey[-1], grey[:, 0], grey[:, -1])
+    lead = min(float(np.median(edge)) for edge in edges) - float(np.percentile(grey, 2))
+    return lead > SHADOW_LEAD_FRAC * abs(tones.paper - tones.pen)
 
 
 def _may_be_ruled(tones: Tones) -> bool:

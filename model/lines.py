@@ -52,14 +52,22 @@ def may_have_inner_lines(ink: Mask, *, lying: bool, upright: bool) -> bool:
 
 
 def _passes_straight(ink: Mask) -> bool:
-    """Whether some row has ink near it at each of nine places from left to right."""
+    """Whether some row has ink near it at each of nine places from left to right.
+
+    A column is one integer, a byte for each pixel: most digits are out after three columns.
+    """
     last = ink.shape[1] - 1
-    places = ink[:, [last * place // 8 for place in range(9)]]
-    near = places.copy()
-    for step in range(1, int(SLACK_FRAC * len(ink)) + 1):
-        near[step:] |= places[:-step]
-        near[:-step] |= places[step:]
-    return bool(near.all(axis=1).any())
+    slack_px = int(SLACK_FRAC * len(ink))
+    common = -1
+    for place in (0, 8, 4, 2, 6, 1, 3, 5, 7):
+        column = int.from_bytes(ink[:, last * place // 8].tobytes(), "little")
+        near = column
+        for step in range(8, 8 * slack_px + 1, 8):
+            near |= column << step | column >> step
+        common &= near
+        if not common:
+            return False
+    return True
 
 
 def find_lines(ink: Mask) -> list[Line]:

@@ -23,7 +23,7 @@ DARK_INK_PLAIN: Final = 2.42  # above: no need to try light ink
 PLAIN: Final = 2.6  # a digit on paper that is evened out well
 MIXED_SEPARABILITY: Final = 0.8  # Otsu's, below: the light is uneven in any case
 SEPARABILITY_LEAD: Final = 0.05  # evening out does not lower noise, so a noisy crop has less
-CLEAR_BORDER_FRAC: Final = 0.15  # a digit that fills its crop reaches more of the border
+CLEAR_BORDER_FRAC: Final = 0.15  # a bold digit that fills its crop has more
 MAX_PEN_FRAC: Final = 0.4  # of the area
 SMALL_LEAD: Final = 0.15  # over the plainness before
 LARGE_LEAD: Final = 0.4  # for a result that is less plain than that
@@ -73,11 +73,20 @@ def _is_better(evened: Tones, before: Tones) -> bool:
     lead = _plainness(evened) - _plainness(before)
     if before.separability < MIXED_SEPARABILITY:
         return lead >= 0.0 and evened.separability >= before.separability + SEPARABILITY_LEAD
-    if evened.border_ink_frac > CLEAR_BORDER_FRAC or evened.pen_frac > MAX_PEN_FRAC:
+    if _fills_its_crop(evened):
         return False
     if _plainness(evened) < PLAIN:
         return lead >= LARGE_LEAD
     return lead >= SMALL_LEAD or (before.inverted and not evened.inverted)
+
+
+def _fills_its_crop(tones: Tones) -> bool:
+    """Whether it may be a bold digit, whose strokes are as wide as a shadow."""
+    return (
+        tones.border_ink_frac > CLEAR_BORDER_FRAC
+        or tones.pen_frac > MAX_PEN_FRAC
+        or (tones.crosses_lying and tones.crosses_upright)
+    )
 
 
 def _plainness(tones: Tones) -> float:

@@ -15,6 +15,7 @@ from model.errors import BlankCrop
 from model.framed import MIN_CONTRAST
 
 PAPER_SPREAD_FRAC: Final = 0.15  # of the way to the pen: still paper, with its grain
+CLEAR_EDGE_FRAC: Final = 0.03  # of an edge is ink
 OTSU_SAMPLE_PX: Final = 64 * 64
 
 _LEVELS: Final = np.arange(256, dtype=np.float64)
@@ -30,7 +31,7 @@ class Tones(NamedTuple):
     pen_frac: float  # of the area
     border_ink_frac: float  # of the border's pixels
     edge_ink_frac: float  # of the edge that has the most
-    edge_paper_frac: float  # of the edge that has the least
+    num_clear_edges: int  # of the four: those with next to no ink
     crosses_lying: bool  # ink touches the left and the right edge
     crosses_upright: bool  # and the top and the bottom edge
     separability: float  # Otsu's: 1 where paper and pen have one grey level each
@@ -72,6 +73,7 @@ def find_tones(grey: NDArray[np.uint8], *, inverted: bool | None = None) -> Tone
         is_ink, paper, pen, pen_frac = ~is_light, light, dark, dark_frac
         border_frac = 1.0 - border_frac
         top, bottom, left, right = width - top, width - bottom, height - left, height - right
+    few_across, few_down = CLEAR_EDGE_FRAC * width, CLEAR_EDGE_FRAC * height
     return Tones(
         is_ink=is_ink,
         inverted=inverted,
@@ -80,7 +82,10 @@ def find_tones(grey: NDArray[np.uint8], *, inverted: bool | None = None) -> Tone
         pen_frac=pen_frac,
         border_ink_frac=border_frac,
         edge_ink_frac=max(max(top, bottom) / width, max(left, right) / height),
-        edge_paper_frac=1.0 - min(min(top, bottom) / width, min(left, right) / height),
+        num_clear_edges=(top <= few_across)
+        + (bottom <= few_across)
+        + (left <= few_down)
+        + (right <= few_down),
         crosses_lying=left > 0 and right > 0,
         crosses_upright=top > 0 and bottom > 0,
         separability=separability,
