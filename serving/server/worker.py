@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import socket
 import sys
@@ -49,7 +50,7 @@ def main() -> int:
         help="file descriptor of a pipe; gets a byte each second while the worker serves",
     )
     args = parser.parse_args()
-    _stop_with_parent()
+    _stop_with_parent(args.alive)
     raise_file_limit()
     configure_library_logs()
     try:
@@ -129,9 +130,17 @@ class WorkerServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._exit_requested.set)
 
 
-def _stop_with_parent() -> None:
-    """Let the kernel send SIGTERM to this process when its supervisor exits."""
+def _stop_with_parent(alive_pipe: int) -> None:
+    """Let the kernel send SIGTERM to this process when its supervisor exits; exit if it has.
+
+    The kernel sends nothing for a supervisor that exited before this call. Nobody reads the pipe
+    then, and the worker would hold the port for ever.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    poll = select.poll()
+    poll.register(alive_pipe, 0)  # POLLERR, nobody reads, is reported without being asked for
+    if poll.poll(0):
+        raise SystemExit("not starting: the supervisor has exited")
 
 
 if __name__ == "__main__":

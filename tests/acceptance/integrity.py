@@ -128,7 +128,7 @@ def _reads(number: int, *, is_quick: bool) -> Iterator[tuple[str, str, bytes, in
 def spool_lost(report: Report, kind: str) -> None:
     """Folder and open segment removed, replaced, moved, cut: no 200 without a record."""
     only_ours(kind)
-    for name in list(_LOSSES)[: 2 if report.is_quick else None]:
+    for name in list(_LOSSES)[: 1 if report.is_quick else None]:
         lose, repair = _LOSSES[name]
         with spool_and_store() as (spool, store):
             env = {"DIGITS_CAPTURE_DIR": str(spool), "DIGITS_DRAIN_S": "0"}
@@ -254,7 +254,7 @@ _LOSSES: Final[dict[str, tuple[Callable[[Path], object], Callable[[Path], object
 def site_names(report: Report, kind: str) -> None:
     """A site's name is refused at start, or its crops are read and archived under it."""
     only_ours(kind)
-    for name in list(_SITES)[: 2 if report.is_quick else None]:
+    for name in list(_SITES)[: 1 if report.is_quick else None]:
         key, entry = new_key("x", ["predict"], None)
         with spool_and_store() as (spool, store):
             env = {

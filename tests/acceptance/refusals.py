@@ -21,7 +21,7 @@ from tests.acceptance.neighbours import RPS, keyed, stays_fair
 from tests.acceptance.stopping import nginx
 
 PROGRAMS: Final = Path(__file__).parent / "other_clients"
-TIMES, QUICK_TIMES, QUICK_CASES = 40, 10, 2
+TIMES, QUICK_TIMES, QUICK_CASES = 40, 4, 2
 SIZES: Final = (700_000, 8_500_000)
 # So that 700 KB are too much whatever the default is.
 SMALL_LIMIT: Final = {"DIGITS_MAX_BODY_BYTES": "262144"}
