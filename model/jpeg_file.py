@@ -12,7 +12,7 @@ from model.errors import UnreadableCrop
 from model.exif import UPRIGHT, exif_orientation, xmp_orientation
 
 JPEG_MAGIC: Final = b"\xff\xd8\xff"
-MAX_SEGMENTS: Final = 5_000  # a phone writes some dozens
+MAX_SEGMENTS: Final = 600  # a phone writes some dozens, a colour profile up to 255
 MAX_TABLES: Final = 120  # Huffman and quantisation segments; progressive encoders write up to 40
 MAX_SCANS: Final = 20  # passes of a progressive JPEG; encoders write 6 to 10
 MAX_FILL_BYTES: Final = 4_096  # 0xFF before a marker
@@ -63,7 +63,7 @@ def walk_jpeg(data: bytes) -> JpegFile:
     """Find the segments that decide the pixels of the first picture.
 
     Raises:
-        UnreadableCrop: no frame or no scan; a kind of coding that is not read; more than 5,000
+        UnreadableCrop: no frame or no scan; a kind of coding that is not read; more than 600
             segments, 120 tables or 20 scans.
 
     Source:

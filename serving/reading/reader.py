@@ -144,12 +144,10 @@ class Reader:
             SpoolError, RecordError: the record of one could not be written.
         """
         sender = _HEALTH if request is None else request.sender
-        costs_s = [cost_s(source) for source in sources]
         readings: list[Reading | CropError] = []
         # One piece at a time: other senders run between two, and what is left of a request that
         # has ended is never run.
-        for start, end in pieces(costs_s, self._chunk):
-            piece_s = sum(costs_s[start:end])
+        for start, end, piece_s in pieces(sources, self._chunk):
             if start == 0:  # later pieces are not refused: the work so far would be lost
                 (self._dear if piece_s > DEAR_S else self._batcher).admit(end, sender, piece_s)
             piece = [ReadRequest(sources[place], request, place) for place in range(start, end)]
