@@ -12,7 +12,7 @@ from model.errors import TooManyParts, UnreadableCrop
 from model.exif import UPRIGHT, exif_orientation, xmp_orientation
 
 JPEG_MAGIC: Final = b"\xff\xd8\xff"
-MAX_SEGMENTS: Final = 5_000  # a phone writes some dozens
+MAX_SEGMENTS: Final = 5_000  # a phone writes some dozens, a colour profile up to 255
 MAX_TABLES: Final = 120  # Huffman and quantisation segments; progressive encoders write up to 40
 MAX_SCANS: Final = 20  # passes of a progressive JPEG; encoders write 6 to 10
 MAX_FILL_BYTES: Final = 4_096  # 0xFF before a marker

@@ -73,9 +73,8 @@ class LineLimiter:
 
     def end_windows(self, now: float) -> list[tuple[Hashable, int]]:
         """Forget windows that are over; causes with suppressed lines, and their number."""
-        over = [
-            cause for cause, (start, _) in self._windows.items() if now - start >= self._window_s
-        ]
+        windows = list(self._windows.items())  # a copy: other threads log meanwhile
+        over = [cause for cause, (start, _) in windows if now - start >= self._window_s]
         counts = [(cause, int(self._windows.pop(cause)[1]) - self._max_lines) for cause in over]
         return [(cause, count) for cause, count in counts if count > 0]
 

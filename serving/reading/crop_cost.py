@@ -1,6 +1,6 @@
 """What a crop will cost: predicted seconds, and which crops are too dear for the model's thread."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -32,21 +32,25 @@ def cost_s(source: Source) -> float:
     return CROP_S + frame_s + source.size * _S_PER_PX
 
 
-def pieces(costs_s: Sequence[float], max_crops: int) -> Iterator[tuple[int, int]]:
+def pieces(sources: Iterable[Source], max_crops: int) -> Iterator[tuple[int, int, float]]:
     """Cut a bulk request into pieces that each occupy the model for a short time.
 
+    A piece is cut when it is asked for: to look at 256 files at once could take a second.
+
     Args:
-        costs_s: of each crop.
+        sources: all crops.
         max_crops: in one piece.
 
     Yields:
-        (start, end) of each piece, in order. A dear crop is a piece of its own.
+        (start, end, predicted seconds) of each piece, in order. A dear crop is a piece of its own.
     """
-    start, piece_s = 0, 0.0
-    for place, crop_s in enumerate(costs_s):
-        if place > start and (place - start == max_crops or piece_s + crop_s > PIECE_S):
-            yield start, place
-            start, piece_s = place, 0.0
+    start, end, piece_s = 0, 0, 0.0
+    for source in sources:
+        crop_s = cost_s(source)
+        if end > start and (end - start == max_crops or piece_s + crop_s > PIECE_S):
+            yield start, end, piece_s
+            start, piece_s = end, 0.0
         piece_s += crop_s
-    if costs_s:
-        yield start, len(costs_s)
+        end += 1
+    if end:
+        yield start, end, piece_s

@@ -9,7 +9,6 @@ no batch. A crop that its batch had no time to frame is submitted again.
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -28,8 +27,6 @@ Value = TypeVar("Value")
 
 CHUNK: Final = 32  # the most crops of a bulk request in one batch
 _TIMED_BATCHES: Final = 3  # per batch size
-_LOOK_AT_ONCE: Final = 8  # files whose headers are looked at on the event loop
-_LOOK_S: Final = 0.0001  # for one file
 _LARGE_PX: Final = 65_536  # such a crop of a bulk request is released once its record is made
 _HEALTH: Final = "health"  # the sender of the golden crop: it waits behind nobody's queue
 
@@ -147,12 +144,10 @@ class Reader:
             SpoolError, RecordError: the record of one could not be written.
         """
         sender = _HEALTH if request is None else request.sender
-        costs_s = await self._costs_s(sources, request)
         readings: list[Reading | CropError] = []
         # One piece at a time: other senders run between two, and what is left of a request that
         # has ended is never run.
-        for start, end in pieces(costs_s, self._chunk):
-            piece_s = sum(costs_s[start:end])
+        for start, end, piece_s in pieces(sources, self._chunk):
             if start == 0:  # later pieces are not refused: the work so far would be lost
                 (self._dear if piece_s > DEAR_S else self._batcher).admit(end, sender, piece_s)
             piece = [ReadRequest(sources[place], request, place) for place in range(start, end)]
@@ -221,13 +216,6 @@ class Reader:
             Overloaded: the queue has no room for it.
         """
         self._check_golden(await self.read(self.artifact.golden.png))
-
-    async def _costs_s(self, sources: Sequence[Source], request: Request | None) -> list[float]:
-        """The predicted cost of each crop. Looking at many files takes a turn of its own."""
-        predict = partial(_costs, sources)
-        if request is None or len(sources) <= _LOOK_AT_ONCE or not isinstance(sources[0], bytes):
-            return predict()
-        return await self.in_turn(predict, request, len(sources) * _LOOK_S)
 
     async def _read_piece(
         self, piece: list[ReadRequest], sender: Hashable, piece_s: float
@@ -320,10 +308,6 @@ class Reader:
 
 def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
     return list(prepare(sources))
-
-
-def _costs(sources: Sequence[Source]) -> list[float]:
-    return [cost_s(source) for source in sources]
 
 
 def _spent_s(outcomes: Sequence[Reading | Prepared | Exception], predicted_s: float) -> float:

@@ -225,11 +225,11 @@ class HttpConnection(Protocol):
         """The answer has left: turn to the next request, or close."""
         if self.transport.is_closing():
             return
+        if self._num_held:
+            self._release()
         if self._is_leaving or (self.cycle is not None and not self.cycle.keeps_alive):
             self._leave()
             return
-        if self._num_held:
-            self._release()
         if self.is_paused:
             self.resume_reading()
         if self._received:

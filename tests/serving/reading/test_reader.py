@@ -15,7 +15,7 @@ from serving.config import Settings
 from serving.messages import Reading, Request
 from serving.problems import Overloaded
 from serving.reading.batcher import Batcher
-from serving.reading.crop_cost import DEAR_S, PIECE_S, cost_s
+from serving.reading.crop_cost import DEAR_S, PIECE_S, cost_s, pieces
 from serving.reading.preparing import prepare
 from serving.reading.reader import CHUNK, Reader
 
@@ -177,6 +177,15 @@ async def test_a_sender_is_charged_for_what_its_crops_took_to_frame(reader, monk
     )
     await reader.read(striped(64))
     assert charged[0] > DEAR_S / 2
+
+
+def test_the_files_of_a_bulk_request_are_looked_at_piece_by_piece(monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(
+        "serving.reading.crop_cost.cost_s", lambda source: looked_at.append(source) or PIECE_S
+    )
+    assert next(pieces([b"a", b"b", b"c", b"d"], CHUNK)) == (0, 1, PIECE_S)
+    assert looked_at == [b"a", b"b"]
 
 
 async def test_a_dear_crop_is_decoded_beside_the_models_thread(reader, monkeypatch):
