@@ -164,15 +164,31 @@ def check_local(headers: Mapping[bytes, bytes], local_address: str) -> None:
 
 @lru_cache(maxsize=64)
 def _is_local_origin(origin: bytes) -> bool:
-    scheme, separator, host = origin.partition(b"://")
-    return scheme.lower() in (b"http", b"https") and bool(separator) and _is_local_host(host)
+    scheme, _, host = origin.partition(b"://")
+    return scheme.lower() in (b"http", b"https") and _is_loopback(_name_of(host))
 
 
 @lru_cache(maxsize=64)
 def _is_local_host(host: bytes) -> bool:
-    """Whether a Host header, with or without a port, names this machine's loopback."""
+    """Whether a Host header, with or without a port, can only mean this machine.
+
+    It names a loopback address, or has no dot: public DNS has no such names, so nobody outside can
+    make one resolve to this machine.
+    """
+    name = _name_of(host)
+    return _is_loopback(name) or not (name == "" or "." in name or ":" in name)
+
+
+def _name_of(host: bytes) -> str:
+    """A host's name or address without its port; empty if it is malformed."""
     try:
-        name = urlsplit(f"//{host.decode('ascii')}").hostname or ""
+        return urlsplit(f"//{host.decode('ascii')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(name: str) -> bool:
+    try:
         return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
         return False
