@@ -94,3 +94,11 @@ def test_a_flood_of_empty_blocks_is_stopped_early(monkeypatch):
     with pytest.raises(CropError):
         decode(DearPng(width=1000, height=1000, content="flat", empty_bytes=900_000).encode())
     assert len(reads) < 2 * MAX_DECODE_MS
+
+
+def test_packed_bytes_that_hold_no_pixel_are_charged_as_such():
+    """A flood of tables takes 110 ns a byte (python -m tests.fuzz.decode_time)."""
+    plain = DearPng(width=900, height=900, content="flat")
+    flood = replace(plain, empty="large tables", empty_bytes=1_500_000)
+    hidden_ms = predict_decode_ms(flood.encode()) - predict_decode_ms(plain.encode())
+    assert 75 < hidden_ms < 150
