@@ -175,28 +175,42 @@ def _reads(options: argparse.Namespace) -> list[Read]:
 
 def _erase(options: argparse.Namespace) -> int:
     from capture.erasure import erase_from_archive, erase_pictures
-    from capture.look_up import AmbiguousId, choose
+    from capture.look_up import AmbiguousId
     from capture.segments import erase_from_spool
     from capture.store import open_store
 
     reads = _reads(options)
     try:
-        chosen = None if options.all else choose(reads, options.id)
+        chosen = _to_erase(reads, options.id, every=options.all)
     except AmbiguousId as error:
         print(f"{error}, or --all to erase them all:", file=sys.stderr)
         for read in error.reads:
             print(f"  {read}", file=sys.stderr)
         return 1
-    if not reads:
+    if not chosen:
         print(f"no captured read has the id {options.id!r}; as a read_id it is erased if it comes")
-    # The id itself, too: a read on its way may have it, and labels of no known read.
-    read_ids = {options.id, *(read.read_id for read in ([chosen] if chosen else reads))}
+    read_ids = {read.read_id for read in chosen}
+    if options.id not in {read.read_id for read in reads}:
+        read_ids.add(options.id)  # a read on its way may have it, and labels of no known read
     store, reports = open_store(options.store), open_store(options.reports)
     in_spool = erase_from_spool(options.spool, read_ids)
     in_archive = sum(erase_from_archive(store, read_id) for read_id in read_ids)
     pictures = sum(erase_pictures(reports, read_id) for read_id in read_ids)
     print(f"removed {in_spool} records from the spool, {in_archive} rows, {pictures} pictures")
     return 0
+
+
+def _to_erase(reads: list[Read], given: str, *, every: bool) -> list[Read]:
+    """Of the reads found by an id: the one that it names, or each that has it as request_id.
+
+    A caller may have sent another read's read_id as its request_id; that read is not among them.
+    """
+    from capture.look_up import choose
+
+    if every:
+        return [read for read in reads if read.request_id == given]
+    named = choose(reads, given)
+    return [] if named is None else [named]
 
 
 def _label(options: argparse.Namespace) -> int:

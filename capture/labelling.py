@@ -69,8 +69,11 @@ def _read_id_of(truth: Truth, reads_of: dict[str, list[Read]]) -> str | None:
     """The read of the archive that a row names; None if it names none."""
     given = truth.read_id or truth.request_id
     reads = reads_of.get(given, [])
+    # The column decides: a caller may have sent another read's read_id as its request_id.
     if truth.read_id:
-        reads = [read for read in reads if read.read_id == truth.read_id]
+        reads = [read for read in reads if read.read_id == given]
+    else:
+        reads = _with_request_id(truth, reads)
     site = truth.site or None
     try:
         chosen = choose(reads, given, site)
@@ -81,6 +84,17 @@ def _read_id_of(truth: Truth, reads_of: dict[str, list[Read]]) -> str | None:
             [f"line {truth.line}: {given!r} names no read of site {site!r}, but:", *_listed(reads)]
         )
     return None if chosen is None else chosen.read_id
+
+
+def _with_request_id(truth: Truth, reads: Sequence[Read]) -> list[Read]:
+    found = [read for read in reads if read.request_id == truth.request_id]
+    if reads and not found:
+        said = (
+            f"line {truth.line}: {truth.request_id!r} is a read_id and no request_id; if this is "
+            "the read that is meant, write it in the column read_id:"
+        )
+        raise TruthError([said, *_listed(reads)])
+    return found
 
 
 def _listed(reads: Sequence[Read]) -> list[str]:

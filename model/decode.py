@@ -40,7 +40,7 @@ _GREY, _GREY_ALPHA, _COLOUR_ALPHA = 0, 4, 6  # PNG's colour types
 _KORNIA_MODES: Final = {0: "mono", 2: "rgb", 6: "rgba"}
 _LOW_BYTES: Final = {2: "RGB;16L", 6: "RGBA;16L"}  # Pillow's names of the other byte of a sample
 _DARK: Final = 64  # upper bytes below it belong to values of at most 14 bits
-_BUDGET_FACTOR: Final = 3.0  # a slower machine than the one whose times are predicted
+_BUDGET_FACTOR: Final = 2.0  # a slower machine; the sender is charged what is predicted
 _BUDGET_MS: Final = 5.0
 
 

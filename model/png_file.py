@@ -186,6 +186,10 @@ class _Walk:
 
 def _check_header(data: bytes) -> None:
     """Refuse a header that PNG does not have; its checksum is not looked at."""
+    if data[12:16] == b"CgBI":
+        raise UnreadableCrop(
+            "the PNG is of Apple's own kind (CgBI), as apps for iPhones hold it; save it as PNG"
+        )
     if len(data) < _HEADER_END or not data.startswith(_START):
         raise UnreadableCrop(
             f"the PNG of {len(data)} bytes does not decode (its header is damaged); "

@@ -213,3 +213,38 @@ def test_what_is_still_in_the_spool_is_found_and_erased_when_it_comes(archive, t
 def test_a_file_of_separators_alone_is_a_named_mistake():
     with pytest.raises(TruthError, match="no line has any value"):
         parse(b";\n;;\n")
+
+
+@pytest.fixture
+def borrowed(archive, tmp_path):
+    """A fourth read, whose caller sent the first one's read_id as its request id."""
+    spool = Spool(tmp_path / "spool")
+    spool.append(make(1, read_id="read-4", request_id="read-1", site="berlin"))
+    spool.close()
+    ship.ship_once(tmp_path / "spool", archive)
+    return archive
+
+
+def test_a_request_id_that_is_another_read_s_read_id_labels_its_own_read(borrowed, tmp_path):
+    text = "read_id,request_id,crop_index,label\n,read-1,0,5\nread-1,,0,4\n"
+    assert label(tmp_path, text) == 0
+    assert labelled(borrowed) == [("read-1", 0, 4), ("read-4", 0, 5)]
+
+
+def test_a_read_id_in_the_column_of_request_ids_is_refused(archive, tmp_path, capsys):
+    assert label(tmp_path, "request_id,crop_index,label\nread-1,0,5\n") == 1
+    assert "line 2: 'read-1' is a read_id and no request_id" in capsys.readouterr().err
+    assert labelled(archive) == []
+
+
+def test_erasing_all_of_a_request_id_spares_the_read_whose_read_id_it_is(
+    borrowed, tmp_path, capsys
+):
+    assert erase(tmp_path, "read-1", "--all") == 0
+    assert find(tmp_path, "read-1", capsys) == (0, ["read_id read-1"])
+    assert find(tmp_path, "read-4", capsys) == (1, [])
+
+
+def test_erasing_a_read_id_spares_the_read_that_has_it_as_request_id(borrowed, tmp_path, capsys):
+    assert erase(tmp_path, "read-1") == 0
+    assert find(tmp_path, "read-1", capsys) == (0, ["read_id read-4"])

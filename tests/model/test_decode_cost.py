@@ -111,3 +111,11 @@ def test_looking_at_a_file_of_many_parts_ends_early_and_takes_it_for_dear():
             walk(flood, 100)
         assert decode(flood).shape == (64, 64)
         assert predict_decode_ms(flood) > 5
+
+
+def test_packed_bytes_that_hold_no_pixel_are_charged_as_such():
+    """A flood of tables takes 110 ns a byte (python -m tests.fuzz.decode_time)."""
+    plain = DearPng(width=900, height=900, content="flat")
+    flood = replace(plain, empty="large tables", empty_bytes=1_500_000)
+    hidden_ms = predict_decode_ms(flood.encode()) - predict_decode_ms(plain.encode())
+    assert 75 < hidden_ms < 150

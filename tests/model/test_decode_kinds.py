@@ -291,3 +291,9 @@ def test_the_file_that_capture_keeps_decodes_to_the_same_crop():
     data = with_extra(chunk(b"gAMA", bytes(4)), chunk(b"tEXt", b"Author\0me"))
     assert bare_png(data) == PLAIN
     assert_array_equal(decode(bare_png(data)), PIXELS)
+
+
+def test_apple_s_own_png_is_refused_by_its_name():
+    png = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x04CgBI\x50\x00\x20\x02\x2b\xd5\xb3\x7f" + bytes(60)
+    with pytest.raises(UnreadableCrop, match="CgBI"):
+        decode(png)
