@@ -191,3 +191,11 @@ def test_an_upgrade_is_ignored():
     parsed = parse_head(head(fields))
     assert parsed.content_length == 5
     assert b"upgrade" not in dict(parsed.headers)
+
+
+def test_a_header_of_more_than_128_fields_is_431():
+    start, field = b"GET / HTTP/1.1\r\nHost: a\r\n", b"a:\r\n"
+    assert len(parse_head(start + field * 127 + b"\r\n").headers) == 128
+    with pytest.raises(Problem) as refused:
+        parse_head(start + field * 128 + b"\r\n")
+    assert refused.value.status == 431
