@@ -220,7 +220,7 @@ def segment(marker, data=b""):
     "extra",
     [
         segment(0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"),
-        segment(0xE1, b"Exif\0\0") * 2000,
+        segment(0xE1, b"Exif\0\0") * 500,
         segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta hdrgm:Version='1.0'>"),
         segment(0xE2, b"MPF\0junk"),
         segment(0xE2, b"ICC_PROFILE\0\1\xff" + bytes(60_000)) * 20,
