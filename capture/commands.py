@@ -80,8 +80,15 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
 
 def _add_id(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "id", help="the read_id of an answer; or a request_id, where it names one read"
+        "id", type=_id, help="the read_id of an answer; or a request_id, where it names one read"
     )
+
+
+def _id(text: str) -> str:
+    """An id from the command line; of bytes that are not UTF-8, Python makes half characters."""
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no id; give visible characters in UTF-8")
+    return text
 
 
 def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> None:

@@ -248,3 +248,12 @@ def test_erasing_all_of_a_request_id_spares_the_read_whose_read_id_it_is(
 def test_erasing_a_read_id_spares_the_read_that_has_it_as_request_id(borrowed, tmp_path, capsys):
     assert erase(tmp_path, "read-1") == 0
     assert find(tmp_path, "read-1", capsys) == (0, ["read_id read-4"])
+
+
+@pytest.mark.parametrize("given", ["", "\udcff", "read-1\n"])
+@pytest.mark.parametrize("command", ["find", "erase"])
+def test_what_can_be_no_id_is_refused_without_a_traceback(archive, capsys, command, given):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, given])
+    assert stopped.value.code == 2
+    assert "is no id" in capsys.readouterr().err
