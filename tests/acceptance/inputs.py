@@ -246,7 +246,7 @@ def _endless_bodies(service: Service) -> list[tuple[str, str]]:
 
 def _endless(service: Service, path: str, content_type: str) -> str:
     """Send a gigabyte in chunks, without a length; the status and after how many megabytes."""
-    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
     num = 0
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as client:
         client.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
