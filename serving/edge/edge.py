@@ -143,7 +143,7 @@ class Edge:
         client = self._admit(route, headers, scope, exchange)
         labels.site = client.site
         kind, body = await self._receive_body(route, headers, receive, exchange)
-        exchange.is_body_complete = True
+        self._in_flight.begin_answer(exchange)
         if route.handler is None:
             if (parse_s := json_s(body)) > MAX_AT_ONCE_S:
                 await self._wait_turn(client.bucket, parse_s)

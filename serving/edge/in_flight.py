@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from serving.problems import Problem
 from serving.shares import SharedPool
 
+ARRIVING_PER_ANSWERING: Final = 8  # a body that arrives slowly needs little but its bytes
 WATCH_AFTER_S: Final = 0.1  # most requests are answered sooner and need no watcher
 
 Ended = Literal["body deadline", "request deadline", "disconnect"]
@@ -21,7 +22,6 @@ class Exchange:
 
     __slots__ = (
         "ended_by",
-        "is_admitted",
         "is_answered",
         "is_body_complete",
         "num_body_bytes",
@@ -37,7 +37,6 @@ class Exchange:
         self.started = started
         self.task = asyncio.current_task()
         self.sender: Hashable = None  # whose share it takes, once it is admitted
-        self.is_admitted = False
         self.is_body_complete = False
         self.is_answered = False
         self.num_body_bytes = 0  # held for it (serving.edge.body)
@@ -61,7 +60,8 @@ class InFlight:
     """All requests in progress in this process.
 
     Args:
-        limit: the most admitted requests; one sender may have as many as it leaves free.
+        limit: the most requests that are being answered; one sender may have as many as it leaves
+            free.
         body_deadline_s: from arrival to the complete body.
         request_deadline_s: from arrival to the answer.
     """
@@ -71,7 +71,8 @@ class InFlight:
         self._body_deadline_s = body_deadline_s
         self._request_deadline_s = request_deadline_s
         self._exchanges: set[Exchange] = set()
-        self._admitted = SharedPool(limit)
+        self._answering = SharedPool(limit)
+        self._arriving = SharedPool(ARRIVING_PER_ANSWERING * limit)
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -83,15 +84,26 @@ class InFlight:
         return exchange
 
     def admit(self, exchange: Exchange, sender: Hashable) -> None:
-        """Count a request to its sender's share, before its body arrives.
+        """Count a request to its sender's share of those whose bodies arrive.
 
         Raises:
-            Problem: 429, the share is used up.
+            Problem: 429, its share of these is used up, or of those being answered.
         """
-        if not self._admitted.take(sender, 1):
+        if not (self._answering.has_room(sender, 1) and self._arriving.take(sender, 1)):
             raise self._refusal(sender)
         exchange.sender = sender
-        exchange.is_admitted = True
+
+    def begin_answer(self, exchange: Exchange) -> None:
+        """Count a request whose body is complete to those being answered.
+
+        Raises:
+            Problem: 429, the share was used up while the body arrived.
+        """
+        if exchange.sender is not None:
+            if not self._answering.take(exchange.sender, 1):
+                raise self._refusal(exchange.sender)
+            self._arriving.give_back(exchange.sender, 1)
+        exchange.is_body_complete = True
 
     def end_answer(self, exchange: Exchange) -> None:
         """Note that the answer is decided: no deadline ends the request while it is sent."""
@@ -102,8 +114,9 @@ class InFlight:
     def leave(self, exchange: Exchange) -> None:
         """Remove a request, after its answer has been handed over."""
         self._exchanges.discard(exchange)
-        if exchange.is_admitted:
-            self._admitted.give_back(exchange.sender, 1)
+        if exchange.sender is not None:
+            pool = self._answering if exchange.is_body_complete else self._arriving
+            pool.give_back(exchange.sender, 1)
         if exchange.watcher is not None:
             exchange.watcher.cancel()
 
@@ -126,9 +139,11 @@ class InFlight:
         alone = self._limit // 2
         return Problem(
             429,
-            f"{self._admitted.held_by(sender):.0f} of your requests are in progress, and "
-            f"{self._admitted.total:.0f} of all senders; the limit is {self._limit}, and one "
-            "sender may have as many as it leaves free; send fewer at once",
+            f"{self._answering.held_by(sender):.0f} of your requests are being answered, of all "
+            f"senders' {self._answering.total:.0f}, and {self._arriving.held_by(sender):.0f} of "
+            f"your bodies arrive; the limits are {self._limit} and "
+            f"{ARRIVING_PER_ANSWERING * self._limit}, and one sender may have as many as it leaves "
+            "free; send fewer at once",
             retry_after_s=1.0,
             closes_connection=True,
             headers=(

@@ -153,12 +153,14 @@ async def test_an_answered_request_is_not_ended_while_its_answer_is_sent(request
 
 async def test_one_sender_may_have_half_of_the_requests_and_another_finds_room(requests):
     exchanges = [requests.enter(silence) for _ in range(4)]
-    requests.admit(exchanges[0], "a")
-    requests.admit(exchanges[1], "a")
-    with pytest.raises(Problem, match=r"2 of your requests.*the limit is 4.*send fewer") as caught:
+    for exchange in exchanges[:2]:
+        requests.admit(exchange, "a")
+        requests.begin_answer(exchange)
+    with pytest.raises(Problem, match=r"2 of your requests.*limits are 4 .*send fewer") as caught:
         requests.admit(exchanges[2], "a")
     assert caught.value.status == 429
     requests.admit(exchanges[3], "b")
+    requests.begin_answer(exchanges[3])
     requests.leave(exchanges[0])
     requests.leave(exchanges[2])  # it was never admitted, so it gives nothing back
     with pytest.raises(Problem):
