@@ -168,7 +168,8 @@ def one_key_floods(report: Report, kind: str) -> None:
         report.fact("calm_p99_ms_alone_and_beside", _p(alone, beside, 99))
         report.fact("ratio_of_p99", ratio)
         report.expect("the calm key is always answered", beside.num_failed == 0)
-        report.expect("its p99 stays below 2x", ratio < 2)
+        added_ms = beside.percentile_ms(99) - alone.percentile_ms(99)
+        report.expect("its p99 stays below 1.5x or 20 ms more", ratio < 1.5 or added_ms < 20)
         report.expect("the flood gets 429", flood.statuses().get("429", 0) > 0)
 
 
