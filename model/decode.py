@@ -16,6 +16,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from model.decode_cost import (
     MAX_DECODE_MS,
+    MAX_FILE_BYTES,
     SMALL_RAW_BYTES,
     after_png_ms,
     check_jpeg_cost,
@@ -56,10 +57,16 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     Raises:
         UnsupportedFormat: neither PNG nor JPEG.
         UnreadableCrop: truncated or damaged.
-        CropSizeError: a side outside 4 to 4096 px, more than 4,000,000 px, or too dear to decode.
+        CropSizeError: a file over 2 MB, a side outside 4 to 4096 px, more than 4,000,000 px, or too
+            dear to decode.
         ManyFrames: an animated PNG.
     """
     file_format = _sniff(data)
+    if len(data) > MAX_FILE_BYTES:
+        raise CropSizeError(
+            f"the {file_format} has {len(data)} bytes; at most {MAX_FILE_BYTES} are read: "
+            "send a smaller picture"
+        )
     try:
         if is_plain_png(data):
             plain = _read_plain_png(data)

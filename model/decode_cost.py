@@ -11,6 +11,7 @@ from model.errors import CropError, CropSizeError, TooManyParts
 from model.jpeg_file import JPEG_MAGIC, JpegFile, walk_jpeg
 from model.png_file import MAX_CHUNKS, PNG_MAGIC, PngFile, walk_png
 
+MAX_FILE_BYTES: Final = 2_097_152
 MAX_DECODE_MS: Final = 150.0  # CPU time of any file, whatever its bytes
 MAX_RAW_BYTES: Final = 17_000_000  # of a PNG, unpacked: 4 megapixels of 4 bytes
 SMALL_RAW_BYTES: Final = 524_288  # at most this is decoded with the interpreter lock held
@@ -30,6 +31,8 @@ def predict_decode_ms(data: bytes) -> float:
     Takes well below a millisecond for any file, and never raises. A file with more than 100 chunks
     or segments is taken for as dear as a file may be: only a few encoders write so many.
     """
+    if len(data) > MAX_FILE_BYTES:
+        return _WALK_MS
     try:
         if data.startswith(PNG_MAGIC):
             if is_plain_png(data):

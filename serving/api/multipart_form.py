@@ -9,6 +9,7 @@ Source:
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -98,7 +99,13 @@ def _part(body: bytes, start: int, end: int) -> Part:
             f"a part's header has no end; it may have {MAX_PART_HEADER_BYTES} bytes, then an empty "
             "line"
         )
-    header = body[start : max(blank, start)]
+    name, has_filename, content_type = _parse_header(body[start : max(blank, start)])
+    return Part(name, has_filename, content_type, body[blank + 4 : end])
+
+
+@lru_cache(maxsize=512)
+def _parse_header(header: bytes) -> tuple[str, bool, str]:
+    """A part's name, whether it has a filename, and its type. Cached: senders repeat them."""
     if header.count(b"\r\n") + header.count(b";") > MAX_PART_FIELDS:
         raise FormError(f"a part's header has more than {MAX_PART_FIELDS} lines and parameters")
     headers = _headers(header)
@@ -111,11 +118,10 @@ def _part(body: bytes, start: int, end: int) -> Part:
     if name is None:  # RFC 7578 advises against name*, but clients send it
         name = unquote_to_bytes(parameters.get(b"name*", b"").rpartition(b"'")[2])
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip(_PADDING)
-    return Part(
-        name=name.decode(errors="replace"),
-        has_filename=b"filename" in parameters or b"filename*" in parameters,
-        content_type=kind.decode("latin-1").lower(),
-        data=body[blank + 4 : end],
+    return (
+        name.decode(errors="replace"),
+        b"filename" in parameters or b"filename*" in parameters,
+        kind.decode("latin-1").lower(),
     )
 
 

@@ -293,3 +293,9 @@ def test_a_progressive_jpeg_is_read():
 def test_a_jpeg_of_more_scans_than_any_encoder_writes_is_refused():
     with pytest.raises(UnreadableCrop, match=f"more than {MAX_SCANS} scans"):
         decode(with_scans(MAX_SCANS + 1))
+
+
+def test_a_file_of_more_than_2_mb_is_refused_before_it_is_looked_at():
+    flood = encode(Image.new("L", (8, 8))) + bytes(2_097_152)
+    with pytest.raises(CropSizeError, match="at most 2097152 are read"):
+        decode(flood)
