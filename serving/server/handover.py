@@ -16,6 +16,7 @@ from typing import Final
 METRICS_PREFIX: Final = "digits-metrics-locked-"
 # Of each connection, for an answer that is not read; the kernel's own limit is 4 MB.
 SEND_BUFFER_BYTES: Final = 65_536
+ANSWERS_WITHIN_S: Final = 2.0
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -34,6 +35,16 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def is_digitline(host: str, port: int) -> bool:
+    """Whether a Digitline answers at an address: its workers outlive a killed supervisor."""
+    try:
+        with socket.create_connection((host, port), ANSWERS_WITHIN_S) as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return b"x-model-version:" in connection.recv(4096)
+    except OSError:
+        return False
 
 
 def make_locked_folder(parent: Path | None = None) -> tuple[str, int]:

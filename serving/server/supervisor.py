@@ -24,7 +24,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from serving.server.handover import bind, make_locked_folder, remove_stale_folders
+from serving.server.handover import (
+    bind,
+    is_digitline,
+    make_locked_folder,
+    remove_stale_folders,
+)
 
 START_WITHIN_S: Final = 60.0  # a worker that is not ready by then is killed
 SILENT_S: Final = 10.0  # a worker that gives no sign of life for so long is killed
@@ -243,7 +248,7 @@ def _log(event: str, **facts: object) -> None:
 
 
 def _bind(host: str, port: int, within_s: float) -> socket.socket:
-    """Bind; if the port is in use, wait until the workers of a killed supervisor have exited.
+    """Bind; if workers of a killed supervisor still serve the port, wait until they have exited.
 
     Raises:
         OSError: the address is still in use, or not one of this machine.
@@ -255,6 +260,8 @@ def _bind(host: str, port: int, within_s: float) -> socket.socket:
             return bind(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            if not is_logged and not is_digitline(host, port):
                 raise
         if not is_logged:
             _log("port in use; waiting for it", address=f"{host}:{port}", seconds=within_s)

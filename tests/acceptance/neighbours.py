@@ -78,7 +78,7 @@ def stays_fair(
             time.sleep(_LEAD_S)
             beside = asyncio.run(load.run(port, RPS, seconds))
             counts = attacked.result()
-        misses = _misses(name, alone, beside)
+        misses = _misses(name, alone, beside, judges_p99=not report.is_quick)
         if not misses:
             break
         if turn + 1 < TRIES:
@@ -105,13 +105,22 @@ def _measure_alone(load: Load, port: int, seconds: float) -> Sample:
     return alone
 
 
-def _misses(name: str, alone: Sample, beside: Sample) -> list[str]:
+def _misses(name: str, alone: Sample, beside: Sample, *, judges_p99: bool) -> list[str]:
+    """What is not as it should be.
+
+    Args:
+        name: of the member.
+        alone: the neighbour alone.
+        beside: the neighbour beside the attack.
+        judges_p99: no for a quick run: a shared machine cannot be held to the p99 of 200 requests.
+    """
     limit_ms = max(alone.percentile_ms(99) * P99_TIMES, alone.percentile_ms(99) + P99_MORE_MS)
     found = {
         f"{name}: 0 failed alone": alone.num_failed == 0,
         f"{name}: 0 failed beside": beside.num_failed == 0,
         f"{name}: 0 wrong beside": beside.num_wrong == 0,
-        f"{name}: p99 within 1.5 times or 20 ms": beside.percentile_ms(99) <= limit_ms,
+        f"{name}: p99 within 1.5 times or 20 ms": not judges_p99
+        or beside.percentile_ms(99) <= limit_ms,
     }
     return [miss for miss, is_so in found.items() if not is_so]
 

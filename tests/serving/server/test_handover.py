@@ -49,18 +49,38 @@ def held():
         yield listener
 
 
-def test_a_port_that_becomes_free_is_bound(held, capfd):
+def answer_one(listener):
+    """Answer one request as a draining worker does."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nx-model-version: 5\r\ncontent-length: 0\r\n\r\n")
+
+
+def test_a_port_that_old_workers_leave_is_bound(held, capfd):
     port = held.getsockname()[1]
+    worker = threading.Thread(target=answer_one, args=(held,))
+    worker.start()
     release = threading.Timer(0.5, held.close)
     release.start()
     supervisor._bind("127.0.0.1", port, 20.0).close()
     release.join()
+    worker.join()
     assert capfd.readouterr().err.count("port in use; waiting for it") == 1
 
 
-def test_a_port_that_stays_in_use_is_given_up(held):
+def test_a_port_that_old_workers_do_not_leave_is_given_up(held):
+    worker = threading.Thread(target=answer_one, args=(held,))
+    worker.start()
     with pytest.raises(OSError, match="in use"):
         supervisor._bind("127.0.0.1", held.getsockname()[1], 0.3)
+    worker.join()
+
+
+def test_a_port_of_a_stranger_is_refused_at_once(held, monkeypatch):
+    monkeypatch.setattr("serving.server.handover.ANSWERS_WITHIN_S", 0.1)
+    with pytest.raises(OSError, match="in use"):
+        supervisor._bind("127.0.0.1", held.getsockname()[1], 1000.0)
 
 
 def test_an_address_of_another_machine_is_not_waited_for():
