@@ -1,8 +1,8 @@
 """Search for the file that takes longest to decode: `python -m tests.fuzz.decode_time`.
 
 Climbs from the seeds of dear_files.py: a change of one choice is kept when its file takes longer.
-Prints the worst files with their CPU time and prediction, and fails if one takes over 150 ms, or
-much longer than was predicted. CPU time is measured, the smaller of two runs, because other
+Prints the worst files with their CPU time and prediction, and fails if one takes over 150 ms
+(and what a shared processor adds), or much longer than was predicted. CPU time is measured, the smaller of two runs, because other
 programs disturb the wall clock.
 """
 
@@ -19,6 +19,7 @@ from model.preprocess import preprocess
 from tests.fuzz.dear_files import SEEDS, Dear
 
 MAX_FILE_BYTES = 2_097_152
+NOISE = 1.3  # CPU time on a shared processor
 NUM_KEPT = 8  # places that the search climbs from
 NUM_SHOWN = 5
 # What a deflate flood in a small file may take beyond its prediction.
@@ -73,7 +74,7 @@ def main() -> None:
     best = climb(options.seconds, options.seed)
     for ms, predicted_ms, outcome, dear in best[:NUM_SHOWN]:
         print(f"{ms:6.1f} ms, predicted {predicted_ms:6.1f}: {outcome}\n    {dear}")
-    if best[0][0] > MAX_DECODE_MS:
+    if best[0][0] > NOISE * MAX_DECODE_MS:
         sys.exit(f"a file takes {best[0][0]:.0f} ms; the most allowed is {MAX_DECODE_MS:.0f}")
     slow = [one for one in best if one[0] > SLACK_FACTOR * one[1] + SLACK_MS]
     if slow:
