@@ -1,9 +1,9 @@
 """Search for the file that takes longest to decode: `python -m tests.fuzz.decode_time`.
 
 Climbs from the seeds of dear_files.py: a change of one choice is kept when its file takes longer.
-Prints the worst files with their CPU time and prediction, and fails if one takes over 150 ms
-(and what a shared processor adds), or much longer than was predicted. CPU time is measured, the smaller of two runs, because other
-programs disturb the wall clock.
+Prints the worst files with their CPU time and prediction, and fails if one takes over 150 ms, with
+what a shared processor adds, or much longer than was predicted. CPU time is measured, the smaller
+of two runs, because other programs disturb the wall clock.
 """
 
 import argparse
