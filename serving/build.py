@@ -1,7 +1,6 @@
 """Builds the parts of one worker process; refuses to start if one of them is unfit."""
 
 import gc
-import sys
 
 from starlette.types import ASGIApp
 
@@ -52,7 +51,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         page=swagger.load_page(swagger.package_folder()),
     )
 
-    _tune_interpreter()
+    _tune_garbage_collector()
 
     def close() -> None:
         reader.close()
@@ -92,18 +91,13 @@ def build_edge(bento_app: ASGIApp) -> Edge:
     )
 
 
-def _tune_interpreter() -> None:
+def _tune_garbage_collector() -> None:
     """Exclude the objects of start-up from garbage collection, and collect less often.
 
     Requests create no reference cycles, so collections find nothing. Scanning the 120,000 objects
     of the imported modules raised the p99 at saturation from 21 ms to between 50 and 240 ms
     (python -m loadtest bench --parts saturation).
-
-    Also let a thread that waits for the interpreter lock have it after 0.5 ms, not 5: while another
-    sender's dear file is walked, a request needs the lock several times
-    (python -m tests.acceptance fair-dear-jpeg).
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    sys.setswitchinterval(0.0005)
