@@ -44,6 +44,7 @@ def test_folders_of_others_are_kept(tmp_path):
 def held():
     """A port that another process serves."""
     with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as a worker's
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener
