@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.codec import make_builder, make_decoder, make_encoder, make_size_reader
-from capture.fields import Kind, captured, version_of
+from capture.fields import Kind, captured
 
 
 @dataclass(slots=True, eq=False)  # filled by assignment, which takes half as long as 7 keywords
@@ -153,7 +153,6 @@ class CaptureRecord:
             self.read_id = self.request_id
 
 
-RECORD_VERSION: Final = version_of(CaptureRecord)
 encode: Final = make_encoder(CaptureRecord)
 decode: Final = make_decoder(CaptureRecord)
 described_bytes: Final = make_size_reader(CaptureRecord)

@@ -18,7 +18,6 @@ import logging
 import os
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -32,16 +31,6 @@ log = logging.getLogger(__name__)
 _OLD_LIVE, _OLD_FINISHED = ".open", ".seg"
 _FINISHED_AS: Final = {LIVE: FINISHED, _OLD_LIVE: _OLD_FINISHED}
 BAD: Final = ".bad"
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentEnd:
-    """How much of a segment is intact."""
-
-    num_records: int
-    good_bytes: int  # up to and including the last whole frame
-    bad_bytes: int  # damaged bytes before that, skipped
-    torn_bytes: int  # after that: a record that a kill cut short, or damage
 
 
 def sync_folder(folder: Path) -> None:
@@ -216,10 +205,6 @@ def erase_from_spool(folder: Path, read_ids: Collection[str]) -> int:
     return num_removed
 
 
-def _num_bytes(parts: list[Part]) -> int:
-    return sum(part.end - part.start for part in parts)
-
-
 def _is_of(part: Part, data: bytes, read_ids: Collection[str]) -> bool:
     if part.kind is not Kind.RECORD:
         return False
@@ -227,11 +212,3 @@ def _is_of(part: Part, data: bytes, read_ids: Collection[str]) -> bool:
         return decode(data[part.payload : part.end]).read_id in read_ids
     except RecordError:
         return False
-
-
-def measure(path: Path) -> SegmentEnd:
-    """Measure how much of a segment is intact."""
-    data = read_bytes(path)
-    whole = [part for part in split_segment(path, data) if part.kind is Kind.RECORD]
-    good = whole[-1].end if whole else 0
-    return SegmentEnd(len(whole), good, good - _num_bytes(whole), len(data) - good)

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from made_records import make
+from segment_end import measure
 
 from capture import ship
 from capture.frames import add_head, marker_of
 from capture.record import CaptureRecord, decode, encode
-from capture.segments import measure, read_segment, recover, sealed_segments
+from capture.segments import read_segment, recover, sealed_segments
 from capture.spool import Spool
 from capture.store import open_store
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segment_end import measure
 
-from capture.segments import live_segments, measure, read_segment, recover, sealed_segments
+from capture.segments import live_segments, read_segment, recover, sealed_segments
 from capture.spool import Spool, SpoolError
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from segment_end import measure
 
 from capture import labelled
 from capture.archive import KEY, Window, decode
@@ -24,7 +25,7 @@ from capture.labels import read_labels
 from capture.parquet_schema import SCHEMA
 from capture.record import CaptureRecord
 from capture.sampling import read_pictures, read_sample
-from capture.segments import erase_from_spool, measure, read_segment, recover
+from capture.segments import erase_from_spool, read_segment, recover
 from capture.ship import ship_once
 from capture.store import Store, open_store
 
