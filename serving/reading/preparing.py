@@ -36,11 +36,17 @@ class Prepared(NamedTuple):
 
 
 class NotFramed(Exception):
-    """The outcome of a crop that its batch had no time to frame: to be read in another batch."""
+    """The outcome of a crop that its batch had no time to frame: to be read in another batch.
 
-    def __init__(self, decoded: Prepared) -> None:
+    Args:
+        decoded: the crop.
+        framing_s: that it will probably take: the median of the crops framed before it.
+    """
+
+    def __init__(self, decoded: Prepared, framing_s: float) -> None:
         super().__init__("not framed yet")
         self.decoded = decoded
+        self.framing_s = framing_s
 
 
 def prepare(
@@ -75,7 +81,10 @@ def prepare(
 def _frame(
     crops: Sequence[NDArray[np.uint8]], clock: Callable[[], float]
 ) -> Iterator[tuple[Framed | BlankCrop | None, float]]:
-    """Frame crops within FRAMING_S; each outcome with its own milliseconds."""
+    """Frame crops within FRAMING_S; each outcome with its own milliseconds.
+
+    An outcome of None has the milliseconds that it will probably take.
+    """
     started = clock()
     times_s: list[float] = []
 
@@ -86,6 +95,7 @@ def _frame(
     outcomes = frame_within(crops, has_time)
     times_s.append(clock())
     tested_ms = (times_s[0] - started) * 1e3 / len(crops)  # for MNIST's frame, together
+    usual_ms = float(np.median(np.diff(times_s))) * 1e3 if len(times_s) > 1 else 0.0
     scan = 0
     for outcome in outcomes:
         if isinstance(outcome, Framed) and outcome.passed_through:
@@ -94,7 +104,7 @@ def _frame(
             scan += 1
             yield outcome, tested_ms + (times_s[scan] - times_s[scan - 1]) * 1e3
         else:
-            yield None, 0.0
+            yield None, usual_ms
 
 
 def _decode(source: Source | Prepared) -> Prepared | CropError:
@@ -116,7 +126,7 @@ def _framed(
     one: Prepared, outcome: Framed | BlankCrop | None, preprocess_ms: float
 ) -> Prepared | NotFramed:
     if outcome is None:
-        return NotFramed(one)
+        return NotFramed(one, preprocess_ms * 1e-3)
     if isinstance(outcome, BlankCrop):
         return Prepared(one.crop, None, None, one.decode_ms, preprocess_ms, is_framed=True)
     return Prepared(one.crop, outcome, outcome.image, one.decode_ms, preprocess_ms, is_framed=True)

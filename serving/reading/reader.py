@@ -235,12 +235,13 @@ class Reader:
             read = await self._batcher.submit([one for _, one in left], sender, left_s)
             self._batcher.charge(sender, _spent_s(read, left_s / len(left)) - left_s)
             outcomes.update(zip((place for place, _ in left), read, strict=True))
-            left = [
-                (place, one._replace(prepared=outcome.decoded))
+            later = [
+                (place, one, outcome)
                 for (place, one), outcome in zip(left, read, strict=True)
                 if isinstance(outcome, NotFramed)
             ]
-            left_s = len(left) * LATER_S
+            left = [(place, one._replace(prepared=found.decoded)) for place, one, found in later]
+            left_s = sum(CROP_S + min(found.framing_s, LATER_S) for _, _, found in later)
         return [outcomes[place] for place in range(len(piece))]
 
     async def _read_dear(

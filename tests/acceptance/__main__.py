@@ -96,11 +96,11 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown check: {', '.join(sorted(unknown))}")
     kind = STOCK if chosen.stock else OURS
-    num_missed = 0
-    for name in names:
-        num_missed += not _run(name, kind, chosen.out, is_quick=chosen.quick)
-    print(f"{len(names) - num_missed} of {len(names)} checks passed")
-    return 1 if num_missed and not chosen.stock else 0
+    missed = [name for name in names if not _run(name, kind, chosen.out, is_quick=chosen.quick)]
+    print(f"{len(names) - len(missed)} of {len(names)} checks passed")
+    if missed:
+        print(f"missed: {', '.join(missed)}")
+    return 1 if missed and not chosen.stock else 0
 
 
 def _run(name: str, kind: str, out: Path, *, is_quick: bool) -> bool:

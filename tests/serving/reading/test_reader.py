@@ -16,7 +16,7 @@ from serving.messages import Reading, Request
 from serving.problems import Overloaded
 from serving.reading.batcher import Batcher
 from serving.reading.crop_cost import DEAR_S, PIECE_S, cost_s, pieces
-from serving.reading.preparing import prepare
+from serving.reading.preparing import NotFramed, prepare
 from serving.reading.reader import CHUNK, Reader
 
 
@@ -168,6 +168,14 @@ def test_each_crop_carries_its_own_time():
         [np.pad(np.zeros((20, 4), np.uint8), 20, constant_values=255), striped(64)]
     )
     assert dear.preprocess_ms > 3 * plain.preprocess_ms
+
+
+def test_a_crop_that_waits_for_another_batch_is_expected_to_take_what_others_took():
+    ticks = iter([0.0, 0.0, 0.001, 0.002, 0.02, 0.02])
+    plain = np.pad(np.zeros((20, 4), np.uint8), 20, constant_values=255)
+    *_, waiting = prepare([plain] * 5, lambda: next(ticks))
+    assert isinstance(waiting, NotFramed)
+    assert waiting.framing_s == pytest.approx(0.001)
 
 
 async def test_a_sender_is_charged_for_what_its_crops_took_to_frame(reader, monkeypatch):
