@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from training import network as networks
 from training.data.datasets import LabelledImages
-from training.data.render import GARBAGE_LABEL
+from training.data.render import DAMAGED
 
 EVALUATION_BATCH = 1000
 
@@ -245,17 +245,21 @@ def _jitter(images: torch.Tensor, scale: float, rng: np.random.Generator) -> tor
 
 
 def _loss(config: FitConfig, outputs: object, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the digits, plus the garbage head's loss; garbage has no digit loss."""
+    """Cross-entropy of the digits, plus the garbage head's loss.
+
+    Garbage has no digit loss. Nor has a damaged digit: the network's answer to it stays what it
+    would be on damage that it has never seen, and the garbage head learns whether it is wrong.
+    """
     logits, garbage = networks.split_outputs(outputs)
     logits = logits.float()
-    is_digit = labels != GARBAGE_LABEL
+    is_digit = labels < DAMAGED
     recipe = config.augmented
     loss = functional.cross_entropy(logits[is_digit], labels[is_digit])
     if recipe is None or garbage is None:
         return loss
-    target = (~is_digit).float()[:, None]
+    is_wrong = ~is_digit & (logits.detach().argmax(1) != labels - DAMAGED)
     return loss + recipe.garbage_weight * functional.binary_cross_entropy_with_logits(
-        garbage.float(), target
+        garbage.float(), is_wrong.float()[:, None]
     )
 
 
@@ -277,7 +281,7 @@ def _measure(
 
 @torch.no_grad()
 def _accuracy(network: nn.Module, part: LabelledImages) -> float:
-    part = part.take(np.flatnonzero(part.labels != GARBAGE_LABEL))
+    part = part.take(np.flatnonzero(part.labels < DAMAGED))
     network.eval()
     num_right = 0
     for start in range(0, len(part), EVALUATION_BATCH):

@@ -17,22 +17,22 @@ from PIL import Image, ImageDraw, ImageFilter
 Crop: TypeAlias = NDArray[np.float32]  # (H, W) grey in [0, 1] while it is being drawn
 
 
-def _image(crop: Crop) -> Image.Image:
+def to_image(crop: Crop) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(crop, 0, 1) * 255).astype(np.uint8))
 
 
 def _grey(image: Image.Image) -> Crop:
-    return _crop(np.asarray(image) / 255)
+    return to_crop(np.asarray(image) / 255)
 
 
-def _crop(grey: NDArray[np.floating]) -> Crop:
+def to_crop(grey: NDArray[np.floating]) -> Crop:
     crop: Crop = grey.astype(np.float32)
     return crop
 
 
 def _blur(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
     radius_px = max(0.25, 0.012 * severity * min(len(crop), 90)) * rng.uniform(0.7, 1.2)
-    return _grey(_image(crop).filter(ImageFilter.GaussianBlur(radius_px)))
+    return _grey(to_image(crop).filter(ImageFilter.GaussianBlur(radius_px)))
 
 
 def _sensor_noise(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
@@ -61,7 +61,7 @@ def _shade(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
     rows = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * np.sin(angle)
     columns = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None] * np.cos(angle)
     ramp = 1 - 0.09 * severity * (1 + 2 * (rows + columns)) / 1.5
-    return _crop(crop * ramp)
+    return to_crop(crop * ramp)
 
 
 def _stripes(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
@@ -73,20 +73,20 @@ def _stripes(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
     wave = np.sin(2 * np.pi * phase)
     if rng.random() < 0.5:
         wave = np.sign(wave)
-    return _crop(crop * (1 - 0.028 * severity * (1 + wave)))
+    return to_crop(crop * (1 - 0.028 * severity * (1 + wave)))
 
 
 def _jpeg(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
     quality = int(np.clip(70 - 13 * severity + rng.integers(-3, 4), 3, 95))
     packed = io.BytesIO()
-    _image(crop).save(packed, "JPEG", quality=quality)
+    to_image(crop).save(packed, "JPEG", quality=quality)
     return _grey(Image.open(packed))
 
 
 def _lines(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
     """Form boxes and underlines near the edges, nearer and darker with severity."""
     height, width = crop.shape
-    image = _image(crop)
+    image = to_image(crop)
     draw = ImageDraw.Draw(image)
     level = int(rng.uniform(0.1, 0.75 - 0.08 * severity) * 255)
     thick_px = max(1, round(0.012 * severity * height * rng.uniform(0.5, 1.5)))
@@ -124,16 +124,16 @@ def _bleed_through(crop: Crop, severity: float, rng: np.random.Generator) -> Cro
     """The back of the sheet: mirrored, shifted, blurred and pale."""
     height, width = crop.shape
     back = np.roll(crop[:, ::-1], (int(rng.integers(height)), int(rng.integers(width))), (0, 1))
-    back = _grey(_image(back).filter(ImageFilter.GaussianBlur(max(0.5, 0.02 * height))))
+    back = _grey(to_image(back).filter(ImageFilter.GaussianBlur(max(0.5, 0.02 * height))))
     pale = (back - back.max()) * 0.11 * severity
-    return _crop(crop + pale * (crop > 0.4))
+    return to_crop(crop + pale * (crop > 0.4))
 
 
 def _low_resolution(crop: Crop, severity: float, rng: np.random.Generator) -> Crop:
     height, width = crop.shape
     small_px = max(7.0, 30 - 4.5 * severity + rng.uniform(-1, 1))
     scale = min(1.0, small_px / height)
-    small = _image(crop).resize(
+    small = to_image(crop).resize(
         (max(4, round(width * scale)), max(4, round(height * scale))), Image.Resampling.BOX
     )
     return _grey(small.resize((width, height), Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""Render the training pool: scanner crops and garbage, framed by the serving preprocessing.
+"""Render the training pool: scanner crops, damaged ones and garbage, framed as in serving.
 
 Renders in worker processes, in chunks that have a seed each, so that the pool depends on the seed
 and not on the number of processes. Knows nothing about networks.
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from model.errors import BlankCrop
 from model.preprocess import frame
-from training.data import continental, garbage
+from training.data import continental, damage, garbage
 from training.data.corruptions import Crop
 from training.data.datasets import LabelledImages
 from training.data.garbage import Material
@@ -25,6 +25,7 @@ from training.data.scanner import Scanner, scan
 from training.data.warp import geometry, warp
 
 GARBAGE_LABEL = 255
+DAMAGED = 100  # added to the label of a damaged digit
 CHUNK = 250  # crops; small enough that the canvases of a chunk stay in the cache
 
 
@@ -33,7 +34,8 @@ class RenderConfig:
     """The parts of the pool."""
 
     num_crops: int = 280_000
-    garbage_frac: float = 0.16
+    garbage_frac: float = 0.12
+    damaged_frac: float = 0.26
     plain_frac: float = 0.12  # of the digits: MNIST as plain crops, without corruptions
     glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
     continental_frac: float = 0.25  # of the 1s and 7s: upstroke, bar
@@ -60,6 +62,13 @@ PLAIN = Scanner(
 )
 
 
+UNDAMAGED = Scanner(
+    height_px=(12, 110),
+    clip_prob=0,
+    neighbour_prob=0.05,
+    light_on_dark_prob=0,
+    num_corruptions=(0, 1),
+)
 ORDINARY = Scanner(height_px=(12, 110), clip_prob=0.05, num_corruptions=(0, 2))
 
 
@@ -75,8 +84,8 @@ def render_pool(
         label: of the progress bar.
 
     Returns:
-        images (num_crops, 28, 28) uint8 as the model sees them; labels uint8, GARBAGE_LABEL
-        where there is no digit.
+        images (num_crops, 28, 28) uint8 as the model sees them; labels uint8: a digit, the digit
+        plus DAMAGED, or GARBAGE_LABEL where there is not one digit.
     """
     num_chunks = -(-config.num_crops // CHUNK)
     seeds = np.random.SeedSequence(seed).spawn(num_chunks)
@@ -119,11 +128,16 @@ def _render_in_worker(seed: np.random.SeedSequence) -> LabelledImages:
 def render_chunk(
     sources: Sources, config: RenderConfig, rng: np.random.Generator
 ) -> LabelledImages:
-    """Render `CHUNK` crops: digits, then garbage, each crop framed as serving frames it."""
+    """Render `CHUNK` crops: digits, damaged ones, then garbage, each framed as serving does."""
     num_garbage = round(CHUNK * config.garbage_frac)
-    crops, labels = _digit_crops(sources, config, CHUNK - num_garbage, rng)
+    num_damaged = round(CHUNK * config.damaged_frac)
+    crops, labels = _digit_crops(sources, config, CHUNK - num_garbage - num_damaged, rng)
+    damaged_crops, damaged_labels = _damaged_crops(sources, config, num_damaged, rng)
+    crops += damaged_crops
     crops += garbage.draw(Material(sources.digits, sources.letters), num_garbage, rng)
-    labels = np.concatenate([labels, np.full(num_garbage, GARBAGE_LABEL, np.uint8)])
+    labels = np.concatenate(
+        [labels, damaged_labels, np.full(num_garbage, GARBAGE_LABEL, np.uint8)]
+    )
     images = np.zeros((CHUNK, 28, 28), np.uint8)
     for row, crop in enumerate(crops):
         try:
@@ -157,6 +171,38 @@ def _digit_crops(
         crops += _scan_all(canvases, scanner, rng)
         labels.append(truth)
     return crops, np.concatenate(labels)
+
+
+def _damaged_crops(
+    sources: Sources, config: RenderConfig, num_crops: int, rng: np.random.Generator
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Damaged digits: written, printed, and a fifth of them in MNIST's own frame.
+
+    Returns:
+        crops; labels: the digit plus DAMAGED, or GARBAGE_LABEL.
+    """
+    if num_crops == 0:
+        return [], np.zeros(0, np.uint8)
+    num_glyphs = round(num_crops * config.glyph_frac) if sources.glyphs is not None else 0
+    num_raw = num_crops // 5
+    crops: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    for source, num in ((sources.digits, num_crops - num_glyphs), (sources.glyphs, num_glyphs)):
+        if source is None or num == 0:
+            continue
+        chosen = rng.integers(len(source), size=num)
+        canvases = warp(source.images[chosen], geometry(float(rng.uniform(0, 2))), rng)
+        crops += [scan(canvas, UNDAMAGED, rng) for canvas in canvases]
+        labels += source.labels[chosen].tolist()
+    raw = rng.integers(len(sources.digits), size=num_raw)
+    crops[:num_raw] = list(255 - sources.digits.images[raw])
+    labels[:num_raw] = sources.digits.labels[raw].tolist()
+    damaged = []
+    for row, crop in enumerate(crops):
+        changed, has_one_digit = damage.damage(crop, labels[row], crops, rng)
+        damaged.append(255 - changed if rng.random() < 0.2 else changed)
+        labels[row] = labels[row] + DAMAGED if has_one_digit else GARBAGE_LABEL
+    return damaged, np.array(labels, np.uint8)
 
 
 def _scan_all(
