@@ -97,11 +97,24 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
 def _run_step(step: str, options: argparse.Namespace) -> bool:
     """True when the next step may follow."""
     from training import gate_rules
-    from training.steps import evaluate, export, fetch, fit, gate, promote, quantize, search
+    from training.steps import (
+        evaluate,
+        export,
+        fetch,
+        fit,
+        gate,
+        promote,
+        quantize,
+        search,
+        styles_table,
+    )
 
     if step == "search":
         config, rendering = fit_configs(options)
         search.run(config, rendering, _data_config(options), options.picture)
+        return True
+    if step == "styles":
+        styles_table.run(_data_config(options), options.champion)
         return True
     data, work = _data_config(options), Workspace(options.work)
     if step == "fit":
@@ -145,6 +158,7 @@ HELP = {
     "retrain": "run all steps with the new labelled captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
+    "styles": "measure how the served model reads each writing style",
     "sheet": "draw a contact sheet of the scanner simulator's crops",
     "crops": "write tests/data/crops from the MNIST test set",
 }
@@ -166,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_option(search, "--epochs", 4, "epochs of each fit")
     _add_option(search, "--num-crops", 60_000, "crops to render for training")
     search.set_defaults(network="default")
+    _add_option(commands.choices["styles"], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
     return parser
