@@ -278,6 +278,13 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
         type=Path,
         help=".npz file of labelled images that join the training part (default: none)",
     )
+    group.add_argument(
+        "--semeion",
+        type=Path,
+        metavar="FILE",
+        help="copy of UCI's semeion.data, the test set of unknown writers (default: read from UCI;"
+        " without an answer the set is left out)",
+    )
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:
@@ -286,6 +293,7 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
         folder=options.data_folder,
         location=options.data_location,
         labelled=options.labelled,
+        semeion=options.semeion,
     )
 
 
