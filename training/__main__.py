@@ -137,11 +137,23 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
 
 
 def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
-    """The recipe that the options choose."""
+    """The recipe that the options choose.
+
+    Raises:
+        StepError: for a network that is not in `network.NETWORKS`.
+    """
     from training.data.render import RenderConfig
     from training.fitting import PROTOTYPE, FitConfig
+    from training.network import NETWORKS
+    from training.steps.files import StepError
 
-    config = PROTOTYPE if options.network == "prototype" else FitConfig()
+    name = options.network
+    if name not in NETWORKS:
+        raise StepError(
+            f"network {name!r} is not one of {', '.join(NETWORKS)}; "
+            "add it to NETWORKS in training/network.py"
+        )
+    config = PROTOTYPE if name == "prototype" else FitConfig(network=name)
     config = replace(config, seed=options.seed, epochs=options.epochs or config.epochs)
     rendering = RenderConfig()
     return config, replace(rendering, num_crops=options.num_crops or rendering.num_crops)
@@ -190,12 +202,7 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
     _add_option(command, "--champion", CHAMPION, "folder of the served model")
     if name in ("fit", "run", "retrain"):
-        command.add_argument(
-            "--network",
-            choices=("default", "prototype"),
-            default="default",
-            help="network to fit (default: %(default)s)",
-        )
+        _add_option(command, "--network", "default", "network to fit, of training/network.py")
         _add_option(command, "--seed", 7, "seed of weights and batches")
         command.add_argument(
             "--epochs", type=int, help="epochs to fit (default: 48; 15 for the prototype)"
