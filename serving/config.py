@@ -57,8 +57,8 @@ class Settings(BaseSettings):
         None,
         gt=0,
         lt=1,
-        description="Largest fraction of accepted reads that may be wrong. A lower value sends "
-        "more crops to people. Unset: the model's default.",
+        description="Largest fraction of accepted reads that may be wrong, on mail like the "
+        "validation set. A lower value sends more crops to people. Unset: the model's default.",
     )
     max_batch_size: int = Field(32, ge=1, le=256, description="Maximum images in one batch.")
     queue_limit: int = Field(

@@ -97,11 +97,24 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
 def _run_step(step: str, options: argparse.Namespace) -> bool:
     """True when the next step may follow."""
     from training import gate_rules
-    from training.steps import evaluate, export, fetch, fit, gate, promote, quantize, search
+    from training.steps import (
+        evaluate,
+        export,
+        fetch,
+        fit,
+        gate,
+        promote,
+        quantize,
+        search,
+        styles_table,
+    )
 
     if step == "search":
         config, rendering = fit_configs(options)
         search.run(config, rendering, _data_config(options), options.picture)
+        return True
+    if step == "styles":
+        styles_table.run(_data_config(options), options.champion)
         return True
     data, work = _data_config(options), Workspace(options.work)
     if step == "fit":
@@ -124,11 +137,23 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
 
 
 def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
-    """The recipe that the options choose."""
+    """The recipe that the options choose.
+
+    Raises:
+        StepError: for a network that is not in `network.NETWORKS`.
+    """
     from training.data.render import RenderConfig
     from training.fitting import PROTOTYPE, FitConfig
+    from training.network import NETWORKS
+    from training.steps.files import StepError
 
-    config = PROTOTYPE if options.network == "prototype" else FitConfig()
+    name = options.network
+    if name not in NETWORKS:
+        raise StepError(
+            f"network {name!r} is not one of {', '.join(NETWORKS)}; "
+            "add it to NETWORKS in training/network.py"
+        )
+    config = PROTOTYPE if name == "prototype" else FitConfig(network=name)
     config = replace(config, seed=options.seed, epochs=options.epochs or config.epochs)
     rendering = RenderConfig()
     return config, replace(rendering, num_crops=options.num_crops or rendering.num_crops)
@@ -145,6 +170,7 @@ HELP = {
     "retrain": "run all steps with the new labelled captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
+    "styles": "measure how the served model reads each writing style",
     "sheet": "draw a contact sheet of the scanner simulator's crops",
     "crops": "write tests/data/crops from the MNIST test set",
 }
@@ -166,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_option(search, "--epochs", 4, "epochs of each fit")
     _add_option(search, "--num-crops", 60_000, "crops to render for training")
     search.set_defaults(network="default")
+    _add_option(commands.choices["styles"], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
     return parser
@@ -175,12 +202,7 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
     _add_option(command, "--champion", CHAMPION, "folder of the served model")
     if name in ("fit", "run", "retrain"):
-        command.add_argument(
-            "--network",
-            choices=("default", "prototype"),
-            default="default",
-            help="network to fit (default: %(default)s)",
-        )
+        _add_option(command, "--network", "default", "network to fit, of training/network.py")
         _add_option(command, "--seed", 7, "seed of weights and batches")
         command.add_argument(
             "--epochs", type=int, help="epochs to fit (default: 48; 15 for the prototype)"
@@ -263,6 +285,13 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
         type=Path,
         help=".npz file of labelled images that join the training part (default: none)",
     )
+    group.add_argument(
+        "--semeion",
+        type=Path,
+        metavar="FILE",
+        help="copy of UCI's semeion.data, the test set of unknown writers (default: read from UCI;"
+        " without an answer the set is left out)",
+    )
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:
@@ -271,6 +300,7 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
         folder=options.data_folder,
         location=options.data_location,
         labelled=options.labelled,
+        semeion=options.semeion,
     )
 
 

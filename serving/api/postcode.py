@@ -73,8 +73,8 @@ class PostcodeHandler:
     def _decide_code(self, readings: list[Reading], pattern: Pattern | None) -> dict[str, Any]:
         """Accept a code that is complete, possible and probable enough.
 
-        The threshold is the one for a digit. The error target holds for each result that a machine
-        acts on, and here that is the whole code.
+        The threshold is the one for a digit. The error target is meant for each result that a
+        machine acts on, and here that is the whole code.
         """
         decisions = [reading.decision for reading in readings]
         unread = [one.rejected_because for one in decisions if one.digit is None]

@@ -17,7 +17,7 @@ from capture import labelled, reference
 from model import artifact
 from training import __main__ as command_line
 from training import champion_folder, fitting, gate_rules, network, quantization
-from training.data import fonts, render
+from training.data import fonts, render, semeion
 from training.data.datasets import load_mnist
 from training.evaluation import confidence, suites
 from training.steps import evaluate, fit, promote, retrain
@@ -51,6 +51,7 @@ def tiny_steps(tmp_path_factory):
         patch.setattr(fonts, "find_fonts", lambda: None)
         patch.setattr(render, "CHUNK", 50)
         patch.setattr(evaluate, "load_uci_digits", lambda: draw_digits(10, seed=4))
+        patch.setattr(semeion, "load_semeion", lambda cache, file: None)
         patch.setattr(quantization, "TIMING_S", 0.0)
         for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
             patch.setattr(suites, name, 5)

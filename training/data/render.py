@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from model.errors import BlankCrop
 from model.preprocess import frame
-from training.data import continental, damage, garbage
+from training.data import damage, garbage, styles
 from training.data.corruptions import Crop
 from training.data.datasets import LabelledImages
 from training.data.garbage import Material
@@ -38,7 +38,7 @@ class RenderConfig:
     damaged_frac: float = 0.26
     plain_frac: float = 0.12  # of the digits: MNIST as plain crops, without corruptions
     glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
-    continental_frac: float = 0.25  # of the 1s and 7s: upstroke, bar
+    style_frac: float = 0.25  # of the digits that have styles: slash, bar, loop, flag
     severity: tuple[float, float] = (1.0, 4.0)
     scanner: Scanner = field(default_factory=lambda: Scanner(coarse_prob=0.3))
     num_processes: int = 2
@@ -166,7 +166,7 @@ def _digit_crops(
         severity = 0.0 if scanner is PLAIN else float(rng.uniform(*config.severity))
         images, truth = source.images[chosen], source.labels[chosen]
         if source is sources.digits:
-            images = continental.add_strokes(images, truth, config.continental_frac, rng)
+            images = styles.write(images, truth, config.style_frac, rng)
         canvases = warp(images, geometry(severity), rng)
         crops += _scan_all(canvases, scanner, rng)
         labels.append(truth)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pages.templating import render
-from training.evaluation.card import PICTURES, SET_NAMES
+from training.evaluation.card import PICTURES, SET_NAMES, missing_note
 from training.evaluation.judge import Evaluation
 
 
@@ -19,6 +19,7 @@ def write_report(title: str, evaluation: Evaluation, pictures: Mapping[str, byte
         title=title,
         evaluation=evaluation,
         set_names=SET_NAMES,
+        missing=missing_note(evaluation).replace("`", ""),
         digits=[str(digit) for digit in range(10)],
         severities=sorted(next(iter(evaluation.corruptions.values()), {})),
         pictures=[(caption, pictures[name]) for name, caption in PICTURES if name in pictures],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from training.data import garbage, render
+from training.data import garbage, render, styles
 from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import LabelledImages
 from training.data.scanner import corrupt
@@ -22,7 +22,7 @@ SEED = 20261121
 
 
 def draw_sheet(digits: LabelledImages, letters: NDArray[np.uint8] | None) -> Image.Image:
-    """Random scanner crops, each corruption at five severities, each kind of garbage."""
+    """Random scanner crops, each corruption at five severities, each style, each garbage."""
     rng = np.random.default_rng(SEED)
     rows: list[tuple[str, list[NDArray[np.uint8]]]] = []
     for severity in (1, 3, 5):
@@ -37,6 +37,11 @@ def draw_sheet(digits: LabelledImages, letters: NDArray[np.uint8] | None) -> Ima
             for _ in range(per_severity)
         ]
         rows.append((f"{name.replace('_', ' ')}, severities 1 to 5", crops))
+    for name, style in styles.STYLES.items():
+        part = digits.take(np.flatnonzero(digits.labels == style.label)[:NUM_COLUMNS])
+        written = LabelledImages(styles.write_all(part.images, name, rng), part.labels)
+        crops, _ = render.render_digits(written, severity=1, seed=SEED)
+        rows.append((name, crops))
     material = garbage.Material(digits, letters)
     for kind in garbage.KINDS:
         if kind != "letter" or letters is not None:

@@ -20,9 +20,16 @@ from model.classifier import Classifier
 from model.decision import softmax
 from training import champion_folder, tracking
 from training.config import DataConfig, Workspace
-from training.data import extra, fonts, render
+from training.data import extra, fonts, render, semeion
 from training.data.datasets import LabelledImages, Mnist, load_mnist
-from training.evaluation import confidence, evaluation_page, judge, pictures, suites
+from training.evaluation import (
+    confidence,
+    evaluation_page,
+    judge,
+    pictures,
+    style_sets,
+    suites,
+)
 from training.steps.files import RENDER_VALIDATION_SEED, load_fit, write_picture
 
 logger = logging.getLogger(__name__)
@@ -43,7 +50,7 @@ def run(
     """
     record = load_fit(work)
     mnist = load_mnist(data)
-    sets = _build_suites(mnist, extras)
+    sets = _build_suites(mnist, data, extras)
     current = _champion_classifier(champion)
     fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
     result = judge.evaluate(fp32_bytes, int8_bytes, sets, champion=current)
@@ -69,16 +76,20 @@ def run(
     return result
 
 
-def _build_suites(mnist: Mnist, extras: Mapping[str, Path]) -> suites.Suites:
+def _build_suites(mnist: Mnist, data: DataConfig, extras: Mapping[str, Path]) -> suites.Suites:
     extra_sets = {name: suites.frame_set(*extra.load_extra(path)) for name, path in extras.items()}
+    others = {"uci": load_uci_digits()}
+    if (strangers := semeion.load_semeion(data.cache, data.semeion)) is not None:
+        others["semeion"] = strangers
+    styled = style_sets.join(style_sets.build_style_sets(mnist.test))
     found = fonts.find_fonts()
     built = suites.build_suites(
         mnist,
         glyphs=fonts.draw_digits(found.held_out) if found else None,
         letters=fonts.draw_letters(found.held_out) if found else None,
-        others={"uci": load_uci_digits()},
+        others=others,
     )
-    return replace(built, tests={**built.tests, **extra_sets})
+    return replace(built, tests={**built.tests, "styles": styled, **extra_sets})
 
 
 def load_uci_digits() -> LabelledImages:

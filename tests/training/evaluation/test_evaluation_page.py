@@ -70,5 +70,5 @@ def test_the_contact_sheet_has_a_row_for_everything_it_simulates(digits):
     with_letters = sheet.draw_sheet(digits, digits.images[:3])
     without = sheet.draw_sheet(digits, None)
     row_px = sheet.CELL_PX + sheet.TITLE_PX
-    assert with_letters.height == (3 + 12 + 6) * row_px
+    assert with_letters.height == (3 + 12 + 11 + 6) * row_px
     assert without.height == with_letters.height - row_px
