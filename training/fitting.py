@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -35,8 +35,9 @@ class Augmented:
     weight_decay: float = 0.02
     ema_decay: float = 0.998
     garbage_weight: float = 0.4
-    # 26 ms a batch of 256, against 43 ms in float32: docs/measurements/experiments-2026-11.md
-    bfloat16: bool = True
+    # None: what is faster here. With AVX-512 bfloat16, a batch of 256 takes 26 ms, in float32 43;
+    # on a processor with AVX2 alone 960 and 136 (docs/measurements/experiments-2026-11.md).
+    bfloat16: bool | None = None
     jitter: float = 1.0  # scale of the small affine moves drawn anew in every epoch
 
 
@@ -94,6 +95,38 @@ class Fitted:
     interrupted: bool
 
 
+def choose_arithmetic(
+    config: FitConfig, build: Callable[[str], nn.Module] = networks.build
+) -> FitConfig:
+    """Decide between bfloat16 and float32 by a few steps of each, where the config leaves it open.
+
+    Edge: reads the clock.
+    """
+    recipe = config.augmented
+    if recipe is None or recipe.bfloat16 is not None:
+        return config
+    torch.set_num_threads(config.num_threads)
+    seconds = {}
+    for in_bfloat16 in (False, True):
+        network = networks.to_layout(build(config.network), _layout(in_bfloat16))
+        images = torch.zeros(config.batch_size, 1, 28, 28)
+        images = images.contiguous(memory_format=_layout(in_bfloat16))
+        for step in range(4):
+            if step == 1:  # the first one prepares
+                started = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+                logits, _ = networks.split_outputs(network(images))
+            logits.float().sum().backward()  # type: ignore[no-untyped-call]
+        seconds[in_bfloat16] = time.perf_counter() - started
+    faster = seconds[True] < seconds[False]
+    return replace(config, augmented=replace(recipe, bfloat16=faster))
+
+
+def _layout(in_bfloat16: bool) -> torch.memory_format:  # noqa: FBT001
+    """The memory layout of images and weights that is the faster one for this arithmetic."""
+    return torch.channels_last if in_bfloat16 else torch.contiguous_format
+
+
 def fit(
     config: FitConfig,
     data: FitData,
@@ -117,7 +150,8 @@ def fit(
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(mode=True)
     torch.set_num_threads(config.num_threads)
-    network = networks.to_layout(build(config.network), torch.channels_last)
+    layout = _layout(_is_in_bfloat16(config))
+    network = networks.to_layout(build(config.network), layout)
     best, best_score, best_epoch = copy.deepcopy(network), -1.0, -1
     history: list[Epoch] = []
     interrupted = False
@@ -143,7 +177,7 @@ def _epochs(
     optimiser, schedule = _optimiser(config, network, config.epochs * steps_per_epoch)
     averaged = _moving_average(network, config.augmented.ema_decay) if config.augmented else None
     evaluated = network if averaged is None else averaged.module
-    in_bfloat16 = config.augmented is not None and config.augmented.bfloat16
+    in_bfloat16 = _is_in_bfloat16(config)
     for number in range(config.epochs):
         started = time.perf_counter()
         network.train()
@@ -166,6 +200,11 @@ def _epochs(
                 total += loss.item()
                 bar.update()
         yield _measure(data, evaluated, number, total / steps_per_epoch, started), evaluated
+
+
+def _is_in_bfloat16(config: FitConfig) -> bool:
+    """False, too, where nobody has chosen: float32 is never very slow."""
+    return bool(config.augmented and config.augmented.bfloat16)
 
 
 def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
@@ -228,7 +267,6 @@ def _wrapped(order: NDArray[np.intp], start: int, num: int) -> NDArray[np.intp]:
 
 def _tensors(part: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
     images = torch.from_numpy(part.images.astype(np.float32) / 255)[:, None]
-    images = images.contiguous(memory_format=torch.channels_last)
     return images, torch.from_numpy(part.labels.astype(np.int64))
 
 

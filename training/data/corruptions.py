@@ -18,6 +18,7 @@ Crop: TypeAlias = NDArray[np.float32]  # (H, W) grey in [0, 1] while it is being
 
 
 def to_image(crop: Crop) -> Image.Image:
+    """(H, W) grey in [0, 1] -> a Pillow image of bytes."""
     return Image.fromarray(np.rint(np.clip(crop, 0, 1) * 255).astype(np.uint8))
 
 
@@ -26,6 +27,7 @@ def _grey(image: Image.Image) -> Crop:
 
 
 def to_crop(grey: NDArray[np.floating]) -> Crop:
+    """(H, W) grey in [0, 1] of any precision -> float32."""
     crop: Crop = grey.astype(np.float32)
     return crop
 

@@ -22,6 +22,8 @@ NUM_OPERATIONS = (0.6, 0.3, 0.1)  # chance of one, two and three
 MIN_SIDE_PX = 6
 # On its head, a 6 is a 9: nothing in the crop tells them apart.
 UPSIDE_DOWN_PAIRS = (6, 9)
+# What is left of one of these shows that something is missing; half of an 8 is a 0.
+HIDDEN_SHOWS = (0, 2, 3, 5, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,10 @@ class _Sheet:
 
 
 def damage(
-    crop: NDArray[np.uint8], label: int, others: Sequence[NDArray[np.uint8]], rng: np.random.Generator
+    crop: NDArray[np.uint8],
+    label: int,
+    others: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], bool]:
     """Damage one crop.
 
@@ -61,24 +66,26 @@ def damage(
     num = 1 + int(rng.choice(len(NUM_OPERATIONS), p=NUM_OPERATIONS))
     grey = to_crop(crop / 255)
     has_one_digit = True
-    for name in rng.choice(_NAMES, num, replace=False, p=_SHARES):
-        if name == "turn" and label in UPSIDE_DOWN_PAIRS:
-            name = "mirror"
-        if name == "hide" and label not in HIDDEN_SHOWS:
-            name = "cut"
+    for drawn in rng.choice(_NAMES, num, replace=False, p=_SHARES).tolist():
+        name = _fitting(drawn, label)
         if name == "collage":
             grey = _collage(grey, to_crop(others[int(rng.integers(len(others)))] / 255), rng)
             has_one_digit = False
             continue
         sheet = _Sheet.of(grey)
         if min(grey.shape) >= MIN_SIDE_PX:
-            grey = OPERATIONS[str(name)](sheet, rng)
+            grey = OPERATIONS[name](sheet, rng)
     damaged: NDArray[np.uint8] = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
     return damaged, has_one_digit
 
 
-# What is left of one of these shows that something is missing; half of an 8 is a 0.
-HIDDEN_SHOWS = (0, 2, 3, 5, 6)
+def _fitting(name: str, label: int) -> str:
+    """The operation, or another one where its result may be a good digit of another label."""
+    if name == "turn" and label in UPSIDE_DOWN_PAIRS:
+        return "mirror"
+    if name == "hide" and label not in HIDDEN_SHOWS:
+        return "cut"
+    return name
 
 
 def _cut(sheet: _Sheet, rng: np.random.Generator) -> Crop:
@@ -257,7 +264,8 @@ def _blur(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     """Out of focus, or moved while it was exposed."""
     if rng.random() < 0.5:
         radius = rng.uniform(0.03, 0.12) * max(sheet.crop.shape)
-        return to_crop(np.asarray(to_image(sheet.crop).filter(ImageFilter.GaussianBlur(radius))) / 255)
+        blurred = to_image(sheet.crop).filter(ImageFilter.GaussianBlur(radius))
+        return to_crop(np.asarray(blurred) / 255)
     axis = int(rng.integers(2))
     length = max(2, round(rng.uniform(0.1, 0.45) * sheet.crop.shape[axis]))
     pad = [(0, 0), (0, 0)]

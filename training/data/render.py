@@ -135,9 +135,7 @@ def render_chunk(
     damaged_crops, damaged_labels = _damaged_crops(sources, config, num_damaged, rng)
     crops += damaged_crops
     crops += garbage.draw(Material(sources.digits, sources.letters), num_garbage, rng)
-    labels = np.concatenate(
-        [labels, damaged_labels, np.full(num_garbage, GARBAGE_LABEL, np.uint8)]
-    )
+    labels = np.concatenate([labels, damaged_labels, np.full(num_garbage, GARBAGE_LABEL, np.uint8)])
     images = np.zeros((CHUNK, 28, 28), np.uint8)
     for row, crop in enumerate(crops):
         try:

@@ -4,6 +4,7 @@ Written apart from `training.data.damage`, which training draws from, so that a 
 something about damage that nobody listed. `HELD_OUT` kinds have no counterpart there at all. Pure:
 everything random comes from the generator passed in. Knows nothing about models.
 """
+# ruff: noqa: ARG001  every kind has the same signature
 
 from __future__ import annotations
 

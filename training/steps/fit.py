@@ -38,6 +38,7 @@ def run(
         Interrupted: Ctrl-C; the best weights so far are saved, and the next steps can run.
     """
     mnist = load_mnist(data)
+    config = fitting.choose_arithmetic(config)
     fit_data = load_fit_data(config, rendering, mnist)
     tracking.connect()
     with tracking.run(name=f"{config.network}-{config.seed}") as run_id:
