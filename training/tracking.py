@@ -186,6 +186,12 @@ def set_alias(version: str, alias: str) -> None:
     mlflow.MlflowClient().set_registered_model_alias(MODEL, alias, version)
 
 
+def find_by_run(run_id: str) -> Registered | None:
+    """The newest version of the served model that a run registered, or None."""
+    found = mlflow.MlflowClient().search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
+    return _registered(max(found, key=lambda one: int(one.version))) if found else None
+
+
 def find_alias(alias: str) -> Registered | None:
     """The version that an alias names, or None."""
     try:

@@ -145,8 +145,8 @@ def mnist() -> Mnist:
 
 
 def reference_mail() -> tuple[Crops, Labels]:
-    """Render validation digits as ordinary mail: the drift reference is made from these."""
-    return render_digits(mnist().validation, severity=SEVERITY, seed=1)
+    """Render holdout digits as ordinary mail: the drift reference is made from these."""
+    return render_digits(mnist().holdout, severity=SEVERITY, seed=1)
 
 
 def ordinary_mail(num: int, seed: int) -> tuple[Crops, Labels]:

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_gate_rules import a_set
+from test_gate_rules import a_set, a_threshold
 from tiny import TinyNetwork, draw_digits
 
 from model import artifact
 from model.errors import ArtifactRefused
 from training import champion_folder
 from training.evaluation.card import write_card
-from training.evaluation.confidence import Threshold
-from training.evaluation.judge import Evaluation
+from training.evaluation.judge import Evaluation, Judged
 from training.onnx_export import export
 from training.quantization import Latency, QuantisationChange
 
@@ -41,9 +40,10 @@ def package(onnx_bytes):
             corruptions={"blur": {"3": 0.99}},
             mean_corruption_accuracy=0.99,
             temperature=0.8,
-            thresholds=(Threshold(0.0005, 0.95, 0.97), Threshold(0.001, 0.9, 0.98)),
+            thresholds=(a_threshold(0.0005, 0.95), a_threshold(0.001, 0.9)),
             garbage_threshold=1.5,
             garbage=None,
+            judged=Judged("candidate", None, ("arial", "lato"), ("verdana",), {}),
             quantisation=change,
             rendered_quantisation=change,
             latency=Latency(SIZES, SIZES),
@@ -159,12 +159,28 @@ def test_two_renames_do_where_the_kernel_cannot_exchange_folders(package, tmp_pa
     ]
 
 
+def test_a_promotion_killed_between_two_renames_leaves_the_old_champion_to_the_next(
+    package, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(champion_folder, "_exchange", lambda first, second: False)
+    champion = prepared(package, tmp_path / "folder")
+    champion.rename(champion.with_name(".champion.replaced"))  # what the first rename does
+    champion_folder.recover(champion)
+    assert artifact.load(champion).version == "1"
+    assert do_promote(replace(package, version="2"), champion).from_version == "1"
+    left = sorted(path.name for path in champion.parent.iterdir())
+    assert left == ["champion", "promotions.jsonl"]
+
+
 def test_the_card_shows_the_numbers_of_the_evaluation(package):
     card = write_card("5", package.origin, package.evaluation)
     assert "version 5" in card
     assert "| MNIST test, raw 28x28 | 10,000 | 99.60% |" in card
     assert "card/confusion.png" in card
-    assert "| 0.10% | 0.9000 | 98.00% |" in card
+    assert "| 4 of 9,900, 0.011% to 0.103% |" in card
+    assert "| 0.10% | 0.9000 | 98.00% | 4 of 9,800 | 0.082% |" in card
+    assert "With 90% confidence" in card
+    assert "2 font families (another 1 are held out)" in card
 
 
 def test_an_evaluation_is_the_same_when_read_from_its_file(package, tmp_path):

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 from tiny import TinyNetwork, draw_digits, write_tiny_source
 
 from capture import labelled, reference
 from model import artifact
 from training import __main__ as command_line
-from training import champion_folder, fitting, gate_rules, network, quantization
+from training import anchor, champion_folder, fitting, gate_rules, harm_rules, network, quantization
 from training.data import fonts, render, semeion
 from training.data.datasets import load_mnist
-from training.evaluation import confidence, suites
+from training.evaluation import suites, thresholds
 from training.steps import evaluate, fit, promote, retrain
 
 pytestmark = [
@@ -34,7 +35,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def tiny_steps(tmp_path_factory):
     """The real steps on 120 drawn digits, with a tiny network and few of everything."""
-    source = write_tiny_source(tmp_path_factory.mktemp("tiny") / "source")
+    folder = tmp_path_factory.mktemp("tiny")
+    source, face = write_tiny_source(folder / "source"), folder / "aileron.ttf"
+    face.write_bytes(ImageFont.load_default(22).font_bytes)  # Pillow's own
     fit_configs = command_line.fit_configs
 
     def fit_configs_in_one_process(options):  # a pool of two spends seconds on importing torch
@@ -48,15 +51,15 @@ def tiny_steps(tmp_path_factory):
         patch.setattr(command_line, "fit_configs", fit_configs_in_one_process)
         patch.setattr(network, "build", lambda name: TinyNetwork())
         patch.setitem(fitting.fit.__kwdefaults__, "build", lambda name: TinyNetwork())
-        patch.setattr(fonts, "find_fonts", lambda: None)
+        patch.setattr(fonts, "find_fonts", lambda: fonts.Fonts((face,), (face,)))
         patch.setattr(render, "CHUNK", 50)
         patch.setattr(evaluate, "load_uci_digits", lambda: draw_digits(10, seed=4))
         patch.setattr(semeion, "load_semeion", lambda cache, file: None)
         patch.setattr(quantization, "TIMING_S", 0.0)
         for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
             patch.setattr(suites, name, 5)
-        patch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.98)
-        patch.setattr(confidence, "ERROR_TARGETS", (0.98, 0.99))
+        patch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.98)
+        patch.setattr(thresholds, "ERROR_TARGETS", (0.98, 0.99))
         patch.setattr(champion_folder, "DEFAULT_ERROR_TARGET", 0.98)
         patch.setattr(gate_rules, "Floors", lambda: EASY_FLOORS)
         patch.setattr(promote, "GOLDEN_MIN_CONFIDENCE", 0.0)
@@ -77,8 +80,11 @@ def empty_database(tiny_steps, tmp_path_factory):
 
 def enter(folder, patch):
     """Work in a folder with a database of its own; MLflow leaves the last one's in the variable."""
+    from mlflow.tracking._tracking_service import utils
+
     patch.chdir(folder)
     patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    utils._artifact_repos_cache.clear()  # by run, and a copied folder has the same runs
 
 
 def copy_database(source, target):
@@ -118,11 +124,18 @@ def promoted(whole_run, tmp_path, monkeypatch):
     shutil.copytree(whole_run, folder, ignore=shutil.ignore_patterns("mlflow.db"))
     copy_database(whole_run, folder)
     enter(folder, monkeypatch)
+    monkeypatch.setattr(evaluate, "_draw_pictures", lambda *_: None)  # two seconds each
 
 
+NO_FLOOR = gate_rules.SetFloor(accuracy=0.0, class_accuracy=0.0, ece=1.0)
 EASY_FLOORS = gate_rules.Floors(
-    mnist_accuracy=0.0,
-    rendered_accuracy=0.0,
+    sets={"mnist": NO_FLOOR, "rendered": NO_FLOOR, "held_out_fonts": NO_FLOOR},
+    harm=harm_rules.HarmLimits(least_kinds=0, least_unseen_kinds=0),
+    error_target=1.0,
+    mean_corruption_accuracy=0.0,
+    corruption_accuracy=0.0,
+    garbage_auroc=0.0,
+    garbage_fpr_at_95_tpr=1.0,
     quantisation_drop=1.0,
     quantisation_flips_frac=1.0,
     latency_ratio=100.0,
@@ -154,16 +167,87 @@ def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(
     assert (log["from_version"], log["to_version"], log["why"]) == (None, "1", "first light")
     check_registry(version="1")
 
+    # The verdict compared with no champion, and now there is one.
+    assert run("promote") == command_line.EXIT_ERROR
+    assert "about another champion" in capsys.readouterr().err
+    assert run("gate") == command_line.EXIT_GATE
+    assert run("evaluate") == 0
     assert run("gate") == 0
     assert run("promote") == 0
     assert artifact.load(Path("champion")).version == "2"
 
     # With floors that it misses, the same candidate is refused.
+    assert run("evaluate") == 0
     monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
     assert run("gate") == command_line.EXIT_GATE
     assert run("promote") == command_line.EXIT_ERROR
     assert "the gate has not passed" in capsys.readouterr().err
     assert artifact.load(Path("champion")).version == "2"
+
+
+def test_a_worse_model_does_not_get_in_by_a_comparison_with_nothing(promoted, capsys):
+    assert command_line.main(["evaluate", "--work", "work", "--champion", "none/champion"]) == 0
+    assert command_line.main(["gate", "--work", "work", "--champion", "none/champion"]) == 0
+    assert run("promote") == command_line.EXIT_ERROR
+    assert "about another champion" in capsys.readouterr().err
+    assert artifact.load(Path("champion")).version == "1"
+
+
+@pytest.mark.parametrize("name", ["int8.onnx", "evaluation.json"])
+def test_a_verdict_holds_for_the_files_that_were_judged_and_no_others(promoted, capsys, name):
+    shutil.rmtree("champion")
+    path = Path("work") / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert run("promote") == command_line.EXIT_ERROR
+    assert f"about another {'candidate' if 'onnx' in name else 'evaluation'}" in (
+        capsys.readouterr().err
+    )
+    assert not Path("champion").exists()
+
+
+def test_the_anchor_moves_only_when_somebody_says_why(promoted):
+    first = anchor.load(Path("champion"))
+    assert (first.version, first.why) == ("1", "the first champion of this folder")
+    assert run("evaluate") == run("gate") == run("promote") == 0
+    assert anchor.load(Path("champion")) == first
+    assert run("evaluate") == run("gate") == run("promote", "--move-anchor", "a new set") == 0
+    moved = anchor.load(Path("champion"))
+    assert (moved.version, moved.why) == ("3", "a new set")
+
+
+def test_the_fonts_that_were_used_are_in_record_and_manifest(promoted):
+    assert json.loads(Path("work/fit.json").read_text())["fonts"] == ["aileron"]
+    assert artifact.load(Path("champion")).manifest["fonts"] == ["aileron"]
+
+
+def test_missing_fonts_are_an_error_with_the_line_that_installs_them(
+    tiny_world, monkeypatch, capsys
+):
+    monkeypatch.setattr(fonts, "find_fonts", lambda: None)
+    assert run("fit", *fit_arguments()) == command_line.EXIT_ERROR
+    assert fonts.APT_LINE in capsys.readouterr().err
+    assert not Path("work").exists()
+
+
+def test_an_experiment_without_fonts_goes_on_and_is_refused_by_the_gate(promoted, monkeypatch):
+    monkeypatch.setattr(fonts, "find_fonts", lambda: None)
+    assert run("evaluate") == command_line.EXIT_ERROR
+    assert run("evaluate", "--without-fonts") == 0
+    assert run("gate") == command_line.EXIT_GATE
+    verdict = json.loads(Path("work/verdict.json").read_text())
+    failed = [reason for reason in verdict["reasons"] if not reason["passed"]]
+    assert any(fonts.APT_LINE in reason["remedy"] for reason in failed)
+
+
+def test_only_a_candidate_that_passed_the_gate_is_named_so(promoted, monkeypatch):
+    from training import tracking
+
+    tracking.connect()
+    before = tracking.find_alias(tracking.CANDIDATE)
+    monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
+    assert run("evaluate") == 0
+    assert run("gate") == command_line.EXIT_GATE
+    assert tracking.find_alias(tracking.CANDIDATE) == before
 
 
 def test_own_crops_are_an_evaluation_set_of_their_own(promoted):
@@ -208,7 +292,7 @@ def check_registry(version):
     assert tracking.fetch_onnx(version, Path("fetched")) == Path("work/int8.onnx").read_bytes()
 
 
-HARD_FLOORS = gate_rules.Floors(mnist_accuracy=1.1)
+HARD_FLOORS = replace(EASY_FLOORS, quantisation_drop=-2.0)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +408,7 @@ def test_a_retraining_that_the_gate_refuses_notifies_people_and_promotes_nothing
     assert run("retrain", *fit_arguments()) == 0
     (event,) = captures["events"]
     assert event["title"].startswith("Retraining: the gate refused")
-    assert any("MNIST test accuracy" in detail for detail in event["details"])
+    assert any("int8 accuracy drop" in detail for detail in event["details"])
     assert not Path("champion").exists()
 
 

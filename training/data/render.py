@@ -35,7 +35,7 @@ class RenderConfig:
 
     num_crops: int = 280_000
     garbage_frac: float = 0.12
-    damaged_frac: float = 0.26
+    damaged_frac: float = 0.24
     plain_frac: float = 0.12  # of the digits: MNIST as plain crops, without corruptions
     glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
     style_frac: float = 0.25  # of the digits that have styles: slash, bar, loop, flag

@@ -1,4 +1,4 @@
-"""Statistics of accuracy and confidence: intervals, temperature, thresholds, garbage.
+"""Statistics of accuracy and confidence: intervals, temperature, curves, garbage.
 
 Pure. Callers fit on validation and report on test. Knows nothing about models or files.
 """
@@ -16,8 +16,6 @@ from sklearn.metrics import roc_auc_score
 from model.decision import softmax
 
 NUM_BINS = 15  # of the reliability diagram, as Guo et al. use
-ERROR_TARGETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01)
-DEFAULT_ERROR_TARGET = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +35,6 @@ class Proportion:
         """Lower and upper end."""
         bounds = binomtest(self.num_right, self.num).proportion_ci(method="wilson")
         return float(bounds.low), float(bounds.high)
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """The lowest confidence that is accepted, for one error target."""
-
-    error_target: float
-    threshold: float
-    accepted_frac: float  # on the validation mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,29 +106,6 @@ def coverage_at(curve: RiskCoverage, error_target: float) -> float:
     return float(curve.coverage[good[-1]]) if len(good) else 0.0
 
 
-def choose_thresholds(
-    confidence: NDArray[np.float64], right: NDArray[np.bool_]
-) -> tuple[Threshold, ...]:
-    """One threshold for each error target that the validation mix can reach.
-
-    The choice is cautious by one error: with n reads accepted and k of them wrong, (k + 1) / n
-    stays below the target.
-    """
-    curve = risk_coverage(confidence, right)
-    cautious = curve.risk + 1 / np.arange(1, len(right) + 1)
-    # Reads of equal confidence are accepted together, so only the last of a tie may be a limit.
-    is_last = np.append(np.diff(curve.confidence) != 0, [True])
-    thresholds = []
-    for target in ERROR_TARGETS:
-        good = np.flatnonzero((cautious <= target) & is_last)
-        if len(good):
-            last = good[-1]
-            thresholds.append(
-                Threshold(target, float(curve.confidence[last]), float(curve.coverage[last]))
-            )
-    return tuple(thresholds)
-
-
 def auroc(garbage: NDArray[np.floating], digits: NDArray[np.floating]) -> float:
     """Chance that a garbage crop scores higher than a digit; ties count half."""
     is_garbage = np.arange(len(garbage) + len(digits)) < len(garbage)
@@ -155,14 +121,25 @@ def false_positive_rate(
 
 
 def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
-    """Exact two-sided p value that two readers of the same crops are equally good.
+    """Exact two-sided p value that two readers of the same crops are equally good."""
+    return mcnemar_p(
+        int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
+    )
+
+
+def mcnemar_p(
+    num_only_first: int, num_only_second: int, *, alternative: str = "two-sided"
+) -> float:
+    """The same from the crops that only one of the two reads right.
+
+    Args:
+        num_only_first: crops that only the first reads right.
+        num_only_second: crops that only the second reads right.
+        alternative: "two-sided", or "greater": the first is better.
 
     Source:
         McNemar, "Note on the sampling error of the difference between correlated
         proportions", 1947.
     """
-    only_first = int((first_right & ~second_right).sum())
-    only_second = int((second_right & ~first_right).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(binomtest(only_first, only_first + only_second).pvalue)
+    num = num_only_first + num_only_second
+    return float(binomtest(num_only_first, num, alternative=alternative).pvalue) if num else 1.0

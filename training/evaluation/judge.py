@@ -1,22 +1,27 @@
 """Evaluate a quantised model on every set: accuracy, confidence, refusal, int8 against fp32.
 
-Pure given the suites, apart from the clock that measures latency. Temperature and thresholds are
-fitted on validation; the test sets only give results. Knows nothing about files or promotion.
+Pure given the suites, apart from the clock that measures latency. Temperature and garbage threshold
+are fitted on validation, the accept thresholds on the holdout, whose writers nothing else has seen;
+the test sets only give results. Knows nothing about files or promotion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contract import costs
 from model.classifier import Classifier
 from model.decision import Policy, softmax
 from training import quantization
 from training.evaluation import confidence as numbers
+from training.evaluation import thresholds
+from training.evaluation.harm import HarmResult
 from training.evaluation.suites import ORDINARY_SEVERITY, LabelledBatch, Suites
+from training.evaluation.thresholds import Threshold
 
 # Candidates for the share of rendered validation digits that the garbage head refuses. The largest
 # share that costs at most MAX_ACCEPTED_COST of the accepted digits is chosen: most digits that the
@@ -59,11 +64,40 @@ class SetResult:
     accuracy_high: float
     accuracy_by_class: tuple[float, ...]
     ece: float
-    accepted_frac: float  # by the default threshold and the garbage head
-    accepted_error_frac: float
+    num_accepted: int  # by the default threshold and the garbage head
+    num_wrong: int  # of the accepted
     coverage_at_default_target: float  # largest share of this set with at most that error
-    champion_accuracy: float | None
-    mcnemar_p: float | None  # against the champion, on the same crops
+    champion_accuracy: float | None  # on the same crops, like the next two
+    num_lost: int | None  # crops that only the champion reads right
+    num_won: int | None  # crops that only the candidate reads right
+
+    @property
+    def accepted_frac(self) -> float:
+        """Share accepted."""
+        return self.num_accepted / self.num
+
+    @property
+    def accepted_error_frac(self) -> float:
+        """Share of wrong reads among the accepted; 0 where none is accepted."""
+        return self.num_wrong / max(1, self.num_accepted)
+
+    @property
+    def accepted_error_interval(self) -> tuple[float, float]:
+        """95 % Clopper-Pearson interval of `accepted_error_frac`."""
+        return thresholds.interval(self.num_wrong, self.num_accepted)
+
+    @property
+    def mcnemar_p(self) -> float | None:
+        """Chance of such a difference, either way, between two equally good readers."""
+        if self.num_lost is None or self.num_won is None:
+            return None
+        return numbers.mcnemar_p(self.num_lost, self.num_won)
+
+    @property
+    def euros_per_million(self) -> float:
+        """Cost of a million such reads; see `contract.costs`."""
+        wrong = self.num_wrong / self.num
+        return costs.DEFAULT.euros_per_million(1 - self.accepted_frac, wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +112,17 @@ class GarbageResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What was judged on what, so that a verdict holds for nothing else."""
+
+    candidate_sha256: str  # of the int8 model's file
+    champion_sha256: str | None  # None: there was no champion to compare with
+    train_fonts: tuple[str, ...]  # families of the printed digits in training
+    held_out_fonts: tuple[str, ...]  # families of the set `held_out_fonts`
+    data: Mapping[str, str]  # MNIST's files and each set, name -> "md5:..." or "sha256:..."
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Everything that the gate, the manifest and the model card need."""
 
@@ -85,7 +130,7 @@ class Evaluation:
     corruptions: Mapping[str, Mapping[str, float]]  # name -> severity -> accuracy
     mean_corruption_accuracy: float  # at severity 3
     temperature: float
-    thresholds: tuple[numbers.Threshold, ...]
+    thresholds: tuple[Threshold, ...]
     garbage_threshold: float
     garbage: GarbageResult | None
     quantisation: quantization.QuantisationChange  # on the MNIST test set
@@ -93,6 +138,8 @@ class Evaluation:
     latency: quantization.Latency
     size_bytes: int
     fp32_size_bytes: int
+    harm: tuple[HarmResult, ...] = ()  # damaged crops; the gate refuses an evaluation without
+    judged: Judged | None = None  # the files and data; the gate refuses an evaluation without
 
 
 def read(classifier: Classifier, part: LabelledBatch, temperature: float) -> Reads:
@@ -117,11 +164,11 @@ def score(
 
 def fit_policy(
     classifier: Classifier, suites: Suites
-) -> tuple[Policy, tuple[numbers.Threshold, ...]]:
-    """Fit temperature, garbage threshold and thresholds on validation.
+) -> tuple[Policy, tuple[thresholds.Threshold, ...]]:
+    """Fit temperature and garbage threshold on validation, then the thresholds on the holdout.
 
     Raises:
-        ValueError: no threshold reaches the default error target.
+        ValueError: no threshold shows the default error target.
     """
     logits, garbage = score(classifier, suites.validation.batch)
     labels = suites.validation.labels
@@ -130,15 +177,22 @@ def fit_policy(
     garbage_threshold = 0.0  # unused by a network without a garbage head
     if np.isfinite(garbage).all():
         garbage_threshold = choose_garbage_threshold(reads, suites.validation_is_clean)
-    thresholds = _thresholds(reads, garbage_threshold)
-    by_target = {row.error_target: row.threshold for row in thresholds}
-    if numbers.DEFAULT_ERROR_TARGET not in by_target:
+    held_out = read(classifier, suites.holdout, temperature)
+    found = thresholds.choose_thresholds(
+        held_out.confidence,
+        held_out.right,
+        held_out.garbage <= garbage_threshold,
+        targets=thresholds.ERROR_TARGETS,
+    )
+    by_target = {row.error_target: row.threshold for row in found}
+    if thresholds.DEFAULT_ERROR_TARGET not in by_target:
         raise ValueError(
-            f"no confidence threshold keeps the validation error of accepted reads below "
-            f"{numbers.DEFAULT_ERROR_TARGET:.1%}; the model is not fit for use"
+            f"{len(suites.holdout)} held-out digits show at no confidence threshold that at most"
+            f" {thresholds.DEFAULT_ERROR_TARGET:.1%} of accepted reads are wrong; the model is not"
+            " fit for use"
         )
-    default = by_target[numbers.DEFAULT_ERROR_TARGET]
-    return Policy(temperature, default, garbage_threshold), thresholds
+    default = by_target[thresholds.DEFAULT_ERROR_TARGET]
+    return Policy(temperature, default, garbage_threshold), found
 
 
 def choose_garbage_threshold(reads: Reads, is_clean: NDArray[np.bool_]) -> float:
@@ -158,19 +212,9 @@ def choose_garbage_threshold(reads: Reads, is_clean: NDArray[np.bool_]) -> float
 
 def _accepted_frac(reads: Reads, garbage_threshold: float) -> float:
     """Share accepted at the default error target; 0 where that cannot be reached."""
-    by_target = {
-        row.error_target: row.accepted_frac for row in _thresholds(reads, garbage_threshold)
-    }
-    return by_target.get(numbers.DEFAULT_ERROR_TARGET, 0.0)
-
-
-def _thresholds(reads: Reads, garbage_threshold: float) -> tuple[numbers.Threshold, ...]:
-    """Confidence thresholds for reads that pass the garbage head; shares are of all reads."""
     passed = reads.garbage <= garbage_threshold
-    return tuple(
-        replace(row, accepted_frac=row.accepted_frac * float(passed.mean()))
-        for row in numbers.choose_thresholds(reads.confidence[passed], reads.right[passed])
-    )
+    curve = numbers.risk_coverage(reads.confidence[passed], reads.right[passed])
+    return numbers.coverage_at(curve, thresholds.DEFAULT_ERROR_TARGET) * float(passed.mean())
 
 
 def evaluate(
@@ -185,7 +229,7 @@ def evaluate(
         champion: the current model, which reads the same crops for comparison.
     """
     fp32, int8 = Classifier(fp32_bytes), Classifier(int8_bytes)
-    policy, thresholds = fit_policy(int8, suites)
+    policy, found = fit_policy(int8, suites)
     corruptions: dict[str, dict[str, float]] = {}
     for (name, severity), part in suites.corruptions.items():
         right = read(int8, part, policy.temperature).right
@@ -200,7 +244,7 @@ def evaluate(
         corruptions=corruptions,
         mean_corruption_accuracy=float(np.mean(ordinary)),
         temperature=policy.temperature,
-        thresholds=thresholds,
+        thresholds=found,
         garbage_threshold=policy.garbage_threshold,
         garbage=judge_garbage(int8, suites, policy),
         quantisation=quantization.compare(fp32, int8, mnist.batch, mnist.labels),
@@ -235,11 +279,12 @@ def judge_set(
             for digit in range(10)
         ),
         ece=numbers.reliability(reads.confidence, reads.right).ece,
-        accepted_frac=float(accepted.mean()),
-        accepted_error_frac=float((~reads.right[accepted]).mean()) if accepted.any() else 0.0,
-        coverage_at_default_target=numbers.coverage_at(curve, numbers.DEFAULT_ERROR_TARGET),
+        num_accepted=int(accepted.sum()),
+        num_wrong=int((accepted & ~reads.right).sum()),
+        coverage_at_default_target=numbers.coverage_at(curve, thresholds.DEFAULT_ERROR_TARGET),
         champion_accuracy=float(theirs.mean()) if theirs is not None else None,
-        mcnemar_p=numbers.mcnemar(reads.right, theirs) if theirs is not None else None,
+        num_lost=int((theirs & ~reads.right).sum()) if theirs is not None else None,
+        num_won=int((reads.right & ~theirs).sum()) if theirs is not None else None,
     )
 
 

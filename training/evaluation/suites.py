@@ -6,6 +6,7 @@ models.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,7 +24,8 @@ ORDINARY_SEVERITY = 3
 NUM_ORDINARY = 2000  # digits for each corruption at severity 3; +-0.6 points at 98 %
 NUM_OTHER = 500  # at the other severities
 NUM_GARBAGE = 500  # of each kind
-NUM_RENDERINGS = 2  # of each validation digit
+NUM_RENDERINGS = 4  # of each validation digit
+HOLDOUT_CLEAN_SHARE = 3  # one holdout digit in three stays as it is, the others are rendered
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,9 @@ class LabelledBatch:
 class Suites:
     """Every set of one evaluation."""
 
-    validation: LabelledBatch  # clean and rendered: temperature and thresholds are fitted on it
+    validation: LabelledBatch  # clean and rendered: temperature and garbage threshold
     validation_is_clean: NDArray[np.bool_]
+    holdout: LabelledBatch  # one crop of each digit, clean or rendered: the accept thresholds
     tests: Mapping[str, LabelledBatch]
     corruptions: Mapping[tuple[str, int], LabelledBatch]
     garbage: Mapping[str, NDArray[np.float32]]
@@ -58,7 +61,7 @@ def build_suites(
     """Render every set.
 
     Args:
-        mnist: its validation and test parts are used.
+        mnist: its validation, holdout and test parts are used.
         glyphs: digits of the held-out fonts.
         letters: letters of the held-out fonts.
         others: further test sets of 8x8 or 28x28 digits, rendered as plain crops.
@@ -87,10 +90,18 @@ def build_suites(
     return Suites(
         validation=validation,
         validation_is_clean=np.arange(len(validation)) < len(clean),
+        holdout=_one_crop_each(mnist.holdout),
         tests=tests,
         corruptions=_corruptions(mnist.test),
         garbage=_garbage(mnist.test, letters),
     )
+
+
+def digest(part: LabelledBatch) -> str:
+    """The sha256 of a set: source, seeds, rendering and preprocessing all change it."""
+    found = hashlib.sha256(part.batch.tobytes())
+    found.update(part.labels.tobytes())
+    return found.hexdigest()
 
 
 def frame_set(crops: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> LabelledBatch:
@@ -100,6 +111,16 @@ def frame_set(crops: list[NDArray[np.uint8]], labels: NDArray[np.uint8]) -> Labe
 
 def _raw(part: LabelledImages) -> LabelledBatch:
     return frame_set(list(part.images), part.labels)
+
+
+def _one_crop_each(part: LabelledImages) -> LabelledBatch:
+    """Each digit once, clean or rendered: two crops of one digit are no two independent reads."""
+    is_clean = np.random.default_rng(SEED + 200).permutation(len(part)) % HOLDOUT_CLEAN_SHARE == 0
+    written = part.take(np.flatnonzero(~is_clean))
+    rendered = frame_set(
+        *render.render_digits(written, severity=ORDINARY_SEVERITY, seed=SEED + 201)
+    )
+    return _join([_raw(part.take(np.flatnonzero(is_clean))), rendered])
 
 
 def plain_crops(

@@ -1,4 +1,4 @@
-"""Step `evaluate`: measure the candidate on every set and register it as `candidate`.
+"""Step `evaluate`: measure the candidate on every set and register it; the gate names it.
 
 Edge: reads both ONNX files, writes evaluation, report, pictures and predictions, logs to MLflow.
 The only step that reads the test set.
@@ -29,18 +29,28 @@ from training.evaluation import (
     pictures,
     style_sets,
     suites,
+    thresholds,
 )
-from training.steps.files import RENDER_VALIDATION_SEED, load_fit, write_picture
+from training.steps.files import (
+    RENDER_VALIDATION_SEED,
+    champion_sha256,
+    load_fit,
+    sha256,
+    write_picture,
+)
 
 logger = logging.getLogger(__name__)
 
-NUM_REFERENCE = 5000  # validation crops of the drift reference
+NUM_REFERENCE = 5000  # holdout crops of the drift reference
 
 
 def run(
     data: DataConfig, work: Workspace, champion: Path, *, extras: Mapping[str, Path]
 ) -> judge.Evaluation:
-    """Measure the candidate on every set, log the results, and register it as `candidate`.
+    """Measure the candidate on every set, log the results, and register it without an alias.
+
+    Raises:
+        DataError: there are too few fonts to draw the set of printed digits.
 
     Args:
         data: where MNIST is.
@@ -50,10 +60,20 @@ def run(
     """
     record = load_fit(work)
     mnist = load_mnist(data)
-    sets = _build_suites(mnist, data, extras)
+    found = fonts.need_fonts(without_fonts=data.without_fonts)
+    sets = _build_suites(mnist, data, extras, found)
     current = _champion_classifier(champion)
     fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
     result = judge.evaluate(fp32_bytes, int8_bytes, sets, champion=current)
+    judged = judge.Judged(
+        candidate_sha256=sha256(int8_bytes),
+        champion_sha256=champion_sha256(champion),
+        train_fonts=record.fonts,
+        held_out_fonts=fonts.families(found.held_out) if found else (),
+        data={name: f"md5:{digest}" for name, digest in mnist.checksums.items()}
+        | {f"set {name}": f"sha256:{suites.digest(part)}" for name, part in sets.tests.items()},
+    )
+    result = replace(result, judged=judged)
     work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
     _draw_pictures(work, Classifier(int8_bytes), sets, result)
     drawn = {path.name: path.read_bytes() for path in work.pictures.glob("*.png")}
@@ -68,21 +88,21 @@ def run(
         example = sets.tests["mnist"].batch[:1]
         tags = {"network": record.network, "git_commit": record.git_commit}
         tracking.register(work.fp32, model=tracking.FP32_MODEL, image=example, tags=tags)
-        made = tracking.register(work.int8, model=tracking.MODEL, image=example, tags=tags)
-        tracking.set_alias(made.version, tracking.CANDIDATE)
+        tracking.register(work.int8, model=tracking.MODEL, image=example, tags=tags)
     for name, row in result.sets.items():
         logger.info("%-16s %.2f %% of %d", name, 100 * row.accuracy, row.num)
     logger.info("corruptions at severity 3: %.2f %%", 100 * result.mean_corruption_accuracy)
     return result
 
 
-def _build_suites(mnist: Mnist, data: DataConfig, extras: Mapping[str, Path]) -> suites.Suites:
+def _build_suites(
+    mnist: Mnist, data: DataConfig, extras: Mapping[str, Path], found: fonts.Fonts | None
+) -> suites.Suites:
     extra_sets = {name: suites.frame_set(*extra.load_extra(path)) for name, path in extras.items()}
     others = {"uci": load_uci_digits()}
     if (strangers := semeion.load_semeion(data.cache, data.semeion)) is not None:
         others["semeion"] = strangers
     styled = style_sets.join(style_sets.build_style_sets(mnist.test))
-    found = fonts.find_fonts()
     built = suites.build_suites(
         mnist,
         glyphs=fonts.draw_digits(found.held_out) if found else None,
@@ -143,8 +163,8 @@ def _draw_pictures(
 def _save_predictions(
     work: Workspace, int8: Classifier, mnist: Mnist, result: judge.Evaluation
 ) -> None:
-    """Save the answers on rendered validation crops, from which `promote` makes the reference."""
-    part = mnist.validation.take(slice(0, NUM_REFERENCE))
+    """Save the answers on rendered holdout crops, from which `promote` makes the reference."""
+    part = mnist.holdout.take(slice(0, NUM_REFERENCE))
     crops, labels = render.render_digits(
         part, severity=suites.ORDINARY_SEVERITY, seed=RENDER_VALIDATION_SEED
     )
@@ -167,5 +187,5 @@ def _default_threshold(result: judge.Evaluation) -> float:
     return next(
         row.threshold
         for row in result.thresholds
-        if row.error_target == confidence.DEFAULT_ERROR_TARGET
+        if row.error_target == thresholds.DEFAULT_ERROR_TARGET
     )

@@ -39,6 +39,7 @@ def run(
     """
     mnist = load_mnist(data)
     config = fitting.choose_arithmetic(config)
+    found = fonts.need_fonts(without_fonts=data.without_fonts) if config.augmented else None
     fit_data = load_fit_data(config, rendering, mnist)
     tracking.connect()
     with tracking.run(name=f"{config.network}-{config.seed}") as run_id:
@@ -53,6 +54,7 @@ def run(
             git_commit=provenance.git_commit(),
             created=provenance.now(),
             best_epoch=fitted.best_epoch,
+            fonts=fonts.families(found.train) if found else (),
             history=fitted.history,
         )
         work.folder.mkdir(parents=True, exist_ok=True)

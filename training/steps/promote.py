@@ -6,9 +6,8 @@ Edge: reads the candidate's files, replaces the champion folder, moves the alias
 from __future__ import annotations
 
 import io
-import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,23 @@ from PIL import Image
 from capture.predictions import read_predictions
 from model.classifier import Classifier
 from model.decision import softmax
-from training import champion_folder, provenance, tracking
+from training import anchor, champion_folder, harm_rules, provenance, tracking
 from training.config import DataConfig, Workspace
 from training.data import render
 from training.data.datasets import Mnist, load_mnist
+from training.data.mnist_files import MNIST_MD5
 from training.data.scanner import Scanner, scan
 from training.data.warp import geometry, warp
 from training.evaluation import card, judge
 from training.steps.files import (
     RENDER_VALIDATION_SEED,
     StepError,
+    champion_sha256,
+    holds_for,
     load_evaluation,
     load_fit,
+    load_verdict,
+    sha256,
 )
 
 logger = logging.getLogger(__name__)
@@ -36,23 +40,32 @@ logger = logging.getLogger(__name__)
 GOLDEN_DIGIT, GOLDEN_MIN_CONFIDENCE = 7, 0.9
 
 
-def run(data: DataConfig, work: Workspace, champion: Path, *, why: str) -> str:
+def run(
+    data: DataConfig, work: Workspace, champion: Path, *, why: str, move_anchor: str | None = None
+) -> str:
     """Pack the candidate, make it the champion, move the alias; returns the new version.
 
+    Args:
+        data: where MNIST is.
+        work: the candidate's files.
+        champion: the champion folder to replace.
+        why: reason for the promotion log.
+        move_anchor: reason to make this candidate the anchor of later ones; None leaves it.
+
     Raises:
-        StepError: the gate has not passed this candidate.
+        StepError: the gate has not passed this candidate against this champion.
     """
-    if not work.verdict.exists() or not _gate_passed(work):
-        raise StepError("the gate has not passed this candidate; run `gate` and read its reasons")
-    record, result = load_fit(work), load_evaluation(work)
+    champion_folder.recover(champion)  # so that the champion is there to be compared with
     mnist = load_mnist(data)
+    judged = _judged(work, champion, mnist)
+    record, result = load_fit(work), load_evaluation(work)
     version = champion_folder.next_version(champion)
     origin = champion_folder.Origin(
         run_id=record.run_id,
         git_commit=record.git_commit,
         network=record.network,
         created=record.created,
-        data={name: f"md5:{digest}" for name, digest in mnist.checksums.items()},
+        data=judged.data,
         libraries=provenance.library_versions(),
     )
     files = {f"card/{path.name}": path.read_bytes() for path in sorted(work.pictures.glob("*.png"))}
@@ -68,19 +81,49 @@ def run(data: DataConfig, work: Workspace, champion: Path, *, why: str) -> str:
         extra_files=files,
     )
     entry = champion_folder.promote(package, champion, when=provenance.now(), why=why)
+    if move_anchor is not None or anchor.load(champion) is None:
+        reason = move_anchor or "the first champion of this folder"
+        harm = harm_rules.means(result.harm)
+        made = anchor.make(result, harm, version=version, sha256=entry.sha256, why=reason)
+        anchor.save(made, champion)
+        logger.info("anchor: version %s (%s)", version, reason)
     tracking.connect()
-    candidate = tracking.find_alias(tracking.CANDIDATE)
-    if candidate is not None and candidate.run_id == record.run_id:
-        tracking.set_alias(candidate.version, tracking.CHAMPION)
+    registered = tracking.find_by_run(record.run_id)
+    if registered is not None:
+        tracking.set_alias(registered.version, tracking.CHAMPION)
     logger.info("champion %s -> %s", entry.from_version, entry.to_version)
     return version
 
 
-def _gate_passed(work: Workspace) -> bool:
-    """True when the verdict is newer than the evaluation and every reason passed."""
-    saved = json.loads(work.verdict.read_text())
-    fresh = work.verdict.stat().st_mtime >= work.evaluation.stat().st_mtime
-    return fresh and all(reason["passed"] for reason in saved["reasons"])
+def _judged(work: Workspace, champion: Path, mnist: Mnist) -> judge.Judged:
+    """What was judged, when the verdict passed and is about these very files.
+
+    Raises:
+        StepError: it is about others, or did not pass.
+    """
+    if not work.verdict.exists():
+        raise StepError("the gate has not passed this candidate; run `gate` and read its reasons")
+    verdict, holds = load_verdict(work)
+    if not verdict.passed:
+        raise StepError("the gate has not passed this candidate; read the reasons of `gate`")
+    now = replace(
+        holds_for(work),
+        candidate_sha256=sha256(work.int8.read_bytes()),
+        champion_sha256=champion_sha256(champion),
+    )
+    for name, value in asdict(now).items():
+        if value != getattr(holds, name):
+            what = name.removesuffix("_sha256")
+            raise StepError(
+                f"the gate's verdict is about another {what}: sha256 {getattr(holds, name)},"
+                f" here it is {value}; run `evaluate` and `gate` again"
+            )
+    judged = load_evaluation(work).judged
+    assert judged is not None, "holds_for has read it"
+    for name in MNIST_MD5:
+        if judged.data.get(name) != f"md5:{mnist.checksums[name]}":
+            raise StepError(f"{name} is not the file that was judged on; run `evaluate` again")
+    return judged
 
 
 def _drift_reference(work: Workspace, version: str) -> bytes:
@@ -97,8 +140,8 @@ def _drift_reference(work: Workspace, version: str) -> bytes:
 
 
 def _golden(work: Workspace, mnist: Mnist, result: judge.Evaluation) -> champion_folder.Golden:
-    """The clean validation crop, 40 to 50 px high, that the model reads with most confidence."""
-    part = mnist.validation.take(np.flatnonzero(mnist.validation.labels == GOLDEN_DIGIT)[:40])
+    """The clean holdout crop, 40 to 50 px high, that the model reads with most confidence."""
+    part = mnist.holdout.take(np.flatnonzero(mnist.holdout.labels == GOLDEN_DIGIT)[:40])
     rng = np.random.default_rng(RENDER_VALIDATION_SEED)
     scanner: Scanner = replace(render.PLAIN, height_px=(40, 50), light_on_dark_prob=0)
     crops = [scan(canvas, scanner, rng) for canvas in warp(part.images, geometry(0), rng)]

@@ -19,7 +19,7 @@ import numpy as np
 from training import tracking
 from training.config import Workspace
 from training.data.datasets import LABELLED, LabelledImages, digest
-from training.gate_rules import Verdict
+from training.gate_verdict import Verdict
 from training.steps.files import StepError
 
 HELD_OUT_BUCKETS = 51  # of 256: a fifth

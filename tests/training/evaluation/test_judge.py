@@ -5,7 +5,7 @@ from tiny import draw_digits
 from model.classifier import Scores
 from training.data.datasets import Mnist
 from training.data.render import CHUNK
-from training.evaluation import confidence, judge, suites
+from training.evaluation import judge, suites, thresholds
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +13,7 @@ def small_suites():
     mnist = Mnist(
         train=draw_digits(10, 1),
         validation=draw_digits(300, 2),
+        holdout=draw_digits(320, 7),
         test=draw_digits(120, 3),
         checksums={},
     )
@@ -47,7 +48,7 @@ class Oracle:
 
 @pytest.fixture(scope="module")
 def oracle(small_suites):
-    parts = [small_suites.validation, *small_suites.tests.values()]
+    parts = [small_suites.validation, small_suites.holdout, *small_suites.tests.values()]
     return Oracle([zip(part.batch, part.labels, strict=True) for part in parts])
 
 
@@ -60,12 +61,19 @@ def test_every_set_is_there_and_framed(small_suites):
         "uci",
     }
     assert len(small_suites.corruptions) == 12 * 5
-    assert len(small_suites.validation) == 3 * 300
+    assert len(small_suites.validation) == 5 * 300
     assert small_suites.validation_is_clean.sum() == 300
     for part in small_suites.tests.values():
         assert part.batch.shape[1:] == (1, 28, 28)
         assert part.batch.min() >= 0
         assert part.batch.max() <= 1
+
+
+def test_each_holdout_digit_is_there_once_and_a_third_of_them_as_they_are(small_suites):
+    assert len(small_suites.holdout) == 320
+    known = {image.tobytes() for image in suites._raw(draw_digits(320, 7)).batch}
+    as_they_are = [image.tobytes() in known for image in small_suites.holdout.batch]
+    assert sum(as_they_are) == pytest.approx(320 / 3, abs=2)
 
 
 def test_the_same_data_gives_the_same_suites():
@@ -81,18 +89,20 @@ def test_a_policy_needs_a_threshold_for_the_default_target(small_suites):
 
 
 def test_a_perfect_reader_scores_one(oracle, small_suites, monkeypatch):
-    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+    monkeypatch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.01)
     policy, _ = judge.fit_policy(oracle, small_suites)
     result = judge.judge_set(oracle, small_suites.tests["mnist"], policy, champion=oracle)
     assert result.accuracy == 1.0
     assert result.accepted_frac == 1.0
     assert result.accepted_error_frac == 0.0
+    assert result.accepted_error_interval[1] == pytest.approx(0.03, abs=0.01)  # 0 of 120
+    assert result.euros_per_million == 0.0
     assert result.champion_accuracy == 1.0
     assert result.mcnemar_p == 1.0
 
 
 def test_garbage_is_evaluated_by_kind(oracle, small_suites, monkeypatch):
-    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+    monkeypatch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.01)
     policy, _ = judge.fit_policy(oracle, small_suites)
     result = judge.judge_garbage(oracle, small_suites, policy)
     assert result is not None
@@ -102,7 +112,7 @@ def test_garbage_is_evaluated_by_kind(oracle, small_suites, monkeypatch):
 
 
 def test_a_network_without_a_garbage_head_has_no_garbage_result(oracle, small_suites, monkeypatch):
-    monkeypatch.setattr(confidence, "DEFAULT_ERROR_TARGET", 0.01)
+    monkeypatch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.01)
 
     def blind(batch):
         scores = oracle(batch)
