@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contract import costs
 from training.champion_folder import Origin
-from training.evaluation import thresholds
+from training.evaluation import harm, thresholds
 from training.evaluation.judge import Evaluation
 from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
 
@@ -27,6 +27,7 @@ PICTURES = (
     ("reliability.png", "Confidence against accuracy"),
     ("risk_coverage.png", "Share of accepted reads that are wrong, for each share accepted"),
     ("corruptions.png", "Accuracy by corruption and severity, %"),
+    ("harm.png", "Damaged crops that were accepted and wrong, as the model saw them"),
     ("garbage_roc.png", "Share of garbage refused against share of digits refused"),
     ("learning_curves.png", "Loss and validation accuracy by epoch"),
 )
@@ -44,6 +45,7 @@ def write_card(version: str, origin: Origin, evaluation: Evaluation) -> str:
                 _accuracy(evaluation),
                 _confidence(evaluation),
                 _garbage(evaluation),
+                _harm(evaluation),
                 _speed(evaluation),
                 _limits(),
                 "\n\n".join(f"![{text}](card/{name})" for name, text in PICTURES),
@@ -153,6 +155,24 @@ def _garbage(evaluation: Evaluation) -> str:
         f"Garbage head against rendered digits: AUROC {result.auroc:.2%},"
         f" {result.fpr_at_95_tpr:.1%} of garbage passes at the score where 95 % of digits pass;"
         f" max-softmax alone has AUROC {result.max_softmax_auroc:.2%}.\n\n" + "\n".join(rows)
+    )
+
+
+def _harm(evaluation: Evaluation) -> str:
+    """Where the promise ends: damaged crops that are accepted and wrong."""
+    rows = ["| damage | crops | accepted | accepted and wrong, of all |", "|---|---|---|---|"]
+    rows += [
+        f"| {row.name}{'' if row.seen else ' (never trained on)'} | {row.num:,} |"
+        f" {row.accepted_frac:.1%} | {row.harm_frac:.2%} |"
+        for row in harm.over_severities(evaluation.harm)
+    ]
+    return (
+        "## Where the promise ends: damaged crops\n\n"
+        "The error target holds for mail like the validation set. A crop that the scanner damaged"
+        " is accepted and wrong more often, over three severities of each kind:\n\n"
+        + "\n".join(rows)
+        + "\n\nOn its head, a 6 is a 9: one crop cannot tell. The service watches each site for"
+        " scanners that go bad (docs/operations.md)."
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pages.templating import render
+from training.evaluation import harm
 from training.evaluation.card import PICTURES, SET_NAMES, missing_note
 from training.evaluation.judge import Evaluation
 
@@ -18,6 +19,7 @@ def write_report(title: str, evaluation: Evaluation, pictures: Mapping[str, byte
         "evaluation.html",
         title=title,
         evaluation=evaluation,
+        harm=harm.over_severities(evaluation.harm),
         set_names=SET_NAMES,
         missing=missing_note(evaluation).replace("`", ""),
         digits=[str(digit) for digit in range(10)],

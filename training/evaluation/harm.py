@@ -21,7 +21,7 @@ from training.data.scanner import Scanner, scan
 from training.data.warp import geometry, warp
 from training.evaluation.harm_kinds import HELD_OUT, KINDS, NO_DIGIT
 
-MAX_SEVERITY = 3
+MAX_SEVERITY, ALL_SEVERITIES = 3, 0
 NUM_WRITTEN, NUM_PRINTED = 240, 60  # crops of each kind and severity
 PLAIN = Scanner(
     height_px=(28, 56),
@@ -48,11 +48,21 @@ class HarmResult:
     """What became of the crops with one kind of damage."""
 
     kind: str
-    severity: int  # 1 to 3
+    severity: int  # 1 to 3, or ALL_SEVERITIES
     seen: bool  # training and the thresholds see this kind; the others are held out
     num: int  # crops posted
     num_accepted: int
     num_wrong: int  # accepted with another digit than the label, or where there is no digit
+
+    @property
+    def name(self) -> str:
+        """The kind in words."""
+        return self.kind.replace("_", " ")
+
+    @property
+    def accepted_frac(self) -> float:
+        """Accepted, right or wrong, of all posted."""
+        return self.num_accepted / self.num
 
     @property
     def harm_frac(self) -> float:
@@ -60,16 +70,28 @@ class HarmResult:
         return self.num_wrong / self.num
 
 
-def by_kind(results: Sequence[HarmResult], *, seen: bool) -> dict[str, float]:
-    """Harm of each kind, over its severities."""
+def over_severities(results: Sequence[HarmResult]) -> list[HarmResult]:
+    """One result for each kind, of all its severities; the most harmful first."""
     kinds: dict[str, list[HarmResult]] = {}
     for row in results:
-        if row.seen == seen:
-            kinds.setdefault(row.kind, []).append(row)
-    return {
-        kind: sum(row.num_wrong for row in rows) / sum(row.num for row in rows)
+        kinds.setdefault(row.kind, []).append(row)
+    merged = [
+        HarmResult(
+            kind=kind,
+            severity=ALL_SEVERITIES,
+            seen=rows[0].seen,
+            num=sum(row.num for row in rows),
+            num_accepted=sum(row.num_accepted for row in rows),
+            num_wrong=sum(row.num_wrong for row in rows),
+        )
         for kind, rows in kinds.items()
-    }
+    ]
+    return sorted(merged, key=lambda row: -row.harm_frac)
+
+
+def by_kind(results: Sequence[HarmResult], *, seen: bool) -> dict[str, float]:
+    """Harm of each kind, over its severities."""
+    return {row.kind: row.harm_frac for row in over_severities(results) if row.seen == seen}
 
 
 def draw(
@@ -149,17 +171,7 @@ def judge(
     """Read every set and count what is accepted and what of it is wrong."""
     results = []
     for (kind, severity), part in sets.items():
-        is_accepted = np.zeros(len(part.labels), np.bool_)
-        digits = np.zeros(len(part.labels), np.intp)
-        for start in range(0, len(part.labels), SCORING_BATCH):
-            rows = slice(start, start + SCORING_BATCH)
-            scores = classifier(part.batch[rows])
-            probs = softmax(scores.logits, policy.temperature)
-            digits[rows] = probs.argmax(1)
-            is_accepted[rows] = (probs.max(1) >= policy.threshold) & (
-                scores.garbage <= policy.garbage_threshold
-            )
-        is_accepted &= ~part.blank
+        digits, is_accepted = _read(classifier, part, policy)
         results.append(
             HarmResult(
                 kind=kind,
@@ -171,3 +183,29 @@ def judge(
             )
         )
     return tuple(results)
+
+
+def wrong_reads(
+    classifier: Classifier, part: DamagedSet, policy: Policy
+) -> list[tuple[NDArray[np.float32], int, int]]:
+    """The (28, 28) image, label and answer of each crop that is accepted and wrong."""
+    digits, is_accepted = _read(classifier, part, policy)
+    rows = np.flatnonzero(is_accepted & (digits != part.labels))
+    return [(part.batch[row, 0], int(part.labels[row]), int(digits[row])) for row in rows]
+
+
+def _read(
+    classifier: Classifier, part: DamagedSet, policy: Policy
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Answers (N,) and whether each is accepted, by the rules of `model.decision`."""
+    digits = np.zeros(len(part.labels), np.intp)
+    is_accepted = np.zeros(len(part.labels), np.bool_)
+    for start in range(0, len(part.labels), SCORING_BATCH):
+        rows = slice(start, start + SCORING_BATCH)
+        scores = classifier(part.batch[rows])
+        probs = softmax(scores.logits, policy.temperature)
+        digits[rows] = probs.argmax(1)
+        is_accepted[rows] = (probs.max(1) >= policy.threshold) & (
+            scores.garbage <= policy.garbage_threshold
+        )
+    return digits, is_accepted & ~part.blank

@@ -18,7 +18,7 @@ from model.classifier import Classifier
 from model.decision import Policy, softmax
 from training import quantization
 from training.evaluation import confidence as numbers
-from training.evaluation import thresholds
+from training.evaluation import harm, thresholds
 from training.evaluation.harm import HarmResult
 from training.evaluation.suites import ORDINARY_SEVERITY, LabelledBatch, Suites
 from training.evaluation.thresholds import Threshold
@@ -247,6 +247,7 @@ def evaluate(
         thresholds=found,
         garbage_threshold=policy.garbage_threshold,
         garbage=judge_garbage(int8, suites, policy),
+        harm=harm.judge(int8, suites.harm, policy),
         quantisation=quantization.compare(fp32, int8, mnist.batch, mnist.labels),
         rendered_quantisation=quantization.compare(fp32, int8, rendered.batch, rendered.labels),
         latency=quantization.measure_latency(fp32, int8, mnist.batch[:64]),

@@ -143,6 +143,31 @@ def corruption_grid(corruptions: Mapping[str, Mapping[str, float]]) -> bytes:
     return _png(figure)
 
 
+def harm_examples(
+    wrong: Mapping[str, Sequence[tuple[NDArray[np.float32], int, int]]], *, num_examples: int = 12
+) -> bytes:
+    """Damaged crops that were accepted and wrong, a row for each kind that has any.
+
+    Args:
+        wrong: kind of damage -> (28, 28) image, label (above 9: no digit), answer.
+        num_examples: at most, of each kind.
+    """
+    kinds = [kind for kind in sorted(wrong, key=lambda kind: -len(wrong[kind])) if wrong[kind]]
+    num_rows = max(1, len(kinds))
+    figure = Figure(figsize=(9, 0.8 * num_rows), layout="constrained")
+    cells = figure.subplots(num_rows, num_examples, squeeze=False)
+    for axes in cells.flat:
+        axes.set_axis_off()
+    for row, kind in enumerate(kinds):
+        text = f"{kind.replace('_', ' ')}: {len(wrong[kind])}"
+        for column, (image, label, digit) in enumerate(wrong[kind][:num_examples]):
+            cells[row, column].imshow(image, cmap="gray_r", vmin=0, vmax=1)
+            read = f"{label if label < 10 else '-'} as {digit}"
+            title = f"{text}\n{read}" if column == 0 else read
+            cells[row, column].set_title(title, fontsize=6, loc="left")
+    return _png(figure)
+
+
 def garbage_roc(garbage: Mapping[str, NDArray[np.floating]], digits: NDArray[np.floating]) -> bytes:
     """Garbage refused against digits refused, for each kind of garbage."""
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")

@@ -18,6 +18,8 @@ from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import LabelledImages, Mnist
 from training.data.scanner import corrupt, scan
 from training.data.warp import MAX_SEVERITY, geometry, warp
+from training.evaluation import harm
+from training.evaluation.harm import DamagedSet
 
 SEED = 20261121
 ORDINARY_SEVERITY = 3
@@ -49,6 +51,7 @@ class Suites:
     tests: Mapping[str, LabelledBatch]
     corruptions: Mapping[tuple[str, int], LabelledBatch]
     garbage: Mapping[str, NDArray[np.float32]]
+    harm: Mapping[tuple[str, int], DamagedSet]  # by kind of damage and severity
 
 
 def build_suites(
@@ -94,6 +97,7 @@ def build_suites(
         tests=tests,
         corruptions=_corruptions(mnist.test),
         garbage=_garbage(mnist.test, letters),
+        harm=harm.draw(mnist.test, glyphs, letters, seed=SEED + 300),
     )
 
 
@@ -101,6 +105,15 @@ def digest(part: LabelledBatch) -> str:
     """The sha256 of a set: source, seeds, rendering and preprocessing all change it."""
     found = hashlib.sha256(part.batch.tobytes())
     found.update(part.labels.tobytes())
+    return found.hexdigest()
+
+
+def harm_digest(sets: Mapping[tuple[str, int], DamagedSet]) -> str:
+    """The sha256 of all sets of damaged crops."""
+    found = hashlib.sha256()
+    for part in sets.values():
+        found.update(part.batch.tobytes())
+        found.update(part.labels.tobytes())
     return found.hexdigest()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from capture.predictions import Predictions, write_predictions
 from model import artifact
 from model.classifier import Classifier
-from model.decision import softmax
+from model.decision import Policy, softmax
 from training import champion_folder, tracking
 from training.config import DataConfig, Workspace
 from training.data import extra, fonts, render, semeion
@@ -25,6 +25,7 @@ from training.data.datasets import LabelledImages, Mnist, load_mnist
 from training.evaluation import (
     confidence,
     evaluation_page,
+    harm,
     judge,
     pictures,
     style_sets,
@@ -71,7 +72,8 @@ def run(
         train_fonts=record.fonts,
         held_out_fonts=fonts.families(found.held_out) if found else (),
         data={name: f"md5:{digest}" for name, digest in mnist.checksums.items()}
-        | {f"set {name}": f"sha256:{suites.digest(part)}" for name, part in sets.tests.items()},
+        | {f"set {name}": f"sha256:{suites.digest(part)}" for name, part in sets.tests.items()}
+        | {"damaged crops": f"sha256:{suites.harm_digest(sets.harm)}"},
     )
     result = replace(result, judged=judged)
     work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
@@ -136,6 +138,7 @@ def _draw_pictures(
     }
     rendered = reads["rendered"]
     batch = sets.tests["rendered"].batch
+    policy = Policy(result.temperature, _default_threshold(result), result.garbage_threshold)
     drawn = {
         "confusion_pairs.png": pictures.confusion_pairs(batch, rendered.labels, rendered.digits),
         "confusion.png": pictures.confusion_matrix(rendered.labels, rendered.digits),
@@ -152,6 +155,18 @@ def _draw_pictures(
             }
         ),
         "corruptions.png": pictures.corruption_grid(result.corruptions),
+        "harm.png": pictures.harm_examples(
+            {
+                kind: [
+                    (image, label, digit)
+                    for severity in range(1, harm.MAX_SEVERITY + 1)
+                    for image, label, digit in harm.wrong_reads(
+                        int8, sets.harm[kind, severity], policy
+                    )
+                ]
+                for kind in dict.fromkeys(name for name, _ in sets.harm)
+            }
+        ),
     }
     if result.garbage is not None:
         scores = {kind: judge.score(int8, batch)[1] for kind, batch in sets.garbage.items()}
