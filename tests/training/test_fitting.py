@@ -6,8 +6,8 @@ import torch
 from tiny import TinyNetwork, draw_digits
 
 from training.data.datasets import LabelledImages
-from training.data.render import GARBAGE_LABEL
-from training.fitting import Augmented, FitConfig, FitData, fit
+from training.data.render import DAMAGED, GARBAGE_LABEL
+from training.fitting import Augmented, FitConfig, FitData, _loss, choose_arithmetic, fit
 from training.network import build, num_parameters
 
 CONFIG = FitConfig(epochs=2, batch_size=16, num_threads=1, augmented=Augmented(bfloat16=False))
@@ -102,6 +102,31 @@ def test_garbage_does_not_teach_the_digit_head(data):
     digits = torch.from_numpy(data.train.images[:16, None] / np.float32(255))
     with torch.no_grad():
         assert fitted.network(images)[1].mean() > fitted.network(digits)[1].mean()
+
+
+def test_a_damaged_digit_counts_as_garbage_only_where_it_is_read_wrong():
+    logits = torch.eye(10)[[3, 3, 3]] * 9
+    garbage = torch.zeros(3, 1, requires_grad=True)
+    labels = torch.tensor([3, 3 + DAMAGED, 8 + DAMAGED])
+    _loss(CONFIG, (logits, garbage), labels).backward()
+    assert garbage.grad is not None
+    assert (garbage.grad[:, 0] > 0).tolist() == [True, True, False]
+
+
+def test_a_damaged_digit_does_not_teach_the_digit_head():
+    logits = torch.zeros(2, 10, requires_grad=True)
+    labels = torch.tensor([4, 7 + DAMAGED])
+    _loss(CONFIG, (logits, torch.zeros(2, 1)), labels).backward()
+    assert logits.grad is not None
+    assert logits.grad[0].abs().sum() > 0
+    assert logits.grad[1].abs().sum() == 0
+
+
+def test_the_arithmetic_is_chosen_by_time_and_stays_where_it_is_given():
+    chosen = choose_arithmetic(FitConfig(batch_size=8, num_threads=1), build_tiny)
+    assert chosen.augmented is not None
+    assert chosen.augmented.bfloat16 in (True, False)
+    assert choose_arithmetic(CONFIG, build_tiny) is CONFIG
 
 
 def replace_rendered(data, rendered):

@@ -27,7 +27,7 @@ HIDDEN_SHOWS = (0, 2, 3, 5, 6)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sheet:
+class Sheet:
     """A crop with its grey levels and where its ink is."""
 
     crop: Crop
@@ -36,7 +36,8 @@ class _Sheet:
     box: tuple[int, int, int, int]  # top, bottom, left, right of the ink
 
     @classmethod
-    def of(cls, crop: Crop) -> _Sheet:
+    def of(cls, crop: Crop) -> Sheet:
+        """Measure a crop, dark ink on light paper."""
         paper, pen = float(np.quantile(crop, 0.9)), float(crop.min())
         inked = crop < (paper + pen) / 2
         rows, columns = np.flatnonzero(inked.any(1)), np.flatnonzero(inked.any(0))
@@ -66,14 +67,14 @@ def damage(
     num = 1 + int(rng.choice(len(NUM_OPERATIONS), p=NUM_OPERATIONS))
     grey = to_crop(crop / 255)
     has_one_digit = True
-    for drawn in rng.choice(_NAMES, num, replace=False, p=_SHARES).tolist():
+    for drawn in rng.choice(NAMES, num, replace=False, p=SHARES).tolist():
         name = _fitting(drawn, label)
         if name in PAIRING:
             other = to_crop(others[int(rng.integers(len(others)))] / 255)
             grey = PAIRING[name](grey, other, rng)
             has_one_digit = False
             continue
-        sheet = _Sheet.of(grey)
+        sheet = Sheet.of(grey)
         if min(grey.shape) >= MIN_SIDE_PX:
             grey = OPERATIONS[name](sheet, rng)
     damaged: NDArray[np.uint8] = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
@@ -89,13 +90,13 @@ def _fitting(name: str, label: int) -> str:
     return name
 
 
-def _cut(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _cut(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """The crop's edge runs through the digit."""
     rows, columns = _part(sheet, rng)
     return sheet.crop[rows, columns]
 
 
-def _hide(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _hide(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """A part is blank."""
     rows, columns = _part(sheet, rng)
     hidden = np.full_like(sheet.crop, sheet.paper)
@@ -103,7 +104,7 @@ def _hide(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return hidden
 
 
-def _part(sheet: _Sheet, rng: np.random.Generator) -> tuple[slice, slice]:
+def _part(sheet: Sheet, rng: np.random.Generator) -> tuple[slice, slice]:
     """35 to 75 % of the ink's height or width."""
     top, bottom, left, right = sheet.box
     axis = int(rng.integers(2))
@@ -116,7 +117,7 @@ def _part(sheet: _Sheet, rng: np.random.Generator) -> tuple[slice, slice]:
     return (part, whole) if axis == 0 else (whole, part)
 
 
-def _zoom(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _zoom(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """The crop is too small, or lies beside the digit."""
     top, bottom, left, right = sheet.box
     size = rng.uniform(0.4, 0.8, 2) * (bottom - top, right - left)
@@ -126,23 +127,23 @@ def _zoom(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return sheet.crop[y : y + max(4, int(size[0])), x : x + max(4, int(size[1]))]
 
 
-def _bars(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _bars(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """One to three straight bars across the crop: paper, ink or grey."""
     return _draw(sheet, rng, _draw_bar, int(rng.integers(1, 4)))
 
 
-def _blots(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _blots(sheet: Sheet, rng: np.random.Generator) -> Crop:
     return _draw(sheet, rng, _draw_blot, int(rng.integers(1, 4)))
 
 
-def _scribble(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _scribble(sheet: Sheet, rng: np.random.Generator) -> Crop:
     return _draw(sheet, rng, _draw_stroke, int(rng.integers(1, 5)))
 
 
 def _draw(
-    sheet: _Sheet,
+    sheet: Sheet,
     rng: np.random.Generator,
-    draw_one: Callable[[ImageDraw.ImageDraw, _Sheet, int, np.random.Generator], None],
+    draw_one: Callable[[ImageDraw.ImageDraw, Sheet, int, np.random.Generator], None],
     num: int,
 ) -> Crop:
     image = to_image(sheet.crop)
@@ -154,7 +155,7 @@ def _draw(
     return to_crop(np.asarray(image) / 255)
 
 
-def _place(sheet: _Sheet, rng: np.random.Generator) -> tuple[float, float]:
+def _place(sheet: Sheet, rng: np.random.Generator) -> tuple[float, float]:
     """x, y of a point on or near the ink."""
     top, bottom, left, right = sheet.box
     return left + rng.uniform(0.1, 0.9) * (right - left), top + rng.uniform(0.1, 0.9) * (
@@ -163,7 +164,7 @@ def _place(sheet: _Sheet, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _draw_bar(
-    draw: ImageDraw.ImageDraw, sheet: _Sheet, level: int, rng: np.random.Generator
+    draw: ImageDraw.ImageDraw, sheet: Sheet, level: int, rng: np.random.Generator
 ) -> None:
     x, y = _place(sheet, rng)
     angle = float(rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)]))
@@ -174,7 +175,7 @@ def _draw_bar(
 
 
 def _draw_blot(
-    draw: ImageDraw.ImageDraw, sheet: _Sheet, level: int, rng: np.random.Generator
+    draw: ImageDraw.ImageDraw, sheet: Sheet, level: int, rng: np.random.Generator
 ) -> None:
     x, y = _place(sheet, rng)
     size = rng.uniform(0.08, 0.35) * max(sheet.box[1] - sheet.box[0], sheet.box[3] - sheet.box[2])
@@ -188,7 +189,7 @@ def _draw_blot(
 
 
 def _draw_stroke(
-    draw: ImageDraw.ImageDraw, sheet: _Sheet, level: int, rng: np.random.Generator
+    draw: ImageDraw.ImageDraw, sheet: Sheet, level: int, rng: np.random.Generator
 ) -> None:
     height, width = sheet.crop.shape
     start = np.array(_place(sheet, rng))
@@ -198,7 +199,7 @@ def _draw_stroke(
     draw.line([(float(x), float(y)) for x, y in points], fill=level, width=thick_px, joint="curve")
 
 
-def _rules(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _rules(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """Bands at equal distances, in paper or ink: dashes, grids, dead lines of a print head."""
     height, width = sheet.crop.shape
     period_px = max(3.0, rng.uniform(0.08, 0.4) * max(height, width))
@@ -212,7 +213,7 @@ def _rules(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return out
 
 
-def _turn(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _turn(sheet: Sheet, rng: np.random.Generator) -> Crop:
     angle = float(rng.choice([90, 180, 270, rng.uniform(35, 325)]))
     image = to_image(sheet.crop).rotate(
         angle, Image.Resampling.BILINEAR, expand=True, fillcolor=int(255 * min(sheet.paper, 1))
@@ -220,11 +221,11 @@ def _turn(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return to_crop(np.asarray(image) / 255)
 
 
-def _mirror(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _mirror(sheet: Sheet, rng: np.random.Generator) -> Crop:
     return sheet.crop[:, ::-1] if rng.random() < 0.6 else sheet.crop[::-1]
 
 
-def _shear(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _shear(sheet: Sheet, rng: np.random.Generator) -> Crop:
     height, width = sheet.crop.shape
     slant = rng.uniform(0.6, 1.4) * rng.choice([-1, 1])
     grown = round(abs(slant) * height)
@@ -239,7 +240,7 @@ def _shear(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return to_crop(np.asarray(image) / 255)
 
 
-def _stretch(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _stretch(sheet: Sheet, rng: np.random.Generator) -> Crop:
     height, width = sheet.crop.shape
     factor = float(np.exp(rng.uniform(np.log(2), np.log(4))))
     size = (width, max(4, round(height / factor)))
@@ -248,7 +249,7 @@ def _stretch(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return to_crop(np.asarray(to_image(sheet.crop).resize(size, Image.Resampling.BOX)) / 255)
 
 
-def _shift_blocks(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _shift_blocks(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """Bands of rows or columns are shifted against each other, or change places."""
     axis = int(rng.integers(2))
     num = int(rng.integers(2, 6))
@@ -261,7 +262,7 @@ def _shift_blocks(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return np.concatenate(moved, axis=axis)
 
 
-def _blur(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _blur(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """Out of focus, or moved while it was exposed."""
     if rng.random() < 0.5:
         radius = rng.uniform(0.03, 0.12) * max(sheet.crop.shape)
@@ -278,7 +279,7 @@ def _blur(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return to_crop((first - np.concatenate([start, before], axis)) / length)
 
 
-def _grain(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _grain(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """Coarse or fine noise as strong as the ink."""
     height, width = sheet.crop.shape
     size_px = float(np.exp(rng.uniform(0, np.log(max(2.0, height / 4)))))
@@ -289,14 +290,14 @@ def _grain(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return to_crop(sheet.crop + strength * noise)
 
 
-def _spread(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _spread(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """Strokes swell until they close, or thin until they break."""
     size = max(3, round(rng.uniform(0.05, 0.16) * (sheet.box[1] - sheet.box[0]))) | 1
     kind = ImageFilter.MinFilter if rng.random() < 0.5 else ImageFilter.MaxFilter
     return to_crop(np.asarray(to_image(sheet.crop).filter(kind(size))) / 255)
 
 
-def _invert(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _invert(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """A half or a band is negative."""
     axis = int(rng.integers(2))
     length = sheet.crop.shape[axis]
@@ -308,7 +309,7 @@ def _invert(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return out
 
 
-def _few_pixels(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _few_pixels(sheet: Sheet, rng: np.random.Generator) -> Crop:
     height, width = sheet.crop.shape
     share = rng.uniform(4, 8) / max(sheet.box[1] - sheet.box[0], 8)
     small = to_image(sheet.crop).resize(
@@ -318,7 +319,7 @@ def _few_pixels(sheet: _Sheet, rng: np.random.Generator) -> Crop:
     return to_crop(np.asarray(small.resize((width, height), how)) / 255)
 
 
-def _shadow(sheet: _Sheet, rng: np.random.Generator) -> Crop:
+def _shadow(sheet: Sheet, rng: np.random.Generator) -> Crop:
     """A dark or washed-out side, with a hard or a soft edge."""
     axis = int(rng.integers(2))
     places = np.linspace(-1, 1, sheet.crop.shape[axis]) * rng.choice([-1, 1])
@@ -367,7 +368,7 @@ PAIRING: Mapping[str, Callable[[Crop, Crop, np.random.Generator], Crop]] = {
     "beside": _beside,
 }
 
-OPERATIONS: Mapping[str, Callable[[_Sheet, np.random.Generator], Crop]] = {
+OPERATIONS: Mapping[str, Callable[[Sheet, np.random.Generator], Crop]] = {
     "cut": _cut,
     "hide": _hide,
     "zoom": _zoom,
@@ -399,5 +400,5 @@ _WEIGHTS: Mapping[str, float] = {
     "collage": 1.5,
     "beside": 2.0,
 }
-_NAMES = tuple(_WEIGHTS)
-_SHARES = np.array(list(_WEIGHTS.values())) / sum(_WEIGHTS.values())
+NAMES = tuple(_WEIGHTS)
+SHARES = np.array(list(_WEIGHTS.values())) / sum(_WEIGHTS.values())
