@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "retrain":
             return _retrain(chosen, options)
+        if getattr(options, "seeds", None):
+            _run_seeds(chosen, options)
+            return 0
         for step in chosen:
             print(f"== {step}", flush=True)
             if not _run_step(step, options):
@@ -94,10 +97,32 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_seeds(chosen: Sequence[str], options: argparse.Namespace) -> None:
+    """Run the steps once for each seed, in a work folder each, then print mean and spread.
+
+    Raises:
+        StepError: the steps go past `evaluate`, where one candidate must be chosen.
+    """
+    from training.steps import compare
+    from training.steps.files import StepError
+
+    if "gate" in chosen:
+        raise StepError("--seeds ends at `evaluate` at the latest: add --until evaluate")
+    work = options.work
+    for seed in options.seeds:
+        options.seed, options.work = seed, work / f"{compare.SEED_FOLDER}{seed}"
+        for step in chosen:
+            print(f"== {step}, seed {seed}", flush=True)
+            _run_step(step, options)
+    if "evaluate" in chosen:
+        compare.print_spread(compare.load_run(str(work)))
+
+
 def _run_step(step: str, options: argparse.Namespace) -> bool:
     """True when the next step may follow."""
     from training import gate_rules
     from training.steps import (
+        compare,
         evaluate,
         export,
         fetch,
@@ -112,6 +137,9 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     if step == "search":
         config, rendering = fit_configs(options)
         search.run(config, rendering, _data_config(options), options.picture)
+        return True
+    if step == "compare":
+        compare.run(options.runs, options.pictures)
         return True
     if step == "styles":
         styles_table.run(_data_config(options), options.champion)
@@ -170,6 +198,7 @@ HELP = {
     "retrain": "run all steps with the new labelled captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
+    "compare": "compare evaluated runs crop by crop",
     "styles": "measure how the served model reads each writing style",
     "sheet": "draw a contact sheet of the scanner simulator's crops",
     "crops": "write tests/data/crops from the MNIST test set",
@@ -186,6 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in (*STEPS, "run", "retrain", "fetch"):
             _add_step_options(name, command)
         _add_data_options(command)
+    _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
     _add_option(search, "--picture", Path("docs/images/search.png"), "picture to write")
     _add_option(search, "--seed", 7, "seed of the fits")
@@ -198,12 +228,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_compare_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="work folder, folder of several seeds, or id of an MLflow run; the first is the one"
+        " that the others are compared with",
+    )
+    _add_option(command, "--pictures", Path(".work/compare"), "folder of the pictures to write")
+
+
 def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
     _add_option(command, "--champion", CHAMPION, "folder of the served model")
     if name in ("fit", "run", "retrain"):
         _add_option(command, "--network", "default", "network to fit, of training/network.py")
         _add_option(command, "--seed", 7, "seed of weights and batches")
+        if name != "retrain":
+            command.add_argument(
+                "--seeds",
+                type=int,
+                nargs="+",
+                metavar="SEED",
+                help="fit once for each seed, each in the folder seed-SEED of the work folder;"
+                " with run: add --until evaluate",
+            )
         command.add_argument(
             "--epochs", type=int, help="epochs to fit (default: 48; 15 for the prototype)"
         )

@@ -21,6 +21,11 @@ class DataConfig:
     labelled: Path | None = None  # .npz of captured, labelled images to add to the training part
     semeion: Path | None = None  # a copy of UCI's semeion.data; None reads it from UCI
 
+    @property
+    def pools(self) -> Path:
+        """Folder of the cache of rendered pools, beside MNIST's files."""
+        return self.cache.with_name(f"{self.cache.name}-pools")
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -67,6 +72,11 @@ class Workspace:
     def predictions(self) -> Path:
         """Answers on validation crops, from which `promote` makes the drift reference."""
         return self.folder / "predictions.npz"
+
+    @property
+    def answers(self) -> Path:
+        """Answers to every crop of the test sets, for `compare`."""
+        return self.folder / "answers.npz"
 
     @property
     def verdict(self) -> Path:

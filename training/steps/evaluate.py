@@ -17,7 +17,7 @@ import numpy as np
 from capture.predictions import Predictions, write_predictions
 from model import artifact
 from model.classifier import Classifier
-from model.decision import softmax
+from model.decision import Policy, softmax
 from training import champion_folder, tracking
 from training.config import DataConfig, Workspace
 from training.data import extra, fonts, render, semeion
@@ -30,6 +30,7 @@ from training.evaluation import (
     style_sets,
     suites,
 )
+from training.evaluation.answers import answer_all, save_answers
 from training.steps.files import RENDER_VALIDATION_SEED, load_fit, write_picture
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ def run(
     fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
     result = judge.evaluate(fp32_bytes, int8_bytes, sets, champion=current)
     work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    policy = Policy(result.temperature, _default_threshold(result), result.garbage_threshold)
+    save_answers(work.answers, answer_all(Classifier(int8_bytes), sets.tests, policy))
     _draw_pictures(work, Classifier(int8_bytes), sets, result)
     drawn = {path.name: path.read_bytes() for path in work.pictures.glob("*.png")}
     title = f"digits, run {record.run_id}"
@@ -63,7 +66,7 @@ def run(
     tracking.connect()
     with tracking.run(run_id=record.run_id):
         tracking.log_metrics(champion_folder.flat_metrics(result))
-        for path in (work.report, work.evaluation, *sorted(work.pictures.iterdir())):
+        for path in (work.report, work.evaluation, work.answers, *sorted(work.pictures.iterdir())):
             tracking.log_file(path, folder="evaluation")
         example = sets.tests["mnist"].batch[:1]
         tags = {"network": record.network, "git_commit": record.git_commit}
