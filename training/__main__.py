@@ -43,14 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    chosen = (
-        STEPS[: STEPS.index(options.until) + 1]
-        if options.command in ("run", "retrain")
-        else [options.command]
-    )
+    chosen = _chosen_steps(options)
     try:
         if options.command == "retrain":
             return _retrain(chosen, options)
+        if options.command in ("search", "compare", "styles"):
+            _run_study(options)
+            return 0
         if getattr(options, "seeds", None):
             _run_seeds(chosen, options)
             return 0
@@ -65,6 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     return 0
+
+
+def _chosen_steps(options: argparse.Namespace) -> Sequence[str]:
+    if options.command in ("run", "retrain"):
+        return STEPS[: STEPS.index(options.until) + 1]
+    if options.command == "try":
+        return ("fit", "export", "quantize", "try")
+    return (options.command,)
 
 
 def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
@@ -97,6 +104,19 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_study(options: argparse.Namespace) -> None:
+    """Run a command that makes no candidate."""
+    from training.steps import compare, search, styles_table
+
+    if options.command == "search":
+        config, rendering = fit_configs(options)
+        search.run(config, rendering, _data_config(options), options.picture)
+    elif options.command == "compare":
+        compare.run(options.runs, options.pictures)
+    else:
+        styles_table.run(_data_config(options), options.champion)
+
+
 def _run_seeds(chosen: Sequence[str], options: argparse.Namespace) -> None:
     """Run the steps once for each seed, in a work folder each, then print mean and spread.
 
@@ -114,36 +134,15 @@ def _run_seeds(chosen: Sequence[str], options: argparse.Namespace) -> None:
         for step in chosen:
             print(f"== {step}, seed {seed}", flush=True)
             _run_step(step, options)
-    if "evaluate" in chosen:
-        compare.print_spread(compare.load_run(str(work)))
+    if chosen[-1] in ("evaluate", "try"):
+        compare.print_spread(compare.load_seeds(work, options.seeds))
 
 
 def _run_step(step: str, options: argparse.Namespace) -> bool:
     """True when the next step may follow."""
     from training import gate_rules
-    from training.steps import (
-        compare,
-        evaluate,
-        export,
-        fetch,
-        fit,
-        gate,
-        promote,
-        quantize,
-        search,
-        styles_table,
-    )
+    from training.steps import evaluate, export, fetch, fit, gate, promote, quantize, trial
 
-    if step == "search":
-        config, rendering = fit_configs(options)
-        search.run(config, rendering, _data_config(options), options.picture)
-        return True
-    if step == "compare":
-        compare.run(options.runs, options.pictures)
-        return True
-    if step == "styles":
-        styles_table.run(_data_config(options), options.champion)
-        return True
     data, work = _data_config(options), Workspace(options.work)
     if step == "fit":
         config, rendering = fit_configs(options)
@@ -157,6 +156,8 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
         evaluate.run(data, work, options.champion, extras=dict(options.extra))
     elif step == "gate":
         return gate.run(work, gate_rules.Floors()).passed
+    elif step == "try":
+        trial.run(data, work)
     elif step == "fetch":
         fetch.run(work, options.run)
     else:
@@ -198,6 +199,7 @@ HELP = {
     "retrain": "run all steps with the new labelled captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
+    "try": "fit for two minutes on few crops and read validation crops, to compare recipes",
     "compare": "compare evaluated runs crop by crop",
     "styles": "measure how the served model reads each writing style",
     "sheet": "draw a contact sheet of the scanner simulator's crops",
@@ -212,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     for name, text in HELP.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name in (*STEPS, "run", "retrain", "fetch"):
+        if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
         _add_data_options(command)
     _add_compare_options(commands.choices["compare"])
@@ -222,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_option(search, "--epochs", 4, "epochs of each fit")
     _add_option(search, "--num-crops", 60_000, "crops to render for training")
     search.set_defaults(network="default")
+    commands.choices["try"].set_defaults(work=Path(".work/try"), epochs=3, num_crops=20_000)
     _add_option(commands.choices["styles"], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
@@ -242,7 +245,7 @@ def _add_compare_options(command: argparse.ArgumentParser) -> None:
 def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
     _add_option(command, "--champion", CHAMPION, "folder of the served model")
-    if name in ("fit", "run", "retrain"):
+    if name in ("fit", "run", "retrain", "try"):
         _add_option(command, "--network", "default", "network to fit, of training/network.py")
         _add_option(command, "--seed", 7, "seed of weights and batches")
         if name != "retrain":
@@ -255,10 +258,12 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
                 " with run: add --until evaluate",
             )
         command.add_argument(
-            "--epochs", type=int, help="epochs to fit (default: 48; 15 for the prototype)"
+            "--epochs",
+            type=int,
+            help="epochs to fit (default: 48; 15 for the prototype; 3 for try)",
         )
         command.add_argument(
-            "--num-crops", type=int, help="crops to render for training (default: 280000)"
+            "--num-crops", type=int, help="crops to render (default: 280000; 20000 for try)"
         )
     if name in ("evaluate", "run", "retrain"):
         command.add_argument(

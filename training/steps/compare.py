@@ -26,7 +26,7 @@ class Seed:
     """One evaluated fit."""
 
     answers: Mapping[str, SetAnswers]
-    evaluation: judge.Evaluation
+    evaluation: judge.Evaluation | None  # None after `try`
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,20 @@ def load_run(name: str) -> Run:
         return Run(name, (_load_seed(Path(place), name=name),))
 
 
+def load_seeds(folder: Path, seeds: Sequence[int]) -> Run:
+    """Read the fits of a folder that have these seeds."""
+    folders = [folder / f"{SEED_FOLDER}{seed}" for seed in seeds]
+    return Run(str(folder), tuple(_load_seed(place) for place in folders))
+
+
 def _load_seed(folder: Path, *, name: str | None = None) -> Seed:
     work = Workspace(folder)
     name = name or str(folder)
     if not work.answers.exists():
         raise StepError(f"{name} has no answers ({work.answers.name}): run `evaluate` on it")
     try:
-        return Seed(load_answers(work.answers), load_evaluation(work))
+        evaluation = load_evaluation(work) if work.evaluation.exists() else None
+        return Seed(load_answers(work.answers), evaluation)
     except (ValueError, TypeError) as error:
         raise StepError(f"{name}: {error}") from error
 
@@ -129,6 +136,9 @@ def print_models(runs: Sequence[Run]) -> None:
     print("|---|---|---|---|---|---|---|")
     for other in runs:
         result = other.seeds[0].evaluation
+        if result is None:
+            print(f"| {other.name} | only tried, not evaluated | | | | | |")
+            continue
         print(
             f"| {other.name} | {result.latency.int8_us['1']:.0f} |"
             f" {result.latency.int8_us['32']:.0f} | {result.size_bytes:,} |"
