@@ -106,13 +106,13 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
 
 def _run_study(options: argparse.Namespace) -> None:
     """Run a command that makes no candidate."""
-    from training.steps import compare, search, styles_table
+    from training.steps import compare_runs, search, styles_table
 
     if options.command == "search":
         config, rendering = fit_configs(options)
         search.run(config, rendering, _data_config(options), options.picture)
     elif options.command == "compare":
-        compare.run(options.runs, options.pictures)
+        compare_runs.run(options.runs, options.pictures)
     else:
         styles_table.run(_data_config(options), options.champion)
 
@@ -123,19 +123,19 @@ def _run_seeds(chosen: Sequence[str], options: argparse.Namespace) -> None:
     Raises:
         StepError: the steps go past `evaluate`, where one candidate must be chosen.
     """
-    from training.steps import compare
+    from training.steps import compare_runs
     from training.steps.files import StepError
 
     if "gate" in chosen:
         raise StepError("--seeds ends at `evaluate` at the latest: add --until evaluate")
     work = options.work
     for seed in options.seeds:
-        options.seed, options.work = seed, work / f"{compare.SEED_FOLDER}{seed}"
+        options.seed, options.work = seed, work / f"{compare_runs.SEED_FOLDER}{seed}"
         for step in chosen:
             print(f"== {step}, seed {seed}", flush=True)
             _run_step(step, options)
     if chosen[-1] in ("evaluate", "try"):
-        compare.print_spread(compare.load_seeds(work, options.seeds))
+        compare_runs.print_spread(compare_runs.load_seeds(work, options.seeds))
 
 
 def _run_step(step: str, options: argparse.Namespace) -> bool:
