@@ -43,14 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    chosen = (
-        STEPS[: STEPS.index(options.until) + 1]
-        if options.command in ("run", "retrain")
-        else [options.command]
-    )
+    chosen = _chosen_steps(options)
     try:
         if options.command == "retrain":
             return _retrain(chosen, options)
+        if options.command in ("search", "compare", "styles"):
+            _run_study(options)
+            return 0
+        if getattr(options, "seeds", None):
+            _run_seeds(chosen, options)
+            return 0
         for step in chosen:
             print(f"== {step}", flush=True)
             if not _run_step(step, options):
@@ -62,6 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     return 0
+
+
+def _chosen_steps(options: argparse.Namespace) -> Sequence[str]:
+    if options.command in ("run", "retrain"):
+        return STEPS[: STEPS.index(options.until) + 1]
+    if options.command == "try":
+        return ("fit", "export", "quantize", "try")
+    return (options.command,)
 
 
 def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
@@ -93,28 +103,45 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_study(options: argparse.Namespace) -> None:
+    """Run a command that makes no candidate."""
+    from training.steps import compare_runs, search, styles_table
+
+    if options.command == "search":
+        config, rendering = fit_configs(options)
+        search.run(config, rendering, _data_config(options), options.picture)
+    elif options.command == "compare":
+        compare_runs.run(options.runs, options.pictures)
+    else:
+        styles_table.run(_data_config(options), options.champion)
+
+
+def _run_seeds(chosen: Sequence[str], options: argparse.Namespace) -> None:
+    """Run the steps once for each seed, in a work folder each, then print mean and spread.
+
+    Raises:
+        StepError: the steps go past `evaluate`, where one candidate must be chosen.
+    """
+    from training.steps import compare_runs
+    from training.steps.files import StepError
+
+    if "gate" in chosen:
+        raise StepError("--seeds ends at `evaluate` at the latest: add --until evaluate")
+    work = options.work
+    for seed in options.seeds:
+        options.seed, options.work = seed, work / f"{compare_runs.SEED_FOLDER}{seed}"
+        for step in chosen:
+            print(f"== {step}, seed {seed}", flush=True)
+            _run_step(step, options)
+    if chosen[-1] in ("evaluate", "try"):
+        compare_runs.print_spread(compare_runs.load_seeds(work, options.seeds))
+
+
 def _run_step(step: str, options: argparse.Namespace) -> bool:
     """True when the next step may follow."""
     from training import gate_rules
-    from training.steps import (
-        evaluate,
-        export,
-        fetch,
-        fit,
-        gate,
-        promote,
-        quantize,
-        search,
-        styles_table,
-    )
+    from training.steps import evaluate, export, fetch, fit, gate, promote, quantize, trial
 
-    if step == "search":
-        config, rendering = fit_configs(options)
-        search.run(config, rendering, _data_config(options), options.picture)
-        return True
-    if step == "styles":
-        styles_table.run(_data_config(options), options.champion)
-        return True
     data, work = _data_config(options), Workspace(options.work)
     if step == "fit":
         config, rendering = fit_configs(options)
@@ -128,6 +155,8 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
         evaluate.run(data, work, options.champion, extras=dict(options.extra))
     elif step == "gate":
         return gate.run(work, gate_rules.Floors(), options.champion).passed
+    elif step == "try":
+        trial.run(data, work)
     elif step == "fetch":
         fetch.run(work, options.run)
     else:
@@ -169,6 +198,8 @@ HELP = {
     "retrain": "run all steps with the new labelled captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
+    "try": "fit for two minutes on few crops and read validation crops, to compare recipes",
+    "compare": "compare evaluated runs crop by crop",
     "styles": "measure how the served model reads each writing style",
     "sheet": "draw a contact sheet of the scanner simulator's crops",
     "crops": "write tests/data/crops from the MNIST test set",
@@ -182,32 +213,56 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     for name, text in HELP.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name in (*STEPS, "run", "retrain", "fetch"):
+        if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
         _add_data_options(command)
+    _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
     _add_option(search, "--picture", Path("docs/images/search.png"), "picture to write")
     _add_option(search, "--seed", 7, "seed of the fits")
     _add_option(search, "--epochs", 4, "epochs of each fit")
     _add_option(search, "--num-crops", 60_000, "crops to render for training")
     search.set_defaults(network="default")
+    commands.choices["try"].set_defaults(work=Path(".work/try"), epochs=3, num_crops=20_000)
     _add_option(commands.choices["styles"], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
     return parser
 
 
+def _add_compare_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="work folder, folder of several seeds, or id of an MLflow run; the first is the one"
+        " that the others are compared with",
+    )
+    _add_option(command, "--pictures", Path(".work/compare"), "folder of the pictures to write")
+
+
 def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
     _add_option(command, "--champion", CHAMPION, "folder of the served model")
-    if name in ("fit", "run", "retrain"):
+    if name in ("fit", "run", "retrain", "try"):
         _add_option(command, "--network", "default", "network to fit, of training/network.py")
         _add_option(command, "--seed", 7, "seed of weights and batches")
+        if name != "retrain":
+            command.add_argument(
+                "--seeds",
+                type=int,
+                nargs="+",
+                metavar="SEED",
+                help="fit once for each seed, each in the folder seed-SEED of the work folder;"
+                " with run: add --until evaluate",
+            )
         command.add_argument(
-            "--epochs", type=int, help="epochs to fit (default: 40; 15 for the prototype)"
+            "--epochs",
+            type=int,
+            help="epochs to fit (default: 40; 15 for the prototype; 3 for try)",
         )
         command.add_argument(
-            "--num-crops", type=int, help="crops to render for training (default: 280000)"
+            "--num-crops", type=int, help="crops to render (default: 280000; 20000 for try)"
         )
     if name in ("evaluate", "run", "retrain"):
         command.add_argument(

@@ -22,6 +22,11 @@ class DataConfig:
     semeion: Path | None = None  # a copy of UCI's semeion.data; None reads it from UCI
     without_fonts: bool = False  # go on where fonts are missing; the gate refuses the result
 
+    @property
+    def pools(self) -> Path:
+        """Folder of the cache of rendered pools, beside MNIST's files."""
+        return self.cache.with_name(f"{self.cache.name}-pools")
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -68,6 +73,11 @@ class Workspace:
     def predictions(self) -> Path:
         """Answers on validation crops, from which `promote` makes the drift reference."""
         return self.folder / "predictions.npz"
+
+    @property
+    def answers(self) -> Path:
+        """Answers to every crop of the test sets, for `compare`."""
+        return self.folder / "answers.npz"
 
     @property
     def verdict(self) -> Path:

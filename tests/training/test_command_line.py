@@ -18,10 +18,12 @@ from capture import labelled, reference
 from model import artifact
 from training import __main__ as command_line
 from training import anchor, champion_folder, fitting, gate_rules, harm_rules, network, quantization
+from training.config import Workspace
 from training.data import fonts, render, semeion
 from training.data.datasets import load_mnist
 from training.evaluation import suites, thresholds
 from training.steps import evaluate, fit, promote, retrain
+from training.steps.files import load_fit
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -425,3 +427,31 @@ def test_a_retraining_without_labels_says_so(captures, capsys):
     captures["parts"] = captures["parts"].take(slice(0, 0))
     assert run("retrain", *fit_arguments()) == 0
     assert "nothing to retrain on: 0 labelled captures" in capsys.readouterr().out
+
+
+def test_several_seeds_are_fitted_compared_and_summed_up(tiny_world, capsys):
+    assert run("run", *fit_arguments("--until", "evaluate", "--seeds", "3", "4")) == 0
+    printed = capsys.readouterr().out
+    assert "work, 2 seeds" in printed
+    assert command_line.main(["compare", "work/seed-3", "work/seed-4", "work"]) == 0
+    printed = capsys.readouterr().out
+    assert "| work/seed-4 | " in printed
+    assert "rendered, 20 crops" in printed
+    assert "work, 2 seeds" in printed
+    run_id = load_fit(Workspace(Path("work/seed-3"))).run_id
+    assert command_line.main(["compare", "work/seed-3", run_id]) == 0
+    assert f"no crop changed sides in {run_id}" in capsys.readouterr().out
+
+
+def test_several_seeds_stop_before_the_gate(tiny_world, capsys):
+    assert run("run", *fit_arguments("--seeds", "3", "4")) == command_line.EXIT_ERROR
+    assert "--until evaluate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_a_run_that_was_not_evaluated_cannot_be_compared(tiny_world, capsys, name):
+    Path("empty").mkdir()
+    assert command_line.main(["compare", name, name]) == command_line.EXIT_ERROR
+    error = capsys.readouterr().err
+    assert name in error
+    assert "evaluate" in error

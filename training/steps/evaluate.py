@@ -32,6 +32,7 @@ from training.evaluation import (
     suites,
     thresholds,
 )
+from training.evaluation.answers import answer_all, save_answers
 from training.steps.files import (
     RENDER_VALIDATION_SEED,
     champion_sha256,
@@ -77,6 +78,8 @@ def run(
     )
     result = replace(result, judged=judged)
     work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    policy = Policy(result.temperature, _default_threshold(result), result.garbage_threshold)
+    save_answers(work.answers, answer_all(Classifier(int8_bytes), sets.tests, policy))
     _draw_pictures(work, Classifier(int8_bytes), sets, result)
     drawn = {path.name: path.read_bytes() for path in work.pictures.glob("*.png")}
     title = f"digits, run {record.run_id}"
@@ -85,7 +88,7 @@ def run(
     tracking.connect()
     with tracking.run(run_id=record.run_id):
         tracking.log_metrics(champion_folder.flat_metrics(result))
-        for path in (work.report, work.evaluation, *sorted(work.pictures.iterdir())):
+        for path in (work.report, work.evaluation, work.answers, *sorted(work.pictures.iterdir())):
             tracking.log_file(path, folder="evaluation")
         example = sets.tests["mnist"].batch[:1]
         tags = {"network": record.network, "git_commit": record.git_commit}

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 
 from training import fitting, provenance, tracking
 from training.config import DataConfig, Workspace
-from training.data import fonts, render
-from training.data.datasets import Mnist, load_mnist
+from training.data import fonts, pool_cache, render
+from training.data.datasets import LabelledImages, Mnist, load_mnist
 from training.evaluation import pictures
 from training.steps.files import (
     RENDER_SEED,
@@ -40,7 +41,7 @@ def run(
     mnist = load_mnist(data)
     config = fitting.choose_arithmetic(config)
     found = fonts.need_fonts(without_fonts=data.without_fonts) if config.augmented else None
-    fit_data = load_fit_data(config, rendering, mnist)
+    fit_data = load_fit_data(config, rendering, mnist, pools=data.pools)
     tracking.connect()
     with tracking.run(name=f"{config.network}-{config.seed}") as run_id:
         tracking.log_config(config, prefix="fit")
@@ -79,9 +80,9 @@ def _run_tags(mnist: Mnist) -> dict[str, str]:
 
 
 def load_fit_data(
-    config: fitting.FitConfig, rendering: render.RenderConfig, mnist: Mnist
+    config: fitting.FitConfig, rendering: render.RenderConfig, mnist: Mnist, *, pools: Path
 ) -> fitting.FitData:
-    """MNIST, and for the augmented recipe the crops rendered from it."""
+    """MNIST, and for the augmented recipe the crops rendered from it, or found in `pools`."""
     if config.augmented is None:
         return fitting.FitData(mnist.train, mnist.validation, None, None)
     found = fonts.find_fonts()
@@ -93,15 +94,33 @@ def load_fit_data(
     return fitting.FitData(
         train=mnist.train,
         validation=mnist.validation,
-        rendered=render.render_pool(
-            render.Sources(mnist.train, glyphs, letters), rendering, seed=RENDER_SEED
+        rendered=_pool(
+            render.Sources(mnist.train, glyphs, letters), rendering, pools, seed=RENDER_SEED
         ),
-        rendered_validation=render.render_pool(
+        rendered_validation=_pool(
             render.Sources(mnist.validation, None, letters),
             validation,
+            pools,
             seed=RENDER_VALIDATION_SEED,
             label="render validation",
         ),
+    )
+
+
+def _pool(
+    sources: render.Sources,
+    config: render.RenderConfig,
+    pools: Path,
+    *,
+    seed: int,
+    label: str = "render",
+) -> LabelledImages:
+    return pool_cache.cached_pool(
+        pools,
+        sources,
+        config,
+        seed=seed,
+        render=lambda: render.render_pool(sources, config, seed=seed, label=label),
     )
 
 

@@ -61,7 +61,7 @@ def run(
 ) -> tuple[Tried, ...]:
     """Measure every shape, with an MLflow run each, and draw accuracy against latency."""
     mnist = load_mnist(data)
-    fit_data = load_fit_data(config, rendering, mnist)
+    fit_data = load_fit_data(config, rendering, mnist, pools=data.pools)
     assert fit_data.rendered is not None
     images = np.concatenate(
         [
