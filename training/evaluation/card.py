@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contract import costs
 from training.champion_folder import Origin
-from training.evaluation import thresholds
+from training.evaluation import harm, thresholds
 from training.evaluation.judge import Evaluation
 from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
 
@@ -42,6 +42,7 @@ def write_card(version: str, origin: Origin, evaluation: Evaluation) -> str:
                 _accuracy(evaluation),
                 _confidence(evaluation),
                 _garbage(evaluation),
+                _harm(evaluation),
                 _speed(evaluation),
                 _limits(),
                 "\n\n".join(f"![{text}](card/{name})" for name, text in PICTURES),
@@ -140,6 +141,25 @@ def _garbage(evaluation: Evaluation) -> str:
         f"Garbage head against rendered digits: AUROC {result.auroc:.2%},"
         f" {result.fpr_at_95_tpr:.1%} of garbage passes at the score where 95 % of digits pass;"
         f" max-softmax alone has AUROC {result.max_softmax_auroc:.2%}.\n\n" + "\n".join(rows)
+    )
+
+
+def _harm(evaluation: Evaluation) -> str:
+    """Where the promise ends: damage that is accepted and wrong."""
+    kinds = harm.table(evaluation.harm)
+    if not kinds:
+        return "## Damaged crops\n\nNot measured."
+    rows = ["| damage | training sees it | accepted | harm |", "|---|---|---|---|"]
+    rows += [
+        f"| {row.kind} | {'yes' if row.seen else 'no'} | {row.accepted_frac:.1%} |"
+        f" {row.harm_frac:.2%} |"
+        for row in kinds
+    ]
+    return (
+        "## Damaged crops\n\n"
+        "Harm is accepted and wrong, of all crops posted with that damage, over three severities."
+        " Kinds that training does not see tell what to expect of the next kind.\n\n"
+        + "\n".join(rows)
     )
 
 

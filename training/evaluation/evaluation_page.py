@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from pages.templating import render
 from training.evaluation.card import PICTURES, SET_NAMES
+from training.evaluation.harm import table
 from training.evaluation.judge import Evaluation
 
 
@@ -18,6 +19,7 @@ def write_report(title: str, evaluation: Evaluation, pictures: Mapping[str, byte
         "evaluation.html",
         title=title,
         evaluation=evaluation,
+        harm=table(evaluation.harm),
         set_names=SET_NAMES,
         digits=[str(digit) for digit in range(10)],
         severities=sorted(next(iter(evaluation.corruptions.values()), {})),
