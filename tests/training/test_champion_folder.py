@@ -181,7 +181,7 @@ def test_a_promotion_killed_between_two_renames_leaves_the_old_champion_to_the_n
 def test_the_card_shows_the_numbers_of_the_evaluation(package):
     card = write_card("5", package.origin, package.evaluation)
     assert "version 5" in card
-    assert "| MNIST test, raw 28x28 | 10,000 | 99.60% |" in card
+    assert "| MNIST test, raw 28x28 | 10,000 | 99.80% |" in card
     assert "card/confusion.png" in card
     assert "| 4 of 9,900, 0.011% to 0.103% |" in card
     assert "| 0.10% | 0.9000 | 98.00% | 4 of 9,800 | 0.082% |" in card
