@@ -22,7 +22,7 @@ from capture.labels import read_labels
 from capture.reference import Reference
 from capture.sampling import read_pictures, read_sample
 from capture.store import MissingKey, Store
-from contract import emf
+from contract import costs, emf
 from monitoring import alerts, drift, drift_pages, rules
 from monitoring.events import TO_DO, drift_event, missing_event
 from monitoring.findings import Assessment
@@ -35,6 +35,7 @@ MAX_ROWS: Final = 100_000  # read from a window of any size: about 60 MB
 MIN_ROWS_PER_SITE: Final = 1_000
 NUM_PICTURES: Final = 24
 LOOK_BACK_DAYS: Final = 7
+MIN_LABELS_FOR_COST: Final = 3_000  # fewer show an error of 0.1 % badly
 _SUMMARY: Final = "report.json"
 
 
@@ -182,10 +183,25 @@ def summarise(
             "reference_version": reference.model_version,
             "digits": {str(k): int(v) for k, v in rows["digit"].value_counts().items()},
             "to_do": TO_DO[assessment.severity],
+            **_euros(assessment),
             **found,
         }
     )
     return summary
+
+
+def _euros(assessment: Assessment) -> dict[str, Any]:
+    """What a million reads like these cost, and where its share of wrong reads comes from."""
+    accepted_frac = 1 - assessment.reject_share  # NaN where no verdict is known
+    is_measured = assessment.num_labels >= MIN_LABELS_FOR_COST
+    error = 1 - assessment.accuracy if is_measured else costs.PROMISED_ERROR_FRAC
+    return {
+        "euros_per_million": costs.DEFAULT.euros_per_million(
+            assessment.reject_share, accepted_frac * error
+        ),
+        "accepted_error_frac": error,
+        "accepted_error_is_measured": is_measured,
+    }
 
 
 def _without_nan(value: Any) -> Any:

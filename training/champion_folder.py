@@ -21,6 +21,7 @@ import onnx
 
 from model import artifact
 from model.onnx_inspect import inspect
+from training.evaluation import harm
 from training.evaluation.judge import Evaluation
 from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
 
@@ -192,6 +193,10 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
         metrics["garbage_auroc"] = evaluation.garbage.auroc
         metrics["garbage_fpr_at_95_tpr"] = evaluation.garbage.fpr_at_95_tpr
         metrics["garbage_max_softmax_auroc"] = evaluation.garbage.max_softmax_auroc
+    for row in harm.table(evaluation.harm):
+        metrics[f"harm_{'seen' if row.seen else 'unseen'}_{row.kind.replace(' ', '_')}"] = (
+            row.harm_frac
+        )
     return {name: round(float(value), 6) for name, value in metrics.items()}
 
 

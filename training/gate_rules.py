@@ -20,7 +20,7 @@ from training.gate_verdict import Reason, Verdict, at_least, at_most, missing
 
 # The champion is compared with on each set by an exact one-sided McNemar test. An equal candidate
 # is refused by one of the sets in at most this share of cases (Bonferroni); the power is in
-# docs/measurements/gate-power-2026-11.md.
+# docs/measurements/gate-2026-11.md.
 EQUAL_REFUSED_FRAC = 0.04
 LATENCY_BATCH = 32
 

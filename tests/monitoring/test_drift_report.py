@@ -20,12 +20,13 @@ from capture.erasure import erase_pictures, picture_name
 from capture.labels import add_labels
 from capture.parquet_schema import SCHEMA
 from capture.predictions import Predictions
-from capture.reference import build, to_parquet
+from capture.reference import Reference, build, to_parquet
 from capture.rows import day_of, to_table
 from capture.store import StoreError, open_store
-from monitoring import report, watch
+from contract import costs
+from monitoring import drift_pages, report, watch
 from monitoring.__main__ import main
-from monitoring.findings import Severity
+from monitoring.findings import Assessment, Severity
 from monitoring.report import ReportLocations, missing_days
 
 DAY = date(2026, 11, 20)
@@ -239,6 +240,27 @@ def test_labels_that_arrived_are_judged(locations, mail):
     assert assessment.accuracy == pytest.approx(0.95)
     assert assessment.severity == Severity.ACT
     assert "labelled.html" in page(locations, "2026-11-20/index.html")
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "error", "words"),
+    [(2_999, 0.001, "0.10% wrong among accepted (promised, not measured)"),
+     (3_000, 0.05, "5.00% wrong among accepted (measured on labels)")],
+)  # fmt: skip
+def test_the_report_says_what_a_million_reads_cost_and_where_the_error_is_from(
+    num_labels, error, words
+):
+    assessment = Assessment(
+        600, enough=True, severity=Severity.CALM, reject_share=0.1, num_labels=num_labels,
+        accuracy=0.95, expected_reject_share=0.1,
+    )  # fmt: skip
+    rows = pd.DataFrame({"model_version": ["3"], "digit": [7]})
+    summary = report.summarise(WINDOW, assessment, 600, Reference(rows, "3", 0.9, 0.0), rows)
+    expected = 1e6 * (0.1 * costs.DEFAULT.reject_eur + 0.9 * error * costs.DEFAULT.wrong_read_eur)
+    assert summary["euros_per_million"] == pytest.approx(expected)
+    shown = drift_pages.window_page(summary, [])
+    assert words in shown
+    assert f"{expected:,.0f} EUR" in shown
 
 
 def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(locations, mail, monkeypatch):

@@ -14,6 +14,7 @@ from model import artifact
 from model.errors import ArtifactRefused
 from training import champion_folder
 from training.evaluation.card import write_card
+from training.evaluation.harm import HarmResult
 from training.evaluation.judge import Evaluation, Judged
 from training.onnx_export import export
 from training.quantization import Latency, QuantisationChange
@@ -43,6 +44,10 @@ def package(onnx_bytes):
             thresholds=(a_threshold(0.0005, 0.95), a_threshold(0.001, 0.9)),
             garbage_threshold=1.5,
             garbage=None,
+            harm=(
+                HarmResult("cut_half", 1, True, 100, num_accepted=2, num_wrong=1),
+                HarmResult("cut_half", 2, True, 100, num_accepted=4, num_wrong=3),
+            ),
             judged=Judged("candidate", None, ("arial", "lato"), ("verdana",), {}),
             quantisation=change,
             rendered_quantisation=change,
@@ -74,6 +79,7 @@ def test_a_promoted_folder_is_one_that_serving_accepts(package, tmp_path):
     assert loaded.policy().threshold == 0.9
     assert loaded.policy(0.0007).threshold == 0.95
     assert loaded.policy().temperature == 0.8
+    assert loaded.manifest["metrics"]["harm_seen_cut_half"] == 0.02
     assert (tmp_path / "champion" / "card" / "confusion.png").read_bytes() == b"picture"
 
 
@@ -175,11 +181,12 @@ def test_a_promotion_killed_between_two_renames_leaves_the_old_champion_to_the_n
 def test_the_card_shows_the_numbers_of_the_evaluation(package):
     card = write_card("5", package.origin, package.evaluation)
     assert "version 5" in card
-    assert "| MNIST test, raw 28x28 | 10,000 | 99.60% |" in card
+    assert "| MNIST test, raw 28x28 | 10,000 | 99.80% |" in card
     assert "card/confusion.png" in card
     assert "| 4 of 9,900, 0.011% to 0.103% |" in card
     assert "| 0.10% | 0.9000 | 98.00% | 4 of 9,800 | 0.082% |" in card
     assert "With 90% confidence" in card
+    assert "| cut half | yes | 3.0% | 2.00% |" in card
     assert "2 font families (another 1 are held out)" in card
 
 

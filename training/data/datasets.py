@@ -3,7 +3,7 @@
 Edge: reads disk. Knows nothing about rendering or models.
 
 MNIST's training file keeps the digits of a writer together, in runs of about 250 rows where two
-writers take turns (docs/measurements/mnist-writers-2026-11.md). The parts are therefore whole
+writers take turns (docs/measurements/gate-2026-11.md). The parts are therefore whole
 blocks of rows, and the rows between two blocks are dropped: no writer is in two parts.
 """
 

@@ -160,16 +160,20 @@ def _garbage(evaluation: Evaluation) -> str:
 
 def _harm(evaluation: Evaluation) -> str:
     """Where the promise ends: damaged crops that are accepted and wrong."""
-    rows = ["| damage | crops | accepted | accepted and wrong, of all |", "|---|---|---|---|"]
+    kinds = harm.table(evaluation.harm)
+    if not kinds:
+        return "## Damaged crops\n\nNot measured."
+    rows = ["| damage | training sees it | accepted | harm |", "|---|---|---|---|"]
     rows += [
-        f"| {row.name}{'' if row.seen else ' (never trained on)'} | {row.num:,} |"
-        f" {row.accepted_frac:.1%} | {row.harm_frac:.2%} |"
-        for row in harm.over_severities(evaluation.harm)
+        f"| {row.kind} | {'yes' if row.seen else 'no'} | {row.accepted_frac:.1%} |"
+        f" {row.harm_frac:.2%} |"
+        for row in kinds
     ]
     return (
         "## Where the promise ends: damaged crops\n\n"
-        "The error target holds for mail like the validation set. A crop that the scanner damaged"
-        " is accepted and wrong more often, over three severities of each kind:\n\n"
+        "The error target holds for mail like the validation set. Harm is accepted and wrong, of"
+        " all crops posted with that damage, over three severities. Kinds that training does not"
+        " see tell what to expect of the next kind.\n\n"
         + "\n".join(rows)
         + "\n\nOn its head, a 6 is a 9: one crop cannot tell. The service watches each site for"
         " scanners that go bad (docs/operations.md)."

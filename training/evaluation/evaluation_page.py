@@ -19,7 +19,7 @@ def write_report(title: str, evaluation: Evaluation, pictures: Mapping[str, byte
         "evaluation.html",
         title=title,
         evaluation=evaluation,
-        harm=harm.over_severities(evaluation.harm),
+        harm=harm.table(evaluation.harm),
         set_names=SET_NAMES,
         missing=missing_note(evaluation).replace("`", ""),
         digits=[str(digit) for digit in range(10)],

@@ -21,7 +21,7 @@ from training.data.scanner import Scanner, scan
 from training.data.warp import geometry, warp
 from training.evaluation.harm_kinds import HELD_OUT, KINDS, NO_DIGIT
 
-MAX_SEVERITY, ALL_SEVERITIES = 3, 0
+MAX_SEVERITY = 3
 NUM_WRITTEN, NUM_PRINTED = 240, 60  # crops of each kind and severity
 PLAIN = Scanner(
     height_px=(28, 56),
@@ -48,21 +48,11 @@ class HarmResult:
     """What became of the crops with one kind of damage."""
 
     kind: str
-    severity: int  # 1 to 3, or ALL_SEVERITIES
+    severity: int  # 1 to 3
     seen: bool  # training and the thresholds see this kind; the others are held out
     num: int  # crops posted
     num_accepted: int
     num_wrong: int  # accepted with another digit than the label, or where there is no digit
-
-    @property
-    def name(self) -> str:
-        """The kind in words."""
-        return self.kind.replace("_", " ")
-
-    @property
-    def accepted_frac(self) -> float:
-        """Accepted, right or wrong, of all posted."""
-        return self.num_accepted / self.num
 
     @property
     def harm_frac(self) -> float:
@@ -70,28 +60,53 @@ class HarmResult:
         return self.num_wrong / self.num
 
 
-def over_severities(results: Sequence[HarmResult]) -> list[HarmResult]:
-    """One result for each kind, of all its severities; the most harmful first."""
-    kinds: dict[str, list[HarmResult]] = {}
+@dataclass(frozen=True, slots=True)
+class KindHarm:
+    """One kind of damage over its severities, for card and report."""
+
+    kind: str
+    seen: bool
+    num: int
+    num_accepted: int
+    num_wrong: int
+
+    @property
+    def harm_frac(self) -> float:
+        """Accepted and wrong, of all posted."""
+        return self.num_wrong / self.num
+
+    @property
+    def accepted_frac(self) -> float:
+        """Accepted, of all posted."""
+        return self.num_accepted / self.num
+
+
+def table(results: Sequence[HarmResult]) -> list[KindHarm]:
+    """The kinds in words, worst first."""
+    kinds: dict[tuple[str, bool], list[HarmResult]] = {}
     for row in results:
-        kinds.setdefault(row.kind, []).append(row)
-    merged = [
-        HarmResult(
-            kind=kind,
-            severity=ALL_SEVERITIES,
-            seen=rows[0].seen,
+        kinds.setdefault((row.kind, row.seen), []).append(row)
+    found = [
+        KindHarm(
+            kind.replace("_", " "),
+            seen,
             num=sum(row.num for row in rows),
             num_accepted=sum(row.num_accepted for row in rows),
             num_wrong=sum(row.num_wrong for row in rows),
         )
-        for kind, rows in kinds.items()
+        for (kind, seen), rows in kinds.items()
     ]
-    return sorted(merged, key=lambda row: -row.harm_frac)
+    return sorted(found, key=lambda row: -row.harm_frac)
 
 
 def by_kind(results: Sequence[HarmResult], *, seen: bool) -> dict[str, float]:
     """Harm of each kind, over its severities."""
-    return {row.kind: row.harm_frac for row in over_severities(results) if row.seen == seen}
+    kinds = dict.fromkeys(row.kind for row in results if row.seen == seen)
+    return {
+        kind: sum(row.num_wrong for row in results if row.kind == kind)
+        / sum(row.num for row in results if row.kind == kind)
+        for kind in kinds
+    }
 
 
 def draw(

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,9 +24,12 @@ def reads():
 
 
 def test_the_page_is_self_contained_and_shows_the_numbers(good):  # noqa: F811
-    page = write_report("a <run>", good, {"confusion.png": PNG, "unknown.png": PNG})
+    given = replace(good, garbage=None)
+    page = write_report("a <run>", given, {"confusion.png": PNG, "unknown.png": PNG})
     assert "a &lt;run&gt;" in page
-    assert "99.60%" in page
+    assert "99.80%" in page
+    assert "4 of 9,900" in page
+    assert "<td>2.00%</td>" in page  # the harm of an unseen kind
     assert "This network has no garbage head." in page
     assert page.count("<img") == 1
     assert not re.search(r'(src|href)="(?!data:)', page)
