@@ -455,3 +455,11 @@ def test_a_run_that_was_not_evaluated_cannot_be_compared(tiny_world, capsys, nam
     error = capsys.readouterr().err
     assert name in error
     assert "evaluate" in error
+
+
+def test_a_short_try_is_compared_on_validation_crops(tiny_world, capsys):
+    assert command_line.main(["try", *fit_arguments("--work", "tried")]) == 0
+    assert command_line.main(["compare", "tried", "tried"]) == 0
+    printed = capsys.readouterr().out
+    assert "validation, rendered, 10 crops" in printed
+    assert "only tried, not evaluated" in printed
