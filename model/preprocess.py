@@ -1,8 +1,7 @@
 """Crop -> image: frame one scan crop the way MNIST frames a digit.
 
 One function a step: find paper and ink (Otsu), drop what is not the digit (`model.clutter`), scale
-the digit to a 20 px box, put its centre of mass in the middle of 28x28. Ink that the crop's edge
-cuts is continued to the edge of the image in grey: half an 8 is then no 0. A crop that is in MNIST's
+the digit to a 20 px box, put its centre of mass in the middle of 28x28. A crop that is in MNIST's
 frame already is passed through (`model.mnist_frame`). Knows nothing about files, batches or the
 model.
 
@@ -30,7 +29,6 @@ from model.tones import find_tones
 WORK_SIDE_PX: Final = 128  # larger crops are first reduced by a whole factor: bounds the time
 INK: Final = 0.5  # more pen than paper
 FAINT_INK: Final = 0.19  # ink darker than this joins parts into one component
-CUT_INK: Final = 0.5  # of its own darkness: what continues a stroke beyond the crop's edge
 
 _MOMENTS: Final = np.stack([np.ones(SIDE_PX), np.arange(SIDE_PX)]).astype(np.float32)
 
@@ -147,15 +145,14 @@ def _frame_scan(crop: NDArray[np.uint8]) -> Framed:
         box = _to_box(ink)
     top, bottom, left, right = bounds
     height, width = grey.shape
-    cut = (top == 0, bottom == height, left == 0, right == width)
     return Framed(
-        image=_centre(box, cut),
+        image=_centre(box),
         inverted=tones.inverted,
         passed_through=False,
         num_parts=len(parts) - len(dropped),
         num_dropped=len(dropped) + num_lines,
         aspect=(right - left) / (bottom - top),
-        edges_touched=sum(cut),
+        edges_touched=(top == 0) + (bottom == height) + (left == 0) + (right == width),
     )
 
 
@@ -217,16 +214,8 @@ def _erase_parts(
     return kept[top:bottom, left:right], inner
 
 
-def _centre(
-    box: NDArray[np.float32], cut: tuple[bool, bool, bool, bool]
-) -> NDArray[np.float32]:
-    """Put the centre of mass of a <= 20x20 box in the middle of 28x28; the most ink becomes 1.
-
-    Args:
-        box: (H, W) ink.
-        cut: whether the ink reaches the crop's top, bottom, left and right edge. Nobody knows what
-            lies beyond it, so the strokes that reach it go on in grey.
-    """
+def _centre(box: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put the centre of mass of a <= 20x20 box in the middle of 28x28; the most ink becomes 1."""
     height, width = box.shape
     # [[mass, column moment], [row moment, _]] in two products.
     moments = _MOMENTS[:, :height] @ box @ _MOMENTS[:, :width].T
@@ -236,16 +225,9 @@ def _centre(
     top = min(max(top, 0), SIDE_PX - height)
     left = min(max(left, 0), SIDE_PX - width)
     image = np.zeros((1, SIDE_PX, SIDE_PX), dtype=np.float32)
-    inside = image[0, top : top + height, left : left + width]
-    np.multiply(box, np.float32(1.0) / np.maximum.reduce(box, axis=None), out=inside)
-    if any(cut):
-        above, below, before, after = cut
-        if above:
-            image[0, :top, left : left + width] = CUT_INK * inside[0]
-        if below:
-            image[0, top + height :, left : left + width] = CUT_INK * inside[-1]
-        if before:
-            image[0, top : top + height, :left] = CUT_INK * inside[:, :1]
-        if after:
-            image[0, top : top + height, left + width :] = CUT_INK * inside[:, -1:]
+    np.multiply(
+        box,
+        np.float32(1.0) / np.maximum.reduce(box, axis=None),
+        out=image[0, top : top + height, left : left + width],
+    )
     return image

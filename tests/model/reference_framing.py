@@ -46,12 +46,8 @@ def frame_slowly(crop):
         dropped = parts_that_are_not_the_digit(box, labels, count, bounds, grey.shape)
         if dropped:
             ink = wipe(ink, labels, dropped)
-            inner = bounding_box(ink > 0.5 * ink.max())
-            box = to_box(cut(ink, inner))
-            top, left = bounds[0], bounds[2]
-            bounds = (top + inner[0], top + inner[1], left + inner[2], left + inner[3])
-    image, top, left = centre_by_mass(box)
-    return with_strokes_beyond_the_edge(image, top, left, box.shape, bounds, grey.shape)
+            box = to_box(cut(ink, bounding_box(ink > 0.5 * ink.max())))
+    return centre_by_mass(box)
 
 
 def pass_through(crop):
@@ -206,23 +202,4 @@ def centre_by_mass(box):
     left = min(max(left, 0), 28 - width)
     image = np.zeros((28, 28))
     image[top : top + height, left : left + width] = box / box.max()
-    return image, top, left
-
-
-def with_strokes_beyond_the_edge(image, top, left, box_shape, bounds, crop_shape):
-    """Each pixel outside the box repeats the nearest of the box in half of its darkness, if the
-    ink reaches the crop's edge on that side."""
-    bottom, right = top + box_shape[0], left + box_shape[1]
-    continued = image.copy()
-    for row in range(28):
-        for column in range(28):
-            beside_box = left <= column < right
-            if beside_box and row < top and bounds[0] == 0:
-                continued[row, column] = image[top, column] / 2
-            if beside_box and row >= bottom and bounds[1] == crop_shape[0]:
-                continued[row, column] = image[bottom - 1, column] / 2
-            if top <= row < bottom and column < left and bounds[2] == 0:
-                continued[row, column] = image[row, left] / 2
-            if top <= row < bottom and column >= right and bounds[3] == crop_shape[1]:
-                continued[row, column] = image[row, right - 1] / 2
-    return continued
+    return image

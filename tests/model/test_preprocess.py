@@ -106,24 +106,6 @@ def test_a_framed_crop_equals_the_plain_reference(images):
         )
 
 
-def test_half_an_eight_is_no_zero():
-    rows, columns = np.indices((60, 40))
-    eight = np.full((60, 40), 255, np.uint8)
-    for middle in (17, 42):
-        radius = np.hypot(rows - middle, columns - 20)
-        eight[(radius > 9) & (radius < 14)] = 0
-    zero_crop = np.pad(eight[:28], 5, constant_values=255)
-    half, zero = preprocess(eight[:24])[0], preprocess(zero_crop)[0]
-    assert half[-1].max() == pytest.approx(0.5, abs=0.05)
-    assert zero[-1].max() == 0
-
-
-def test_a_stroke_that_only_comes_near_the_edge_ends_there():
-    crop = np.full((40, 30), 255, np.uint8)
-    crop[1:39, 12:18] = 0
-    assert preprocess(crop)[0][[0, -1]].max() == 0
-
-
 def with_ink(height, width, *strokes, paper=255, pen=0):
     """Paper with rectangles of ink: (top, bottom, left, right)."""
     crop = np.full((height, width), paper, dtype=np.uint8)
