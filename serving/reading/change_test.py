@@ -28,7 +28,7 @@ from serving.reading.fault_reason import has_changed
 STATISTICS: Final = ("no_digit", "rejects", "framing")
 _OF: Final = [signal.NO_DIGIT, signal.REJECTED, signal.REJECTED]
 ALLOWANCES: Final = np.array([0.06, 0.35, 0.1])  # above the site's usual share
-LIMITS: Final = np.array([8.0, 20.0, 20.0])
+LIMITS: Final = np.array([8.0, 25.0, 20.0])
 LOOK_FROM: Final = 0.25  # of a limit: from here on every crop is measured, for the reason
 SUSPECT: Final = 0.5  # of a limit: from here on reads are not learned from
 MOST_USUAL: Final = np.array([0.2, 0.4, 0.4])  # a site with a larger share is never usual

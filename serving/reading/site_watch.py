@@ -137,6 +137,7 @@ class SiteWatch:
             return None
         incident = self._incidents.get(site, judge.state.incident)
         if incident is not None and incident.status != "ok":
+            self._notes.pop(site, None)  # reads from before the release do not count
             self._incidents[site] = released(incident, by, time.time_ns() // 1000)
             await self._exchange()
         return self._judges[site].state
