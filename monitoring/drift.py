@@ -41,8 +41,8 @@ def prepare(captured: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     Reads of a site on hold leave: all of them are rejected, whatever the model said of them.
     Blank crops stay and count as rejected; they have no features, as in the reference.
     """
-    judged = captured[captured["rejected_because"] != ON_HOLD]
-    rows = judged.merge(labels, on=["read_id", "crop_index"], how="left")
+    is_held = (captured["rejected_because"] == ON_HOLD).to_numpy(bool, na_value=False)
+    rows = captured[~is_held].merge(labels, on=["read_id", "crop_index"], how="left")
     rows["polarity"] = rows["inverted"].map({True: LIGHT_INK, False: DARK_INK}).astype(object)
     rows.loc[rows["digit"].isna(), "polarity"] = None
     none = [*features.CROP_FEATURES, "aspect", "num_dropped", "confidence"]

@@ -29,14 +29,12 @@ CONTRAST: Final = FULL_LINE + 2
 NUM_SIGNALS: Final = FULL_LINE + 3
 
 NOTED: Final = 10  # numbers noted of a read
-LOOK_EVERY: Final = 16  # of so many crops one is measured, while a site is calm
+LOOK_EVERY: Final = 64  # of so many crops one is measured, while a site is calm
 _MAX_DROPPED: Final = 5.0
-_NOT_SAMPLED: Final = (math.nan, math.nan, math.nan)
-_NO_FRAME: Final = (math.nan, math.nan, math.nan, math.nan)
 _DARK: Final = 0.5  # of the contrast
 
 
-def note(notes: "array[float]", reading: Reading, look: bool) -> None:  # noqa: FBT001  hot
+def note(notes: "array[float]", reading: Reading, *, look: bool) -> None:
     """Append what is needed of a read; its images are not kept.
 
     Args:
@@ -45,20 +43,21 @@ def note(notes: "array[float]", reading: Reading, look: bool) -> None:  # noqa: 
         look: also measure the crop itself, which takes some 50 us.
     """
     decision, framed = reading.decision, reading.framed
-    digit = decision.digit
+    digit = -1.0 if decision.digit is None else decision.digit
+    if framed is None:
+        inverted = num_dropped = edges_touched = aspect = math.nan
+    else:
+        inverted, num_dropped = framed.inverted, framed.num_dropped
+        edges_touched, aspect = framed.edges_touched, framed.aspect
+    full_line = sharpness = contrast = math.nan
+    if look and reading.crop is not None:
+        full_line, sharpness, contrast = signs_of(reading.crop)
     notes.extend(
         (
-            -1.0 if digit is None else digit,
-            decision.confidence,
-            reading.garbage,
-            *(
-                _NO_FRAME
-                if framed is None
-                else (framed.inverted, framed.num_dropped, framed.edges_touched, framed.aspect)
-            ),
+            digit, decision.confidence, reading.garbage, inverted, num_dropped, edges_touched,
+            aspect, full_line, sharpness, contrast,
         )
-    )
-    notes.extend(signs_of(reading.crop) if look and reading.crop is not None else _NOT_SAMPLED)
+    )  # fmt: skip
 
 
 def to_signals(notes: "array[float]", policy: Policy) -> NDArray[np.float64]:
