@@ -255,7 +255,7 @@ def print_faults(study: Study, repeats: int, *, share: float, patience: int) -> 
     )
     print(
         "| fault | rejected | astray, of posted | tripped | reads until then: median, p95 "
-        "| letters astray until then: mean, p95 | reason |\n|---|---|---|---|---|---|---|"
+        "| letters astray until then: median, mean, p95 | reason |\n|---|---|---|---|---|---|---|"
     )
     for name in scanner_faults.FAULTS:
         pool = study.add_fault(name)
@@ -268,7 +268,7 @@ def print_faults(study: Study, repeats: int, *, share: float, patience: int) -> 
         print(
             f"| {name} | {pool.reject_share:.0%} | {pool.is_astray.mean():.1%} "
             f"| {len(tripped) / len(found):.0%} | {median:,.0f}, {late:,.0f} "
-            f"| {np.mean(astray):.1f}, {np.quantile(astray, 0.95):.0f} "
+            f"| {np.median(astray):.0f}, {np.mean(astray):.1f}, {np.quantile(astray, 0.95):.0f} "
             f"| {', '.join(f'{text} {number / len(tripped):.0%}' for text, number in reasons)} |",
             flush=True,
         )

@@ -83,7 +83,7 @@ def test_a_bad_read_in_between_delays_recovery():
     assert judge.add(GOOD, 0) is None
 
 
-@pytest.mark.parametrize(("later_us", "recovers"), [(HOUR_US, False), (RELAPSE_US, True)])
+@pytest.mark.parametrize(("later_us", "recovers"), [(HOUR_US, False), (RELAPSE_US + 1, True)])
 def test_a_second_incident_within_a_day_waits_for_a_person(later_us, recovers):
     judge = learned(make_judge())
     trip(judge)
