@@ -76,7 +76,7 @@ class CaptureRecord:
     rejected_because: str | None = field(
         metadata=captured(
             Kind.OPTIONAL_TEXT,
-            "low_confidence, blank or not_a_digit; null when accepted",
+            "low_confidence, blank, not_a_digit or site_on_hold; null when accepted",
             of="decision",
         )
     )

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from capture import site_sync
 from capture.archive import PARQUET, encode
 from capture.codec import RecordError
 from capture.frames import Kind
@@ -105,6 +106,7 @@ def follow(
         Number of segments that were not shipped.
     """
     delay_s, deadline_s, metrics_due_s = _RETRY_FIRST_S, float("inf"), 0.0
+    sites_due_s = 0.0
     while True:
         try:
             done = ship_once(spool, store)
@@ -116,6 +118,12 @@ def follow(
             delay_s = min(2 * delay_s, _RETRY_LAST_S)
             log.error("%s; retry in %.1f s", error, wait_s)  # noqa: TRY400
         now_s = time.monotonic()
+        if now_s >= sites_due_s:
+            sites_due_s = now_s + site_sync.SYNC_S
+            try:
+                site_sync.sync(spool, store)
+            except OSError as error:  # the next turn may succeed; records do not wait for it
+                log.warning("site states not exchanged: %s", error)
         if now_s >= metrics_due_s:
             emit(emf.line({"CaptureBacklogBytes": backlog_bytes(spool)}))
             metrics_due_s = now_s + _METRICS_EVERY_S

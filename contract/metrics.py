@@ -14,6 +14,7 @@ SERVING: Final = {  # one line a minute from each worker
     "Shed": "Count",
     "Accepted": "Count",
     "Rejected": "Count",
+    "SiteTrips": "Count",
     "InFlight": "Count",
 }
 JOBS: Final = {

@@ -39,7 +39,7 @@ class Decision(NamedTuple):
 
     digit: int | None
     confidence: float  # top probability after temperature
-    rejected_because: Rejection | None
+    rejected_because: Rejection | Literal["site_on_hold"] | None  # the latter by the service alone
     probs: Sequence[float]  # one for each digit; sums to 1, empty where there is no ink
     ranking: Sequence[int]  # digits by falling probability
 

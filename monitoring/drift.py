@@ -29,6 +29,7 @@ CAPTURE_COLUMNS: Final = (
     "model_version",
     "time",
 )
+ON_HOLD: Final = "site_on_hold"  # rejected_because
 MAX_REPORT_ROWS: Final = 20_000  # more rows do not improve Evidently's charts
 MAX_REPORT_SITES: Final = 20
 _PER_FEATURE: Final = 4  # unusual crops, so that one feature does not fill the page
@@ -37,9 +38,11 @@ _PER_FEATURE: Final = 4  # unusual crops, so that one feature does not fill the 
 def prepare(captured: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """Give captured rows the columns that rules and reports compare, and labels where they exist.
 
+    Reads of a site on hold leave: all of them are rejected, whatever the model said of them.
     Blank crops stay and count as rejected; they have no features, as in the reference.
     """
-    rows = captured.merge(labels, on=["read_id", "crop_index"], how="left")
+    is_held = (captured["rejected_because"] == ON_HOLD).to_numpy(bool, na_value=False)
+    rows = captured[~is_held].merge(labels, on=["read_id", "crop_index"], how="left")
     rows["polarity"] = rows["inverted"].map({True: LIGHT_INK, False: DARK_INK}).astype(object)
     rows.loc[rows["digit"].isna(), "polarity"] = None
     none = [*features.CROP_FEATURES, "aspect", "num_dropped", "confidence"]

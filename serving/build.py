@@ -1,14 +1,19 @@
 """Builds the parts of one worker process; refuses to start if one of them is unfit."""
 
 import gc
+import os
+from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from capture.site_states import SiteStates
 from model import artifact as champion
+from model.artifact import Artifact
+from model.decision import Policy
 from serving.api import swagger
 from serving.api.codes import load_postcodes
 from serving.api.routes import build_routes
-from serving.config import load_settings
+from serving.config import ConfigError, Settings, load_settings
 from serving.edge import bento
 from serving.edge.edge import Edge
 from serving.edge.guard import KeyGuard, keys_in_force
@@ -19,6 +24,7 @@ from serving.logs import configure_logging
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.health import Health
 from serving.reading.reader import Reader
+from serving.reading.site_watch import SiteWatch
 from serving.telemetry import Telemetry
 from serving.tracing import Tracer
 
@@ -38,7 +44,9 @@ def build_edge(bento_app: ASGIApp) -> Edge:
     policy = artifact.policy(settings.error_target)
     telemetry = Telemetry(settings, artifact.version, artifact.sha256)
     capture = CaptureSink(settings, artifact, policy)
-    reader = Reader(artifact, policy, settings, telemetry.on_batch, capture.persist)
+    watch = _build_watch(settings, artifact, policy, telemetry)
+    on_hold = () if watch is None else watch.on_hold
+    reader = Reader(artifact, policy, settings, telemetry.on_batch, capture.persist, on_hold)
     health = Health(reader, capture, champion.CHAMPION / "model.onnx")
     tracer = Tracer(settings)
     routes = build_routes(
@@ -49,12 +57,15 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         health=health,
         valid_codes=load_postcodes(settings.postcodes) if settings.postcodes else None,
         page=swagger.load_page(swagger.package_folder()),
+        watch=watch,
     )
 
     _tune_garbage_collector()
 
     def close() -> None:
         reader.close()
+        if watch is not None:
+            watch.close()
         capture.close()
         tracer.close()
 
@@ -74,6 +85,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         in_flight=in_flight,
         health=health,
         telemetry=telemetry,
+        watch=watch,
         drain_s=settings.drain_s,
         on_close=close,
     )
@@ -89,6 +101,44 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         wait_turn=reader.wait_turn,
         model_version=artifact.version,
     )
+
+
+def _build_watch(
+    settings: Settings, artifact: Artifact, policy: Policy, telemetry: Telemetry
+) -> SiteWatch | None:
+    """Build the watch of the sites; None where it is off.
+
+    Raises:
+        ConfigError: its folder cannot be made or read.
+    """
+    if settings.site_breaker == "off":
+        return None
+    folder = settings.site_states_dir
+    if folder is None and settings.capture_dir is not None:
+        folder = settings.capture_dir / "sites"
+    if folder is None and (shared := os.environ.get("PROMETHEUS_MULTIPROC_DIR")):
+        folder = Path(shared) / "sites"  # of the workers of one supervisor, until it exits
+    try:
+        return SiteWatch(
+            SiteStates(folder),
+            policy,
+            model_version=artifact.version,
+            expected_reject_share=_expected_reject_share(artifact, policy),
+            may_hold=settings.site_breaker == "hold",
+            on_change=telemetry.on_site,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"the folder of the sites' states, {folder}, cannot be used: {error}; "
+            "set DIGITS_SITE_STATES_DIR"
+        ) from error
+
+
+def _expected_reject_share(artifact: Artifact, policy: Policy) -> float:
+    """The share of its validation digits that the champion rejected at the threshold in force."""
+    rows = artifact.manifest["thresholds"]
+    row = next(row for row in rows if float(row["threshold"]) == policy.threshold)
+    return 1 - float(row["accepted_frac"])
 
 
 def _tune_garbage_collector() -> None:

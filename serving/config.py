@@ -133,6 +133,16 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line to write."
     )
+    site_breaker: Literal["off", "alert", "hold"] = Field(
+        "hold",
+        description="What happens to a site whose reads stop looking like its own. hold: its reads "
+        "are answered, but not accepted, until it recovers or is released. alert: it is reported.",
+    )
+    site_states_dir: Path | None = Field(
+        None,
+        description="Folder with what is known of each site; tasks that share it share holds. "
+        "Unset: `sites` in DIGITS_CAPTURE_DIR.",
+    )
     postcodes: Path | None = Field(
         None, description="File of valid postcodes, one per line. Unset: every code is valid."
     )

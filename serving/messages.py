@@ -28,6 +28,7 @@ class Request(NamedTuple):
     body: bytes
     started: float  # time.perf_counter() at arrival
     guard_ms: float  # from arrival to the complete body
+    path: str = ""
     sender: Hashable = None  # whose share of each pool and of the time it takes: a key or address
 
 

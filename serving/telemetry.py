@@ -12,6 +12,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from capture.site_states import SiteState
 from contract import emf
 from contract.metrics import SERVING
 from serving.config import Settings
@@ -61,6 +62,12 @@ class Telemetry:
         )
         self._confidence = self._histogram(
             "confidence", "Top probability of crops with ink.", _CONFIDENCE_BUCKETS
+        )
+        self._site_on_hold = self._gauge(
+            "site_on_hold", "1 while a site's reads are not accepted.", "livemax", ("site",)
+        )
+        self._site_trips = self._counter(
+            "site_trips", "Times a site stopped being like itself.", ("site", "reason")
         )
         self.in_flight = self._gauge("in_flight", "Requests being answered.", "livesum")
         self._gauge("workers", "Worker processes that serve.", "livesum").set(1)
@@ -126,6 +133,17 @@ class Telemetry:
         if self._num_readings // STAGE_SAMPLE_EVERY > before:
             for stage, milliseconds in stages(with_ink[-1], guard_ms):
                 self._labelled_metric(self._stage, stage).observe(milliseconds / 1e3)
+
+    def on_site(self, state: SiteState, has_tripped: bool) -> None:  # noqa: FBT001  a callback
+        """A site has tripped or was released; `has_tripped`: in this process, just now."""
+        incident = state.incident
+        if incident is None:
+            return
+        self._labelled_metric(self._site_on_hold, state.site).set(state.status == "hold")
+        if has_tripped and state.status != "ok":
+            self._labelled_metric(self._site_trips, state.site, incident.reason).inc()
+            if self._emf is not None:
+                self._emf.add("SiteTrips")
 
     def on_batch(self, stats: BatchStats) -> None:
         """One batch has been read."""

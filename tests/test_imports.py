@@ -22,8 +22,9 @@ ALLOWED = {
     "model": {"numpy", "PIL", "kornia_rs", "onnxruntime"},
     "serving": {
         "contract", "model", "capture.codec", "capture.crop_size", "capture.record",
-        "capture.spool", "starlette", "pydantic", "pydantic_settings", "prometheus_client",
-        "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn", "httptools", "bentoml",
+        "capture.site_states", "capture.spool", "starlette", "pydantic", "pydantic_settings",
+        "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn",
+        "httptools", "bentoml",
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {

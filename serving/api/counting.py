@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from model.errors import CropError
 from serving.messages import Reading, Request
+from serving.reading.site_watch import SiteWatch
 from serving.telemetry import Telemetry
 from serving.tracing import Tracer
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingCounter:
-    """Counts and traces the readings of each answer."""
+    """Counts and traces the readings of each answer, and notes them for the site's judge."""
 
     telemetry: Telemetry
     tracer: Tracer
+    watch: SiteWatch | None
 
     def count_soon(self, request: Request, readings: Sequence[Reading | CropError]) -> None:
         """Count these readings after the event loop has written their answer.
@@ -30,6 +32,8 @@ class ReadingCounter:
     def _count(self, request: Request, readings: Sequence[Reading], total_ms: float) -> None:
         """Count and trace readings."""
         self.telemetry.on_readings(readings, request.site, request.guard_ms)
+        if self.watch is not None:
+            self.watch.note(request.site, readings)
         if readings and self.tracer.wants():
             self.tracer.record(
                 readings[0],

@@ -17,6 +17,8 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.DigitsAnswer,
     schemas.PostcodeAnswer,
     schemas.ModelAnswer,
+    schemas.SitesAnswer,
+    schemas.SiteAnswer,
     schemas.StatusAnswer,
     schemas.ProblemAnswer,
     schemas.InferRequest,
@@ -43,6 +45,13 @@ _HEADER_LENGTH: Final = {
     "in": "header",
     "description": "The bytes of JSON before the binary tensors; without it, the body is JSON.",
     "schema": {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+}
+_SITE_NAME: Final = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "The site, as GET /v1/sites shows it; percent-encoded.",
+    "schema": {"type": "string", "minLength": 1},
 }
 _READS: Final = ("DigitAnswer", "DigitsAnswer", "PostcodeAnswer", "InferAnswer")
 _REQUEST_ID: Final = {
@@ -112,6 +121,14 @@ def _paths() -> dict[str, Any]:
             )
         },
         "/v1/model": {"get": _get("The served model and its input limits", "ModelAnswer")},
+        "/v1/sites": {"get": _get("Which sites are trusted (scope admin)", "SitesAnswer")},
+        "/v1/sites/{name}/release": {
+            "post": {
+                "summary": "Trust a site again (scope admin)",
+                "parameters": [_SITE_NAME, _REQUEST_ID],
+                "responses": _responses("SiteAnswer", (400, 404, *_COMMON)),
+            }
+        },
         "/livez": {"get": _get("Liveness: the process answers", "StatusAnswer", secured=False)},
         "/readyz": {
             "get": _get(

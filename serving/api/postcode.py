@@ -77,9 +77,10 @@ class PostcodeHandler:
         machine acts on, and here that is the whole code.
         """
         decisions = [reading.decision for reading in readings]
+        is_held = any(one.rejected_because == "site_on_hold" for one in decisions)
         unread = [one.rejected_because for one in decisions if one.digit is None]
         if unread:
-            return _code_answer("blank", [])
+            return _code_answer("site_on_hold" if is_held else "blank", [])
         try:
             ranking = rank_codes(
                 [one.probs for one in decisions],
@@ -92,6 +93,8 @@ class PostcodeHandler:
         candidates = [
             {"code": one.code, "probability": one.probability} for one in ranking.candidates
         ]
+        if is_held:
+            return _code_answer("site_on_hold", candidates)
         # The digits form an impossible code. The nearest possible one would be a guess.
         if not candidates or ranking.possible_frac < MIN_POSSIBLE_FRAC:
             return _code_answer("no_valid_code", candidates)

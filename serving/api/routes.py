@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from serving.api import sites
 from serving.api.codes import Postcodes
 from serving.api.counting import ReadingCounter
 from serving.api.digits import DigitHandlers
@@ -17,6 +18,7 @@ from serving.key_scope import KeyScope
 from serving.messages import Answer, Request
 from serving.reading.health import Health
 from serving.reading.reader import Reader
+from serving.reading.site_watch import SiteWatch
 from serving.telemetry import Telemetry
 from serving.tracing import Tracer
 
@@ -49,6 +51,7 @@ def build_routes(
     health: Health,
     valid_codes: Postcodes | None,
     page: dict[str, Answer],
+    watch: SiteWatch | None,
 ) -> dict[str, Route]:
     """Path -> route, for every path of the API.
 
@@ -60,12 +63,14 @@ def build_routes(
         health: decides readiness.
         valid_codes: the possible postcodes; None: all codes are possible.
         page: path -> file, of /docs.
+        watch: watches the sites; None: nothing does.
     """
-    counter = ReadingCounter(telemetry, tracer)
+    counter = ReadingCounter(telemetry, tracer, watch)
     digits = DigitHandlers(reader, counter)
     postcode = PostcodeHandler(reader, counter, valid_codes)
     status = StatusHandlers(reader, settings, telemetry, health)
     document = OpenApiHandler(reader.artifact.version)
+    site_handlers = sites.SiteHandlers(watch)
     inference = OpenInferenceHandlers(reader, counter, status)
     single, bulk = (*IMAGE_TYPES, FORM_TYPE), (FORM_TYPE, NPY_TYPE)
     return {
@@ -75,6 +80,8 @@ def build_routes(
             "postcode", "POST", postcode.postcode, content_types=bulk, is_bulk=True
         ),
         "/v1/model": Route("model", "GET", status.model),
+        "/v1/sites": Route("sites", "GET", site_handlers.sites, scope="admin"),
+        sites.RELEASE: Route("site-release", "POST", site_handlers.release, scope="admin"),
         "/livez": Route("livez", "GET", status.livez, scope=None),
         "/readyz": Route("readyz", "GET", status.readyz, scope=None),
         "/metrics": Route("metrics", "GET", status.metrics, scope=None, is_internal=True),

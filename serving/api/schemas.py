@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RejectedBecause = Literal["low_confidence", "blank", "not_a_digit"]
+RejectedBecause = Literal["low_confidence", "blank", "not_a_digit", "site_on_hold"]
 # Without these limits, pydantic would make an error for each of a million bad entries in a body.
 MAX_TENSORS: Final = 4
 MAX_DIMENSIONS: Final = 8
@@ -121,6 +121,37 @@ class ModelAnswer(BaseModel):
     metrics: dict[str, Any]
     thresholds: dict[str, float]
     input_limits: dict[str, Any]
+
+
+class SiteIncident(BaseModel):
+    """Why a site stopped being trusted, or when it was trusted again."""
+
+    reason: str = Field(
+        examples=["turned"],
+        description="dark, inverted, striped, blurred, turned (or mirrored) or unknown: a guess.",
+    )
+    statistic: str = Field(examples=["no_digit"], description="no_digit, rejects or framing.")
+    since: str = Field(examples=["2026-11-26T08:15:30+00:00"])
+    changed: str = Field(examples=["2026-11-26T08:15:30+00:00"])
+    reads: int = Field(description="Reads from which it was found.", examples=[64])
+    reject_share: float = Field(description="Of these.", examples=[0.61])
+    usual_reject_share: float = Field(examples=[0.11])
+    released_by: str | None = Field(description="The releasing key's site, or recovery.")
+
+
+class SiteAnswer(BaseModel):
+    """One site. hold: its reads are not accepted. alert: they are, and it reads badly."""
+
+    site: str = Field(examples=["berlin-1"])
+    status: Literal["ok", "alert", "hold"]
+    history_reads: int = Field(ge=0, description="Reads that its usual values are learned from.")
+    incident: SiteIncident | None = Field(description="The last one.")
+
+
+class SitesAnswer(BaseModel):
+    """Every site that has sent a crop."""
+
+    sites: list[SiteAnswer]
 
 
 class StatusAnswer(BaseModel):

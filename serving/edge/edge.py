@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.api import sites
 from serving.api.routes import Route
 from serving.api.turns import MAX_AT_ONCE_S, json_s
 from serving.config import Settings
@@ -159,13 +160,16 @@ class Edge:
                 body=body,
                 started=exchange.started,
                 guard_ms=(time.perf_counter() - exchange.started) * 1e3,
+                path=path,
                 sender=client.bucket,
             )
         )
 
     def _route(self, path: str, method: str) -> Route:
         route = self.routes.get(path)
-        if route is None:
+        if route is None and path.startswith(sites.PREFIX) and path.endswith(sites.SUFFIX):
+            route = self.routes[sites.RELEASE]
+        if route is None or path == sites.RELEASE:
             raise _nothing_at(path)
         if method != route.method and not (method == "HEAD" and route.method == "GET"):
             allowed = "GET, HEAD" if route.method == "GET" else route.method

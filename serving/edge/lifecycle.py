@@ -15,6 +15,7 @@ from serving.edge.guard import KeyGuard
 from serving.edge.in_flight import InFlight
 from serving.edge.key_ring import KeyRing, KeysError
 from serving.reading.health import Health
+from serving.reading.site_watch import SiteWatch
 from serving.telemetry import Telemetry
 
 TICK_S: Final = 0.1
@@ -35,6 +36,7 @@ class Lifecycle:
         in_flight: ends requests that are over their deadline, at each tick.
         health: polled every HEALTH_EVERY_S; told when draining begins.
         telemetry: the readiness gauge and the requests in progress.
+        watch: judges sites at each tick; None: nothing does.
         drain_s: between SIGTERM and the server's stop.
         on_close: called after the last answer.
     """
@@ -48,6 +50,7 @@ class Lifecycle:
         in_flight: InFlight,
         health: Health,
         telemetry: Telemetry,
+        watch: SiteWatch | None,
         drain_s: float,
         on_close: Callable[[], None],
     ) -> None:
@@ -57,6 +60,7 @@ class Lifecycle:
         self._in_flight = in_flight
         self._health = health
         self._telemetry = telemetry
+        self._watch = watch
         self._drain_s = drain_s
         self._on_close = on_close
         self._next_tick: asyncio.TimerHandle
@@ -67,6 +71,8 @@ class Lifecycle:
             asyncio.create_task(self._poll_keys()),
             asyncio.create_task(self.watch_health()),
         ]
+        if self._watch is not None:
+            background.append(asyncio.create_task(self._watch.run()))
         loop = asyncio.get_running_loop()
         self._next_tick = loop.call_later(TICK_S, self._tick, loop)
         self._drain_before_exit()
@@ -92,6 +98,8 @@ class Lifecycle:
         try:
             self._in_flight.tick()
             self._telemetry.tick(len(self._in_flight), time.monotonic())
+            if self._watch is not None:
+                self._watch.tick(time.monotonic())
         except Exception:
             log.exception("tick failed")
 

@@ -8,7 +8,7 @@ no batch. A crop that its batch had no time to frame is submitted again.
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -55,6 +55,7 @@ class Reader:
         on_batch: called on the event loop after each batch.
         persist: writes a batch's readings to disk, before any caller is answered. Returns an error
             for each place in the batch that must not be answered with a reading.
+        on_hold: the sites whose reads are not accepted; changes while the reader runs.
 
     Raises:
         ModelError: the model does not run, or misreads the golden crop.
@@ -67,12 +68,14 @@ class Reader:
         settings: Settings,
         on_batch: Callable[[BatchStats], None],
         persist: PersistBatch,
+        on_hold: Collection[str] = (),
     ) -> None:
         self.artifact = artifact
         self.policy = policy
         self._classifier = Classifier(artifact.onnx_bytes)
         self._classifier.warm_up()
         self._persist = persist
+        self._on_hold = on_hold
         self._batcher = Batcher[ReadRequest, Reading](
             self._read_and_persist,
             name="model",
@@ -275,6 +278,15 @@ class Reader:
     def _read_and_persist(self, requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
         """Read and persist a batch; a reading that cannot be persisted becomes an error."""
         outcomes = self._read_batch([one.prepared or one.source for one in requests])
+        if self._on_hold:
+            outcomes = [
+                _held(outcome)
+                if isinstance(outcome, Reading)
+                and one.request is not None
+                and one.request.site in self._on_hold
+                else outcome
+                for one, outcome in zip(requests, outcomes, strict=True)
+            ]
         for place, failure in self._persist(requests, outcomes).items():
             outcomes[place] = failure
         return outcomes
@@ -337,6 +349,11 @@ def _without_large_crop(outcome: Reading | CropError) -> Reading | CropError:
     if isinstance(outcome, CropError) or outcome.crop is None or outcome.crop.size < _LARGE_PX:
         return outcome
     return outcome._replace(crop=None)
+
+
+def _held(reading: Reading) -> Reading:
+    """The same reading, not accepted: its site is on hold."""
+    return reading._replace(decision=reading.decision._replace(rejected_because="site_on_hold"))
 
 
 def _blank(prepared: Prepared) -> Reading:

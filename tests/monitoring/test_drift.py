@@ -94,6 +94,12 @@ def test_a_blank_crop_counts_as_rejected_and_in_no_distance(make_record):
         assert rows[column].isna().tolist() == [False, True], column
 
 
+def test_reads_of_a_site_on_hold_are_not_compared(make_record):
+    held = make_record(1, accepted=False, rejected_because="site_on_hold")
+    rows = drift.prepare(captured([make_record(2), held]), NO_LABELS)
+    assert rows["accepted"].tolist() == [True]
+
+
 def test_unusual_crops_are_found_with_the_feature_that_differs_most(rows_of, reference):
     rows = rows_of(2_000)
     rows.loc[17, "slant_deg"] = 60

@@ -16,6 +16,7 @@ from serving.build import build_edge
 from serving.edge.lifecycle import Lifecycle
 from serving.reading import reader
 
+LOAD = artifact.load
 PATIENCE_S = 20  # only a broken test waits this long
 
 
@@ -119,7 +120,7 @@ async def serve(monkeypatch, tiny_champion, bento):
         async def start(champion=tiny_champion, *, watches_health=False, **settings):
             if not watches_health:  # its golden crops would mix with the test's crops
                 monkeypatch.setattr(Lifecycle, "watch_health", watch_nothing)
-            monkeypatch.setattr(artifact, "load", lambda load=artifact.load: load(champion))
+            monkeypatch.setattr(artifact, "load", lambda: LOAD(champion))
             monkeypatch.setattr(artifact, "CHAMPION", champion)
             for name, value in settings.items():
                 monkeypatch.setenv(f"DIGITS_{name.upper()}", str(value))

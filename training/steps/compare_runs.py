@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract import costs
 from training import tracking
 from training.config import Workspace
 from training.evaluation import comparing, harm, judge
@@ -17,8 +18,6 @@ from training.evaluation.answers import SetAnswers, load_answers
 from training.steps.files import StepError, load_evaluation
 
 SEED_FOLDER = "seed-"  # `--seeds 7 8` writes WORK/seed-7 and WORK/seed-8
-# contract/costs.py has the reasons.
-WRONG_READ_EUR, REJECT_EUR = 1.0, 3.0 / 3600 * 33.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ def _row(other: Run, name: str, first: SetAnswers) -> str:
         row = comparing.compare(first, answers[name])
     except ValueError as error:
         raise StepError(f"{other.name}, set {name}: {error}") from error
-    euros = 1e6 * ((1 - row.accepted_frac) * REJECT_EUR + row.wrong_frac * WRONG_READ_EUR)
+    euros = costs.DEFAULT.euros_per_million(1 - row.accepted_frac, row.wrong_frac)
     changed = "| | | " if answers[name] is first else f"| {row.gained} | {row.lost} | "
     p = "" if answers[name] is first else f"{row.mcnemar_p:.3f}"
     return (
@@ -148,7 +147,7 @@ def print_models(runs: Sequence[Run]) -> None:
 
 
 def _harm(result: judge.Evaluation, *, seen: bool) -> str:
-    kinds = harm.by_kind(getattr(result, "harm", ()), seen=seen)
+    kinds = harm.by_kind(result.harm, seen=seen)
     return f"{sum(kinds.values()) / len(kinds):.2%}" if kinds else ""
 
 

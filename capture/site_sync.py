@@ -1,0 +1,47 @@
+"""Exchanges the states of sites between tasks that share no disk, through the archive's store.
+
+One object has all of them. Two tasks that write it at once lose what one of them wrote until its
+next turn, because each task keeps its own states in its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Final
+
+from capture.site_states import SiteState, SiteStates, from_json, to_json
+from capture.store import MissingKey, Store
+
+log = logging.getLogger(__name__)
+
+KEY: Final = "sites/states.json"
+FOLDER: Final = "sites"  # in the spool, where the service keeps them (serving/build.py)
+SYNC_S: Final = 20.0  # with the service's own 15 s, a hold reaches every task within 60 s
+
+
+def sync(spool: Path, store: Store) -> None:
+    """Merge the other tasks' states into the spool's, and the result into the store.
+
+    Raises:
+        StoreError: the store failed, or the folder.
+    """
+    folder = spool / FOLDER
+    if not folder.is_dir():  # the service watches no sites
+        return
+    others = _stored(store)
+    merged = SiteStates(folder).merge_in(others)
+    if merged != others:
+        states = [json.loads(to_json(state)) for state in merged]
+        store.put(KEY, json.dumps(states).encode(), content_type="application/json")
+
+
+def _stored(store: Store) -> list[SiteState]:
+    try:
+        return [from_json(json.dumps(one).encode()) for one in json.loads(store.get(KEY))]
+    except MissingKey:
+        return []
+    except ValueError as error:
+        log.error("%s is damaged and is written anew: %s", KEY, error)  # noqa: TRY400
+        return []
