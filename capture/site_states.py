@@ -159,17 +159,12 @@ class SiteStates:
     """The states of all sites. Without a folder they are this process's own.
 
     Args:
-        folder: shared; made where it is missing.
-
-    Raises:
-        OSError: the folder cannot be made.
+        folder: shared; made with the first state.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._own: dict[str, SiteState] = {}
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
 
     def exchange(self, changes: Sequence[Change]) -> list[SiteState]:
         """Add what this process has learned, and return what all of them know.
@@ -184,6 +179,10 @@ class SiteStates:
                 state = _apply(self._own.get(change.site, SiteState(change.site)), change)
                 self._own[change.site] = state
             return list(self._own.values())
+        if changes:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        elif not self._folder.is_dir():
+            return []
         with _locked(self._folder):
             for change in changes:
                 path = self._folder / file_name(change.site)
@@ -198,6 +197,10 @@ class SiteStates:
             OSError: the folder cannot be read or written.
         """
         assert self._folder is not None
+        if states:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        elif not self._folder.is_dir():
+            return []
         with _locked(self._folder):
             for other in states:
                 path = self._folder / file_name(other.site)

@@ -27,11 +27,8 @@ def sync(spool: Path, store: Store) -> None:
     Raises:
         StoreError: the store failed, or the folder.
     """
-    folder = spool / FOLDER
-    if not folder.is_dir():  # the service watches no sites
-        return
     others = _stored(store)
-    merged = SiteStates(folder).merge_in(others)
+    merged = SiteStates(spool / FOLDER).merge_in(others)
     if merged != others:
         states = [json.loads(to_json(state)) for state in merged]
         store.put(KEY, json.dumps(states).encode(), content_type="application/json")

@@ -119,6 +119,8 @@ def _build_watch(
     if folder is None and (shared := os.environ.get("PROMETHEUS_MULTIPROC_DIR")):
         folder = Path(shared) / "sites"  # of the workers of one supervisor, until it exits
     try:
+        if settings.site_states_dir is not None:
+            settings.site_states_dir.mkdir(parents=True, exist_ok=True)
         return SiteWatch(
             SiteStates(folder),
             policy,

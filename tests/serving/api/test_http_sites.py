@@ -93,9 +93,14 @@ async def test_the_hold_is_shown_with_its_reason(held):
 
 
 async def test_the_hold_is_counted(held):
-    metrics = (await held.get("/metrics")).body.decode()
-    assert 'digits_site_on_hold{site="local"} 1.0' in metrics
-    assert 'digits_site_trips_total{reason="dark",site="local"} 1.0' in metrics
+    async def are_counted():  # after the state has been shared
+        metrics = (await held.get("/metrics")).body.decode()
+        return {
+            'digits_site_on_hold{site="local"} 1.0',
+            'digits_site_trips_total{reason="dark",site="local"} 1.0',
+        } <= set(metrics.splitlines())
+
+    await until(are_counted)
 
 
 async def test_the_hold_is_logged_once(held, logs):
