@@ -42,7 +42,16 @@ def task_definition(
             foundation.captures,
             "captures",
             grants.WRITE,
-            "the shipper writes captures; it may neither read nor delete them",
+            "the shipper writes captures; it may not delete them, and reads only the sites' states",
+        ),
+    )
+    grants.objects(
+        task.task_role,
+        grants.ObjectGrant(
+            foundation.captures,
+            "captures/sites",
+            grants.READ,
+            "tasks share which sites are on hold",
         ),
     )
     return task

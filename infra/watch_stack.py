@@ -90,6 +90,14 @@ class Watch(cdk.Stack):
             periods=5,
         )
 
+        self._alarm(
+            "site-on-hold",
+            "A site's reads stopped looking like its own: they are not accepted until it recovers",
+            ours("SiteTrips", "Sum", _MINUTE),
+            0,
+            periods=1,
+        )
+
     def _job_alarms(self) -> None:
         six_hours = cdk.Duration.hours(6)
         self._alarm(
