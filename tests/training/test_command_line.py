@@ -1,6 +1,7 @@
 """The steps as commands, from the tiny data set to a promoted champion."""
 
 import json
+import os
 import re
 import shutil
 import sqlite3
