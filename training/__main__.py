@@ -1,6 +1,6 @@
 """The training command line: a command for each step, `run` for all of them.
 
-Edge: reads arguments and environment, builds each command's config, prints it.
+Edge: builds each command's config from its options (`training.command_options`), prints it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training.command_options import STEPS, build_parser
 from training.config import DataConfig, Workspace
 from training.data.datasets import load_mnist
 from training.data.mnist_files import DataError
@@ -22,15 +22,13 @@ if TYPE_CHECKING:
     from training.data.render import RenderConfig
     from training.fitting import FitConfig
 
-CHAMPION = Path("model/champion")
-STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 when the gate refuses, 2 on errors."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     if options.command in ("crops", "sheet"):
         return _draw(options)
     # The libraries send usage reports from their import on, unless these are set before it.
@@ -185,178 +183,6 @@ def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
     config = replace(config, seed=options.seed, epochs=options.epochs or config.epochs)
     rendering = RenderConfig()
     return config, replace(rendering, num_crops=options.num_crops or rendering.num_crops)
-
-
-HELP = {
-    "fit": "train a network and keep the weights of its best epoch",
-    "export": "write fp32.onnx and check that it computes what torch computes",
-    "quantize": "write int8.onnx and report what int8 changed",
-    "evaluate": "measure the candidate on every test set and register it in MLflow",
-    "gate": "compare the candidate with the floors and the champion; exit code 1 when it fails",
-    "promote": "make the candidate the champion",
-    "run": "run fit, export, quantize, evaluate, gate and promote",
-    "retrain": "run all steps with the new labelled captures, and notify people",
-    "fetch": "download a candidate that passed the gate in another run or place",
-    "search": "compare network shapes: accuracy against latency",
-    "try": "fit for two minutes on few crops and read validation crops, to compare recipes",
-    "compare": "compare evaluated runs crop by crop",
-    "styles": "measure how the served model reads each writing style",
-    "sheet": "draw a contact sheet of the scanner simulator's crops",
-    "crops": "write tests/data/crops from the MNIST test set",
-}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training", description="Train, evaluate and promote the digit model."
-    )
-    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
-    for name, text in HELP.items():
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name in (*STEPS, "run", "retrain", "fetch", "try"):
-            _add_step_options(name, command)
-        _add_data_options(command)
-    _add_compare_options(commands.choices["compare"])
-    search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
-    _add_option(search, "--picture", Path("docs/images/search.png"), "picture to write")
-    _add_option(search, "--seed", 7, "seed of the fits")
-    _add_option(search, "--epochs", 4, "epochs of each fit")
-    _add_option(search, "--num-crops", 60_000, "crops to render for training")
-    search.set_defaults(network="default")
-    commands.choices["try"].set_defaults(work=Path(".work/try"), epochs=3, num_crops=20_000)
-    _add_option(commands.choices["styles"], "--champion", CHAMPION, "folder of the served model")
-    _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
-    _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
-    return parser
-
-
-def _add_compare_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "runs",
-        nargs="+",
-        metavar="RUN",
-        help="work folder, folder of several seeds, or id of an MLflow run; the first is the one"
-        " that the others are compared with",
-    )
-    _add_option(command, "--pictures", Path(".work/compare"), "folder of the pictures to write")
-
-
-def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
-    _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
-    _add_option(command, "--champion", CHAMPION, "folder of the served model")
-    if name in ("fit", "run", "retrain", "try"):
-        _add_option(command, "--network", "default", "network to fit, of training/network.py")
-        _add_option(command, "--seed", 7, "seed of weights and batches")
-        if name != "retrain":
-            command.add_argument(
-                "--seeds",
-                type=int,
-                nargs="+",
-                metavar="SEED",
-                help="fit once for each seed, each in the folder seed-SEED of the work folder;"
-                " with run: add --until evaluate",
-            )
-        command.add_argument(
-            "--epochs",
-            type=int,
-            help="epochs to fit (default: 40; 15 for the prototype; 3 for try)",
-        )
-        command.add_argument(
-            "--num-crops", type=int, help="crops to render (default: 280000; 20000 for try)"
-        )
-    if name in ("evaluate", "run", "retrain"):
-        command.add_argument(
-            "--extra",
-            type=_named_path,
-            action="append",
-            default=[],
-            metavar="NAME=PATH",
-            help="further test set of your own crops: a folder with sub-folders 0 to 9, or an .npz"
-            " file with images and labels; may be repeated (default: none)",
-        )
-    if name == "fetch":
-        command.add_argument("run", help="id of the run in MLflow (server: MLFLOW_TRACKING_URI)")
-    if name in ("promote", "run", "retrain"):
-        _add_option(command, "--why", "passed the gate", "reason for the promotion log")
-        command.add_argument(
-            "--move-anchor",
-            metavar="REASON",
-            help="make this candidate the anchor that later ones are compared with, and say why"
-            " (default: the anchor stays)",
-        )
-    if name in ("run", "retrain"):
-        command.add_argument(
-            "--until",
-            choices=STEPS,
-            default="promote",
-            help="last step to run (default: %(default)s)",
-        )
-    if name == "retrain":
-        store = os.environ.get("DIGITS_CAPTURE_STORE", "captures")
-        _add_option(
-            command,
-            "--store",
-            store,
-            "archive of captures, a folder or s3://bucket/prefix; DIGITS_CAPTURE_STORE",
-        )
-
-
-def _add_option(
-    command: argparse.ArgumentParser, name: str, default: str | int | Path, text: str
-) -> None:
-    help_text = f"{text} (default: %(default)s)"
-    command.add_argument(name, type=type(default), default=default, help=help_text)
-
-
-def _named_path(text: str) -> tuple[str, Path]:
-    name, separator, path = text.partition("=")
-    if not (name and separator and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
-    return name, Path(path)
-
-
-def _add_data_options(command: argparse.ArgumentParser) -> None:
-    env = os.environ
-    group = command.add_argument_group(
-        "data",
-        "MNIST is read from the cache; an empty cache is filled from the sources.",
-    )
-    group.add_argument(
-        "--data-cache",
-        type=Path,
-        default=env.get("DIGITS_DATA_CACHE") or DataConfig().cache,
-        help="folder of the cache; DIGITS_DATA_CACHE (default: %(default)s)",
-    )
-    group.add_argument(
-        "--data-folder",
-        type=Path,
-        default=env.get("DIGITS_DATA_FOLDER") or None,
-        help="first source: a folder with the four IDX files; DIGITS_DATA_FOLDER"
-        " (default: %(default)s)",
-    )
-    group.add_argument(
-        "--data-location",
-        default=env.get("DIGITS_DATA_LOCATION") or None,
-        help="second source: s3://bucket/prefix or https://host/path; DIGITS_DATA_LOCATION"
-        " (default: %(default)s); a public npm package is the source where neither is named",
-    )
-    group.add_argument(
-        "--labelled",
-        type=Path,
-        help=".npz file of labelled images that join the training part (default: none)",
-    )
-    group.add_argument(
-        "--semeion",
-        type=Path,
-        metavar="FILE",
-        help="copy of UCI's semeion.data, the test set of unknown writers (default: read from UCI;"
-        " without an answer the set is left out)",
-    )
-    group.add_argument(
-        "--without-fonts",
-        action="store_true",
-        help="go on without printed digits where fonts are missing; the gate refuses the result",
-    )
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.data import damage
+from training.data import damage, damage_operations
 from training.data.corruptions import to_crop
 
 
@@ -16,12 +16,12 @@ def crop():
     return paper
 
 
-@pytest.mark.parametrize("name", damage.OPERATIONS)
+@pytest.mark.parametrize("name", damage_operations.OPERATIONS)
 def test_each_operation_changes_the_crop_and_leaves_one_that_can_be_sent(crop, name):
     changed = 0
     for seed in range(20):
-        sheet = damage.Sheet.of(to_crop(crop / 255))
-        after = damage.OPERATIONS[name](sheet, np.random.default_rng(seed))
+        sheet = damage_operations.Sheet.of(to_crop(crop / 255))
+        after = damage_operations.OPERATIONS[name](sheet, np.random.default_rng(seed))
         assert after.ndim == 2
         assert min(after.shape) >= 1
         assert np.isfinite(after).all()
@@ -40,7 +40,9 @@ def test_a_six_is_never_turned_into_a_nine(crop, monkeypatch):
     )
     monkeypatch.setattr(damage, "NUM_OPERATIONS", (1.0,))
     turned = []
-    monkeypatch.setitem(damage.OPERATIONS, "turn", lambda sheet, _: turned.append(1) or sheet.crop)
+    monkeypatch.setitem(
+        damage_operations.OPERATIONS, "turn", lambda sheet, _: turned.append(1) or sheet.crop
+    )
     for label in range(10):
         damage.damage(crop, label, [crop], np.random.default_rng(label))
     assert len(turned) == 8
