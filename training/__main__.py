@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "retrain":
             return _retrain(chosen, options)
-        if options.command in ("search", "compare", "styles"):
+        if options.command in ("search", "compare", "styles", "harm"):
             _run_study(options)
             return 0
         if getattr(options, "seeds", None):
@@ -103,13 +103,15 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
 
 def _run_study(options: argparse.Namespace) -> None:
     """Run a command that makes no candidate."""
-    from training.steps import compare_runs, search, styles_table
+    from training.steps import compare_runs, harm_table, search, styles_table
 
     if options.command == "search":
         config, rendering = fit_configs(options)
         search.run(config, rendering, _data_config(options), options.picture)
     elif options.command == "compare":
         compare_runs.run(options.runs, options.pictures)
+    elif options.command == "harm":
+        harm_table.run(_data_config(options), options.champion)
     else:
         styles_table.run(_data_config(options), options.champion)
 

@@ -27,6 +27,7 @@ HELP = {
     "try": "fit for two minutes on few crops and read validation crops, to compare recipes",
     "compare": "compare evaluated runs crop by crop",
     "styles": "measure how the served model reads each writing style",
+    "harm": "measure what the served model accepts wrongly of each kind of damage",
     "sheet": "draw a contact sheet of the scanner simulator's crops",
     "crops": "write tests/data/crops from the MNIST test set",
 }
@@ -51,7 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_option(search, "--num-crops", 60_000, "crops to render for training")
     search.set_defaults(network="default")
     commands.choices["try"].set_defaults(work=Path(".work/try"), epochs=3, num_crops=20_000)
-    _add_option(commands.choices["styles"], "--champion", CHAMPION, "folder of the served model")
+    for name in ("styles", "harm"):
+        _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
     return parser

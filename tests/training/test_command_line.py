@@ -24,6 +24,7 @@ from training.config import Workspace
 from training.data import fonts, render, semeion
 from training.data.datasets import load_mnist
 from training.evaluation import harm, suites, thresholds
+from training.evaluation.harm_kinds import KINDS
 from training.steps import evaluate, fit, promote, retrain
 from training.steps.files import load_fit
 
@@ -464,6 +465,13 @@ def test_a_run_that_was_not_evaluated_cannot_be_compared(tiny_world, capsys, nam
     error = capsys.readouterr().err
     assert name in error
     assert "evaluate" in error
+
+
+def test_the_harm_of_a_champion_is_a_table_of_all_kinds(whole_run, monkeypatch, capsys):
+    monkeypatch.chdir(whole_run)
+    assert command_line.main(["harm", "--champion", "champion"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"| {kind.replace('_', ' ')} |" in printed for kind in KINDS)
 
 
 def test_a_short_try_is_compared_on_validation_crops(tiny_world, capsys):

@@ -22,6 +22,7 @@ from training.evaluation import harm
 from training.evaluation.harm import DamagedSet
 
 SEED = 20261121
+HARM_SEED = SEED + 300
 ORDINARY_SEVERITY = 3
 NUM_ORDINARY = 2000  # digits for each corruption at severity 3; +-0.6 points at 98 %
 NUM_OTHER = 500  # at the other severities
@@ -97,7 +98,7 @@ def build_suites(
         tests=tests,
         corruptions=_corruptions(mnist.test),
         garbage=_garbage(mnist.test, letters),
-        harm=harm.draw(mnist.test, glyphs, letters, seed=SEED + 300),
+        harm=harm.draw(mnist.test, glyphs, letters, seed=HARM_SEED),
     )
 
 
