@@ -24,7 +24,7 @@ HELP = {
     "retrain": "run all steps with the new labelled captures, and notify people",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
-    "try": "fit for two to three minutes on few crops and read validation crops, to compare recipes",
+    "try": "fit on few crops for three minutes and read validation crops, to compare recipes",
     "compare": "compare evaluated runs crop by crop",
     "styles": "measure how the served model reads each writing style",
     "harm": "measure what the served model accepts wrongly of each kind of damage",
