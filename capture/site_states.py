@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from pydantic import TypeAdapter
+
 from capture.segments import replace_bytes
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,9 @@ class SiteState:
     def status(self) -> Status:
         """Whether it is trusted."""
         return "ok" if self.incident is None else self.incident.status
+
+
+_STATE: Final = TypeAdapter(SiteState)
 
 
 class Change(NamedTuple):
@@ -138,16 +143,7 @@ def from_json(data: bytes) -> SiteState:
     Raises:
         ValueError: it is damaged, or of another version.
     """
-    try:
-        fields = json.loads(data)
-        found = fields.pop("incident")
-        incident = None if found is None else Incident(**found)
-        if incident is not None and incident.status not in _SEVERITY:
-            raise ValueError(f"the status is {incident.status!r}")
-        state = SiteState(**fields | {"means": tuple(fields["means"])}, incident=incident)
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a site's state: {error!r}") from error
-    return state
+    return _STATE.validate_json(data, strict=True)
 
 
 def file_name(site: str) -> str:

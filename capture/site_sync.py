@@ -6,18 +6,20 @@ next turn, because each task keeps its own states in its folder.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Final
 
-from capture.site_states import SiteState, SiteStates, from_json, to_json
+from pydantic import TypeAdapter
+
+from capture.site_states import SiteState, SiteStates
 from capture.store import MissingKey, Store
 
 log = logging.getLogger(__name__)
 
 KEY: Final = "sites/states.json"
 FOLDER: Final = "sites"  # in the spool, where the service keeps them (serving/build.py)
+_STATES: Final = TypeAdapter(list[SiteState])
 SYNC_S: Final = 20.0  # with the service's own 15 s, a hold reaches every task within 60 s
 
 
@@ -30,13 +32,12 @@ def sync(spool: Path, store: Store) -> None:
     others = _stored(store)
     merged = SiteStates(spool / FOLDER).merge_in(others)
     if merged != others:
-        states = [json.loads(to_json(state)) for state in merged]
-        store.put(KEY, json.dumps(states).encode(), content_type="application/json")
+        store.put(KEY, _STATES.dump_json(merged), content_type="application/json")
 
 
 def _stored(store: Store) -> list[SiteState]:
     try:
-        return [from_json(json.dumps(one).encode()) for one in json.loads(store.get(KEY))]
+        return _STATES.validate_json(store.get(KEY), strict=True)
     except MissingKey:
         return []
     except ValueError as error:

@@ -29,6 +29,7 @@ ALLOWED = {
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {
         "contract", "model", "numpy", "pandas", "pyarrow", "boto3", "botocore", "PIL",
+        "pydantic",
     },
     "monitoring": {
         "contract", "model", "capture", "pages", "numpy", "pandas", "boto3", "botocore",

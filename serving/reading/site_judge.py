@@ -46,8 +46,9 @@ class SiteJudge:
 
     @property
     def has_history(self) -> bool:
-        """Whether the site has its own accepted history."""
-        return self.state.num_reads >= MIN_HISTORY_READS
+        """Whether the site has its own accepted history, of the signals that there are now."""
+        is_long = self.state.num_reads >= MIN_HISTORY_READS
+        return is_long and len(self.state.means) == signal.NUM_SIGNALS
 
     def add(self, signals: NDArray[np.float64], now_us: int) -> Incident | None:
         """Judge some more reads.

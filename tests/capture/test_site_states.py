@@ -39,7 +39,20 @@ def test_a_state_comes_back_from_its_file():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff", b"[]", b"{}", to_json(STATE)[:-9], b'{"incident": {}}']
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"null",
+        b"{}",
+        b"[" * 100_000,
+        to_json(STATE)[:-9],
+        b'{"incident": {}}',
+        b'{"site": "a", "num_reads": "many"}',
+        b'{"site": "a", "means": ["x"]}',
+        b'{"site": "a", "incident": {"status": "on", "changed_us": 1, "since_us": 1}}',
+    ],
 )
 def test_damage_is_named(data):
     with pytest.raises(ValueError, match=r".+"):

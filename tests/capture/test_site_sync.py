@@ -47,9 +47,10 @@ def test_a_write_that_is_lost_comes_back(tasks, store):
     assert [s.site for s in SiteStates(tasks[1] / FOLDER).exchange([])] == ["a"]
 
 
-def test_a_damaged_object_is_written_anew(tasks, store):
+@pytest.mark.parametrize("damage", [b"{", b"null", b"[" * 100_000, b"[[1]]", b'[{"site": 1}]'])
+def test_a_damaged_object_is_written_anew(tasks, store, damage):
     SiteStates(tasks[0] / FOLDER).exchange([Change("a", "6", 0, (), HOLD)])
-    store.put(KEY, b"{", content_type="application/json")
+    store.put(KEY, damage, content_type="application/json")
     sync(tasks[0], store)
     assert b"turned" in store.get(KEY)
 

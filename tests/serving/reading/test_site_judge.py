@@ -98,3 +98,9 @@ def test_after_a_persons_release_the_site_may_recover_by_itself_again():
     judge.adopt(SiteState("berlin-1", "6", 5_000, judge.state.means, incident))
     trip(judge, HOUR_US)
     assert recover(judge, HOUR_US).status == "ok"
+
+
+def test_a_history_of_other_signals_is_none():
+    judge = make_judge(num_reads=5_000, means=(0.1, 0.2))
+    assert not judge.has_history
+    assert trip(judge).status == "alert"
