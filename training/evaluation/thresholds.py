@@ -21,7 +21,7 @@ from scipy.stats import beta, binom
 ERROR_TARGETS = (0.0005, 0.001, 0.002, 0.005, 0.01)
 DEFAULT_ERROR_TARGET = 0.001
 # That the share of wrong reads among the accepted is at most the target. 95 % would cost champion 5
-# 0.9 points of accepted clean digits and 2.2 of rendered ones (docs/measurements/gate-2026-11.md).
+# 3.7 points of accepted clean digits and 8.6 of rendered ones (docs/measurements/gate-2026-11.md).
 CONFIDENCE = 0.90
 # The first threshold that is tested accepts at least this share of the reads. A stricter one has
 # too few reads to show anything; a looser one fails more often, and then no threshold is found.
