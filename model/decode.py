@@ -41,8 +41,8 @@ _GREY, _GREY_ALPHA, _COLOUR_ALPHA = 0, 4, 6  # PNG's colour types
 _KORNIA_MODES: Final = {0: "mono", 2: "rgb", 6: "rgba"}
 _LOW_BYTES: Final = {2: "RGB;16L", 6: "RGBA;16L"}  # Pillow's names of the other byte of a sample
 _DARK: Final = 64  # upper bytes below it belong to values of at most 14 bits
-_BUDGET_FACTOR: Final = 2.0  # a slower machine; the sender is charged what is predicted
-_BUDGET_MS: Final = 5.0
+BUDGET_FACTOR: Final = 2.0  # a slower machine; the sender is charged what is predicted
+BUDGET_MS: Final = 5.0
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
@@ -161,7 +161,7 @@ def _or_none(
 def _end_s(png: PngFile) -> float:
     """When this thread's CPU clock says that unpacking has taken too long."""
     most_ms = MAX_DECODE_MS - OVERSHOOT_MS - after_png_ms(png)
-    return time.thread_time() + min(_BUDGET_FACTOR * png_ms(png) + _BUDGET_MS, most_ms) / 1e3
+    return time.thread_time() + min(BUDGET_FACTOR * png_ms(png) + BUDGET_MS, most_ms) / 1e3
 
 
 def _large_png(data: bytes, png: PngFile, end_s: float) -> NDArray[np.uint8]:
