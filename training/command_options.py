@@ -88,10 +88,10 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--epochs",
             type=int,
-            help="epochs to fit (default: 40; 15 for the prototype; 3 for try)",
+            help="epochs to fit (default: 80; 15 for the prototype; 3 for try)",
         )
         command.add_argument(
-            "--num-crops", type=int, help="crops to render (default: 280000; 20000 for try)"
+            "--num-crops", type=int, help="crops to render (default: 400000; 20000 for try)"
         )
     if name in ("evaluate", "run", "retrain"):
         command.add_argument(
