@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,18 +26,19 @@ from training.data.datasets import LabelledImages
 from training.data.render import DAMAGED, GARBAGE_LABEL
 
 EVALUATION_BATCH = 1000
+WARM_PEAK_LR = 2e-3  # of a fit that goes on from earlier weights
 
 
 @dataclass(frozen=True, slots=True)
 class Augmented:
     """The default network's recipe, where it differs from the prototype's."""
 
-    raw_frac: float = 0.38  # of each batch: MNIST as it is; the rest is rendered
+    raw_frac: float = 0.28  # of each batch: MNIST as it is; the rest is rendered
     peak_lr: float = 4e-3  # AdamW, one cycle
     weight_decay: float = 0.02
     ema_decay: float = 0.998
-    garbage_weight: float = 1.0
-    uniform_weight: float = 0.2  # towards ten equal probabilities where there is no digit
+    garbage_weight: float = 0.8
+    uniform_weight: float = 0.1  # towards ten equal probabilities where there is no digit
     # None: what is faster here. With AVX-512 bfloat16, a batch of 256 takes 26 ms, in float32 43;
     # on a processor with AVX2 alone 960 and 106 (docs/measurements/experiments-2026-11.md).
     bfloat16: bool | None = None
@@ -54,6 +56,7 @@ class FitConfig:
     learning_rate: float = 1e-3  # Adam, the plain recipe only
     augmented: Augmented | None = field(default_factory=Augmented)
     num_threads: int = 2
+    warm_start: Path | None = None  # weights of an earlier fit to go on from
 
 
 PROTOTYPE = FitConfig(network="prototype", epochs=15, batch_size=128, augmented=None)

@@ -34,8 +34,8 @@ class RenderConfig:
     """The parts of the pool."""
 
     num_crops: int = 400_000
-    garbage_frac: float = 0.15
-    damaged_frac: float = 0.27
+    garbage_frac: float = 0.11
+    damaged_frac: float = 0.19
     plain_frac: float = 0.12  # of the digits: MNIST as plain crops, without corruptions
     glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
     style_frac: float = 0.25  # of the digits that have styles: slash, bar, loop, flag
