@@ -26,8 +26,8 @@ from training.evaluation.thresholds import Threshold
 # Candidates for the share of rendered validation digits that the garbage head refuses. The largest
 # share that costs at most MAX_ACCEPTED_COST of the accepted digits is chosen: most digits that the
 # head refuses have a confidence below the threshold anyway.
-REFUSED_FRACS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
-MAX_CLEAN_REFUSED_FRAC = 0.002
+REFUSED_FRACS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1)
+MAX_CLEAN_REFUSED_FRAC = 0.015
 MAX_ACCEPTED_COST = 0.005  # of the validation digits, at the default error target
 SCORING_BATCH = 512
 
