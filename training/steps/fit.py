@@ -92,7 +92,7 @@ def _builder(config: fitting.FitConfig) -> Callable[[str], nn.Module]:
     try:
         weights = torch.load(path, weights_only=True)
         networks.build(config.network).load_state_dict(weights)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise StepError(
             f"{path} does not start network {config.network!r}: {error}; name the weights.pt that"
             " `fit` wrote for this network"
