@@ -128,10 +128,13 @@ def test_the_garbage_threshold_refuses_four_of_a_hundred_clean_digits(
 ):
     monkeypatch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.01)
 
-    def by_ink(batch):
-        return Scores(oracle(batch).logits, batch.mean(axis=(1, 2, 3)))
+    def garbage_of(batch):
+        rows = np.arange(batch[0].size, dtype=np.float32)
+        return batch.reshape(len(batch), -1) @ rows  # hardly two digits have the same
 
-    policy, _ = judge.fit_policy(by_ink, small_suites)
+    def graded(batch):
+        return Scores(oracle(batch).logits, garbage_of(batch))
+
+    policy, _ = judge.fit_policy(graded, small_suites)
     clean = small_suites.validation.batch[small_suites.validation_is_clean]
-    refused = clean.mean(axis=(1, 2, 3)) > policy.garbage_threshold
-    assert refused.mean() == pytest.approx(0.04, abs=0.004)
+    assert (garbage_of(clean) > policy.garbage_threshold).mean() == pytest.approx(0.04, abs=0.01)
