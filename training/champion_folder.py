@@ -48,6 +48,9 @@ class Origin:
     created: str  # ISO 8601, UTC
     data: Mapping[str, str]  # file name -> md5:...
     libraries: Mapping[str, str]
+    num_crops: int  # rendered for the fit
+    num_epochs: int
+    warm_start: str | None  # sha256 of the weights that the fit went on from
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,11 @@ def manifest(package: Package) -> dict[str, object]:
         "run_id": origin.run_id,
         "git_commit": origin.git_commit,
         "network": origin.network,
+        "fit": {
+            "num_crops": origin.num_crops,
+            "num_epochs": origin.num_epochs,
+            "warm_start": origin.warm_start,
+        },
         "libraries": dict(origin.libraries),
         "data": dict(origin.data),
         "fonts": list(evaluation.judged.train_fonts) if evaluation.judged else [],

@@ -62,6 +62,9 @@ def package(onnx_bytes):
             created="2026-11-21T10:00:00Z",
             data={"train-images-idx3-ubyte": "md5:0"},
             libraries={"torch": "2"},
+            num_crops=1000,
+            num_epochs=2,
+            warm_start="0123456789abcdef",
         ),
         golden=champion_folder.Golden(b"png", 7, 0.9),
         extra_files={"card/confusion.png": b"picture"},
@@ -188,6 +191,17 @@ def test_the_card_shows_the_numbers_of_the_evaluation(package):
     assert "With 90% confidence" in card
     assert "| cut half | yes | 3.0% | 2.00% |" in card
     assert "2 font families (another 1 are held out)" in card
+
+
+def test_card_and_manifest_say_what_the_fit_went_on_from(package, tmp_path):
+    card = write_card("1", package.origin, package.evaluation)
+    assert "1,000 crops" in card
+    assert "2 epochs, from the weights `0123456789ab` of an earlier fit" in card
+    fresh = replace(package.origin, warm_start=None)
+    assert "2 epochs, from fresh weights" in write_card("1", fresh, package.evaluation)
+    champion_folder.pack(package, tmp_path / "packed")
+    manifest = json.loads((tmp_path / "packed/manifest.json").read_text())
+    assert manifest["fit"]["warm_start"] == "0123456789abcdef"
 
 
 def test_an_evaluation_is_the_same_when_read_from_its_file(package, tmp_path):

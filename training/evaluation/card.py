@@ -71,9 +71,16 @@ def _origin(origin: Origin, evaluation: Evaluation) -> str:
         f" `{origin.git_commit[:12]}`, made {origin.created} by `python -m training run`"
         f" ({libraries}). Data: MNIST (CC BY-SA 3.0; its first 48,000 training digits to train,"
         " 1,400 for validation, the last 10,000 for the thresholds, without 16 mislabelled ones),"
-        f" crops rendered from them, {_fonts(evaluation)}."
+        f" {origin.num_crops:,} crops rendered from them, {_fonts(evaluation)}."
+        f" {origin.num_epochs} epochs{_warm_start(origin)}."
         f" File: {evaluation.size_bytes:,} bytes int8, {evaluation.fp32_size_bytes:,} bytes fp32."
     )
+
+
+def _warm_start(origin: Origin) -> str:
+    if origin.warm_start is None:
+        return ", from fresh weights"
+    return f", from the weights `{origin.warm_start[:12]}` of an earlier fit"
 
 
 def _fonts(evaluation: Evaluation) -> str:

@@ -64,6 +64,7 @@ def run(
             created=provenance.now(),
             best_epoch=fitted.best_epoch,
             fonts=fonts.families(found.train) if found else (),
+            num_crops=len(fit_data.rendered) if fit_data.rendered else 0,
             warm_start=sha256(config.warm_start.read_bytes()) if config.warm_start else None,
             history=fitted.history,
         )

@@ -67,6 +67,9 @@ def run(
         created=record.created,
         data=judged.data,
         libraries=provenance.library_versions(),
+        num_crops=record.num_crops,
+        num_epochs=len(record.history),
+        warm_start=record.warm_start,
     )
     files = {f"card/{path.name}": path.read_bytes() for path in sorted(work.pictures.glob("*.png"))}
     files["MODEL_CARD.md"] = card.write_card(version, origin, result).encode()
