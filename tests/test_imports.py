@@ -37,8 +37,8 @@ ALLOWED = {
     },
     "training": {
         "contract", "model", "capture.record", "capture.predictions", "capture.reference",
-        "capture.labelled", "capture.store", "pages", "numpy", "torch", "onnx", "onnxruntime",
-        "mlflow", "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
+        "capture.labelled", "capture.segments", "capture.store", "pages", "numpy", "torch", "onnx",
+        "onnxruntime", "mlflow", "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
     },
 }  # fmt: skip
 ONLY_IN = {

@@ -19,9 +19,11 @@ from training.data.datasets import load_mnist
 from training.data.mnist_files import DataError
 
 if TYPE_CHECKING:
+    from capture.store import Store
     from training.data.render import RenderConfig
     from training.fitting import FitConfig
 
+WITHOUT_CANDIDATE = ("search", "compare", "styles", "harm", "rollback", "history")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -37,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Let waiting threads sleep: spinning threads make a fit 50 times slower if another process
     # needs the core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from capture.store import StoreError
+    from model.errors import ArtifactRefused
+    from training.model_store import VersionError
     from training.steps.files import Interrupted, StepError
 
     for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
@@ -45,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "retrain":
             return _retrain(chosen, options)
-        if options.command in ("search", "compare", "styles", "harm"):
-            _run_study(options)
+        if options.command in WITHOUT_CANDIDATE:
+            _run_without_candidate(options)
             return 0
         if getattr(options, "seeds", None):
             _run_seeds(chosen, options)
@@ -58,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         print(f"interrupted: {error}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (DataError, StepError) as error:
+    except (DataError, StepError, VersionError, StoreError, ArtifactRefused) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     return 0
@@ -101,9 +106,8 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_study(options: argparse.Namespace) -> None:
-    """Run a command that makes no candidate."""
-    from training.steps import compare_runs, harm_table, search, styles_table
+def _run_without_candidate(options: argparse.Namespace) -> None:
+    from training.steps import compare_runs, harm_table, rollback, search, styles_table
 
     if options.command == "search":
         config, rendering = fit_configs(options)
@@ -112,6 +116,11 @@ def _run_study(options: argparse.Namespace) -> None:
         compare_runs.run(options.runs, options.pictures)
     elif options.command == "harm":
         harm_table.run(_data_config(options), options.champion)
+    elif options.command == "history":
+        print(rollback.history(options.champion, _model_store(options)))
+    elif options.command == "rollback":
+        to_version, why = options.to, options.why
+        rollback.run(options.champion, _model_store(options), to_version=to_version, why=why)
     else:
         styles_table.run(_data_config(options), options.champion)
 
@@ -160,7 +169,8 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     elif step == "fetch":
         fetch.run(work, options.run)
     else:
-        promote.run(data, work, options.champion, why=options.why, move_anchor=options.move_anchor)
+        store, why = _model_store(options), options.why
+        promote.run(data, work, options.champion, store, why=why, move_anchor=options.move_anchor)
     return True
 
 
@@ -189,6 +199,21 @@ def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
             config = replace(config, augmented=replace(config.augmented, peak_lr=WARM_PEAK_LR))
     rendering = RenderConfig()
     return config, replace(rendering, num_crops=options.num_crops or rendering.num_crops)
+
+
+def _model_store(options: argparse.Namespace) -> Store:
+    """The store of the champions.
+
+    Raises:
+        StepError: its address is neither a folder nor a bucket.
+    """
+    from capture.store import open_store
+    from training.steps.files import StepError
+
+    try:
+        return open_store(options.model_store)
+    except ValueError as error:
+        raise StepError(f"--model-store: {error}") from error
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:

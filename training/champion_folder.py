@@ -1,14 +1,13 @@
-"""Pack `model/champion/`, exchange it for the old one atomically, and write the promotion log.
+"""Pack `model/champion/` and exchange it for the old one atomically.
 
 Edge: writes files. A process killed at any point leaves the old or the new champion whole: the new
-folder is complete and on disk before one rename makes it the champion. The caller moves the
-registry's alias after that, so that the alias never names a champion that is not there.
+folder is complete and on disk before one rename makes it the champion. Log and registry follow;
+`recover` brings them up to date where the process was killed between.
 """
 
 from __future__ import annotations
 
 import ctypes
-import getpass
 import hashlib
 import json
 import os
@@ -19,13 +18,15 @@ from pathlib import Path
 
 import onnx
 
+from capture.segments import sync_folder
 from model import artifact
 from model.onnx_inspect import inspect
+from training import promotion_log
 from training.evaluation import harm
 from training.evaluation.judge import Evaluation
 from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
+from training.promotion_log import Promotion
 
-LOG_NAME = "promotions.jsonl"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -65,63 +66,93 @@ class Package:
     extra_files: Mapping[str, bytes]  # model card, its pictures, drift reference
 
 
-@dataclass(frozen=True, slots=True)
-class Promotion:
-    """One line of the promotion log."""
-
-    when: str
-    who: str
-    from_version: str | None
-    to_version: str
-    sha256: str
-    why: str
-
-
-def promote(
-    package: Package, champion: Path, *, when: str, why: str, log: Path | None = None
-) -> Promotion:
-    """Make the package the champion.
-
-    Args:
-        package: the new champion.
-        champion: the folder that serving loads.
-        when: ISO 8601 time for the log.
-        why: one line for the log.
-        log: the promotion log; None means beside the champion folder.
+def stage(package: Package, champion: Path) -> Path:
+    """Write the package beside the champion; returns the folder for `switch`.
 
     Raises:
         ArtifactRefused: serving would refuse the packed folder; nothing has changed.
     """
-    staged = champion.with_name(f".{champion.name}.staged")
-    recover(champion)
-    old = json.loads((champion / "manifest.json").read_text()) if champion.is_dir() else None
+    staged = staged_folder(champion)
     pack(package, staged)
     artifact.load(staged)
-    swap(staged, champion)
+    return staged
+
+
+def staged_folder(champion: Path) -> Path:
+    """Where a new champion is written whole before it takes the old one's place."""
+    return champion.with_name(f".{champion.name}.staged")
+
+
+def switch(
+    staged: Path,
+    champion: Path,
+    *,
+    when: str,
+    why: str,
+    announce: Callable[[Promotion], None] = lambda _: None,
+) -> Promotion:
+    """Make a staged folder the champion, log it, and announce it.
+
+    Args:
+        staged: a complete folder that serving accepts.
+        champion: the folder that serving loads.
+        when: ISO 8601 time for the log.
+        why: one line for the log.
+        announce: tells others, for example the registry; called again by `recover` where this
+            process was killed.
+    """
+    old, new = _manifest(champion), _manifest(staged)
+    assert new is not None, "a staged folder is complete"
+    to_version, sha256 = _identity(new)
     entry = Promotion(
         when=when,
-        who=os.environ.get("DIGITS_PROMOTED_BY") or getpass.getuser(),
+        who=promotion_log.who(),
         from_version=str(old["version"]) if old else None,
-        to_version=package.version,
-        sha256=hashlib.sha256(package.onnx_bytes).hexdigest(),
+        to_version=to_version,
+        sha256=sha256,
         why=why,
     )
-    append_log(entry, log or champion.with_name(LOG_NAME))
+    promotion_log.begin(entry, champion)
+    swap(staged, champion)
+    _conclude(entry, champion, announce)
     return entry
 
 
-def recover(champion: Path) -> None:
-    """Undo what a killed promotion left: put back the old champion, remove the unfinished one.
+def _conclude(entry: Promotion, champion: Path, announce: Callable[[Promotion], None]) -> None:
+    if promotion_log.read(champion)[-1:] != [entry]:
+        promotion_log.append(entry, champion)
+    announce(entry)
+    promotion_log.end(champion)
 
-    A promotion that was killed between its two renames (`swap`) left no champion, but the old one
-    under another name.
+
+def _identity(manifest: Mapping[str, object]) -> tuple[str, str]:
+    return str(manifest["version"]), str(manifest["sha256"])
+
+
+def _manifest(champion: Path) -> dict[str, object] | None:
+    try:
+        found: dict[str, object] = json.loads((champion / "manifest.json").read_text())
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def recover(champion: Path, announce: Callable[[Promotion], None] = lambda _: None) -> None:
+    """Finish a switch that was killed after the champion was exchanged; undo one killed before.
+
+    A process killed between the two renames of `swap` left no champion, but the old one under
+    another name.
     """
     replaced = champion.with_name(f".{champion.name}.replaced")
     if replaced.exists() and not champion.exists():
         replaced.rename(champion)
-    for leftover in (replaced, champion.with_name(f".{champion.name}.staged")):
+    for leftover in (replaced, staged_folder(champion)):
         if leftover.exists():
             shutil.rmtree(leftover)
+    entry, served = promotion_log.begun(champion), _manifest(champion)
+    if entry and served and _identity(served) == (entry.to_version, entry.sha256):
+        _conclude(entry, champion, announce)
+    promotion_log.end(champion)
 
 
 def pack(package: Package, folder: Path) -> None:
@@ -138,7 +169,7 @@ def pack(package: Package, folder: Path) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def manifest(package: Package) -> dict[str, object]:
@@ -223,7 +254,7 @@ def swap(staged: Path, champion: Path) -> None:
         champion.rename(replaced)
         staged.rename(champion)
         shutil.rmtree(replaced)
-    _sync_folder(champion.parent)
+    sync_folder(champion.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -233,32 +264,6 @@ def _exchange(first: Path, second: Path) -> bool:
         return False
     done = call(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
     return done == 0
-
-
-def append_log(entry: Promotion, log: Path) -> None:
-    """Add one line in one write, so that the lines of two promotions never mix."""
-    line = json.dumps(asdict(entry)) + "\n"
-    with log.open("a", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def next_version(champion: Path) -> str:
-    """One more than the champion's version; "1" when there is none."""
-    try:
-        current = json.loads((champion / "manifest.json").read_text())["version"]
-    except FileNotFoundError:
-        return "1"
-    return str(int(current) + 1)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _opset(onnx_bytes: bytes) -> int:

@@ -22,6 +22,8 @@ HELP = {
     "promote": "make the candidate the champion",
     "run": "run fit, export, quantize, evaluate, gate and promote",
     "retrain": "run all steps with the new labelled captures, and notify people",
+    "rollback": "make an earlier champion the champion again",
+    "history": "show which champion followed which, when, by whom and why",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
     "try": "fit on few crops for three minutes and read validation crops, to compare recipes",
@@ -43,7 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
-        _add_data_options(command)
+        if name not in ("rollback", "history"):
+            _add_data_options(command)
     _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
     _add_option(search, "--picture", Path("docs/images/search.png"), "picture to write")
@@ -52,11 +55,29 @@ def build_parser() -> argparse.ArgumentParser:
     _add_option(search, "--num-crops", 60_000, "crops to render for training")
     search.set_defaults(network="default")
     commands.choices["try"].set_defaults(work=Path(".work/try"), epochs=3, num_crops=20_000)
+    for name in ("rollback", "history"):
+        _add_store_options(commands.choices[name])
+        _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
+    commands.choices["rollback"].add_argument(
+        "--to", metavar="VERSION", help="version to go back to (default: the one before this one)"
+    )
+    commands.choices["rollback"].add_argument(
+        "--why", required=True, help="reason for the promotion log"
+    )
     for name in ("styles", "harm"):
         _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
     return parser
+
+
+def _add_store_options(command: argparse.ArgumentParser) -> None:
+    _add_option(
+        command,
+        "--model-store",
+        os.environ.get("DIGITS_MODEL_STORE", "model-store"),
+        "where promoted champions are kept, a folder or s3://bucket/prefix; DIGITS_MODEL_STORE",
+    )
 
 
 def _add_compare_options(command: argparse.ArgumentParser) -> None:
@@ -113,6 +134,7 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     if name == "fetch":
         command.add_argument("run", help="id of the run in MLflow (server: MLFLOW_TRACKING_URI)")
     if name in ("promote", "run", "retrain"):
+        _add_store_options(command)
         _add_option(command, "--why", "passed the gate", "reason for the promotion log")
         command.add_argument(
             "--move-anchor",

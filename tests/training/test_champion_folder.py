@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tiny import TinyNetwork, draw_digits
 
 from model import artifact
 from model.errors import ArtifactRefused
-from training import champion_folder
+from training import champion_folder, promotion_log
 from training.evaluation.card import write_card
 from training.evaluation.harm import HarmResult
 from training.evaluation.judge import Evaluation, Judged
@@ -72,7 +73,17 @@ def package(onnx_bytes):
 
 
 def do_promote(package, champion):
-    return champion_folder.promote(package, champion, when="2026-11-21T10:00:00Z", why="a test")
+    alias = partial(note_alias, champion)
+    champion_folder.recover(champion, alias)
+    staged = champion_folder.stage(package, champion)
+    return champion_folder.switch(
+        staged, champion, when="2026-11-21T10:00:00Z", why="a test", announce=alias
+    )
+
+
+def note_alias(champion, entry):
+    """Stands for the registry: a file with the version that its alias names."""
+    champion.with_name("alias").write_text(entry.to_version)
 
 
 def test_a_promoted_folder_is_one_that_serving_accepts(package, tmp_path):
@@ -99,9 +110,20 @@ def test_the_log_says_who_when_from_to_and_why(package, tmp_path, monkeypatch):
 
 
 def test_versions_count_upwards(package, tmp_path):
-    assert champion_folder.next_version(tmp_path / "champion") == "1"
+    assert promotion_log.next_version(tmp_path / "champion") == "1"
     do_promote(replace(package, version="41"), tmp_path / "champion")
-    assert champion_folder.next_version(tmp_path / "champion") == "42"
+    assert promotion_log.next_version(tmp_path / "champion") == "42"
+    do_promote(replace(package, version="7"), tmp_path / "champion")  # a rollback
+    assert promotion_log.next_version(tmp_path / "champion") == "42"
+
+
+def test_a_line_of_the_log_that_a_power_cut_tore_is_left_out(package, tmp_path):
+    champion = tmp_path / "champion"
+    do_promote(package, champion)
+    with (tmp_path / "promotions.jsonl").open("a") as file:
+        file.write('{"when": "2026')
+    do_promote(replace(package, version="2"), champion)
+    assert [entry.to_version for entry in promotion_log.read(champion)] == ["1", "2"]
 
 
 def test_a_package_that_would_not_be_served_changes_nothing(package, tmp_path):
@@ -142,10 +164,13 @@ def test_a_promotion_killed_at_any_point_leaves_a_whole_champion(package, tmp_pa
         seen.append(artifact.load(champion).version)  # raises when it is not whole
         if not os.WIFSIGNALED(status):
             break  # it was over before the deadly operation
+        champion_folder.recover(champion, partial(note_alias, champion))
+        assert promotion_log.read(champion)[-1].to_version == seen[-1]
+        assert champion.with_name("alias").read_text() == seen[-1]
         do_promote(replace(package, version="3"), champion)
         assert artifact.load(champion).version == "3"
         left = sorted(path.name for path in champion.parent.iterdir())
-        assert left == ["champion", "promotions.jsonl"]
+        assert left == ["alias", "champion", "promotions.jsonl"]
     assert len(seen) > 20
     assert set(seen) == {"1", "2"}
     assert seen == sorted(seen)  # old until one moment, new from then on
@@ -163,6 +188,7 @@ def test_two_renames_do_where_the_kernel_cannot_exchange_folders(package, tmp_pa
     do_promote(replace(package, version="2"), champion)
     assert artifact.load(champion).version == "2"
     assert sorted(path.name for path in champion.parent.iterdir()) == [
+        "alias",
         "champion",
         "promotions.jsonl",
     ]
@@ -178,7 +204,7 @@ def test_a_promotion_killed_between_two_renames_leaves_the_old_champion_to_the_n
     assert artifact.load(champion).version == "1"
     assert do_promote(replace(package, version="2"), champion).from_version == "1"
     left = sorted(path.name for path in champion.parent.iterdir())
-    assert left == ["champion", "promotions.jsonl"]
+    assert left == ["alias", "champion", "promotions.jsonl"]
 
 
 def test_the_card_shows_the_numbers_of_the_evaluation(package):

@@ -1,22 +1,34 @@
 """Step `promote`: pack the candidate and make it the champion.
 
-Edge: reads the candidate's files, replaces the champion folder, moves the alias.
+Edge: reads the candidate's files, replaces the champion folder, moves the alias. `settle` is where
+every command begins that changes or shows champions.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from capture.predictions import read_predictions
+from capture.store import Store
 from model.classifier import Classifier
 from model.decision import softmax
-from training import anchor, champion_folder, harm_rules, provenance, tracking
+from training import (
+    anchor,
+    champion_folder,
+    harm_rules,
+    model_store,
+    promotion_log,
+    provenance,
+    tracking,
+)
 from training.config import DataConfig, Workspace
 from training.data import render
 from training.data.datasets import Mnist, load_mnist
@@ -24,6 +36,7 @@ from training.data.mnist_files import MNIST_MD5
 from training.data.scanner import Scanner, scan
 from training.data.warp import geometry, warp
 from training.evaluation import card, judge
+from training.promotion_log import Promotion
 from training.steps.files import (
     RENDER_VALIDATION_SEED,
     StepError,
@@ -41,7 +54,13 @@ GOLDEN_DIGIT, GOLDEN_MIN_CONFIDENCE = 7, 0.9
 
 
 def run(
-    data: DataConfig, work: Workspace, champion: Path, *, why: str, move_anchor: str | None = None
+    data: DataConfig,
+    work: Workspace,
+    champion: Path,
+    store: Store,
+    *,
+    why: str,
+    move_anchor: str | None = None,
 ) -> str:
     """Pack the candidate, make it the champion, move the alias; returns the new version.
 
@@ -49,17 +68,19 @@ def run(
         data: where MNIST is.
         work: the candidate's files.
         champion: the champion folder to replace.
+        store: keeps the old and the new champion, for `rollback`.
         why: reason for the promotion log.
         move_anchor: reason to make this candidate the anchor of later ones; None leaves it.
 
     Raises:
         StepError: the gate has not passed this candidate against this champion.
+        VersionError: the store has another model under one of the two versions.
     """
-    champion_folder.recover(champion)  # so that the champion is there to be compared with
+    settle(champion)  # so that the champion is there to be compared with
     mnist = load_mnist(data)
     judged = _judged(work, champion, mnist)
     record, result = load_fit(work), load_evaluation(work)
-    version = champion_folder.next_version(champion)
+    version = promotion_log.next_version(champion)
     origin = champion_folder.Origin(
         run_id=record.run_id,
         git_commit=record.git_commit,
@@ -83,19 +104,37 @@ def run(
         golden=_golden(work, mnist, result),
         extra_files=files,
     )
-    entry = champion_folder.promote(package, champion, when=provenance.now(), why=why)
+    staged = champion_folder.stage(package, champion)
+    for folder in (champion, staged):
+        if folder.exists():
+            model_store.keep(folder, store)
+    entry = champion_folder.switch(
+        staged, champion, when=provenance.now(), why=why, announce=partial(move_alias, champion)
+    )
     if move_anchor is not None or anchor.load(champion) is None:
         reason = move_anchor or "the first champion of this folder"
         harm = harm_rules.means(result.harm)
         made = anchor.make(result, harm, version=version, sha256=entry.sha256, why=reason)
         anchor.save(made, champion)
         logger.info("anchor: version %s (%s)", version, reason)
-    tracking.connect()
-    registered = tracking.find_by_run(record.run_id)
-    if registered is not None:
-        tracking.set_alias(registered.version, tracking.CHAMPION)
     logger.info("champion %s -> %s", entry.from_version, entry.to_version)
     return version
+
+
+def settle(champion: Path) -> None:
+    """Finish or undo what a killed promotion or rollback left, the registry's alias included."""
+    champion_folder.recover(champion, partial(move_alias, champion))
+
+
+def move_alias(champion: Path, entry: Promotion) -> None:
+    """Point the registry's alias at the champion's run; a run it does not know is no error."""
+    run_id = json.loads((champion / "manifest.json").read_text())["run_id"]
+    tracking.connect()
+    registered = tracking.find_by_run(run_id)
+    if registered is None:
+        logger.info("version %s is not in the registry; its alias stays", entry.to_version)
+    else:
+        tracking.set_alias(registered.version, tracking.CHAMPION)
 
 
 def _judged(work: Workspace, champion: Path, mnist: Mnist) -> judge.Judged:

@@ -1,0 +1,77 @@
+"""Commands `rollback` and `history`: an earlier champion back in its place, and who followed whom.
+
+Edge: replaces the champion folder, moves the alias.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+from capture.store import Store
+from model import artifact
+from training import champion_folder, model_store, promotion_log, provenance
+from training.promotion_log import Promotion
+from training.steps.files import StepError
+from training.steps.promote import move_alias, settle
+
+logger = logging.getLogger(__name__)
+
+SHOWN = ("mnist_accuracy", "rendered_accuracy", "rendered_accepted_frac")
+
+
+def run(champion: Path, store: Store, *, to_version: str | None, why: str) -> Promotion:
+    """Make an earlier champion the champion again, and move the alias.
+
+    Args:
+        champion: the champion folder to replace.
+        store: what `promote` keeps the champions in.
+        to_version: None for the champion before this one.
+        why: reason for the promotion log.
+
+    Raises:
+        StepError: there is no earlier champion, or the version is the champion already.
+        VersionError: the store does not have the version, or has it damaged.
+        ArtifactRefused: serving would refuse the kept folder; nothing has changed.
+    """
+    settle(champion)
+    log = promotion_log.read(champion)
+    served = artifact.load(champion).version
+    # By the first entry: the later ones may be rollbacks, and a second one would go to and fro.
+    wanted = to_version or next(
+        (entry.from_version for entry in log if entry.to_version == served), None
+    )
+    if wanted is None:
+        raise StepError(f"no champion before version {served} is in the log; name one with --to")
+    if wanted == served:
+        raise StepError(f"version {served} is the champion already")
+    staged = champion_folder.staged_folder(champion)
+    model_store.keep(champion, store)
+    model_store.fetch(wanted, store, staged)
+    artifact.load(staged)
+    entry = champion_folder.switch(
+        staged, champion, when=provenance.now(), why=why, announce=partial(move_alias, champion)
+    )
+    logger.info("champion %s -> %s; start a running service again", served, wanted)
+    return entry
+
+
+def history(champion: Path, store: Store) -> str:
+    """A Markdown table of the promotion log, with the numbers of the champions that are kept."""
+    settle(champion)
+    head = ("when", "from", "to", "who", "why", *(name.replace("_", " ") for name in SHOWN))
+    rows = [head, ("---",) * len(head)]
+    for entry in promotion_log.read(champion):
+        metrics = model_store.metrics(entry.to_version, store)
+        rows.append(
+            (
+                entry.when,
+                entry.from_version or "-",
+                entry.to_version,
+                entry.who,
+                entry.why,
+                *(f"{metrics[name]:.2%}" if name in metrics else "-" for name in SHOWN),
+            )
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
