@@ -38,7 +38,8 @@ ALLOWED = {
     "training": {
         "contract", "model", "capture.record", "capture.predictions", "capture.reference",
         "capture.labelled", "capture.segments", "capture.store", "pages", "numpy", "torch", "onnx",
-        "onnxruntime", "mlflow", "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
+        "onnxruntime", "mlflow", "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy",
+        "sklearn",
     },
 }  # fmt: skip
 ONLY_IN = {
