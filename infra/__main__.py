@@ -1,4 +1,7 @@
-"""Templates, rules and cost of the AWS deployment. ``cost`` needs only Python, the rest the CDK."""
+"""Templates, rules, cost and operation of the AWS deployment.
+
+Only the templates need the CDK.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from infra import capacity, cost, settings
+from infra import api_keys, capacity, cost, settings
+from infra.argument_parsers import add_command
 
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "prod"
 DOCUMENT = settings.REPOSITORY_ROOT / "docs" / "deploy.md"
@@ -31,16 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], int], help_text: str
+        name: str, run: Callable[[argparse.Namespace], int] | None, help_text: str
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            name,
-            help=help_text,
-            description=f"{help_text[0].upper()}{help_text[1:]}.",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
-        added.set_defaults(command=run)
-        return added
+        return add_command(commands, name, help_text, run)
 
     priced = command("cost", _cost, "print the cost of a month and of a million reads")
     rps, peak = settings.PLANNED_RPS, settings.PEAK_RPS
@@ -51,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     priced.add_argument("--endpoint-azs", type=int, default=2, help="zones with VPC endpoints")
     synth = command("synth", _synth, "write the templates of every environment")
     synth.add_argument("--folder", type=Path, default=Path("cdk.out"), help="where to write them")
+    api_keys.add_actions(command("keys", None, "add, revoke and list the API keys of the sites"))
     command("check", _check, "check the templates against the rules of infra/invariants")
     command("snapshot", _snapshot, "rewrite infra/snapshots and the bill in docs/deploy.md")
     return parser

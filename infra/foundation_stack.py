@@ -237,8 +237,13 @@ class Foundation(cdk.Stack):
             self,
             "ApiKeys",
             secret_name=f"digitline/{self.environment_settings.name}/api-keys",
-            description="JSON of the scanners' API keys (hashed), read by the service at start",
+            description="JSON of the scanners' API keys (hashed), which tasks read every 20 s",
             encryption_key=self.key,
+            # a key file without keys, so that the service starts before the first one is added
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                secret_string_template='{"keys": []}',  # noqa: S106  # no secret
+                generate_string_key="unused",
+            ),
             removal_policy=self._removal_policy,
         )
         acknowledge(
