@@ -12,14 +12,13 @@ from botocore import xform_name
 
 from contract import timeouts
 from infra import settings
-from infra.__main__ import DOCUMENT, with_bill
+from infra.__main__ import COMPARISON, DOCUMENT, renewed
 from infra.app import PROD
 from infra.world import Template
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 PYTHON = settings.REPOSITORY_ROOT / ".venv" / "bin" / "python"
-ARCHITECTURE = settings.REPOSITORY_ROOT / "docs" / "aws.md"
 
 
 def aws_commands() -> list[str]:
@@ -36,12 +35,12 @@ def aws_commands() -> list[str]:
     return [command for command in commands if not command.startswith(own)]
 
 
-def test_the_document_holds_the_bill_that_the_command_prints() -> None:
-    document = DOCUMENT.read_text()
-    assert document == with_bill(document), "run `python -m infra snapshot`"
+@pytest.mark.parametrize("file", [DOCUMENT, COMPARISON], ids=lambda file: file.name)
+def test_the_document_holds_the_figures_that_the_command_prints(file: Path) -> None:
+    assert file.read_text() == renewed(file), "run `python -m infra snapshot`"
 
 
-@pytest.mark.parametrize("file", [DOCUMENT, ARCHITECTURE], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [DOCUMENT, COMPARISON], ids=lambda file: file.name)
 def test_every_relative_link_has_a_target(file: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text())
     assert links
@@ -58,7 +57,7 @@ def test_the_document_sets_every_ssm_parameter_that_the_templates_read() -> None
 
 
 def test_the_documents_numbers_are_the_settings() -> None:
-    text = " ".join((DOCUMENT.read_text() + ARCHITECTURE.read_text()).split())
+    text = " ".join((DOCUMENT.read_text() + COMPARISON.read_text()).split())
     for promised in (
         f"{settings.CANARY_PERCENT:g} % of the requests for five minutes",
         f"keeps connections {timeouts.KEEP_ALIVE_S} s, the load balancer {timeouts.ALB_IDLE_S} s",
