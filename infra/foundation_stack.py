@@ -34,6 +34,16 @@ INTERFACE_ENDPOINTS = {
 }
 
 
+def removal_policy(environment: Environment) -> cdk.RemovalPolicy:
+    """Whether data survives its stack.
+
+    What a failed first deployment created goes with it; otherwise its name would block the second.
+    """
+    if environment.keeps_data:
+        return cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+    return cdk.RemovalPolicy.DESTROY
+
+
 class Foundation(cdk.Stack):
     """Network and data of one environment."""
 
@@ -53,7 +63,10 @@ class Foundation(cdk.Stack):
         self.log_bucket = log_bucket(self, self._removal_policy)
         self.training = self._bucket("training")
         self.captures = self._bucket(
-            "captures", expire_days=settings.CAPTURE_DAYS, expire_below="captures/records/"
+            "captures",
+            expire_days=settings.CAPTURE_EXPIRE_DAYS,
+            expire_below="captures/records/",
+            restore_days=settings.CAPTURE_RESTORE_DAYS,
         )
         self.reports = self._bucket("reports", expire_days=settings.REPORT_DAYS)
         self.artifacts = self._bucket("artifacts")
@@ -85,8 +98,7 @@ class Foundation(cdk.Stack):
 
     @property
     def _removal_policy(self) -> cdk.RemovalPolicy:
-        keeps = self.environment_settings.keeps_data
-        return cdk.RemovalPolicy.RETAIN if keeps else cdk.RemovalPolicy.DESTROY
+        return removal_policy(self.environment_settings)
 
     def _key(self) -> kms.Key:
         key = kms.Key(
@@ -180,7 +192,11 @@ class Foundation(cdk.Stack):
             )
 
     def _bucket(
-        self, name: str, expire_days: int | None = None, expire_below: str | None = None
+        self,
+        name: str,
+        expire_days: int | None = None,
+        expire_below: str | None = None,
+        restore_days: int = settings.NONCURRENT_DAYS,
     ) -> DataBucket:
         return data_bucket(
             self,
@@ -191,6 +207,7 @@ class Foundation(cdk.Stack):
             removal_policy=self._removal_policy,
             expire_days=expire_days,
             expire_below=expire_below,
+            restore_days=restore_days,
         )
 
     def _repository(self, name: str) -> ecr.Repository:

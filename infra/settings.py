@@ -143,7 +143,10 @@ DATABASE_GIB = 20  # the smallest gp3
 DATABASE_BACKUP_DAYS = 7
 
 # --- retention ----------------------------------------------------------------------------------
-CAPTURE_DAYS = 90  # handwriting is personal data: docs/privacy.md
+CAPTURE_DAYS = 90  # handwriting is personal data: gone by then, old versions too (docs/privacy.md)
+CAPTURE_RESTORE_DAYS = 7  # of them, as an older version
+# Compaction rewrites records a day later; each of S3's two rules waits for the next midnight.
+CAPTURE_EXPIRE_DAYS = CAPTURE_DAYS - CAPTURE_RESTORE_DAYS - 3
 REPORT_DAYS = 730
 ACCESS_LOG_DAYS = 90
 NONCURRENT_DAYS = 30  # time to restore an overwritten or deleted object

@@ -45,7 +45,7 @@ DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
         {"6", "400"},
     ),
     # deleting the environment deletes its data
-    "DeletionPolicy": ({"Retain", "Snapshot"}, {"Delete"}),
+    "DeletionPolicy": ({"RetainExceptOnCreate", "Snapshot"}, {"Delete"}),
     "UpdateReplacePolicy": ({"Retain", "Snapshot"}, {"Delete"}),
     "ECR::Repository.EmptyOnDelete": ({"False"}, {"True"}),
     "RDS::DBInstance.DeletionProtection": ({"True"}, {"False"}),
