@@ -39,6 +39,9 @@ PROMISED_ALARMS = [
     "retrain",
     "dead-letters",
     "at-maximum",
+    "running-tasks",
+    "healthy-hosts",
+    "task-start-impaired",
 ]
 PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift, cost
     "RequestCount",
@@ -92,7 +95,9 @@ METRICS = {
         "HTTPCode_Target_5XX_Count": _ALB,
         "HTTPCode_ELB_5XX_Count": _with("LoadBalancer"),
         "UnHealthyHostCount": _with("LoadBalancer TargetGroup"),
+        "HealthyHostCount": _with("LoadBalancer TargetGroup"),
     },
+    "AWS/Events": {"TriggeredRules": _with("RuleName")},
     "ECS/ContainerInsights": {
         "RunningTaskCount": _INSIGHT,
         "DesiredTaskCount": _INSIGHT,

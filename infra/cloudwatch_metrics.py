@@ -71,10 +71,11 @@ class TrafficMetrics:
         """Share of 5xx responses, from the tasks or from the load balancer itself."""
         return cloudwatch.MathExpression(
             expression=(
-                f"IF(n > {settings.ALARM_MIN_REQUESTS}, (FILL(target, 0) + FILL(elb, 0)) / n, 0)"
+                f"IF(FILL(n, 0) + FILL(elb, 0) > {settings.ALARM_MIN_REQUESTS}, "
+                "(FILL(target, 0) + FILL(elb, 0)) / (FILL(n, 0) + FILL(elb, 0)), 0)"
             ),
             using_metrics={
-                "n": self.requests(period),
+                "n": self.requests(period),  # without those for which no target was found
                 "target": self.alb.metrics.http_code_target(
                     elbv2.HttpCodeTarget.TARGET_5XX_COUNT, period=period, statistic="Sum"
                 ),
@@ -96,6 +97,19 @@ class TrafficMetrics:
                 "green": green.metrics.unhealthy_host_count(period=period, statistic="Maximum"),
             },
             label="unhealthy tasks",
+            period=period,
+        )
+
+    def healthy_hosts(self, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """Tasks that pass their health check, in both target groups; no data if none is left."""
+        blue, green = self.groups
+        return cloudwatch.MathExpression(
+            expression="FILL(blue, 0) + FILL(green, 0)",
+            using_metrics={
+                "blue": blue.metrics.healthy_host_count(period=period, statistic="Minimum"),
+                "green": green.metrics.healthy_host_count(period=period, statistic="Minimum"),
+            },
+            label="healthy tasks",
             period=period,
         )
 

@@ -53,10 +53,7 @@ def security_groups(
 
 
 def load_balancer(
-    scope: Construct,
-    environment: Environment,
-    foundation: Foundation,
-    group: ec2.SecurityGroup,
+    scope: Construct, foundation: Foundation, group: ec2.SecurityGroup, *, is_protected: bool
 ) -> elbv2.ApplicationLoadBalancer:
     """Internet-facing, with access logs in foundation's log bucket."""
     alb = elbv2.ApplicationLoadBalancer(
@@ -69,11 +66,11 @@ def load_balancer(
         idle_timeout=cdk.Duration.seconds(timeouts.ALB_IDLE_S),
         drop_invalid_header_fields=True,
         desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
-        deletion_protection=environment.keeps_data,
+        deletion_protection=is_protected,
     )
     alb.log_access_logs(foundation.log_bucket, "alb")
-    if not environment.keeps_data:
-        acknowledge(alb, "CKV_AWS_150", "this environment is deleted with its data")
+    if not is_protected:
+        acknowledge(alb, "CKV_AWS_150", "deleted with its environment, or by a failed creation")
     return alb
 
 

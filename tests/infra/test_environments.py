@@ -53,7 +53,10 @@ DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
     "Metadata.checkov.skip.id": (set(), {"CKV_AWS_150", "CKV_AWS_293"}),
     "Metadata.checkov.skip.comment": (
         set(),
-        {"this environment is deleted with its data"},
+        {
+            "this environment is deleted with its data",
+            "deleted with its environment, or by a failed creation",
+        },
     ),
 }
 
