@@ -42,6 +42,7 @@ PROMISED_ALARMS = [
     "running-tasks",
     "healthy-hosts",
     "task-start-impaired",
+    "version-difference",
 ]
 PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift, cost
     "RequestCount",
@@ -111,5 +112,6 @@ METRICS = {
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible": _with("QueueName")},
     "AWS/RDS": {"FreeStorageSpace": _with("DBInstanceIdentifier")},
     "AWS/Billing": {"EstimatedCharges": _with("Currency")},
-    metrics.NAMESPACE: dict.fromkeys(metrics.UNITS, _with("Service")),
+    metrics.NAMESPACE: dict.fromkeys(metrics.UNITS, _with("Service"))
+    | dict.fromkeys(metrics.BY_VERSION, _with("Service", "Service Version")),
 }

@@ -22,12 +22,15 @@ from infra.settings import Environment
 RUNBOOK_FILE = "docs/deploy.md"
 
 
-def ours(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
-    """A metric that Digitline's own code writes."""
+def ours(
+    name: str, statistic: str, period: cdk.Duration, version: str | None = None
+) -> cloudwatch.Metric:
+    """A metric that Digitline's own code writes; of one version of the service, or of all."""
+    of_version = {} if version is None else {"Version": version}
     return cloudwatch.Metric(
         namespace=NAMESPACE,
         metric_name=name,
-        dimensions_map={"Service": SERVICE},
+        dimensions_map={"Service": SERVICE, **of_version},
         statistic=statistic,
         period=period,
     )
@@ -123,6 +126,27 @@ class TrafficMetrics:
                 "rejected": ours("Rejected", "Sum", period),
             },
             label="reject share",
+            period=period,
+        )
+
+    def version_difference(self, version: str, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """Share of rejects of ``version`` minus that of all other versions.
+
+        0 while only one version serves, or one of the two has few crops.
+        """
+        n = "(FILL(a, 0) + FILL(r, 0))"
+        old_n = f"(FILL(all_a, 0) + FILL(all_r, 0) - {n})"
+        few = settings.ALARM_MIN_CROPS
+        difference = f"FILL(r, 0) / {n} - (FILL(all_r, 0) - FILL(r, 0)) / {old_n}"
+        return cloudwatch.MathExpression(
+            expression=f"IF({n} >= {few} AND {old_n} >= {few}, {difference}, 0)",
+            using_metrics={
+                "a": ours("Accepted", "Sum", period, version),
+                "r": ours("Rejected", "Sum", period, version),
+                "all_a": ours("Accepted", "Sum", period),
+                "all_r": ours("Rejected", "Sum", period),
+            },
+            label="reject share above the other version's",
             period=period,
         )
 

@@ -19,7 +19,7 @@ from aws_cdk import aws_events_targets as event_targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra import capacity, load_balancer, settings
+from infra import capacity, fargate_task, load_balancer, settings
 from infra.acknowledge import acknowledge
 from infra.cloudwatch_metrics import TrafficMetrics, runbook
 from infra.firewall import firewall
@@ -92,7 +92,7 @@ class Service(cdk.Stack):
     def _rollback_alarms(self) -> list[cloudwatch.Alarm]:
         """Alarms that notify operators, and roll back a deployment until its bake time ends."""
         one_minute = cdk.Duration.minutes(1)
-        specs = (
+        specs: tuple[tuple[str, cloudwatch.IMetric, float, str], ...] = (
             (
                 "p99",
                 self.traffic.p99_ms(one_minute),
@@ -116,6 +116,15 @@ class Service(cdk.Stack):
                 self.traffic.reject_frac(one_minute),
                 settings.ALARM_REJECT_FRAC,
                 f"The model rejects more than {100 * settings.ALARM_REJECT_FRAC:g} % of crops",
+            ),
+        )
+        new = fargate_task.image_tag(self, self.environment_settings, "service-image-tag")
+        specs += (
+            (
+                "version-difference",
+                self.traffic.version_difference(new, one_minute),
+                settings.ALARM_VERSION_DIFFERENCE,
+                f"Version {new} rejects a larger share of crops than the version before it",
             ),
         )
         return [*(self._rollback_alarm(*spec) for spec in specs), self._start_alarm()]

@@ -78,6 +78,7 @@ def _server(
             "DIGITS_DRAIN_S": str(timeouts.DRAIN_S),
             "DIGITS_CAPTURE_DIR": _SPOOL,
             "DIGITS_EMF": "on",
+            "DIGITS_RELEASE": fargate_task.image_tag(stack, environment, "service-image-tag"),
             "DIGITS_LOG_LEVEL": "info",
         },
         secrets={"DIGITS_API_KEYS_JSON": _api_keys(stack, task, foundation)},

@@ -32,6 +32,31 @@ def releases_roll_back_automatically(world: World) -> Iterator[str]:
 
 
 @must_hold
+def a_canary_is_compared_with_the_version_before_it(world: World) -> Iterator[str]:
+    """A tenth of the traffic moves no alarm on the whole: one reads the new version alone.
+
+    The alarm's version, the task's and the image's tag are the same parameter.
+    """
+    for service in world.all("ECS::Service"):
+        alarms = map(world.at, service.get("DeploymentConfiguration.Alarms.AlarmNames", []))
+        compared = {
+            dimension["Value"]
+            for alarm in alarms
+            for stat in map(lookups.stat_of, alarm.get("Metrics", []) if alarm else [])
+            for dimension in (stat or {}).get("Dimensions", [])
+            if dimension["Name"] == "Version"
+        }
+        if service.get("DeploymentConfiguration.Strategy") not in aws.SHIFTING:
+            continue
+        for container in lookups.containers(world, service).values():
+            release = lookups.variables(container).get("DIGITS_RELEASE")
+            if release and (compared != {release} or not container["Image"].endswith(release)):
+                yield f"{service}: runs {release}, its alarms compare {sorted(compared)}"
+        if not compared:
+            yield f"{service}: no rollback alarm reads the new version alone"
+
+
+@must_hold
 def traffic_shifts_between_two_target_groups(world: World) -> Iterator[str]:
     """The listener rule sends all traffic to the first group."""
     for service, balancer in lookups.balanced(world):
