@@ -43,6 +43,7 @@ PROMISED_ALARMS = [
     "healthy-hosts",
     "task-start-impaired",
     "version-difference",
+    "synthetic-read",
 ]
 PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift, cost
     "RequestCount",
@@ -98,6 +99,7 @@ METRICS = {
         "UnHealthyHostCount": _with("LoadBalancer TargetGroup"),
         "HealthyHostCount": _with("LoadBalancer TargetGroup"),
     },
+    "AWS/Lambda": dict.fromkeys(("Invocations", "Errors"), _with("FunctionName")),
     "AWS/Events": {"TriggeredRules": _with("RuleName")},
     "ECS/ContainerInsights": {
         "RunningTaskCount": _INSIGHT,

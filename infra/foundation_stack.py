@@ -76,6 +76,7 @@ class Foundation(cdk.Stack):
         self.alerts = self._topic("Alerts", "alerts that need action")
         self.notices = self._topic("Notices", "a job or a release succeeded")
         self.api_keys = self._api_keys()
+        self.golden_key = self._golden_key()
         for name, bucket in (
             ("TrainingBucket", self.training),
             ("CapturesBucket", self.captures),
@@ -263,5 +264,21 @@ class Foundation(cdk.Stack):
             "AwsSolutions-SMG4",
             "scanner vendors hold the keys: an operator rotates them one by one, with two valid "
             "at a time (docs/deploy.md)",
+        )
+        return secret
+
+    def _golden_key(self) -> secretsmanager.Secret:
+        secret = secretsmanager.Secret(
+            self,
+            "GoldenKey",
+            secret_name=f"digitline/{self.environment_settings.name}/golden-read-key",
+            description="API key with which golden crops are read from outside",
+            encryption_key=self.key,
+            removal_policy=self._removal_policy,
+        )
+        acknowledge(
+            secret,
+            "AwsSolutions-SMG4",
+            "an API key like a scanner's: an operator rotates it (docs/deploy.md)",
         )
         return secret

@@ -106,8 +106,11 @@ def listener_rule(
     alb: elbv2.ApplicationLoadBalancer,
     blue: elbv2.ApplicationTargetGroup,
     green: elbv2.ApplicationTargetGroup,
-) -> elbv2.ApplicationListenerRule:
-    """An HTTPS listener that hides /metrics, and its rule whose weights a release shifts."""
+) -> tuple[elbv2.ApplicationListenerRule, elbv2.ApplicationListenerRule]:
+    """An HTTPS listener that hides /metrics, and its two rules whose weights a release shifts.
+
+    The first takes all requests, the second those that test a release before it gets traffic.
+    """
     certificate = ssm.StringParameter.value_for_string_parameter(
         scope, environment.parameter("certificate-arn")
     )
@@ -128,12 +131,7 @@ def listener_rule(
         listener=listener,
         priority=settings.PRODUCTION_PRIORITY,
         conditions=[elbv2.ListenerCondition.path_patterns(["/*"])],
-        action=elbv2.ListenerAction.weighted_forward(
-            [
-                elbv2.WeightedTargetGroup(target_group=blue, weight=100),
-                elbv2.WeightedTargetGroup(target_group=green, weight=0),
-            ]
-        ),
+        action=_weighted(blue, green),
     )
     # No release moves this rule: ECS changes only the one that the service names.
     metrics = elbv2.ApplicationListenerRule(
@@ -146,5 +144,24 @@ def listener_rule(
             404, content_type="text/plain", message_body="no such path"
         ),
     )
+    test = elbv2.ApplicationListenerRule(
+        scope,
+        "Test",
+        listener=listener,
+        priority=settings.TEST_PRIORITY,
+        conditions=[elbv2.ListenerCondition.http_header(settings.TEST_HEADER, ["yes"])],
+        action=_weighted(blue, green),
+    )
     metrics.node.add_dependency(production)  # which may have this priority in an older stack
-    return production
+    return production, test
+
+
+def _weighted(
+    blue: elbv2.ApplicationTargetGroup, green: elbv2.ApplicationTargetGroup
+) -> elbv2.ListenerAction:
+    return elbv2.ListenerAction.weighted_forward(
+        [
+            elbv2.WeightedTargetGroup(target_group=blue, weight=100),
+            elbv2.WeightedTargetGroup(target_group=green, weight=0),
+        ]
+    )

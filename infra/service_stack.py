@@ -19,7 +19,7 @@ from aws_cdk import aws_events_targets as event_targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra import capacity, fargate_task, load_balancer, settings
+from infra import capacity, fargate_task, golden_reads, load_balancer, settings
 from infra.acknowledge import acknowledge
 from infra.cloudwatch_metrics import TrafficMetrics, runbook
 from infra.firewall import firewall
@@ -63,7 +63,10 @@ class Service(cdk.Stack):
         )
         self.blue = load_balancer.target_group(self, "Blue", foundation)
         self.green = load_balancer.target_group(self, "Green", foundation)
-        self.rule = load_balancer.listener_rule(self, environment, self.alb, self.blue, self.green)
+        self.rule, self.test_rule = load_balancer.listener_rule(
+            self, environment, self.alb, self.blue, self.green
+        )
+        self.synthetic_read = golden_reads.watcher(self, environment, foundation)
         firewall(self, environment, plan, self.alb)
         self.traffic = TrafficMetrics(alb=self.alb, groups=(self.blue, self.green))
         self.rollback_alarms = self._rollback_alarms()
@@ -245,6 +248,9 @@ class Service(cdk.Stack):
                 step_percent=settings.CANARY_PERCENT,
                 step_bake_time=cdk.Duration.minutes(settings.CANARY_MIN),
             ),
+            "lifecycle_hooks": [
+                golden_reads.approval(self, self.environment_settings, self.foundation)
+            ],
             "bake_time": cdk.Duration.minutes(settings.BAKE_MIN),
         }
 
@@ -254,6 +260,7 @@ class Service(cdk.Stack):
             "Alternate",
             alternate_target_group=self.green,
             production_listener=ecs.ListenerRuleConfiguration.application_listener_rule(self.rule),
+            test_listener=ecs.ListenerRuleConfiguration.application_listener_rule(self.test_rule),
             role=self._traffic_role(),
         )
 

@@ -76,6 +76,8 @@ MLFLOW_PORT = 5000
 POSTGRES_PORT = 5432
 HTTPS_PORT = 443
 METRICS_PRIORITY = 1  # of the listener's rules, the lowest number comes first
+TEST_PRIORITY = 5
+TEST_HEADER = "x-digitline-test"  # requests with it go to the version that is being released
 PRODUCTION_PRIORITY = 10
 MAX_RULE_PRIORITY = 50_000  # Elastic Load Balancing's limit
 

@@ -16,7 +16,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as event_targets
 from constructs import Construct
 
-from infra import capacity, settings
+from infra import capacity, golden_reads, settings
 from infra.cloudwatch_metrics import ours, runbook
 from infra.dashboard import dashboard
 from infra.foundation_stack import Foundation
@@ -81,6 +81,16 @@ class Watch(cdk.Stack):
             f"The load balancer has fewer than {enough} healthy tasks",
             self.service.traffic.healthy_hosts(_MINUTE),
             enough,
+            periods=3,
+            comparison=_LESS,
+            missing=_MISSING_IS_BAD,
+        )
+
+        self._alarm(
+            "synthetic-read",
+            "A golden crop that is sent from outside is not read, or is misread",
+            golden_reads.successes(self.service.synthetic_read),
+            1,
             periods=3,
             comparison=_LESS,
             missing=_MISSING_IS_BAD,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
-from infra.world import World
+from infra.world import World, dig
 
 
 @must_hold
@@ -52,6 +52,12 @@ def a_canary_is_compared_with_the_version_before_it(world: World) -> Iterator[st
             release = lookups.variables(container).get("DIGITS_RELEASE")
             if release and (compared != {release} or not container["Image"].endswith(release)):
                 yield f"{service}: runs {release}, its alarms compare {sorted(compared)}"
+        hooks = service.get("DeploymentConfiguration.LifecycleHooks", [])
+        if not any("POST_TEST_TRAFFIC_SHIFT" in hook["LifecycleStages"] for hook in hooks):
+            yield f"{service}: nothing reads golden crops before the first traffic"
+        for _, balancer in lookups.balanced(world):
+            if world.at(dig(balancer, "AdvancedConfiguration.TestListenerRule")) is None:
+                yield f"{service}: no rule sends test requests to the new version"
         if not compared:
             yield f"{service}: no rollback alarm reads the new version alone"
 

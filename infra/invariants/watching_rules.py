@@ -117,7 +117,7 @@ def _expressions_of(alarm: Resource, metric: str) -> Iterator[str]:
 def a_total_outage_raises_an_alarm(world: World) -> Iterator[str]:
     """Without tasks the load balancer's metrics have no data: missing data must breach."""
     alarms = world.all("CloudWatch::Alarm")
-    for ending in ("running-tasks", "healthy-hosts"):
+    for ending in ("running-tasks", "healthy-hosts", "synthetic-read"):
         for alarm in alarms:
             if str(alarm.get("AlarmName")).endswith(ending):
                 if alarm.get("TreatMissingData") != "breaching":

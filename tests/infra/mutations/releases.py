@@ -27,6 +27,17 @@ def alarm_compares_another_version(t: Templates) -> None:
 
 
 @seeds("a_canary_is_compared_with_the_version_before_it")
+def no_golden_crop_before_traffic(t: Templates) -> None:
+    del t.one(SERVICE, "Service")["DeploymentConfiguration"]["LifecycleHooks"]
+
+
+@seeds("a_canary_is_compared_with_the_version_before_it")
+def golden_crops_are_read_by_the_old_version(t: Templates) -> None:
+    advanced = t.one(SERVICE, "Service")["LoadBalancers"][0]["AdvancedConfiguration"]
+    del advanced["TestListenerRule"]
+
+
+@seeds("a_canary_is_compared_with_the_version_before_it")
 def canary_is_not_compared(t: Templates) -> None:
     alarms = t.one(SERVICE, "Service")["DeploymentConfiguration"]["Alarms"]["AlarmNames"]
     alarms[:] = [name for name in alarms if "versiondifference" not in str(name)]

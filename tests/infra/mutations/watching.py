@@ -104,6 +104,11 @@ def no_data_of_healthy_hosts_is_fine(t: Templates) -> None:
 
 
 @seeds("a_total_outage_raises_an_alarm")
+def no_synthetic_read_is_fine(t: Templates) -> None:
+    t.one(ALARM, "Alarmsyntheticread")["TreatMissingData"] = "ignore"
+
+
+@seeds("a_total_outage_raises_an_alarm")
 def refused_requests_are_not_counted(t: Templates) -> None:
     t.replace(ALARM, "Alarmerrors", "/ (FILL(n, 0) + FILL(elb, 0))", "/ n")
 
