@@ -19,12 +19,6 @@ from infra.foundation_stack import Foundation
 from infra.lambda_function import function
 from infra.settings import Environment
 
-# Of each digit the smallest file in tests/data/crops that the champion accepts.
-CROPS = (
-    *("0-09704", "1-03625", "2-00624", "3-04996", "4-01453"),
-    *("5-02029", "6-04838", "7-01721", "8-03340", "9-02019"),
-)
-
 
 def watcher(scope: cdk.Stack, environment: Environment, foundation: Foundation) -> lambda_.Function:
     """Reads one crop each minute."""
@@ -67,7 +61,7 @@ def approval(
         made,
         "ApproveHook",
         lifecycle_stages=[ecs.DeploymentLifecycleStage.POST_TEST_TRAFFIC_SHIFT],
-        role=role,  # type: ignore[arg-type]  # jsii protocols
+        role=role,
     )
 
 
@@ -106,5 +100,5 @@ def _reader(
 def crops() -> str:
     """JSON of digit -> PNG in base64: below the 4 KB that a function's variables may hold."""
     folder = settings.REPOSITORY_ROOT / "tests" / "data" / "crops"
-    files = {name[0]: folder / f"{name}.png" for name in CROPS}
+    files = {name[0]: folder / f"{name}.png" for name in settings.GOLDEN_CROPS}
     return json.dumps({d: base64.b64encode(f.read_bytes()).decode() for d, f in files.items()})

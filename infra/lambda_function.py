@@ -53,7 +53,7 @@ def function(
         handler=f"index.{handler}",
         code=lambda_.Code.from_inline((_SOURCES / f"{file}.py").read_text()),
         environment=dict(environment),
-        role=role,  # type: ignore[arg-type]  # jsii protocols
+        role=role,
         log_group=log,
         timeout=cdk.Duration.seconds(timeout_s),
         memory_size=256,

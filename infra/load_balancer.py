@@ -124,7 +124,8 @@ def listener_rule(
             404, content_type="text/plain", message_body="no such path"
         ),
     )
-    # ECS shifts these weights during a release: 100/0 -> 90/10 -> 0/100
+    # ECS shifts these weights during a release: 100/0 -> 90/10 -> 0/100. An edit of the rule would
+    # write 100/0 back; the stack policy in docs/deploy.md refuses it (aws/aws-cdk issue 36649).
     production = elbv2.ApplicationListenerRule(
         scope,
         "Production",

@@ -79,6 +79,11 @@ METRICS_PRIORITY = 1  # of the listener's rules, the lowest number comes first
 TEST_PRIORITY = 5
 TEST_HEADER = "x-digitline-test"  # requests with it go to the version that is being released
 PRODUCTION_PRIORITY = 10
+# Of each digit the smallest file in tests/data/crops that the champion accepts: read from outside.
+GOLDEN_CROPS = (
+    *("0-09704", "1-03625", "2-00624", "3-04996", "4-01453"),
+    *("5-02029", "6-01888", "7-01721", "8-03340", "9-02019"),
+)
 MAX_RULE_PRIORITY = 50_000  # Elastic Load Balancing's limit
 
 # --- timeouts (the others: contract/timeouts.py) ------------------------------------------------
