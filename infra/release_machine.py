@@ -174,7 +174,10 @@ class Release(Construct):
             # CloudFormation reads parameters with the caller's permissions
             iam.PolicyStatement(
                 actions=["ssm:GetParameters"],
-                resources=[self._parameter_arn(self._environment.parameter("*"))],
+                resources=[
+                    self._parameter_arn(self._environment.parameter("*")),
+                    self._parameter_arn("/cdk-bootstrap/hnb659fds/version"),  # in every template
+                ],
             ),
         ):
             self.machine.add_to_role_policy(statement)

@@ -79,6 +79,7 @@ def _server(
             "DIGITS_DRAIN_S": str(timeouts.DRAIN_S),
             "DIGITS_CAPTURE_DIR": _SPOOL,
             "DIGITS_EMF": "on",
+            "DIGITS_RELEASE": fargate_task.image_tag(stack, environment, "service-image-tag"),
             "DIGITS_LOG_LEVEL": "info",
         },
         port=settings.SERVICE_PORT,

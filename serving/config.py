@@ -160,6 +160,12 @@ class Settings(BaseSettings):
     emf: bool = Field(
         default=False, description="Write CloudWatch embedded metric lines to stdout every 60 s."
     )
+    release: str | None = Field(
+        None,
+        pattern=r"^[\w.-]{1,128}$",
+        description="Name of the running release: the dimension `Version` of the metrics in those "
+        "lines that compare a canary with the version before it.",
+    )
 
 
 def load_settings() -> Settings:

@@ -51,7 +51,7 @@ def test_the_document_sets_every_ssm_parameter_that_the_templates_read() -> None
     snapshots = settings.REPOSITORY_ROOT / "infra" / "snapshots" / PROD.name
     text = "".join(file.read_text() for file in snapshots.glob("*.json"))
     values = set(re.findall(rf'"/digitline/{PROD.name}/([a-z-]+)"', text))
-    assert len(values) == 6
+    assert len(values) == 7
     documented = set(re.findall(r"set_value +([a-z-]+)", DOCUMENT.read_text()))
     assert values <= documented
 

@@ -175,7 +175,6 @@ def test_the_oracle_reports_a_wrong_property(
     [
         ("Drift", '"LaunchType":"FARGATE"', '"LaunchType":"LAMBDA"', "ecs:RunTask"),
         ("Retrain", '"AssignPublicIp":"DISABLED"', '"AssignPublicIp":"NO"', "ecs:RunTask"),
-        ("Compact", '"PropagateTags":"TASK_DEFINITION"', '"PropagateTags":"ALL"', "ecs:RunTask"),
         ("Release", '"CAPABILITY_IAM"', '"CAPABILITY_ALL"', "cloudformation:UpdateStack"),
         ("Release", '"Type":"String"', '"Type":"Text"', "ssm:PutParameter"),
     ],
