@@ -114,6 +114,8 @@ STUCK_DEPLOYMENT_MIN = 45  # canary + bake + start + drain take less than 25 min
 
 # --- autoscaling (how many: capacity.py) --------------------------------------------------------
 CPU_TARGET_PERCENT = 50.0
+BURST_CPU_PERCENT = 40.0  # one datapoint above it adds tasks; the planned peak is below 10 %
+BURST_STEPS = ((0, 15, 50), (15, 35, 100), (35, None, 150))  # points above it: percent more tasks
 CPU_METRIC_RESOLUTION_S = 20  # ECS high-resolution metrics: 20 or 60
 SCALE_OUT_COOLDOWN_S = 30
 SCALE_IN_COOLDOWN_S = 300  # trucks come minutes apart: keep the tasks between two

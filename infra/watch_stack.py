@@ -60,6 +60,7 @@ class Watch(cdk.Stack):
         self._service_alarms()
         self._job_alarms()
         self._failed_deployments()
+        self._critical_findings()
         self._budget()
         dashboard(self, environment, service, plan)
 
@@ -226,6 +227,29 @@ class Watch(cdk.Stack):
                 detail_type=["ECS Deployment State Change"],
                 detail={"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
                 resources=[self.service.service.service_arn],
+            ),
+            targets=[event_targets.SnsTopic(self.foundation.alerts)],
+        )
+
+    def _critical_findings(self) -> None:
+        """Notify operators of a critical finding in an image; the weekly rebuild is scanned too."""
+        images = (
+            self.foundation.service_images,
+            self.foundation.jobs_images,
+            self.foundation.mlflow_images,
+        )
+        events.Rule(
+            self,
+            "CriticalFinding",
+            description="The registry found a critical vulnerability in an image",
+            event_pattern=events.EventPattern(
+                source=["aws.ecr"],
+                detail_type=["ECR Image Scan"],
+                detail={
+                    "scan-status": ["COMPLETE"],
+                    "repository-name": [one.repository_name for one in images],
+                    "finding-severity-counts": {"CRITICAL": [{"exists": True}]},
+                },
             ),
             targets=[event_targets.SnsTopic(self.foundation.alerts)],
         )

@@ -53,7 +53,9 @@ def jobs_publish_how_they_ended(world: World) -> Iterator[str]:
             if state["Type"] != "Task" or state in published:
                 continue
             caught = [c for c in state.get("Catch", []) if "States.ALL" in c["ErrorEquals"]]
-            if not caught or states[caught[0]["Next"]] not in published:
+            handler = states[caught[0]["Next"]] if caught else {}
+            # the handler publishes, or cleans up first; its own failure is checked in its turn
+            if handler not in published and states.get(handler.get("Next")) not in published:
                 yield f"{machine}: a failure of {name} is not published"
             if "ecs:runTask" in state["Resource"]:
                 yield from _run_task_problems(world, machine, state)
