@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from training import fitting, provenance, tracking
+from training import network as networks
 from training.config import DataConfig, Workspace
 from training.data import fonts, pool_cache, render
 from training.data.datasets import LabelledImages, Mnist, load_mnist
@@ -22,6 +26,8 @@ from training.steps.files import (
     RENDER_VALIDATION_SEED,
     FitRecord,
     Interrupted,
+    StepError,
+    sha256,
     write_picture,
 )
 
@@ -39,7 +45,8 @@ def run(
         Interrupted: Ctrl-C; the best weights so far are saved, and the next steps can run.
     """
     mnist = load_mnist(data)
-    config = fitting.choose_arithmetic(config)
+    build = _builder(config)
+    config = fitting.choose_arithmetic(config, build)
     found = fonts.need_fonts(without_fonts=data.without_fonts) if config.augmented else None
     fit_data = load_fit_data(config, rendering, mnist, pools=data.pools)
     tracking.connect()
@@ -48,7 +55,7 @@ def run(
         if config.augmented:
             tracking.log_config(rendering, prefix="render")
         tracking.log_tags(_run_tags(mnist))
-        fitted = fitting.fit(config, fit_data, on_epoch=report_epoch)
+        fitted = fitting.fit(config, fit_data, on_epoch=report_epoch, build=build)
         record = FitRecord(
             network=config.network,
             run_id=run_id,
@@ -56,6 +63,7 @@ def run(
             created=provenance.now(),
             best_epoch=fitted.best_epoch,
             fonts=fonts.families(found.train) if found else (),
+            warm_start=sha256(config.warm_start.read_bytes()) if config.warm_start else None,
             history=fitted.history,
         )
         work.folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +78,32 @@ def run(
             f"{fitted.best_epoch + 1}, are in {work.weights}"
         )
     return record
+
+
+def _builder(config: fitting.FitConfig) -> Callable[[str], nn.Module]:
+    """Makes the network: fresh, or with the weights of an earlier fit.
+
+    Raises:
+        StepError: the weights are missing, or are another network's.
+    """
+    if config.warm_start is None:
+        return networks.build
+    path = config.warm_start
+    try:
+        weights = torch.load(path, weights_only=True)
+        networks.build(config.network).load_state_dict(weights)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise StepError(
+            f"{path} does not start network {config.network!r}: {error}; name the weights.pt that"
+            " `fit` wrote for this network"
+        ) from error
+
+    def build(name: str) -> nn.Module:
+        network = networks.build(name)
+        network.load_state_dict(weights)
+        return network
+
+    return build
 
 
 def _run_tags(mnist: Mnist) -> dict[str, str]:
