@@ -199,14 +199,22 @@ def test_a_restored_database_takes_the_name_and_the_protection_of_the_old_one(
 ) -> None:
     rds = boto3.client("rds")
     registry = mlflow_upgrade.find("prod")
+    # moto's snapshot holds the protection, AWS's does not: off while it is taken
+    rds.modify_db_instance(DBInstanceIdentifier=registry.database, DeletionProtection=False)
     snapshot = mlflow_upgrade.take_snapshot(registry)
-    # what the restored instance cannot have: moto copies everything else
-    rds.modify_db_instance(DBInstanceIdentifier=registry.database, EngineVersion="0.1")
+    rds.modify_db_instance(
+        DBInstanceIdentifier=registry.database,
+        DeletionProtection=True,
+        VpcSecurityGroupIds=["sg-0123456789abcdef0"],  # moto's stacks set none
+        EngineVersion="0.1",  # the restored instance has the snapshot's: so it is another one
+    )
     old = rds.describe_db_instances(DBInstanceIdentifier=registry.database)["DBInstances"][0]
     assert run("restore", snapshot, "old-tag") == 0
     new = rds.describe_db_instances(DBInstanceIdentifier=registry.database)["DBInstances"][0]
     assert old["EngineVersion"] == "0.1" != new["EngineVersion"]
-    for same in ("DeletionProtection", "DBSubnetGroup", "VpcSecurityGroups", "Endpoint"):
+    assert new["DeletionProtection"]
+    assert new["VpcSecurityGroups"]
+    for same in ("VpcSecurityGroups", "Endpoint"):
         assert new[same] == old[same], same
     assert released() == "old-tag"
 
