@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import moto_api
 import pytest
 from moto import mock_aws
 
@@ -51,10 +52,17 @@ TEMPLATE = {  # what the commands look up, as infra/mlflow_server.py makes it
         }
     },
     "Resources": {
-        "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}},
+        "Vpc": {
+            "Type": "AWS::EC2::VPC",
+            "Properties": {"CidrBlock": "10.0.0.0/16"},
+        },
         "Subnet": {
             "Type": "AWS::EC2::Subnet",
             "Properties": {"VpcId": {"Ref": "Vpc"}, "CidrBlock": "10.0.1.0/24"},
+        },
+        "Group": {
+            "Type": "AWS::EC2::SecurityGroup",
+            "Properties": {"GroupDescription": "tasks", "VpcId": {"Ref": "Vpc"}},
         },
         "Cluster": {"Type": "AWS::ECS::Cluster"},
         "Task": {
@@ -80,7 +88,12 @@ TEMPLATE = {  # what the commands look up, as infra/mlflow_server.py makes it
                 "TaskDefinition": {"Ref": "Task"},
                 "DesiredCount": 1,
                 "LaunchType": "FARGATE",
-                "NetworkConfiguration": {"AwsvpcConfiguration": {"Subnets": [{"Ref": "Subnet"}]}},
+                "NetworkConfiguration": {
+                    "AwsvpcConfiguration": {
+                        "Subnets": [{"Ref": "Subnet"}],
+                        "SecurityGroups": [{"Fn::GetAtt": ["Group", "GroupId"]}],
+                    }
+                },
             },
         },
         "Database": {
@@ -94,7 +107,12 @@ TEMPLATE = {  # what the commands look up, as infra/mlflow_server.py makes it
                 "DeletionProtection": True,
                 "BackupRetentionPeriod": 7,
                 "DBSubnetGroupName": {"Ref": "Subnets"},
+                "DBParameterGroupName": {"Ref": "Settings"},
             },
+        },
+        "Settings": {
+            "Type": "AWS::RDS::DBParameterGroup",
+            "Properties": {"Family": "postgres17", "Description": "TLS only"},
         },
         "Subnets": {
             "Type": "AWS::RDS::DBSubnetGroup",
@@ -113,12 +131,17 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setitem(mlflow_upgrade._WAIT, "Delay", 0)
+    monkeypatch.setattr(moto_api.AWS, "endpoint", "")  # another file's server has stopped
+    monkeypatch.setattr(moto_api.AWS, "region", "eu-central-1")
     with mock_aws():
         parameter = {"Name": "/digitline/prod/mlflow-image-tag", "Value": "old-tag"}
         boto3.client("ssm").put_parameter(**parameter, Type="String")
         boto3.client("cloudformation").create_stack(
             StackName="digitline-prod-mlops", TemplateBody=json.dumps(TEMPLATE)
         )
+        ec2 = boto3.client("ec2")
+        for vpc in ec2.describe_vpcs()["Vpcs"]:  # moto's stacks leave it off, its tasks need it
+            ec2.modify_vpc_attribute(VpcId=vpc["VpcId"], EnableDnsHostnames={"Value": True})
         yield
 
 
@@ -176,14 +199,22 @@ def test_a_restored_database_takes_the_name_and_the_protection_of_the_old_one(
 ) -> None:
     rds = boto3.client("rds")
     registry = mlflow_upgrade.find("prod")
+    # moto's snapshot holds the protection, AWS's does not: off while it is taken
+    rds.modify_db_instance(DBInstanceIdentifier=registry.database, DeletionProtection=False)
     snapshot = mlflow_upgrade.take_snapshot(registry)
-    # what the restored instance cannot have: moto copies everything else
-    rds.modify_db_instance(DBInstanceIdentifier=registry.database, EngineVersion="0.1")
+    rds.modify_db_instance(
+        DBInstanceIdentifier=registry.database,
+        DeletionProtection=True,
+        VpcSecurityGroupIds=["sg-0123456789abcdef0"],  # moto's stacks set none
+        EngineVersion="0.1",  # the restored instance has the snapshot's: so it is another one
+    )
     old = rds.describe_db_instances(DBInstanceIdentifier=registry.database)["DBInstances"][0]
     assert run("restore", snapshot, "old-tag") == 0
     new = rds.describe_db_instances(DBInstanceIdentifier=registry.database)["DBInstances"][0]
     assert old["EngineVersion"] == "0.1" != new["EngineVersion"]
-    for same in ("DeletionProtection", "DBSubnetGroup", "VpcSecurityGroups", "Endpoint"):
+    assert new["DeletionProtection"]
+    assert new["VpcSecurityGroups"]
+    for same in ("VpcSecurityGroups", "Endpoint"):
         assert new[same] == old[same], same
     assert released() == "old-tag"
 
