@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from model.preprocess import MARK_PX
+from training import batches
 from training import network as networks
-from training.data.datasets import LabelledImages
+from training.batches import FitData, Part
 from training.data.render import DAMAGED
 
 EVALUATION_BATCH = 1000
+IGNORED = -100  # a label without digit loss
 WARM_PEAK_LR = 2e-3  # of a fit that goes on from earlier weights
 
 
@@ -62,16 +62,6 @@ PROTOTYPE = FitConfig(network="prototype", epochs=15, batch_size=128, augmented=
 
 
 @dataclass(frozen=True, slots=True)
-class FitData:
-    """The images of one fit. Rendered parts are None for the plain recipe."""
-
-    train: LabelledImages
-    validation: LabelledImages
-    rendered: LabelledImages | None
-    rendered_validation: LabelledImages | None
-
-
-@dataclass(frozen=True, slots=True)
 class Epoch:
     """One row of the learning curve."""
 
@@ -103,7 +93,7 @@ def choose_arithmetic(
     Edge: reads the clock.
     """
     recipe = config.augmented
-    if recipe is None or recipe.bfloat16 is not None:
+    if recipe is None or recipe.bfloat16 is not None or batches.device().type != "cpu":
         return config
     torch.set_num_threads(config.num_threads)
     seconds = {}
@@ -144,7 +134,7 @@ def fit(
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(mode=True)
     torch.set_num_threads(config.num_threads)
-    network = networks.to_layout(build(config.network), torch.channels_last)
+    network = networks.to_layout(build(config.network), torch.channels_last).to(batches.device())
     best, best_score, best_epoch = copy.deepcopy(network), -1.0, -1
     history: list[Epoch] = []
     interrupted = False
@@ -158,7 +148,7 @@ def fit(
         if not history:
             raise
         interrupted = True
-    return Fitted(best.eval(), tuple(history), best_epoch, interrupted)
+    return Fitted(best.eval().to("cpu"), tuple(history), best_epoch, interrupted)
 
 
 def _epochs(
@@ -166,7 +156,12 @@ def _epochs(
 ) -> Iterator[tuple[Epoch, nn.Module]]:
     """Train epoch by epoch; yields the learning curve and the network to keep."""
     rng = np.random.default_rng(config.seed)
-    steps_per_epoch = len(data.train) // config.batch_size or 1
+    train, validation = Part.of(data.train), Part.of_digits(data.validation)
+    rendered = Part.of(data.rendered) if data.rendered else None
+    rendered_validation = (
+        Part.of_digits(data.rendered_validation) if data.rendered_validation else None
+    )
+    steps_per_epoch = batches.num_steps(train, config.batch_size)
     optimiser, schedule = _optimiser(config, network, config.epochs * steps_per_epoch)
     averaged = _moving_average(network, config.augmented.ema_decay) if config.augmented else None
     evaluated = network if averaged is None else averaged.module
@@ -174,13 +169,13 @@ def _epochs(
     for number in range(config.epochs):
         started = time.perf_counter()
         network.train()
-        total = 0.0
+        total = torch.zeros((), device=batches.device())
         label = f"epoch {number + 1}/{config.epochs}"
         with tqdm(
             total=steps_per_epoch, desc=label, unit="batch", leave=False, mininterval=0.5
         ) as bar:
-            for images, labels in _batches(config, data, rng):
-                with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+            for images, labels in _batches(config, train, rendered, rng):
+                with torch.autocast(batches.device().type, torch.bfloat16, enabled=in_bfloat16):
                     outputs = network(images)
                 loss = _loss(config, outputs, labels)
                 optimiser.zero_grad(set_to_none=True)
@@ -190,9 +185,27 @@ def _epochs(
                     schedule.step()
                 if averaged is not None:
                     averaged.update_parameters(network)
-                total += loss.item()
+                total += loss.detach()  # no .item(): it would wait for a GPU
                 bar.update()
-        yield _measure(data, evaluated, number, total / steps_per_epoch, started), evaluated
+        train_loss = float(total) / steps_per_epoch
+        right = _count_right(evaluated, validation), _count_right(evaluated, rendered_validation)
+        yield _measured(*right, number, train_loss, started), evaluated
+
+
+def _batches(
+    config: FitConfig, train: Part, rendered: Part | None, rng: np.random.Generator
+) -> Iterator[batches.Batch]:
+    recipe = config.augmented
+    if recipe is None or rendered is None:
+        return batches.plain(train, config.batch_size, rng)
+    return batches.mixed(
+        train,
+        rendered,
+        config.batch_size,
+        rng,
+        raw_frac=recipe.raw_frac,
+        jitter=recipe.jitter,
+    )
 
 
 def _is_in_bfloat16(config: FitConfig) -> bool:
@@ -226,60 +239,6 @@ def _optimiser(
     )
 
 
-def _batches(
-    config: FitConfig, data: FitData, rng: np.random.Generator
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One epoch of shuffled batches: (B, 1, 28, 28) float32 and (B,) int64 labels."""
-    recipe = config.augmented
-    num_batches = len(data.train) // config.batch_size or 1
-    if recipe is None or data.rendered is None:
-        order = rng.permutation(len(data.train))
-        for rows in np.array_split(order[: num_batches * config.batch_size], num_batches):
-            yield _tensors(data.train.take(rows))
-        return
-    num_raw = round(config.batch_size * recipe.raw_frac)
-    num_rendered = config.batch_size - num_raw
-    raw_order = rng.permutation(len(data.train))
-    rendered_order = rng.permutation(len(data.rendered))
-    for batch in range(num_batches):
-        raw = data.train.take(_wrapped(raw_order, batch * num_raw, num_raw))
-        rendered = data.rendered.take(_wrapped(rendered_order, batch * num_rendered, num_rendered))
-        images, labels = _tensors(
-            LabelledImages(
-                np.concatenate([raw.images, rendered.images]),
-                np.concatenate([raw.labels, rendered.labels]),
-            )
-        )
-        yield _jitter(images, recipe.jitter, rng), labels
-
-
-def _wrapped(order: NDArray[np.intp], start: int, num: int) -> NDArray[np.intp]:
-    rows: NDArray[np.intp] = order.take(range(start, start + num), mode="wrap")
-    return rows
-
-
-def _tensors(part: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
-    images = torch.from_numpy(part.images.astype(np.float32) / 255)[:, None]
-    return images, torch.from_numpy(part.labels.astype(np.int64))
-
-
-def _jitter(images: torch.Tensor, scale: float, rng: np.random.Generator) -> torch.Tensor:
-    """Move half of the images a little: about a pixel, 6 degrees, 7 % of size."""
-    num = len(images)
-    moves = rng.uniform(-1, 1, (num, 2, 3)) * scale * (rng.random((num, 1, 1)) < 0.5)
-    moves *= np.array([[0.07, 0.14, 0.08], [0.1, 0.07, 0.08]])
-    moves += np.array([[1, 0, 0], [0, 1, 0]])
-    grid = functional.affine_grid(
-        torch.from_numpy(moves.astype(np.float32)), list(images.shape), align_corners=False
-    )
-    moved = functional.grid_sample(images, grid, align_corners=False)
-    # The border shows where the crop's edge cuts a stroke; a move would lose that.
-    inside = slice(MARK_PX, -MARK_PX)
-    border = images.clone()
-    border[..., inside, inside] = 0
-    return torch.maximum(moved, border)
-
-
 def _loss(config: FitConfig, outputs: object, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the digits, plus what a garbage head adds.
 
@@ -290,7 +249,7 @@ def _loss(config: FitConfig, outputs: object, labels: torch.Tensor) -> torch.Ten
     logits = logits.float()
     is_digit = labels < DAMAGED
     recipe = config.augmented
-    loss = functional.cross_entropy(logits[is_digit], labels[is_digit])
+    loss = functional.cross_entropy(logits, labels.where(is_digit, IGNORED), ignore_index=IGNORED)
     if recipe is None or garbage is None:
         return loss
     is_wrong = ~is_digit & (logits.detach().argmax(1) != labels - DAMAGED)
@@ -299,34 +258,35 @@ def _loss(config: FitConfig, outputs: object, labels: torch.Tensor) -> torch.Ten
     )
 
 
-def _measure(
-    data: FitData, network: nn.Module, number: int, train_loss: float, started: float
+def _measured(
+    clean: tuple[int, int],
+    rendered: tuple[int, int],
+    number: int,
+    train_loss: float,
+    started: float,
 ) -> Epoch:
+    """The row of the learning curve from (right, all) digits of both validation sets."""
     if not math.isfinite(train_loss):
         raise FloatingPointError(f"the loss is {train_loss} in epoch {number + 1}; lower peak_lr")
-    clean = _count_right(network, data.validation)
-    both, rendered_accuracy = [clean], None
-    if data.rendered_validation:
-        rendered = _count_right(network, data.rendered_validation)
-        both, rendered_accuracy = [clean, rendered], rendered[0] / rendered[1]
     return Epoch(
         epoch=number,
         train_loss=train_loss,
         validation_accuracy=clean[0] / clean[1],
-        rendered_validation_accuracy=rendered_accuracy,
+        rendered_validation_accuracy=rendered[0] / rendered[1] if rendered[1] else None,
         seconds=time.perf_counter() - started,
-        score=sum(right for right, _ in both) / sum(num for _, num in both),
+        score=(clean[0] + rendered[0]) / (clean[1] + rendered[1]),
     )
 
 
 @torch.no_grad()
-def _count_right(network: nn.Module, part: LabelledImages) -> tuple[int, int]:
-    """Digits that are read right, and all digits; damaged ones and garbage do not count."""
-    part = part.take(np.flatnonzero(part.labels < DAMAGED))
+def _count_right(network: nn.Module, part: Part | None) -> tuple[int, int]:
+    """Digits that are read right, and all digits."""
+    if part is None:
+        return 0, 0
     network.eval()
     num_right = 0
-    for start in range(0, len(part), EVALUATION_BATCH):
-        images, labels = _tensors(part.take(slice(start, start + EVALUATION_BATCH)))
+    for rows in np.array_split(np.arange(len(part)), -(-len(part) // EVALUATION_BATCH)):
+        images, labels = part.take(rows)
         logits, _ = networks.split_outputs(network(images))
         num_right += int((logits.argmax(1) == labels).sum())
     return num_right, len(part)

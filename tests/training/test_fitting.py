@@ -5,13 +5,12 @@ import pytest
 import torch
 from tiny import TinyNetwork, draw_digits
 
+from training.batches import FitData, _jitter
 from training.data.datasets import LabelledImages
 from training.data.render import DAMAGED, GARBAGE_LABEL
 from training.fitting import (
     Augmented,
     FitConfig,
-    FitData,
-    _jitter,
     _loss,
     choose_arithmetic,
     fit,

@@ -17,6 +17,7 @@ from torch import nn
 
 from training import fitting, provenance, tracking
 from training import network as networks
+from training.batches import FitData
 from training.config import DataConfig, Workspace
 from training.data import fonts, pool_cache, render
 from training.data.datasets import LabelledImages, Mnist, load_mnist
@@ -115,17 +116,17 @@ def _run_tags(mnist: Mnist) -> dict[str, str]:
 
 def load_fit_data(
     config: fitting.FitConfig, rendering: render.RenderConfig, mnist: Mnist, *, pools: Path
-) -> fitting.FitData:
+) -> FitData:
     """MNIST, and for the augmented recipe the crops rendered from it, or found in `pools`."""
     if config.augmented is None:
-        return fitting.FitData(mnist.train, mnist.validation, None, None)
+        return FitData(mnist.train, mnist.validation, None, None)
     found = fonts.find_fonts()
     glyphs = fonts.draw_digits(found.train) if found else None
     letters = fonts.draw_letters(found.train) if found else None
     validation = replace(
         rendering, num_crops=min(NUM_RENDERED_VALIDATION, rendering.num_crops), glyph_frac=0
     )
-    return fitting.FitData(
+    return FitData(
         train=mnist.train,
         validation=mnist.validation,
         rendered=_pool(
