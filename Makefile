@@ -17,7 +17,7 @@ MINUTES ?= 2
 TESTS := --ignore=tests/infra --ignore=tests/image
 
 .PHONY: help serve setup test test-all nightly coverage check train acceptance fuzz bench loadtest soak simulate \
-  infra-test image-test lock clean
+  infra-test image-test ci release load-staging lock clean
 
 help:  ## show this list
 	@awk '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -63,6 +63,9 @@ fuzz: $(VENV)/.all  ## RUNS (default 200000) mutated files through the decoder, 
 	$(RUN) -m tests.fuzz.decode_time --seconds $$(($(RUNS) / 5000))
 	$(RUN) tests/fuzz/api_bodies.py --requests $$(($(RUNS) / 40))
 
+ci:  ## what CI runs on a clean clone: tools that pip cannot install, then every check and test
+	bash .ci/run
+
 nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
 	$(MAKE) fuzz RUNS=2000000
 	$(MAKE) acceptance soak
@@ -80,6 +83,13 @@ soak: $(VENV)/.all  ## half an hour at 100 RPS: memory and latency drawn and jud
 
 simulate: $(VENV)/.all  ## tasks, latency and cost under trucks, as deployed and 24 other ways
 	$(RUN) -m loadtest simulate --arrivals trucks --sweep $(ARGS)
+
+##@ Release
+release: .venv-infra/.set  ## build, scan and push both images for STAGE, wait for the canary (BUILD: a unique number)
+	PYTHON=.venv-infra/bin/python bash deploy/release.sh
+
+load-staging: $(VENV)/.all  ## put the planned load on HOST with the key LOAD_KEY, judge it by the SLO
+	$(RUN) -m loadtest run trucks --host $(HOST) --keys-file <(printenv LOAD_KEY)
 
 ##@ Maintain
 lock:  ## compile requirements-serving.txt (with hashes) and requirements.txt anew

@@ -25,3 +25,5 @@ JOBS: Final = {
     "CaptureBacklogBytes": "Bytes",
 }
 UNITS: Final = SERVING | JOBS
+# With a second dimension `Version`, the release's image tag: a canary is compared with the others.
+BY_VERSION: Final = ("Accepted", "Rejected")

@@ -1,4 +1,7 @@
-"""Templates, rules and cost of the AWS deployment. ``cost`` needs only Python, the rest the CDK."""
+"""Templates, rules, cost and operation of the AWS deployment.
+
+Only the templates need the CDK.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from infra import capacity, cost, settings
+from infra import api_keys, capacity, cost, mlflow_upgrade, preflight, settings
+from infra.argument_parsers import add_action, add_command
 
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "prod"
-DOCUMENT = settings.REPOSITORY_ROOT / "docs" / "deploy.md"
+DOCUMENT = settings.REPOSITORY_ROOT / "docs" / "deploy.md"  # holds the bill
+COMPARISON = settings.REPOSITORY_ROOT / "docs" / "aws.md"  # holds the comparison with Lambda
 MARKER = "<!-- renewed by: python -m infra snapshot -->"
 
 
@@ -31,16 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], int], help_text: str
+        name: str, run: Callable[[argparse.Namespace], int] | None, help_text: str
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(
-            name,
-            help=help_text,
-            description=f"{help_text[0].upper()}{help_text[1:]}.",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
-        added.set_defaults(command=run)
-        return added
+        return add_command(commands, name, help_text, run)
 
     priced = command("cost", _cost, "print the cost of a month and of a million reads")
     rps, peak = settings.PLANNED_RPS, settings.PEAK_RPS
@@ -49,25 +47,38 @@ def _parser() -> argparse.ArgumentParser:
         "--peak", type=float, default=peak, help="requests/s that the tasks hold: three trucks"
     )
     priced.add_argument("--endpoint-azs", type=int, default=2, help="zones with VPC endpoints")
+    priced.add_argument(
+        "--with-lambda", action="store_true", help="compare with Lambda instead of the tasks"
+    )
     synth = command("synth", _synth, "write the templates of every environment")
     synth.add_argument("--folder", type=Path, default=Path("cdk.out"), help="where to write them")
+    api_keys.add_actions(command("keys", None, "add, revoke and list the API keys of the sites"))
+    mlflow_upgrade.add_actions(command("mlflow", None, "upgrade MLflow, restore its database"))
+    add_action(commands, "preflight", preflight.run, "compare the account's quotas with the needs")
     command("check", _check, "check the templates against the rules of infra/invariants")
     command("snapshot", _snapshot, "rewrite infra/snapshots and the bill in docs/deploy.md")
     return parser
 
 
-def with_bill(document: str) -> str:
-    """The document with production's current bill in the block below the marker."""
-    bill = cost.monthly(
+def production_bill() -> cost.Bill:
+    """The bill of the settings' planned load."""
+    return cost.monthly(
         planned_rps=settings.PLANNED_RPS,
         peak_rps=settings.PEAK_RPS,
         num_endpoint_azs=2,
         measured=capacity.read_measured(),
     )
+
+
+def renewed(document: Path) -> str:
+    """The text of a document, with the current figures in the block below the marker."""
+    bill = production_bill()
+    text = cost.table(bill) if document == DOCUMENT else cost.with_lambda(bill)
+    option = "" if document == DOCUMENT else " --with-lambda"
     command = f"$ python -m infra cost --rps {settings.PLANNED_RPS:g} --peak {settings.PEAK_RPS:g}"
-    head, marker, rest = document.partition(f"{MARKER}\n```text\n")
+    head, marker, rest = document.read_text().partition(f"{MARKER}\n```text\n")
     _, fence, tail = rest.partition("```\n")
-    return f"{head}{marker}{command}\n{cost.table(bill)}\n{fence}{tail}"
+    return f"{head}{marker}{command}{option}\n{text}\n{fence}{tail}"
 
 
 def _cost(options: argparse.Namespace) -> int:
@@ -77,7 +88,7 @@ def _cost(options: argparse.Namespace) -> int:
         num_endpoint_azs=options.endpoint_azs,
         measured=capacity.read_measured(),
     )
-    print(cost.table(bill))
+    print(cost.with_lambda(bill) if options.with_lambda else cost.table(bill))
     return 0
 
 
@@ -115,8 +126,9 @@ def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
         stacks = world.read(Path(folder) / f"assembly-{PROD.name}")
     for name, template in stacks.items():
         (SNAPSHOTS / f"{name}.json").write_text(world.text(template))
-    DOCUMENT.write_text(with_bill(DOCUMENT.read_text()))
-    print(f"rewrote infra/snapshots and the bill in docs/{DOCUMENT.name}")
+    for document in (DOCUMENT, COMPARISON):
+        document.write_text(renewed(document))
+    print(f"rewrote infra/snapshots and the figures in docs/{DOCUMENT.name}, {COMPARISON.name}")
     return 0
 
 

@@ -46,14 +46,19 @@ class Digitline(cdk.Stage):
     """All stacks of one environment; each depends only on stacks above it."""
 
     def __init__(
-        self, scope: Construct, environment: Environment, measured: capacity.Measured
+        self,
+        scope: Construct,
+        environment: Environment,
+        measured: capacity.Measured,
+        *,
+        is_first: bool,
     ) -> None:
         super().__init__(scope, environment.name)
         plan = capacity.plan(
             planned_rps=environment.planned_rps, peak_rps=environment.peak_rps, measured=measured
         )
         self.foundation = Foundation(self, environment)
-        self.service = Service(self, environment, self.foundation, plan)
+        self.service = Service(self, environment, self.foundation, plan, is_first=is_first)
         self.autoscaling = Autoscaling(self, environment, self.service, plan)
         self.mlops = MlOps(self, environment, self.foundation, self.service)
         self.watch = Watch(self, environment, self.foundation, self.service, self.mlops, plan)
@@ -62,12 +67,13 @@ class Digitline(cdk.Stage):
         cdk.Tags.of(self).add("environment", environment.name)
 
 
-def build(outdir: str | None = None, *, check: bool = True) -> cdk.App:
+def build(outdir: str | None = None, *, check: bool = True, is_first: bool = False) -> cdk.App:
     """The app with every environment.
 
     Args:
         outdir: where templates are written; the CDK's default if None.
         check: run cdk-nag: ``synth`` fails on a finding that is not acknowledged.
+        is_first: for the first deployment (``cdk -c first=yes``): rolling, with a circuit breaker.
     """
     app = cdk.App(
         outdir=outdir,
@@ -84,8 +90,9 @@ def build(outdir: str | None = None, *, check: bool = True) -> cdk.App:
         },
     )
     measured = capacity.read_measured()
+    is_first = is_first or app.node.try_get_context("first") == "yes"
     for environment in ENVIRONMENTS:
-        Digitline(app, environment, measured)
+        Digitline(app, environment, measured, is_first=is_first)
     if check:
         cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     return app

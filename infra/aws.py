@@ -39,6 +39,11 @@ PROMISED_ALARMS = [
     "retrain",
     "dead-letters",
     "at-maximum",
+    "running-tasks",
+    "healthy-hosts",
+    "task-start-impaired",
+    "version-difference",
+    "synthetic-read",
 ]
 PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift, cost
     "RequestCount",
@@ -92,7 +97,10 @@ METRICS = {
         "HTTPCode_Target_5XX_Count": _ALB,
         "HTTPCode_ELB_5XX_Count": _with("LoadBalancer"),
         "UnHealthyHostCount": _with("LoadBalancer TargetGroup"),
+        "HealthyHostCount": _with("LoadBalancer TargetGroup"),
     },
+    "AWS/Lambda": dict.fromkeys(("Invocations", "Errors"), _with("FunctionName")),
+    "AWS/Events": {"TriggeredRules": _with("RuleName")},
     "ECS/ContainerInsights": {
         "RunningTaskCount": _INSIGHT,
         "DesiredTaskCount": _INSIGHT,
@@ -106,5 +114,6 @@ METRICS = {
     "AWS/SQS": {"ApproximateNumberOfMessagesVisible": _with("QueueName")},
     "AWS/RDS": {"FreeStorageSpace": _with("DBInstanceIdentifier")},
     "AWS/Billing": {"EstimatedCharges": _with("Currency")},
-    metrics.NAMESPACE: dict.fromkeys(metrics.UNITS, _with("Service")),
+    metrics.NAMESPACE: dict.fromkeys(metrics.UNITS, _with("Service"))
+    | dict.fromkeys(metrics.BY_VERSION, _with("Service", "Service Version")),
 }

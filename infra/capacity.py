@@ -5,7 +5,6 @@
     minimum      = tasks(peak) in truck hours, tasks(planned) outside them
     maximum      = max(2 * tasks(peak), tasks(growth * peak))
     target       = 60 * held                 requests per minute and task, for target tracking
-    burst        = 60 * held * 1.4           the same, where the one-minute step policy starts
 
 With the factor AZs / (AZs - 1) the remaining tasks hold the load when one availability zone fails.
 A scaling policy is too slow for a burst: the fastest path on AWS takes ~109 s, and a truck's burst
@@ -25,7 +24,6 @@ from infra import settings
 CAPACITY_FILE = settings.REPOSITORY_ROOT / "loadtest" / "capacity.json"
 ASSUMED_RPS_PER_CORE = 2500.0  # used while loadtest/capacity.json is missing; every output says so
 USABLE_FRAC = 0.5  # of a task: queueing at 50 % busy costs about one service time, at 80 % four
-BURST_FACTOR = 1.4  # step scaling starts at 70 % busy
 GROWTH = 10.0  # autoscaling's maximum, in planned peaks; a higher one needs an operator
 CORE_TO_VCPU = 1.0  # a Graviton vCPU is a core, as measured; re-measure on ARM before going lower
 
@@ -48,7 +46,6 @@ class Plan:
     truck_min_tasks: int
     max_tasks: int
     target_per_min: int  # requests per minute and task: target tracking
-    burst_per_min: int  # requests per minute and task: step scaling starts
     waf_limit: int  # requests per WAF window from one address
 
     def explain(self) -> str:
@@ -57,7 +54,7 @@ class Plan:
             f"{self.measured.rps_per_core:.0f} req/s per core ({self.measured.source}) -> "
             f"{self.held_rps_per_task:.0f} req/s held per task -> min {self.min_tasks}, "
             f"truck hours {self.truck_min_tasks}, max {self.max_tasks}; "
-            f"target {self.target_per_min} and burst {self.burst_per_min} req/min per task"
+            f"target {self.target_per_min} req/min per task"
         )
 
 
@@ -105,6 +102,5 @@ def plan(*, planned_rps: float, peak_rps: float, measured: Measured) -> Plan:
         truck_min_tasks=truck_min,
         max_tasks=max(2 * truck_min, num_tasks(GROWTH * peak_rps, held)),
         target_per_min=round(60 * held),
-        burst_per_min=round(60 * held * BURST_FACTOR),
         waf_limit=math.ceil(settings.WAF_HEADROOM * peak_rps * settings.WAF_WINDOW_S),
     )

@@ -22,12 +22,15 @@ from infra.settings import Environment
 RUNBOOK_FILE = "docs/deploy.md"
 
 
-def ours(name: str, statistic: str, period: cdk.Duration) -> cloudwatch.Metric:
-    """A metric that Digitline's own code writes."""
+def ours(
+    name: str, statistic: str, period: cdk.Duration, version: str | None = None
+) -> cloudwatch.Metric:
+    """A metric that Digitline's own code writes; of one version of the service, or of all."""
+    of_version = {} if version is None else {"Version": version}
     return cloudwatch.Metric(
         namespace=NAMESPACE,
         metric_name=name,
-        dimensions_map={"Service": SERVICE},
+        dimensions_map={"Service": SERVICE, **of_version},
         statistic=statistic,
         period=period,
     )
@@ -71,10 +74,11 @@ class TrafficMetrics:
         """Share of 5xx responses, from the tasks or from the load balancer itself."""
         return cloudwatch.MathExpression(
             expression=(
-                f"IF(n > {settings.ALARM_MIN_REQUESTS}, (FILL(target, 0) + FILL(elb, 0)) / n, 0)"
+                f"IF(FILL(n, 0) + FILL(elb, 0) > {settings.ALARM_MIN_REQUESTS}, "
+                "(FILL(target, 0) + FILL(elb, 0)) / (FILL(n, 0) + FILL(elb, 0)), 0)"
             ),
             using_metrics={
-                "n": self.requests(period),
+                "n": self.requests(period),  # without those for which no target was found
                 "target": self.alb.metrics.http_code_target(
                     elbv2.HttpCodeTarget.TARGET_5XX_COUNT, period=period, statistic="Sum"
                 ),
@@ -99,6 +103,19 @@ class TrafficMetrics:
             period=period,
         )
 
+    def healthy_hosts(self, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """Tasks that pass their health check, in both target groups; no data if none is left."""
+        blue, green = self.groups
+        return cloudwatch.MathExpression(
+            expression="FILL(blue, 0) + FILL(green, 0)",
+            using_metrics={
+                "blue": blue.metrics.healthy_host_count(period=period, statistic="Minimum"),
+                "green": green.metrics.healthy_host_count(period=period, statistic="Minimum"),
+            },
+            label="healthy tasks",
+            period=period,
+        )
+
     def reject_frac(self, period: cdk.Duration) -> cloudwatch.MathExpression:
         """Share of crops that the model rejected."""
         enough = f"accepted + rejected > {settings.ALARM_MIN_REQUESTS}"
@@ -109,6 +126,27 @@ class TrafficMetrics:
                 "rejected": ours("Rejected", "Sum", period),
             },
             label="reject share",
+            period=period,
+        )
+
+    def version_difference(self, version: str, period: cdk.Duration) -> cloudwatch.MathExpression:
+        """Share of rejects of ``version`` minus that of all other versions.
+
+        0 while only one version serves, or one of the two has few crops.
+        """
+        n = "(FILL(a, 0) + FILL(r, 0))"
+        old_n = f"(FILL(all_a, 0) + FILL(all_r, 0) - {n})"
+        few = settings.ALARM_MIN_CROPS
+        difference = f"FILL(r, 0) / {n} - (FILL(all_r, 0) - FILL(r, 0)) / {old_n}"
+        return cloudwatch.MathExpression(
+            expression=f"IF({n} >= {few} AND {old_n} >= {few}, {difference}, 0)",
+            using_metrics={
+                "a": ours("Accepted", "Sum", period, version),
+                "r": ours("Rejected", "Sum", period, version),
+                "all_a": ours("Accepted", "Sum", period),
+                "all_r": ours("Rejected", "Sum", period),
+            },
+            label="reject share above the other version's",
             period=period,
         )
 

@@ -18,6 +18,9 @@ QUIET_FRAC = 0.05  # of the planned rate, outside truck hours: hand-fed rejects 
 CROP_BYTES = 1_500  # one 28x28 or 128x128 grey PNG with its HTTP head, both ways
 CAPTURE_BYTES = 600  # one record in zstd Parquet: 28x28 image, features, answer
 LOG_BYTES_PER_READ = 30  # the service logs errors and one metric line a minute, not requests
+KEY_READS_H = 3600 / 20  # of the secret with the API keys, by each task: serving/edge/lifecycle.py
+LAMBDA_GB = 1.769  # AWS gives one vCPU at 1,769 MB
+LAMBDA_OVERHEAD_MS = 2  # assumed, not measured: the event's JSON and base64, both ways
 NUM_INTERFACE_ENDPOINTS = 6
 NUM_CONTAINER_INSIGHT_METRICS = 60
 NUM_ALARM_METRICS = 30  # an alarm on an expression is charged for each metric in it
@@ -79,6 +82,7 @@ def monthly(
         *_network(num_endpoint_azs),
         *_registry(),
         *_data(num_reads),
+        *_keys(plan.truck_min_tasks * truck_h + plan.min_tasks * quiet_h),
     )
     return Bill(lines=lines, num_reads=num_reads, plan=plan)
 
@@ -103,8 +107,8 @@ def _service(plan: Plan, truck_h: float, quiet_h: float) -> list[Line]:
 
 def _front(planned_rps: float, truck_h: float, num_reads: float) -> list[Line]:
     # connections are kept alive, so bytes are the dimension that counts (1 GB/h is one unit)
-    units = max(1.0, planned_rps * 3600 * CROP_BYTES / 1e9)
-    capacity_units = units * truck_h + max(1.0, QUIET_FRAC * units) * (HOURS_PER_MONTH - truck_h)
+    units = planned_rps * 3600 * CROP_BYTES / 1e9
+    capacity_units = units * (truck_h + QUIET_FRAC * (HOURS_PER_MONTH - truck_h))
     alb = HOURS_PER_MONTH * prices.ALB_H + capacity_units * prices.ALB_LCU_H
     rules = 4
     waf = prices.WAF_ACL + rules * prices.WAF_RULE + num_reads / 1e6 * prices.WAF_MILLION
@@ -167,8 +171,38 @@ def _data(num_reads: float) -> list[Line]:
             f"{kept_gb:.0f} GB kept, {math.ceil(puts / 1e3)} k writes",
         ),
         Line("CloudWatch", watching, f"metrics, alarms, dashboard, {logs_gb:.1f} GB of logs"),
-        Line("Keys and secrets", 2 * prices.KMS_KEY + 3 * prices.SECRET, "2 keys, 3 secrets"),
     ]
+
+
+def _keys(task_hours: float) -> list[Line]:
+    reads = task_hours * KEY_READS_H / 1e6
+    kept = 2 * prices.KMS_KEY + 3 * prices.SECRET
+    return [
+        Line(
+            "Keys and secrets",
+            kept + reads * prices.SECRET_MILLION_CALLS,
+            f"2 keys, 3 secrets, {reads:.1f} M reads of the API keys",
+        )
+    ]
+
+
+def with_lambda(bill: Bill) -> str:
+    """What Lambda would cost instead of the tasks, behind the same load balancer.
+
+    One invocation for a read, at one vCPU; memory is billed by the millisecond.
+    """
+    millions = bill.num_reads / 1e6
+    read_ms = math.ceil(1e3 / bill.plan.measured.rps_per_core) + LAMBDA_OVERHEAD_MS
+    compute = bill.num_reads * read_ms / 1e3 * LAMBDA_GB * prices.LAMBDA_GB_S
+    requests = millions * prices.LAMBDA_MILLION
+    tasks = bill.lines[0].usd
+    total = bill.total_usd - tasks + compute + requests
+    in_all = "USD per million in all"
+    return (
+        f"tasks   {tasks:8.2f} USD a month, {bill.usd_per_million:.2f} {in_all}\n"
+        f"Lambda  {compute + requests:8.2f} USD a month, {total / millions:.2f} {in_all}: "
+        f"{requests:.2f} for requests, {compute:.2f} for {read_ms} ms of {LAMBDA_GB:g} GB each"
+    )
 
 
 def table(bill: Bill) -> str:
@@ -178,7 +212,7 @@ def table(bill: Bill) -> str:
     rows = [f"{line.what:<{width}}  {line.usd:8.2f}  {line.how}" for line in bill.lines]
     return "\n".join(
         [
-            f"USD a month, list prices of {prices.AS_OF} in {prices.REGION}",
+            f"USD a month, {prices.LIST} of {prices.AS_OF} in {prices.REGION}",
             *rows,
             f"{'Total':<{width}}  {bill.total_usd:8.2f}",
             "",

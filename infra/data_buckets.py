@@ -67,8 +67,12 @@ def data_bucket(
     removal_policy: cdk.RemovalPolicy,
     expire_days: int | None = None,
     expire_below: str | None = None,
+    restore_days: int = settings.NONCURRENT_DAYS,
 ) -> DataBucket:
-    """A private bucket; with ``expire_below`` only objects below that prefix expire."""
+    """A private bucket; with ``expire_below`` only objects below that prefix expire.
+
+    An overwritten, expired or deleted object can be restored for ``restore_days``.
+    """
     bucket = DataBucket(
         name=f"digitline-{environment.name}-{name}-{cdk.Aws.ACCOUNT_ID}",
         key_arn=key.key_arn,
@@ -94,7 +98,7 @@ def data_bucket(
         lifecycle_rules=[
             *expiry,
             s3.LifecycleRule(
-                noncurrent_version_expiration=cdk.Duration.days(settings.NONCURRENT_DAYS),
+                noncurrent_version_expiration=cdk.Duration.days(restore_days),
                 abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
             ),
         ],

@@ -24,8 +24,13 @@ def image(
     scope: Construct, environment: Environment, repository: ecr.IRepository, parameter: str
 ) -> ecs.ContainerImage:
     """The image whose tag is an SSM parameter: a release changes it, not the template."""
-    tag = ssm.StringParameter.value_for_string_parameter(scope, environment.parameter(parameter))
+    tag = image_tag(scope, environment, parameter)
     return ecs.ContainerImage.from_ecr_repository(repository, tag)
+
+
+def image_tag(scope: Construct, environment: Environment, parameter: str) -> str:
+    """The value of that parameter when the stack is deployed."""
+    return ssm.StringParameter.value_for_string_parameter(scope, environment.parameter(parameter))
 
 
 def task(

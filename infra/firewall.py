@@ -45,7 +45,8 @@ def firewall(
             ),
             _managed(1, "AWSManagedRulesKnownBadInputsRuleSet"),
             _managed(2, "AWSManagedRulesAmazonIpReputationList"),
-            # rules on bodies only count: a crop is binary and may be larger than 8 KiB
+            # Rules on bodies only count: a crop is binary and may be larger than 8 KiB. So does the
+            # rule on a missing User-Agent: embedded scanners send none, and each has an API key.
             _managed(
                 3,
                 "AWSManagedRulesCommonRuleSet",
@@ -55,6 +56,7 @@ def firewall(
                     "GenericLFI_BODY",
                     "GenericRFI_BODY",
                     "EC2MetaDataSSRF_BODY",
+                    "NoUserAgent_HEADER",
                 ),
             ),
         ],

@@ -34,6 +34,16 @@ INTERFACE_ENDPOINTS = {
 }
 
 
+def removal_policy(environment: Environment) -> cdk.RemovalPolicy:
+    """Whether data survives its stack.
+
+    What a failed first deployment created goes with it; otherwise its name would block the second.
+    """
+    if environment.keeps_data:
+        return cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+    return cdk.RemovalPolicy.DESTROY
+
+
 class Foundation(cdk.Stack):
     """Network and data of one environment."""
 
@@ -53,7 +63,10 @@ class Foundation(cdk.Stack):
         self.log_bucket = log_bucket(self, self._removal_policy)
         self.training = self._bucket("training")
         self.captures = self._bucket(
-            "captures", expire_days=settings.CAPTURE_DAYS, expire_below="captures/records/"
+            "captures",
+            expire_days=settings.CAPTURE_EXPIRE_DAYS,
+            expire_below="captures/records/",
+            restore_days=settings.CAPTURE_RESTORE_DAYS,
         )
         self.reports = self._bucket("reports", expire_days=settings.REPORT_DAYS)
         self.artifacts = self._bucket("artifacts")
@@ -63,6 +76,7 @@ class Foundation(cdk.Stack):
         self.alerts = self._topic("Alerts", "alerts that need action")
         self.notices = self._topic("Notices", "a job or a release succeeded")
         self.api_keys = self._api_keys()
+        self.golden_key = self._golden_key()
         for name, bucket in (
             ("TrainingBucket", self.training),
             ("CapturesBucket", self.captures),
@@ -85,8 +99,7 @@ class Foundation(cdk.Stack):
 
     @property
     def _removal_policy(self) -> cdk.RemovalPolicy:
-        keeps = self.environment_settings.keeps_data
-        return cdk.RemovalPolicy.RETAIN if keeps else cdk.RemovalPolicy.DESTROY
+        return removal_policy(self.environment_settings)
 
     def _key(self) -> kms.Key:
         key = kms.Key(
@@ -180,7 +193,11 @@ class Foundation(cdk.Stack):
             )
 
     def _bucket(
-        self, name: str, expire_days: int | None = None, expire_below: str | None = None
+        self,
+        name: str,
+        expire_days: int | None = None,
+        expire_below: str | None = None,
+        restore_days: int = settings.NONCURRENT_DAYS,
     ) -> DataBucket:
         return data_bucket(
             self,
@@ -191,6 +208,7 @@ class Foundation(cdk.Stack):
             removal_policy=self._removal_policy,
             expire_days=expire_days,
             expire_below=expire_below,
+            restore_days=restore_days,
         )
 
     def _repository(self, name: str) -> ecr.Repository:
@@ -237,8 +255,13 @@ class Foundation(cdk.Stack):
             self,
             "ApiKeys",
             secret_name=f"digitline/{self.environment_settings.name}/api-keys",
-            description="JSON of the scanners' API keys (hashed), read by the service at start",
+            description="JSON of the scanners' API keys (hashed), which tasks read every 20 s",
             encryption_key=self.key,
+            # a key file without keys, so that the service starts before the first one is added
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                secret_string_template='{"keys": []}',  # noqa: S106  # no secret
+                generate_string_key="unused",
+            ),
             removal_policy=self._removal_policy,
         )
         acknowledge(
@@ -246,5 +269,21 @@ class Foundation(cdk.Stack):
             "AwsSolutions-SMG4",
             "scanner vendors hold the keys: an operator rotates them one by one, with two valid "
             "at a time (docs/deploy.md)",
+        )
+        return secret
+
+    def _golden_key(self) -> secretsmanager.Secret:
+        secret = secretsmanager.Secret(
+            self,
+            "GoldenKey",
+            secret_name=f"digitline/{self.environment_settings.name}/golden-read-key",
+            description="API key with which golden crops are read from outside",
+            encryption_key=self.key,
+            removal_policy=self._removal_policy,
+        )
+        acknowledge(
+            secret,
+            "AwsSolutions-SMG4",
+            "an API key like a scanner's: an operator rotates it (docs/deploy.md)",
         )
         return secret

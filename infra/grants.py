@@ -53,6 +53,11 @@ def key_use(role: iam.IRole, key_arn: str) -> None:
     _allow(role, ["kms:Decrypt", "kms:GenerateDataKey"], [key_arn])
 
 
+def secret(role: iam.IRole, arn: str) -> None:
+    """Let ``role`` read the secret; the key that it is encrypted with is a grant of its own."""
+    _allow(role, ["secretsmanager:GetSecretValue"], [arn])
+
+
 def accept_any_resource(role: iam.IRole, reason: str) -> None:
     """Accept ``Resource: *`` for actions that have no resource in IAM, with the reason."""
     acknowledge(role, "AwsSolutions-IAM5[Resource::*]", reason)

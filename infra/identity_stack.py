@@ -52,7 +52,7 @@ class Identity(cdk.Stack):
         cdk.CfnOutput(self, "DeployerRole", value=role.role_arn)
 
     def _grant(self, role: iam.Role, environment: Environment, foundation: Foundation) -> None:
-        """Push images, assume the CDK's roles, write image tags."""
+        """Push images, read their scans, assume the CDK's roles, write tags, list releases."""
         for images in (foundation.service_images, foundation.jobs_images, foundation.mlflow_images):
             images.grant_pull_push(role)
         role.add_to_policy(
@@ -84,4 +84,20 @@ class Identity(cdk.Stack):
                 ],
             )
         )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="WaitForRelease",
+                actions=["states:ListExecutions"],
+                resources=[
+                    self.format_arn(
+                        service="states",
+                        resource="stateMachine",
+                        resource_name=f"digitline-{environment.name}-mlops-release",
+                        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                    )
+                ],
+            )
+        )
+        for images in (foundation.service_images, foundation.jobs_images):
+            images.grant(role, "ecr:DescribeImageScanFindings")
         grants.accept_any_resource(role, "ecr:GetAuthorizationToken has no resource in IAM")

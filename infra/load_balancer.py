@@ -53,10 +53,7 @@ def security_groups(
 
 
 def load_balancer(
-    scope: Construct,
-    environment: Environment,
-    foundation: Foundation,
-    group: ec2.SecurityGroup,
+    scope: Construct, foundation: Foundation, group: ec2.SecurityGroup, *, is_protected: bool
 ) -> elbv2.ApplicationLoadBalancer:
     """Internet-facing, with access logs in foundation's log bucket."""
     alb = elbv2.ApplicationLoadBalancer(
@@ -69,11 +66,11 @@ def load_balancer(
         idle_timeout=cdk.Duration.seconds(timeouts.ALB_IDLE_S),
         drop_invalid_header_fields=True,
         desync_mitigation_mode=elbv2.DesyncMitigationMode.STRICTEST,
-        deletion_protection=environment.keeps_data,
+        deletion_protection=is_protected,
     )
     alb.log_access_logs(foundation.log_bucket, "alb")
-    if not environment.keeps_data:
-        acknowledge(alb, "CKV_AWS_150", "this environment is deleted with its data")
+    if not is_protected:
+        acknowledge(alb, "CKV_AWS_150", "deleted with its environment, or by a failed creation")
     return alb
 
 
@@ -109,8 +106,11 @@ def listener_rule(
     alb: elbv2.ApplicationLoadBalancer,
     blue: elbv2.ApplicationTargetGroup,
     green: elbv2.ApplicationTargetGroup,
-) -> elbv2.ApplicationListenerRule:
-    """An HTTPS listener that hides /metrics, and its rule whose weights a release shifts."""
+) -> tuple[elbv2.ApplicationListenerRule, elbv2.ApplicationListenerRule]:
+    """An HTTPS listener that hides /metrics, and its two rules whose weights a release shifts.
+
+    The first takes all requests, the second those that test a release before it gets traffic.
+    """
     certificate = ssm.StringParameter.value_for_string_parameter(
         scope, environment.parameter("certificate-arn")
     )
@@ -124,19 +124,15 @@ def listener_rule(
             404, content_type="text/plain", message_body="no such path"
         ),
     )
-    # ECS shifts these weights during a release: 100/0 -> 90/10 -> 0/100
+    # ECS shifts these weights during a release: 100/0 -> 90/10 -> 0/100. An edit of the rule would
+    # write 100/0 back; the stack policy in docs/deploy.md refuses it (aws/aws-cdk issue 36649).
     production = elbv2.ApplicationListenerRule(
         scope,
         "Production",
         listener=listener,
         priority=settings.PRODUCTION_PRIORITY,
         conditions=[elbv2.ListenerCondition.path_patterns(["/*"])],
-        action=elbv2.ListenerAction.weighted_forward(
-            [
-                elbv2.WeightedTargetGroup(target_group=blue, weight=100),
-                elbv2.WeightedTargetGroup(target_group=green, weight=0),
-            ]
-        ),
+        action=_weighted(blue, green),
     )
     # No release moves this rule: ECS changes only the one that the service names.
     metrics = elbv2.ApplicationListenerRule(
@@ -149,5 +145,24 @@ def listener_rule(
             404, content_type="text/plain", message_body="no such path"
         ),
     )
+    test = elbv2.ApplicationListenerRule(
+        scope,
+        "Test",
+        listener=listener,
+        priority=settings.TEST_PRIORITY,
+        conditions=[elbv2.ListenerCondition.http_header(settings.TEST_HEADER, ["yes"])],
+        action=_weighted(blue, green),
+    )
     metrics.node.add_dependency(production)  # which may have this priority in an older stack
-    return production
+    return production, test
+
+
+def _weighted(
+    blue: elbv2.ApplicationTargetGroup, green: elbv2.ApplicationTargetGroup
+) -> elbv2.ListenerAction:
+    return elbv2.ListenerAction.weighted_forward(
+        [
+            elbv2.WeightedTargetGroup(target_group=blue, weight=100),
+            elbv2.WeightedTargetGroup(target_group=green, weight=0),
+        ]
+    )

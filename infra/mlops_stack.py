@@ -18,7 +18,7 @@ from constructs import Construct
 
 from infra import fargate_task, mlflow_server, mlops_jobs, settings
 from infra.acknowledge import acknowledge
-from infra.foundation_stack import Foundation
+from infra.foundation_stack import Foundation, removal_policy
 from infra.release_machine import Release
 from infra.scheduled_job import Job, ScheduledJob
 from infra.service_stack import Service
@@ -108,9 +108,7 @@ class MlOps(cdk.Stack):
             "Key",
             description=f"Digitline {environment.name} registry: database and its secrets",
             enable_key_rotation=True,
-            removal_policy=(
-                cdk.RemovalPolicy.RETAIN if environment.keeps_data else cdk.RemovalPolicy.DESTROY
-            ),
+            removal_policy=removal_policy(environment),
         )
         key.grant(  # EventBridge writes undeliverable events to the dead letters
             iam.ServicePrincipal("events.amazonaws.com"), "kms:Decrypt", "kms:GenerateDataKey*"

@@ -1,44 +1,51 @@
-"""List prices in USD. Change ``AS_OF`` when you check them.
+"""List prices in USD of the region that the environments deploy to.
 
-The prices do not come from AWS's own price list but from the public page named above each one, with
-the page's date in brackets if it has one. ``eu-central-1`` is 10 to 30 % dearer.
+Change ``AS_OF`` when you check them. AWS's own price list was not reachable: each price comes from
+a public copy of it (named by usage type, which is the key in AWS's list) or from a page.
 """
 
 from __future__ import annotations
 
-AS_OF = "2026-11-21"
-REGION = "us-east-1"
+AS_OF = "2026-11-26"
+REGION = "eu-central-1"
+LIST = "AWS on-demand list prices"
 
-# Source: vantage.sh, "AWS Fargate Pricing Explained" (Linux/ARM)
-FARGATE_VCPU_H = 0.03238
-FARGATE_GB_H = 0.00356
-# Source: aws.amazon.com/elasticloadbalancing/pricing, examples for us-east-1
-ALB_H = 0.0225
+# EUC1-Fargate-vCPU-Hours:perCPU 0.04656 and EUC1-Fargate-GB-Hours 0.00511 (copy of 2026-07-07),
+# times 0.8: what ARM costs of x86 in us-east-1 (vantage.sh, "AWS Fargate Pricing Explained")
+FARGATE_VCPU_H = 0.03725
+FARGATE_GB_H = 0.00409
+# EUC1-LoadBalancerUsage: 19.44 on a bill of 30 days
+ALB_H = 0.027
+# aws.amazon.com/elasticloadbalancing/pricing, us-east-1; no page found for this region
 ALB_LCU_H = 0.008
-# Source: awsnegotiations.com, "AWS PrivateLink Cost Analysis" (May 2026)
-ENDPOINT_AZ_H = 0.01
-# Source: doit.com, "AWS Public IPv4 price increase - the complete guide" (since February 2024)
+# EUC1-VpcEndpoint-Hours (copy of 2026-09)
+ENDPOINT_AZ_H = 0.012
+# EUC1-PublicIPv4:InUseAddress: 3.60 on a bill of 30 days
 IPV4_H = 0.005
-# Source: awsnegotiations.com, "AWS WAF Pricing Strategy" (2026); c3x.dev says the same
+# awsnegotiations.com, "AWS WAF Pricing Strategy" (2026); the same in every region
 WAF_ACL = 5.0
 WAF_RULE = 1.0  # AWS's free managed rule groups count as one rule each
 WAF_MILLION = 0.60
-# Source: infratally.com, "AWS RDS pricing explained 2026"; db.t4g.micro PostgreSQL, one zone
-DATABASE_H = 0.016
-# Source: usage.ai, RDS pricing calculator guide (June 2026)
-GP3_GB = 0.115
-# Source: cloudburn.io, "Amazon S3 Pricing Explained" (March 2026)
-S3_GB = 0.023
-# Source: c3x.dev, "S3 request fees explained": PUT in S3 Standard is 0.005 per 1,000 (no date)
+# EUC1-InstanceUsage:db.t4g.micro 13.68 and EUC1-RDS:GP3-Storage 2.74 for 20 GB, a bill of 30 days
+DATABASE_H = 0.019
+GP3_GB = 0.137
+# EUC1-TimedStorage-ByteHrs (copy of 2026)
+S3_GB = 0.0245
+# c3x.dev, "S3 request fees explained", us-east-1; no page found for this region
 S3_MILLION_PUTS = 5.0
-# Source: signoz.io, "CloudWatch Pricing" (February 2026): of the first 10,000
+# signoz.io, "CloudWatch Pricing" (February 2026): of the first 10,000
 METRIC = 0.30
-# Source: c3x.dev, "aws_cloudwatch_metric_alarm cost estimation": 60-second evaluation (no date)
+# c3x.dev, "aws_cloudwatch_metric_alarm cost estimation": 60-second evaluation (no date)
 ALARM = 0.10
-# Source: factualminds.com, "Amazon CloudWatch Pricing" (June 2026)
+# factualminds.com, "Amazon CloudWatch Pricing" (June 2026)
 DASHBOARD = 3.0
-LOGS_GB = 0.50
-# Source: cloudburn.io, "AWS KMS Pricing" (March 2026); a yearly rotation adds to it
+# EUC1-DataProcessing-Bytes (billing rules of 2025)
+LOGS_GB = 0.63
+# cloudburn.io, "AWS KMS Pricing" (March 2026); a yearly rotation adds to it
 KMS_KEY = 1.0
-# Source: hivebook.wiki, "AWS Secrets Manager" (no date)
+# hivebook.wiki, "AWS Secrets Manager" (no date)
 SECRET = 0.40
+SECRET_MILLION_CALLS = 5.0
+# wring.co and AWS's Lambda page, us-east-1, ARM; no page found for this region
+LAMBDA_GB_S = 0.0000133334
+LAMBDA_MILLION = 0.20

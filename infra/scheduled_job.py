@@ -115,7 +115,11 @@ class ScheduledJob(Construct):
         return machine
 
     def _run(self, cluster: ecs.Cluster, group: ec2.SecurityGroup) -> sfn.CustomState:
-        """Run the task, wait for its exit code, and retry if it is not 0."""
+        """Run the task, wait for its exit code, and retry if it is not 0.
+
+        Tags are not propagated: a RunTask with tags needs ``ecs:TagResource``, and an environment
+        has an account of its own, so that its bill needs no tags.
+        """
         run = sfn.CustomState(
             self,
             "Run",
@@ -128,7 +132,6 @@ class ScheduledJob(Construct):
                     "Cluster": cluster.cluster_arn,
                     "TaskDefinition": self.task.task_definition_arn,
                     "LaunchType": "FARGATE",
-                    "PropagateTags": "TASK_DEFINITION",
                     "NetworkConfiguration": {
                         "AwsvpcConfiguration": {
                             "AssignPublicIp": "DISABLED",

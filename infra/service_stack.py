@@ -7,15 +7,19 @@ tasks (``autoscaling_stack.py``).
 
 from __future__ import annotations
 
+from typing import Any
+
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as event_targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra import capacity, load_balancer, settings
+from infra import capacity, fargate_task, golden_reads, load_balancer, settings
 from infra.acknowledge import acknowledge
 from infra.cloudwatch_metrics import TrafficMetrics, runbook
 from infra.firewall import firewall
@@ -33,6 +37,8 @@ class Service(cdk.Stack):
         environment: Environment,
         foundation: Foundation,
         plan: capacity.Plan,
+        *,
+        is_first: bool,
     ) -> None:
         super().__init__(
             scope,
@@ -42,6 +48,7 @@ class Service(cdk.Stack):
             env=cdk.Environment(region=environment.region),
         )
         self.environment_settings = environment
+        self._is_first = is_first
         self.foundation = foundation
         self.cluster = ecs.Cluster(
             self,
@@ -51,10 +58,15 @@ class Service(cdk.Stack):
             container_insights_v2=ecs.ContainerInsights.ENABLED,
         )
         alb_group, self.tasks_group = load_balancer.security_groups(self, foundation)
-        self.alb = load_balancer.load_balancer(self, environment, foundation, alb_group)
+        self.alb = load_balancer.load_balancer(
+            self, foundation, alb_group, is_protected=environment.keeps_data and not is_first
+        )
         self.blue = load_balancer.target_group(self, "Blue", foundation)
         self.green = load_balancer.target_group(self, "Green", foundation)
-        self.rule = load_balancer.listener_rule(self, environment, self.alb, self.blue, self.green)
+        self.rule, self.test_rule = load_balancer.listener_rule(
+            self, environment, self.alb, self.blue, self.green
+        )
+        self.synthetic_read = golden_reads.watcher(self, environment, foundation)
         firewall(self, environment, plan, self.alb)
         self.traffic = TrafficMetrics(alb=self.alb, groups=(self.blue, self.green))
         self.rollback_alarms = self._rollback_alarms()
@@ -83,7 +95,7 @@ class Service(cdk.Stack):
     def _rollback_alarms(self) -> list[cloudwatch.Alarm]:
         """Alarms that notify operators, and roll back a deployment until its bake time ends."""
         one_minute = cdk.Duration.minutes(1)
-        specs = (
+        specs: tuple[tuple[str, cloudwatch.IMetric, float, str], ...] = (
             (
                 "p99",
                 self.traffic.p99_ms(one_minute),
@@ -109,10 +121,58 @@ class Service(cdk.Stack):
                 f"The model rejects more than {100 * settings.ALARM_REJECT_FRAC:g} % of crops",
             ),
         )
-        return [self._rollback_alarm(*spec) for spec in specs]
+        new = fargate_task.image_tag(self, self.environment_settings, "service-image-tag")
+        specs += (
+            (
+                "version-difference",
+                self.traffic.version_difference(new, one_minute),
+                settings.ALARM_VERSION_DIFFERENCE,
+                f"Version {new} rejects a larger share of crops than the version before it",
+            ),
+        )
+        return [*(self._rollback_alarm(*spec) for spec in specs), self._start_alarm()]
+
+    def _start_alarm(self) -> cloudwatch.Alarm:
+        """ECS reports that tasks keep failing to start: a bad image or secret.
+
+        The rule names the cluster, not the service, so that the alarm exists before the service.
+        """
+        rule = events.Rule(
+            self,
+            "StartImpaired",
+            description="ECS cannot start tasks of the service",
+            event_pattern=events.EventPattern(
+                source=["aws.ecs"],
+                detail_type=["ECS Service Action"],
+                detail={
+                    "eventName": ["SERVICE_TASK_START_IMPAIRED"],
+                    "clusterArn": [self.cluster.cluster_arn],
+                },
+            ),
+            targets=[event_targets.SnsTopic(self.foundation.alerts)],
+        )
+        return self._rollback_alarm(
+            "task-start-impaired",
+            cloudwatch.Metric(
+                namespace="AWS/Events",
+                metric_name="TriggeredRules",
+                dimensions_map={"RuleName": rule.rule_name},
+                statistic="Sum",
+                period=cdk.Duration.minutes(1),
+            ),
+            0,
+            "ECS cannot start the service's tasks",
+            periods=1,
+        )
 
     def _rollback_alarm(
-        self, name: str, metric: cloudwatch.IMetric, threshold: float, what: str
+        self,
+        name: str,
+        metric: cloudwatch.IMetric,
+        threshold: float,
+        what: str,
+        *,
+        periods: int = 3,
     ) -> cloudwatch.Alarm:
         alarm = cloudwatch.Alarm(
             self,
@@ -122,8 +182,8 @@ class Service(cdk.Stack):
             metric=metric,
             threshold=threshold,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=3,
-            datapoints_to_alarm=2,
+            evaluation_periods=periods,
+            datapoints_to_alarm=min(periods, 2),
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         action = actions.SnsAction(self.foundation.alerts)
@@ -146,13 +206,7 @@ class Service(cdk.Stack):
             max_healthy_percent=200,
             health_check_grace_period=cdk.Duration.seconds(settings.START_GRACE_S),
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
-            deployment_strategy=ecs.DeploymentStrategy.CANARY,
-            canary_configuration=ecs.TrafficShiftConfig(
-                step_percent=settings.CANARY_PERCENT,
-                step_bake_time=cdk.Duration.minutes(settings.CANARY_MIN),
-            ),
-            bake_time=cdk.Duration.minutes(settings.BAKE_MIN),
-            # no circuit breaker: it works with rolling deployments only; alarms roll back
+            **self._strategy(),
             deployment_alarms=ecs.DeploymentAlarmConfig(
                 alarm_names=[alarm.alarm_name for alarm in self.rollback_alarms],
                 behavior=ecs.AlarmBehavior.ROLLBACK_ON_ALARM,
@@ -161,14 +215,7 @@ class Service(cdk.Stack):
         target = service.load_balancer_target(
             container_name="server",
             container_port=settings.SERVICE_PORT,
-            alternate_target=ecs.AlternateTarget(
-                "Alternate",
-                alternate_target_group=self.green,
-                production_listener=ecs.ListenerRuleConfiguration.application_listener_rule(
-                    self.rule
-                ),
-                role=self._traffic_role(),
-            ),
+            alternate_target=None if self._is_first else self._alternate(),
         )
         self.blue.add_target(target)
         resource = service.node.default_child
@@ -183,6 +230,39 @@ class Service(cdk.Stack):
             ]
         )
         return service
+
+    def _strategy(self) -> dict[str, Any]:  # jsii properties have no TypedDict
+        """Canary; the first deployment rolls, because there is no version to go back to.
+
+        Its circuit breaker ends a creation whose tasks cannot start, within minutes instead of
+        CloudFormation's three hours. ECS allows the breaker with rolling deployments only.
+        """
+        if self._is_first:
+            return {
+                "deployment_strategy": ecs.DeploymentStrategy.ROLLING,
+                "circuit_breaker": ecs.DeploymentCircuitBreaker(rollback=True),
+            }
+        return {
+            "deployment_strategy": ecs.DeploymentStrategy.CANARY,
+            "canary_configuration": ecs.TrafficShiftConfig(
+                step_percent=settings.CANARY_PERCENT,
+                step_bake_time=cdk.Duration.minutes(settings.CANARY_MIN),
+            ),
+            "lifecycle_hooks": [
+                golden_reads.approval(self, self.environment_settings, self.foundation)
+            ],
+            "bake_time": cdk.Duration.minutes(settings.BAKE_MIN),
+        }
+
+    def _alternate(self) -> ecs.AlternateTarget:
+        """The second target group, and the rule whose weights ECS shifts."""
+        return ecs.AlternateTarget(
+            "Alternate",
+            alternate_target_group=self.green,
+            production_listener=ecs.ListenerRuleConfiguration.application_listener_rule(self.rule),
+            test_listener=ecs.ListenerRuleConfiguration.application_listener_rule(self.test_rule),
+            role=self._traffic_role(),
+        )
 
     def _traffic_role(self) -> iam.Role:
         """The role with which ECS shifts traffic between the target groups."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_secretsmanager as secretsmanager
-from constructs import Construct
 
 from contract import timeouts
 from infra import fargate_task, grants, settings
@@ -54,6 +52,8 @@ def task_definition(
             "tasks share which sites are on hold",
         ),
     )
+    # the server reads the keys itself, again and again: ECS would read them at start only
+    grants.secret(task.task_role, foundation.api_keys.secret_arn)
     return task
 
 
@@ -73,14 +73,15 @@ def _server(
             "DIGITS_PORT": str(settings.SERVICE_PORT),
             "DIGITS_ERROR_TARGET": str(settings.ERROR_TARGET),
             "DIGITS_AUTH": "on",
+            "DIGITS_KEY_STORE": foundation.api_keys.secret_arn,
             "FORWARDED_ALLOW_IPS": "*",  # the security group admits the load balancer only
             "DIGITS_REQUEST_DEADLINE_MS": str(1000 * timeouts.REQUEST_DEADLINE_S),
             "DIGITS_DRAIN_S": str(timeouts.DRAIN_S),
             "DIGITS_CAPTURE_DIR": _SPOOL,
             "DIGITS_EMF": "on",
+            "DIGITS_RELEASE": fargate_task.image_tag(stack, environment, "service-image-tag"),
             "DIGITS_LOG_LEVEL": "info",
         },
-        secrets={"DIGITS_API_KEYS_JSON": _api_keys(stack, task, foundation)},
         port=settings.SERVICE_PORT,
         health_check=ecs.HealthCheck(
             command=fargate_task.probe(settings.SERVICE_PORT, "/livez"),
@@ -117,18 +118,3 @@ def _shipper(
         log_group=foundation.log_group(stack, "ShipperLogs"),
         volume="spool",
     )
-
-
-def _api_keys(
-    scope: Construct, task: ecs.FargateTaskDefinition, foundation: Foundation
-) -> ecs.Secret:
-    """The secret by its ARN.
-
-    A grant on the construct itself would edit foundation's key policy, and foundation must not
-    depend on this stack.
-    """
-    secret = secretsmanager.Secret.from_secret_complete_arn(
-        scope, "ApiKeys", foundation.api_keys.secret_arn
-    )
-    foundation.key.grant_decrypt(task.obtain_execution_role())
-    return ecs.Secret.from_secrets_manager(secret)

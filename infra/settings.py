@@ -76,7 +76,14 @@ MLFLOW_PORT = 5000
 POSTGRES_PORT = 5432
 HTTPS_PORT = 443
 METRICS_PRIORITY = 1  # of the listener's rules, the lowest number comes first
+TEST_PRIORITY = 5
+TEST_HEADER = "x-digitline-test"  # requests with it go to the version that is being released
 PRODUCTION_PRIORITY = 10
+# Of each digit the smallest file in tests/data/crops that the champion accepts: read from outside.
+GOLDEN_CROPS = (
+    *("0-09704", "1-03625", "2-00624", "3-04996", "4-01453"),
+    *("5-02029", "6-01888", "7-01721", "8-03340", "9-02019"),
+)
 MAX_RULE_PRIORITY = 50_000  # Elastic Load Balancing's limit
 
 # --- timeouts (the others: contract/timeouts.py) ------------------------------------------------
@@ -107,6 +114,8 @@ STUCK_DEPLOYMENT_MIN = 45  # canary + bake + start + drain take less than 25 min
 
 # --- autoscaling (how many: capacity.py) --------------------------------------------------------
 CPU_TARGET_PERCENT = 50.0
+BURST_CPU_PERCENT = 40.0  # one datapoint above it adds tasks; the planned peak is below 10 %
+BURST_STEPS = ((0, 15, 50), (15, 35, 100), (35, None, 150))  # points above it: percent more tasks
 CPU_METRIC_RESOLUTION_S = 20  # ECS high-resolution metrics: 20 or 60
 SCALE_OUT_COOLDOWN_S = 30
 SCALE_IN_COOLDOWN_S = 300  # trucks come minutes apart: keep the tasks between two
@@ -143,7 +152,10 @@ DATABASE_GIB = 20  # the smallest gp3
 DATABASE_BACKUP_DAYS = 7
 
 # --- retention ----------------------------------------------------------------------------------
-CAPTURE_DAYS = 90  # handwriting is personal data: docs/privacy.md
+CAPTURE_DAYS = 90  # handwriting is personal data: gone by then, old versions too (docs/privacy.md)
+CAPTURE_RESTORE_DAYS = 7  # of them, as an older version
+# Compaction rewrites records a day later; each of S3's two rules waits for the next midnight.
+CAPTURE_EXPIRE_DAYS = CAPTURE_DAYS - CAPTURE_RESTORE_DAYS - 3
 REPORT_DAYS = 730
 ACCESS_LOG_DAYS = 90
 NONCURRENT_DAYS = 30  # time to restore an overwritten or deleted object
@@ -154,6 +166,8 @@ NUM_IMAGES_KEPT = 50  # one per release: a year of rollbacks at one release a we
 ALARM_ERROR_FRAC = 10 * ERROR_FRAC  # uses up a month's error budget in three days
 ALARM_SHED_FRAC = 0.01
 ALARM_REJECT_FRAC = 0.25  # champion 5 rejects 3 % of clean and 11 % of rendered scans: twice that
+ALARM_VERSION_DIFFERENCE = 0.15  # share of rejects; 3.5 standard deviations of 11 % in 50 crops
+ALARM_MIN_CROPS = 50  # a minute, of each of the two versions
 ALARM_MIN_REQUESTS = 100  # a minute with fewer is too small a sample for shares
 ALARM_BACKLOG_BYTES = 2 * 2**30  # a task has 20 GiB; a day at 100 RPS of 28x28 crops takes ~7 GiB
 DRIFT_SILENCE_H = 30  # a daily report, six hours late

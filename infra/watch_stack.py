@@ -6,6 +6,8 @@ alarm says what is wrong and links to its section in ``docs/deploy.md``.
 
 from __future__ import annotations
 
+import math
+
 import aws_cdk as cdk
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -14,7 +16,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as event_targets
 from constructs import Construct
 
-from infra import capacity, settings
+from infra import capacity, golden_reads, settings
 from infra.cloudwatch_metrics import ours, runbook
 from infra.dashboard import dashboard
 from infra.foundation_stack import Foundation
@@ -54,11 +56,46 @@ class Watch(cdk.Stack):
         self.service = service
         self.mlops = mlops
         self.plan = plan
+        self._outage_alarms()
         self._service_alarms()
         self._job_alarms()
         self._failed_deployments()
+        self._critical_findings()
         self._budget()
         dashboard(self, environment, service, plan)
+
+    def _outage_alarms(self) -> None:
+        """A metric without data is an outage here: nothing runs, or nothing is registered."""
+        self._alarm(
+            "running-tasks",
+            f"Fewer than {self.plan.min_tasks} tasks run, the minimum",
+            self.service.insight("RunningTaskCount", _MINUTE, statistic="Maximum"),
+            self.plan.min_tasks,
+            periods=3,
+            comparison=_LESS,
+            missing=_MISSING_IS_BAD,
+        )
+        # with one zone lost this many hold the load
+        enough = math.ceil(self.plan.min_tasks * (settings.NUM_AZS - 1) / settings.NUM_AZS)
+        self._alarm(
+            "healthy-hosts",
+            f"The load balancer has fewer than {enough} healthy tasks",
+            self.service.traffic.healthy_hosts(_MINUTE),
+            enough,
+            periods=3,
+            comparison=_LESS,
+            missing=_MISSING_IS_BAD,
+        )
+
+        self._alarm(
+            "synthetic-read",
+            "A golden crop that is sent from outside is not read, or is misread",
+            golden_reads.successes(self.service.synthetic_read),
+            1,
+            periods=3,
+            comparison=_LESS,
+            missing=_MISSING_IS_BAD,
+        )
 
     def _service_alarms(self) -> None:
         self._alarm(
@@ -103,11 +140,20 @@ class Watch(cdk.Stack):
         self._alarm(
             "drift-silent",
             f"No drift report was written for {settings.DRIFT_SILENCE_H} hours",
-            ours("DriftReportCompleted", "Sum", six_hours),
+            # A job that did not run writes no metric. Periods in which nothing was served do not
+            # count, so that a new environment has as long for its first report.
+            cloudwatch.MathExpression(
+                expression="IF(asked >= 0, FILL(reports, 0), 1)",
+                using_metrics={
+                    "asked": ours("Requests", "Sum", six_hours),
+                    "reports": ours("DriftReportCompleted", "Sum", six_hours),
+                },
+                label="drift reports",
+                period=six_hours,
+            ),
             1,
             periods=settings.DRIFT_SILENCE_H // 6,
             comparison=_LESS,
-            missing=_MISSING_IS_BAD,  # a job that did not run writes no metric
         )
         self._alarm(
             "drift",
@@ -181,6 +227,29 @@ class Watch(cdk.Stack):
                 detail_type=["ECS Deployment State Change"],
                 detail={"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
                 resources=[self.service.service.service_arn],
+            ),
+            targets=[event_targets.SnsTopic(self.foundation.alerts)],
+        )
+
+    def _critical_findings(self) -> None:
+        """Notify operators of a critical finding in an image; the weekly rebuild is scanned too."""
+        images = (
+            self.foundation.service_images,
+            self.foundation.jobs_images,
+            self.foundation.mlflow_images,
+        )
+        events.Rule(
+            self,
+            "CriticalFinding",
+            description="The registry found a critical vulnerability in an image",
+            event_pattern=events.EventPattern(
+                source=["aws.ecr"],
+                detail_type=["ECR Image Scan"],
+                detail={
+                    "scan-status": ["COMPLETE"],
+                    "repository-name": [one.repository_name for one in images],
+                    "finding-severity-counts": {"CRITICAL": [{"exists": True}]},
+                },
             ),
             targets=[event_targets.SnsTopic(self.foundation.alerts)],
         )

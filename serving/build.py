@@ -82,6 +82,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         bento=bento_app,
         guard=guard,
         load_keys=load_keys,
+        are_keys_remote=settings.key_store is not None,
         in_flight=in_flight,
         health=health,
         telemetry=telemetry,

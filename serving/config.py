@@ -111,6 +111,11 @@ class Settings(BaseSettings):
     api_keys_json: SecretStr | None = Field(
         None, description="The content of such a file, as a secrets manager injects it."
     )
+    key_store: str | None = Field(
+        None,
+        description="ARN of a secret in AWS Secrets Manager with the content of such a file; read "
+        "again every 20 s, so a revoked key is dead within a minute.",
+    )
     capture_dir: Path | None = Field(
         None, description="Folder of the capture spool. Unset: nothing is captured."
     )
@@ -154,6 +159,12 @@ class Settings(BaseSettings):
     )
     emf: bool = Field(
         default=False, description="Write CloudWatch embedded metric lines to stdout every 60 s."
+    )
+    release: str | None = Field(
+        None,
+        pattern=r"^[\w.-]{1,128}$",
+        description="Name of the running release: the dimension `Version` of the metrics in those "
+        "lines that compare a canary with the version before it.",
     )
 
 

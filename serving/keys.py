@@ -5,32 +5,14 @@ entry to keys.json, the file that DIGITS_API_KEYS_FILE names.
 """
 
 import argparse
-import hashlib
 import json
-import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
-from serving.edge.key_ring import SCOPES, KeysError, parse_keys, read_key_file
+from serving.edge.key_ring import SCOPES, KeysError, new_key, parse_keys, read_key_file
 from serving.key_scope import KeyScope
-
-_KEY_BYTES: Final = 32
-
-
-def new_key(
-    site: str, scopes: list[KeyScope], expires: str | None
-) -> tuple[str, dict[str, object]]:
-    """Make a key: the key, for its user, and its entry, for the key file."""
-    key = secrets.token_urlsafe(_KEY_BYTES)
-    entry: dict[str, object] = {
-        "site": site,
-        "sha256": hashlib.sha256(key.encode()).hexdigest(),
-        "scopes": list(scopes),
-        "expires": expires,
-    }
-    return key, entry
 
 
 def main() -> int:

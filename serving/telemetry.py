@@ -76,7 +76,7 @@ class Telemetry:
         info.labels(version, sha256[:12]).set(1)
         self._children: dict[tuple[Any, ...], Any] = {}
         self._num_readings = self._num_in_flight = 0
-        self._emf = EmfWriter() if settings.emf else None
+        self._emf = EmfWriter(version=settings.release) if settings.emf else None
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"digits_{name}", text, labels, registry=self.registry)
@@ -198,8 +198,11 @@ class BatchHistogram(Histogram):
 class EmfWriter:
     """Counts `contract.metrics.SERVING` and writes them as one EMF line a minute on stdout."""
 
-    def __init__(self, write: Callable[[str], object] = sys.stdout.write) -> None:
+    def __init__(
+        self, write: Callable[[str], object] = sys.stdout.write, *, version: str | None = None
+    ) -> None:
         self._write = write
+        self._version = version
         self._counts = dict.fromkeys(SERVING, 0)
         self._due = time.monotonic() + _EMF_PERIOD_S
 
@@ -214,4 +217,4 @@ class EmfWriter:
         self._due = now + _EMF_PERIOD_S
         values = {**self._counts, "InFlight": num_in_flight}
         self._counts = dict.fromkeys(SERVING, 0)
-        self._write(emf.line(values) + "\n")
+        self._write(emf.line(values, version=self._version) + "\n")

@@ -53,7 +53,9 @@ def jobs_publish_how_they_ended(world: World) -> Iterator[str]:
             if state["Type"] != "Task" or state in published:
                 continue
             caught = [c for c in state.get("Catch", []) if "States.ALL" in c["ErrorEquals"]]
-            if not caught or states[caught[0]["Next"]] not in published:
+            handler = states[caught[0]["Next"]] if caught else {}
+            # the handler publishes, or cleans up first; its own failure is checked in its turn
+            if handler not in published and states.get(handler.get("Next")) not in published:
                 yield f"{machine}: a failure of {name} is not published"
             if "ecs:runTask" in state["Resource"]:
                 yield from _run_task_problems(world, machine, state)
@@ -74,6 +76,18 @@ def _run_task_problems(world: World, machine: Resource, state: dict[str, Any]) -
     for action, resource in needs:
         if not lookups.permits(statements, action, resource):
             yield f"{machine}: may not {action} on {resource}"
+    has_tags = {"PropagateTags", "Tags"} & set(state["Parameters"])
+    if has_tags and not any(map(_may_tag_on_create, statements)):
+        yield f"{machine}: starts a task with tags and may not ecs:TagResource"
+
+
+def _may_tag_on_create(statement: dict[str, Any]) -> bool:
+    condition = dig(statement, "Condition.StringEquals", {})
+    return (
+        statement["Effect"] == "Allow"
+        and "ecs:TagResource" in lookups.listed(statement.get("Action"))
+        and "RunTask" in lookups.listed(condition.get("ecs:CreateAction"))
+    )
 
 
 @must_hold
@@ -118,8 +132,28 @@ def promotion_goes_through_the_canary(world: World) -> Iterator[str]:
                 yield f"{rule}: does not set the tag of {container['Name']}"
         if text.count('"UsePreviousTemplate":true') != text.count(":updateStack"):
             yield f"{rule}: changes more than the tags"
+        allowed = lookups.statements(world, machine.get("RoleArn") if machine else None)
         for stack, template in world.templates.items():
             tags = [p.get("Default", "") for p in template.get("Parameters", {}).values()]
             named = any(re.search("(service|jobs)-image-tag", tag) for tag in tags)
             if named and not re.search(rf'"StackName":"[^"]*-{stack}"', text):
                 yield f"{rule}: does not update the stack {stack}"
+            if named:
+                yield from _unreadable_parameters(rule, template, allowed)
+
+
+def _unreadable_parameters(
+    rule: Resource, template: dict[str, Any], statements: list[dict[str, Any]]
+) -> Iterator[str]:
+    """CloudFormation reads a template's SSM parameters with the caller's permissions."""
+    readable = [
+        resource.partition(":parameter")[2].replace("*", ".*")
+        for statement in statements
+        if "ssm:GetParameters" in lookups.listed(statement.get("Action"))
+        for resource in lookups.listed(statement.get("Resource"))
+    ]
+    for parameter in template.get("Parameters", {}).values():
+        if "AWS::SSM" in parameter["Type"] and not any(
+            re.fullmatch(pattern, parameter["Default"]) for pattern in readable
+        ):
+            yield f"{rule}: may not read {parameter['Default']}"

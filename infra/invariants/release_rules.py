@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
-from infra.world import World
+from infra.world import World, dig
 
 
 @must_hold
@@ -29,6 +29,37 @@ def releases_roll_back_automatically(world: World) -> Iterator[str]:
         for name in alarms.get("AlarmNames", []):
             if name not in alarm_names:
                 yield f"{service}: rollback alarm {name} does not exist"
+
+
+@must_hold
+def a_canary_is_compared_with_the_version_before_it(world: World) -> Iterator[str]:
+    """A tenth of the traffic moves no alarm on the whole: one reads the new version alone.
+
+    The alarm's version, the task's and the image's tag are the same parameter.
+    """
+    for service in world.all("ECS::Service"):
+        alarms = map(world.at, service.get("DeploymentConfiguration.Alarms.AlarmNames", []))
+        compared = {
+            dimension["Value"]
+            for alarm in alarms
+            for stat in map(lookups.stat_of, alarm.get("Metrics", []) if alarm else [])
+            for dimension in (stat or {}).get("Dimensions", [])
+            if dimension["Name"] == "Version"
+        }
+        if service.get("DeploymentConfiguration.Strategy") not in aws.SHIFTING:
+            continue
+        for container in lookups.containers(world, service).values():
+            release = lookups.variables(container).get("DIGITS_RELEASE")
+            if release and (compared != {release} or not container["Image"].endswith(release)):
+                yield f"{service}: runs {release}, its alarms compare {sorted(compared)}"
+        hooks = service.get("DeploymentConfiguration.LifecycleHooks", [])
+        if not any("POST_TEST_TRAFFIC_SHIFT" in hook["LifecycleStages"] for hook in hooks):
+            yield f"{service}: nothing reads golden crops before the first traffic"
+        for _, balancer in lookups.balanced(world):
+            if world.at(dig(balancer, "AdvancedConfiguration.TestListenerRule")) is None:
+                yield f"{service}: no rule sends test requests to the new version"
+        if not compared:
+            yield f"{service}: no rollback alarm reads the new version alone"
 
 
 @must_hold

@@ -69,6 +69,10 @@ def high_resolution_scaling_has_high_resolution_metrics(world: World) -> Iterato
             configs = service.get("Monitoring.MetricConfigurations", [])
             if not any(c.get("ResolutionSeconds") == 20 for c in configs):
                 yield f"{policy}: {service} publishes no 20-second metrics"
+    steps = {p.ref for p in world.all("ApplicationAutoScaling::ScalingPolicy")}
+    for alarm in world.all("CloudWatch::Alarm"):
+        if steps & set(alarm.get("AlarmActions", [])) and max(lookups.periods(alarm)) > 20:
+            yield f"{alarm}: starts a step policy, and sees a burst by the minute"
 
 
 @must_hold

@@ -89,9 +89,9 @@ def the_firewall_protects_the_load_balancer(world: World) -> Iterator[str]:
         for rule in acl.get("Rules", []):
             group = dig(rule, "Statement.ManagedRuleGroupStatement", {})
             counted = {o["Name"] for o in group.get("RuleActionOverrides", [])}
-            body_rules = {"SizeRestrictions_BODY", "CrossSiteScripting_BODY"}
-            if group.get("Name") == "AWSManagedRulesCommonRuleSet" and body_rules - counted:
-                yield f"{acl}: may block crops with {sorted(body_rules - counted)}"
+            harmless = {"SizeRestrictions_BODY", "CrossSiteScripting_BODY", "NoUserAgent_HEADER"}
+            if group.get("Name") == "AWSManagedRulesCommonRuleSet" and harmless - counted:
+                yield f"{acl}: may block scanners with {sorted(harmless - counted)}"
 
 
 @must_hold

@@ -10,7 +10,9 @@ from contract import metrics
 from contract.metrics import NAMESPACE, SERVICE
 from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
-from infra.world import World
+from infra.world import Resource, World
+
+OUTAGE_S = 300  # a total outage is reported within
 
 
 @must_hold
@@ -87,15 +89,47 @@ def alarm_arithmetic_is_possible(world: World) -> Iterator[str]:
 
 @must_hold
 def a_missing_drift_report_raises_an_alarm(world: World) -> Iterator[str]:
-    """A drift job that did not run writes no metric, so missing data must breach."""
+    """A job that did not run writes no metric: no report counts as 0 wherever reads were served."""
     watching = [
-        a for a in world.all("CloudWatch::Alarm") if a.get("MetricName") == "DriftReportCompleted"
+        (alarm, expression)
+        for alarm in world.all("CloudWatch::Alarm")
+        for expression in _expressions_of(alarm, "DriftReportCompleted")
     ]
     if not watching:
         yield "no alarm on DriftReportCompleted"
-    for alarm in watching:
-        if alarm.get("TreatMissingData") != "breaching":
-            yield f"{alarm}: missing data does not breach"
+    for alarm, expression in watching:
+        if "FILL(reports, 0)" not in expression:
+            yield f"{alarm}: a missing report is not counted as 0"
+        if not list(_expressions_of(alarm, "Requests")) or alarm.get("TreatMissingData") != (
+            "notBreaching"
+        ):
+            yield f"{alarm}: rings before the first report is due"
+
+
+def _expressions_of(alarm: Resource, metric: str) -> Iterator[str]:
+    """The expression of an alarm that reads the metric."""
+    queries = alarm.get("Metrics", [])
+    if any(stat["MetricName"] == metric for stat in map(lookups.stat_of, queries) if stat):
+        yield from (query["Expression"] for query in queries if "Expression" in query)
+
+
+@must_hold
+def a_total_outage_raises_an_alarm(world: World) -> Iterator[str]:
+    """Without tasks the load balancer's metrics have no data: missing data must breach."""
+    alarms = world.all("CloudWatch::Alarm")
+    for ending in ("running-tasks", "healthy-hosts", "synthetic-read"):
+        for alarm in alarms:
+            if str(alarm.get("AlarmName")).endswith(ending):
+                if alarm.get("TreatMissingData") != "breaching":
+                    yield f"{alarm}: missing data does not breach"
+                if not str(alarm.get("ComparisonOperator")).startswith("LessThan"):
+                    yield f"{alarm}: does not compare with a minimum"
+                if alarm.get("EvaluationPeriods") * max(lookups.periods(alarm)) > OUTAGE_S:
+                    yield f"{alarm}: needs more than {OUTAGE_S} s"
+    for alarm in alarms:
+        for expression in _expressions_of(alarm, "HTTPCode_ELB_5XX_Count"):
+            if "FILL(elb, 0))" not in expression.rpartition("/")[2]:
+                yield f"{alarm}: refused requests are not in the denominator"
 
 
 @must_hold

@@ -1,8 +1,9 @@
 """Starts the MLflow server of the deployment: PostgreSQL, S3, sign-in, allowed host names.
 
-The container's entry point. It reads the variables of the task definition, writes MLflow's
-authentication settings, which hold a password, to a folder that only its user can read, and
-replaces itself with the server.
+The container's entry point; with the argument ``upgrade`` it brings the database's schema to this
+image's MLflow instead (``infra/mlflow_upgrade.py``). It reads the variables of the task definition,
+writes MLflow's authentication settings, which hold a password, to a folder that only its user can
+read, and replaces itself with the server.
 """
 
 from __future__ import annotations
@@ -58,10 +59,23 @@ def server_command(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
+def upgrade(uri: str) -> None:
+    """Bring the schema to the version of this MLflow; a server refuses one that is behind.
+
+    In this process, because the address holds the password and every process can read a command
+    line. Users have tables of their own, which the server upgrades when it starts.
+    """
+    from mlflow.cli import cli
+
+    cli(["db", "upgrade", uri])  # ends the process
+
+
 def main() -> None:
-    """Write the settings and replace this process with the server."""
+    """Upgrade the schema, or write the settings and replace this process with the server."""
     environment = dict(os.environ)
     uri = database_uri(environment)
+    if sys.argv[1:] == ["upgrade"]:
+        upgrade(uri)
     folder = Path(tempfile.mkdtemp())  # mode 0700
     settings = folder / "basic_auth.ini"
     settings.write_text(auth_settings(uri, environment))

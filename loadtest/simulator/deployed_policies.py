@@ -126,9 +126,16 @@ def _alarm_of(resources: Mapping[str, Resource], policy: str) -> Resource:
     raise TemplateError(f"no alarm starts the step policy {policy}")
 
 
+def _watched(name: str, alarm: Resource) -> tuple[Metric, int]:
+    if _counts_requests(alarm.get("Metrics", [])):
+        return "requests_per_task", 60
+    if alarm.get("MetricName") == "CPUUtilization" and alarm["Period"] in _CPU.values():
+        return "cpu_percent", int(alarm["Period"])
+    raise TemplateError(f"the alarm of {name} watches a metric that is not simulated")
+
+
 def _step_scaling(name: str, policy: Resource, alarm: Resource) -> StepScaling:
-    if not _counts_requests(alarm.get("Metrics", [])):
-        raise TemplateError(f"the alarm of {name} watches a metric that is not simulated")
+    metric, period_s = _watched(name, alarm)
     details = policy["StepScalingPolicyConfiguration"]
     kind = details["AdjustmentType"]
     if kind not in ("PercentChangeInCapacity", "ChangeInCapacity"):
@@ -143,12 +150,12 @@ def _step_scaling(name: str, policy: Resource, alarm: Resource) -> StepScaling:
     )
     return StepScaling(
         name=name,
-        metric="requests_per_task",
+        metric=metric,
         threshold=float(alarm["Threshold"]),
         steps=steps,
         is_percent=kind == "PercentChangeInCapacity",
         min_magnitude=int(details.get("MinAdjustmentMagnitude", 1)),
-        period_s=60,
+        period_s=period_s,
         evaluation_periods=int(alarm["EvaluationPeriods"]),
         cooldown_s=float(details.get("Cooldown", DEFAULT_COOLDOWN_S)),
     )

@@ -15,11 +15,13 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import quote
 
 from serving.config import ConfigError, Settings
+from serving.edge import key_store
 from serving.key_scope import KeyScope
 from serving.regular_file import open_regular
 
@@ -108,6 +110,20 @@ class KeyRing:
         return None
 
 
+def new_key(
+    site: str, scopes: list[KeyScope], expires: str | None
+) -> tuple[str, dict[str, object]]:
+    """Make a key: the key, for its user, and its entry, for the key file."""
+    key = secrets.token_urlsafe(_SECRET_BYTES)
+    entry: dict[str, object] = {
+        "site": site,
+        "sha256": hashlib.sha256(key.encode()).hexdigest(),
+        "scopes": list(scopes),
+        "expires": expires,
+    }
+    return key, entry
+
+
 def parse_keys(text: str, now_s: float) -> KeyRing:
     """Read the JSON of a key file.
 
@@ -170,13 +186,22 @@ def load_keys(settings: Settings, now_s: float) -> KeyRing | None:
     """The keys that the settings name; None if they name none.
 
     Raises:
-        KeysError: the file cannot be read, or is unfit.
+        KeysError: the file or the secret cannot be read, or is unfit.
     """
+    if settings.key_store is not None:
+        return parse_keys(_read_store(settings.key_store), now_s)
     if settings.api_keys_json is not None:
         return parse_keys(settings.api_keys_json.get_secret_value(), now_s)
     if settings.api_keys_file is None:
         return None
     return parse_keys(read_key_file(settings.api_keys_file), now_s)
+
+
+def _read_store(arn: str) -> str:
+    try:
+        return key_store.read_secret(arn)
+    except (OSError, ValueError, LookupError, TypeError, HTTPException) as error:
+        raise KeysError(f"the secret {arn} cannot be read: {error!r}") from error
 
 
 def read_key_file(path: Path) -> str:

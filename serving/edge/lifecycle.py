@@ -20,6 +20,7 @@ from serving.telemetry import Telemetry
 
 TICK_S: Final = 0.1
 RELOAD_EVERY_S: Final = 2.0
+STORE_RELOAD_EVERY_S: Final = 20.0  # after one failed reload, a revoked key still dies within 60 s
 HEALTH_EVERY_S: Final = 2.0
 HUNG_EXIT_S: Final = 30.0  # a batch this old will not end; the supervisor replaces this worker
 log = structlog.get_logger()
@@ -31,8 +32,8 @@ class Lifecycle:
     Args:
         bento: BentoML's application, whose own start-up and shutdown run too.
         guard: receives changed keys.
-        load_keys: returns the keys in force, or None if none are needed; called every
-            RELOAD_EVERY_S.
+        load_keys: returns the keys in force, or None if none are needed.
+        are_keys_remote: load_keys calls AWS: poll every STORE_RELOAD_EVERY_S, not RELOAD_EVERY_S.
         in_flight: ends requests that are over their deadline, at each tick.
         health: polled every HEALTH_EVERY_S; told when draining begins.
         telemetry: the readiness gauge and the requests in progress.
@@ -47,6 +48,7 @@ class Lifecycle:
         bento: ASGIApp,
         guard: KeyGuard,
         load_keys: Callable[[], KeyRing | None],
+        are_keys_remote: bool,
         in_flight: InFlight,
         health: Health,
         telemetry: Telemetry,
@@ -57,6 +59,7 @@ class Lifecycle:
         self._bento = bento
         self._guard = guard
         self._load_keys = load_keys
+        self._are_keys_remote = are_keys_remote
         self._in_flight = in_flight
         self._health = health
         self._telemetry = telemetry
@@ -104,16 +107,16 @@ class Lifecycle:
             log.exception("tick failed")
 
     async def _poll_keys(self) -> None:
-        """Reload the keys every RELOAD_EVERY_S; log an error and retry."""
+        """Reload the keys again and again; log an error and retry."""
         while True:
-            await asyncio.sleep(RELOAD_EVERY_S)
+            await asyncio.sleep(STORE_RELOAD_EVERY_S if self._are_keys_remote else RELOAD_EVERY_S)
             try:
-                await asyncio.to_thread(self.reload_keys)  # the file's disk may be slow
+                await asyncio.to_thread(self.reload_keys)  # disk or network may be slow
             except Exception:
                 log.exception("key reload failed")
 
     def reload_keys(self) -> None:
-        """Use changed keys from now on; if the file is invalid, log that and keep the old keys."""
+        """Use changed keys from now on; if they cannot be read, log that and keep the old keys."""
         try:
             keys = self._load_keys()
             if keys != self._guard.keys:  # an unchanged ring keeps its cache of seen keys

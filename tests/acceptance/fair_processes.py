@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from serving.keys import new_key
+from serving.edge.key_ring import new_key
 from tests.acceptance.attackers import Counts, Target
 from tests.acceptance.harness import Load, Report, Service, free_port, only_ours, pinned
 from tests.acceptance.neighbours import RPS, keyed, stays_fair

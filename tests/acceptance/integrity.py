@@ -15,7 +15,7 @@ import numpy as np
 
 from loadtest import digit_crops
 from loadtest.clients.http1 import multipart
-from serving.keys import new_key
+from serving.edge.key_ring import new_key
 from tests.acceptance.archived import (
     Readiness,
     Sender,

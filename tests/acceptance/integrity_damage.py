@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.clients.http1 import Request
-from serving.keys import new_key
+from serving.edge.key_ring import new_key
 from tests.acceptance.archived import Row, Sender, command, compact, files, rows, ship
 from tests.acceptance.harness import ROOT, Report, Service, one_crop, only_ours
 from tests.acceptance.integrity import spool_and_store

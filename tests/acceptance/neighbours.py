@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.clients.openloop import Sample
-from serving.keys import new_key
+from serving.edge.key_ring import new_key
 from tests.acceptance.attackers import Counts, Target, attacking
 from tests.acceptance.harness import Load, Report, Service
 

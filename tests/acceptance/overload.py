@@ -15,7 +15,7 @@ import numpy as np
 
 from loadtest.clients import openloop
 from loadtest.clients.openloop import Sample
-from serving.keys import new_key
+from serving.edge.key_ring import new_key
 from tests.acceptance.harness import Load, Report, Service, only_ours, pinned
 from tests.acceptance.stopping import nginx
 

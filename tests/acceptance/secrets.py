@@ -6,7 +6,7 @@ import json
 import secrets
 
 from loadtest import digit_crops
-from serving.keys import new_key
+from serving.edge.key_ring import new_key
 from tests.acceptance.harness import Report, Service, only_ours
 
 MARK = "IMAGE-BYTES-THAT-MUST-NOT-BE-LOGGED"

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from numpy.testing import assert_allclose
 
+from infra.settings import GOLDEN_CROPS
 from model.artifact import CHAMPION, load
 from model.classifier import Classifier
 from model.decision import decide, softmax
@@ -26,6 +27,14 @@ def test_the_golden_crop_is_read_as_when_the_champion_was_promoted(artifact, rea
     (decision,) = read([decode(artifact.golden.png)])
     assert decision.digit == artifact.golden.digit
     assert decision.confidence >= artifact.golden.min_confidence
+
+
+def test_the_crops_that_approve_a_release_are_accepted(crops, read):
+    chosen = [crop for crop in crops if crop.name.removesuffix(".png") in GOLDEN_CROPS]
+    decisions = read([crop.pixels for crop in chosen])
+    assert [decision.digit for decision in decisions] == [crop.label for crop in chosen]
+    assert {decision.rejected_because for decision in decisions} == {None}
+    assert len(chosen) == 10
 
 
 def test_a_crops_answer_alone_is_its_answer_in_a_batch_of_64(images, classifier):

@@ -121,6 +121,8 @@ CREATES: Mapping[str, tuple[str, Create]] = {
     "IAM::Policy": ("iam", spelling.role_policy),
     "IAM::Role": ("iam", spelling.role),
     "KMS::Key": ("kms", spelling.key),
+    "Lambda::Function": ("lambda", spelling.named("CreateFunction", "FunctionName")),
+    "Lambda::Permission": ("lambda", spelling.named("AddPermission", "StatementId")),
     "Logs::LogGroup": ("logs", spelling.log_group),
     "RDS::DBInstance": (
         "rds",

@@ -76,6 +76,7 @@ def _put_parameters(environment: Environment) -> None:
     ssm = moto_api.AWS.client("ssm")
     parameters = {
         environment.parameter("alert-email"): "operator@example.com",
+        environment.parameter("domain"): "digits.example.com",
         environment.parameter("certificate-arn"): _certificate(),
         environment.parameter("github-repository"): "example/digitline",
         environment.parameter("service-image-tag"): "champion-1-0000000",

@@ -21,13 +21,13 @@ ACCOUNT = "123456789012"  # moto's account for unknown access keys
 class Aws:
     """Endpoint and region of the moto server."""
 
-    endpoint: str = ""
+    endpoint: str = ""  # empty: AWS's own address, which moto intercepts in this process
     region: str = ""
 
     def client(self, service: str) -> Any:
         return boto3.client(
             service,
-            endpoint_url=self.endpoint,
+            endpoint_url=self.endpoint or None,
             region_name=self.region,
             aws_access_key_id=ACCOUNT,
             aws_secret_access_key="test",

@@ -6,7 +6,9 @@ import pytest
 
 from infra import cost, foundation_stack, prices
 from infra.__main__ import main
+from infra.app import ENVIRONMENTS
 from infra.capacity import Measured
+from infra.settings import Environment
 from infra.world import World
 
 FAST = Measured(2500, "test")
@@ -21,8 +23,31 @@ def line(found: cost.Bill, what: str) -> float:
 
 
 def test_the_service_is_billed_by_the_task_hour() -> None:
-    # by hand: 3 tasks * 730 h * (1 vCPU * 0.03238 + 2 GB * 0.00356)
-    assert line(bill(), "Service") == pytest.approx(3 * 730 * (0.03238 + 2 * 0.00356))
+    # by hand: 3 tasks * 730 h * (1 vCPU * 0.03725 + 2 GB * 0.00409)
+    assert line(bill(), "Service") == pytest.approx(3 * 730 * (0.03725 + 2 * 0.00409))
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda environment: environment.name)
+def test_the_prices_are_of_the_region_that_is_deployed_to(environment: Environment) -> None:
+    assert environment.region == prices.REGION
+
+
+def test_reading_the_keys_every_20_s_is_billed() -> None:
+    # by hand: 3 tasks * 730 h * 180 reads at 5 USD a million
+    calls = 3 * 730 * 180 / 1e6 * 5
+    assert line(bill(), "Keys") == pytest.approx(2 * 1.0 + 3 * 0.4 + calls)
+
+
+def test_lambda_is_billed_by_request_and_gigabyte_second() -> None:
+    # by hand, for one million reads of 1 + 2 ms: 0.20 + 1e6 * 0.003 s * 1.769 GB * 0.0000133334
+    found = bill()
+    million = 0.20 + 3000 * 1.769 * 0.0000133334
+    assert f"Lambda  {found.num_reads / 1e6 * million:8.2f} USD" in cost.with_lambda(found)
+
+
+def test_the_price_list_and_its_date_are_printed() -> None:
+    head = cost.table(bill()).splitlines()[0]
+    assert head == f"USD a month, {prices.LIST} of {prices.AS_OF} in {prices.REGION}"
 
 
 def test_endpoints_are_billed_by_zone() -> None:
@@ -48,6 +73,5 @@ def test_the_cost_per_read_falls_with_volume() -> None:
 def test_the_command_prints_total_and_cost_per_million(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cost", "--rps", "100", "--peak", "300"]) == 0
     printed = capsys.readouterr().out
-    assert f"list prices of {prices.AS_OF}" in printed
     assert "Total" in printed
     assert "USD per million" in printed

@@ -154,7 +154,7 @@ def test_every_alarm_reaches_the_topic_or_a_policy(live: Deployment) -> None:
         for alarm in page["MetricAlarms"]
         if not alarm["AlarmName"].startswith("TargetTracking")
     ]
-    assert len(alarms) == 15
+    assert len(alarms) == 20
     for alarm in alarms:
         (action,) = alarm["AlarmActions"]
         if not alarm["AlarmName"].endswith("-burst"):

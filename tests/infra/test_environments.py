@@ -45,7 +45,7 @@ DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
         {"6", "400"},
     ),
     # deleting the environment deletes its data
-    "DeletionPolicy": ({"Retain", "Snapshot"}, {"Delete"}),
+    "DeletionPolicy": ({"RetainExceptOnCreate", "Snapshot"}, {"Delete"}),
     "UpdateReplacePolicy": ({"Retain", "Snapshot"}, {"Delete"}),
     "ECR::Repository.EmptyOnDelete": ({"False"}, {"True"}),
     "RDS::DBInstance.DeletionProtection": ({"True"}, {"False"}),
@@ -53,7 +53,10 @@ DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
     "Metadata.checkov.skip.id": (set(), {"CKV_AWS_150", "CKV_AWS_293"}),
     "Metadata.checkov.skip.comment": (
         set(),
-        {"this environment is deleted with its data"},
+        {
+            "this environment is deleted with its data",
+            "deleted with its environment, or by a failed creation",
+        },
     ),
 }
 

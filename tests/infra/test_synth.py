@@ -51,7 +51,7 @@ def test_only_production_retains_its_buckets(synthesised: dict[str, dict[str, Te
             for body in synthesised[environment.name]["foundation"]["Resources"].values()
             if body["Type"] == "AWS::S3::Bucket"
         }
-        assert policies == {"Retain" if environment.keeps_data else "Delete"}
+        assert policies == {"RetainExceptOnCreate" if environment.keeps_data else "Delete"}
 
 
 def test_environments_do_not_overlap() -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from serving import keys
 from serving.config import Settings
-from serving.edge.key_ring import KeysError, load_keys, parse_keys
-from serving.keys import new_key
+from serving.edge.key_ring import KeysError, load_keys, new_key, parse_keys
 
 NOW_S = 1_800_000_000.0  # 2027-01-15
 

@@ -48,6 +48,19 @@ def test_embedded_metrics_are_one_line_of_json_a_minute():
     assert {one["Name"] for one in directive["Metrics"]} <= set(content)
 
 
+def test_a_release_counts_its_rejects_by_version_too():
+    lines = []
+    writer = EmfWriter(lines.append, version="champion-6-1a2b3c4")
+    writer.add("Rejected", 3)
+    writer.flush_if_due(0, time.monotonic() + 61)
+    line = json.loads(lines[0])
+    overall, by_version = line["_aws"]["CloudWatchMetrics"]
+    assert overall["Dimensions"] == [["Service"]]
+    assert by_version["Dimensions"] == [["Service", "Version"]]
+    assert [metric["Name"] for metric in by_version["Metrics"]] == ["Accepted", "Rejected"]
+    assert (line["Version"], line["Rejected"]) == ("champion-6-1a2b3c4", 3)
+
+
 def test_embedded_metrics_start_again_from_zero():
     lines = []
     writer = EmfWriter(lines.append)

@@ -41,6 +41,17 @@ def captures_kept_for_years(t: Templates) -> None:
 
 
 @seeds("captures_expire_in_time")
+def older_versions_of_captures_outlive_the_promise(t: Templates) -> None:
+    rule = t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][1]
+    rule["NoncurrentVersionExpiration"]["NoncurrentDays"] = 30
+
+
+@seeds("a_failed_first_deployment_can_be_repeated")
+def repository_left_by_a_failed_creation(t: Templates) -> None:
+    t.all("ECR::Repository", "Service")[0]["DeletionPolicy"] = "Retain"
+
+
+@seeds("captures_expire_in_time")
 def marks_of_erasure_expire(t: Templates) -> None:
     del t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][0]["Prefix"]
 

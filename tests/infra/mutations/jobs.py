@@ -41,6 +41,12 @@ replaces(
             '\\"Next\\":\\"NoticeFailed\\"',
             '\\"Next\\":\\"Failure\\"',
         ),
+        "task_with_tags_that_nobody_may_set": (
+            MACHINE,
+            "RetrainMachine",
+            '\\"LaunchType\\"',
+            '\\"PropagateTags\\":\\"TASK_DEFINITION\\",\\"LaunchType\\"',
+        ),
         "task_that_is_not_awaited": (MACHINE, "DriftMachine", "runTask.sync", "runTask"),
     },
 )
@@ -80,6 +86,11 @@ replaces(
         ),
     },
 )
+
+
+@seeds("promotion_goes_through_the_canary")
+def release_may_not_read_the_version_of_the_bootstrap(t: Templates) -> None:
+    t.replace("IAM::Policy", "ReleaseMachineRole", "/cdk-bootstrap/", "/bootstrap/")
 
 
 @seeds("promotion_goes_through_the_canary")

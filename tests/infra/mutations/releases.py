@@ -21,6 +21,28 @@ def rolling_without_a_circuit_breaker(t: Templates) -> None:
     del t.one(SERVICE, "Mlflow")["DeploymentConfiguration"]["DeploymentCircuitBreaker"]
 
 
+@seeds("a_canary_is_compared_with_the_version_before_it")
+def alarm_compares_another_version(t: Templates) -> None:
+    t.replace(ALARM, "Alarmversiondifference", "serviceimagetag", "jobsimagetag")
+
+
+@seeds("a_canary_is_compared_with_the_version_before_it")
+def no_golden_crop_before_traffic(t: Templates) -> None:
+    del t.one(SERVICE, "Service")["DeploymentConfiguration"]["LifecycleHooks"]
+
+
+@seeds("a_canary_is_compared_with_the_version_before_it")
+def golden_crops_are_read_by_the_old_version(t: Templates) -> None:
+    advanced = t.one(SERVICE, "Service")["LoadBalancers"][0]["AdvancedConfiguration"]
+    del advanced["TestListenerRule"]
+
+
+@seeds("a_canary_is_compared_with_the_version_before_it")
+def canary_is_not_compared(t: Templates) -> None:
+    alarms = t.one(SERVICE, "Service")["DeploymentConfiguration"]["Alarms"]["AlarmNames"]
+    alarms[:] = [name for name in alarms if "versiondifference" not in str(name)]
+
+
 @seeds("traffic_shifts_between_two_target_groups")
 def no_second_target_group(t: Templates) -> None:
     balancer = t.one(SERVICE, "Service")["LoadBalancers"][0]

@@ -44,6 +44,11 @@ def one_minute_metrics_for_a_20_second_policy(t: Templates) -> None:
     t.one(SERVICE, "Service")["Monitoring"]["MetricConfigurations"][0]["ResolutionSeconds"] = 60
 
 
+@seeds("high_resolution_scaling_has_high_resolution_metrics")
+def burst_alarm_that_waits_a_minute(t: Templates) -> None:
+    t.one(ALARM, "BurstAlarm")["Period"] = 60
+
+
 @seeds("every_policy_has_a_target_and_a_trigger")
 def step_policy_without_an_alarm(t: Templates) -> None:
     t.one(ALARM, "BurstAlarm")["AlarmActions"] = []
@@ -52,7 +57,7 @@ def step_policy_without_an_alarm(t: Templates) -> None:
 @seeds("every_policy_has_a_target_and_a_trigger")
 def gap_between_steps(t: Templates) -> None:
     steps = t.one(POLICY, "Burst")["StepScalingPolicyConfiguration"]["StepAdjustments"]
-    steps[1]["MetricIntervalLowerBound"] += 1000
+    steps[1]["MetricIntervalLowerBound"] += 1
 
 
 @seeds("every_policy_has_a_target_and_a_trigger")

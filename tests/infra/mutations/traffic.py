@@ -76,6 +76,12 @@ def firewall_blocks_large_crops(t: Templates) -> None:
     del group["RuleActionOverrides"][0]
 
 
+@seeds("the_firewall_protects_the_load_balancer")
+def firewall_blocks_scanners_without_a_user_agent(t: Templates) -> None:
+    group = t.one("WAFv2::WebACL")["Rules"][3]["Statement"]["ManagedRuleGroupStatement"]
+    del group["RuleActionOverrides"][-1]
+
+
 @seeds("the_rate_rule_allows_the_planned_peak")
 def rate_rule_below_the_planned_peak(t: Templates) -> None:
     t.one("WAFv2::WebACL")["Rules"][0]["Statement"]["RateBasedStatement"]["Limit"] = 2000

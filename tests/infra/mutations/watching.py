@@ -84,14 +84,42 @@ def alarm_that_looks_back_too_far(t: Templates) -> None:
 
 
 @seeds("a_missing_drift_report_raises_an_alarm")
-def missing_data_does_not_breach(t: Templates) -> None:
-    t.one(ALARM, "Alarmdriftsilent")["TreatMissingData"] = "notBreaching"
+def missing_report_is_not_counted(t: Templates) -> None:
+    t.replace(ALARM, "Alarmdriftsilent", "FILL(reports, 0)", "reports")
+
+
+@seeds("a_missing_drift_report_raises_an_alarm")
+def drift_alarm_rings_on_the_first_day(t: Templates) -> None:
+    t.one(ALARM, "Alarmdriftsilent")["TreatMissingData"] = "breaching"
+
+
+@seeds("a_total_outage_raises_an_alarm")
+def no_data_of_running_tasks_is_fine(t: Templates) -> None:
+    t.one(ALARM, "Alarmrunningtasks")["TreatMissingData"] = "notBreaching"
+
+
+@seeds("a_total_outage_raises_an_alarm")
+def no_data_of_healthy_hosts_is_fine(t: Templates) -> None:
+    del t.one(ALARM, "Alarmhealthyhosts")["TreatMissingData"]
+
+
+@seeds("a_total_outage_raises_an_alarm")
+def no_synthetic_read_is_fine(t: Templates) -> None:
+    t.one(ALARM, "Alarmsyntheticread")["TreatMissingData"] = "ignore"
+
+
+@seeds("a_total_outage_raises_an_alarm")
+def refused_requests_are_not_counted(t: Templates) -> None:
+    t.replace(ALARM, "Alarmerrors", "/ (FILL(n, 0) + FILL(elb, 0))", "/ n")
 
 
 deletes(
     "the_promised_alarms_exist",
     {
         "no_alarm_on_stuck_deployments": (ALARM, "Alarmstuckdeployment"),
+        "no_alarm_on_running_tasks": (ALARM, "Alarmrunningtasks"),
+        "no_alarm_on_healthy_hosts": (ALARM, "Alarmhealthyhosts"),
+        "no_alarm_on_impaired_starts": (ALARM, "Alarmtaskstartimpaired"),
         "no_budget": ("Budgets::Budget",),
     },
 )

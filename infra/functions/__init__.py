@@ -1,0 +1,1 @@
+"""Sources of AWS Lambda functions: each file runs alone, without the rest of the repository."""

@@ -1,0 +1,42 @@
+"""The first deployment of an environment: it rolls, ends soon if it fails, and can be repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra import world
+from infra.app import PROD, build
+from infra.world import Template, World
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    folder = tmp_path_factory.mktemp("first")
+    build(str(folder), check=False, is_first=True).synth()
+    return world.read(Path(folder) / f"assembly-{PROD.name}")
+
+
+def test_its_circuit_breaker_ends_a_creation_whose_tasks_cannot_start(
+    first: dict[str, Template],
+) -> None:
+    (service,) = World({"service": first["service"]}).all("ECS::Service")
+    deployment = service.get("DeploymentConfiguration")
+    assert deployment["Strategy"] == "ROLLING"
+    assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+    assert "AdvancedConfiguration" not in service.get("LoadBalancers")[0]
+
+
+def test_its_rollback_can_delete_the_load_balancer(first: dict[str, Template]) -> None:
+    (alb,) = World({"service": first["service"]}).all("ElasticLoadBalancingV2::LoadBalancer")
+    attributes = {a["Key"]: a["Value"] for a in alb.get("LoadBalancerAttributes")}
+    assert attributes["deletion_protection.enabled"] == "false"
+
+
+def test_the_alarm_on_failing_starts_exists_before_the_service(
+    first: dict[str, Template],
+) -> None:
+    (service,) = World({"service": first["service"]}).all("ECS::Service")
+    alarms = service.get("DeploymentConfiguration.Alarms.AlarmNames")
+    assert any("taskstartimpaired" in name for name in alarms)

@@ -1,0 +1,65 @@
+"""Quotas are compared with what a canary needs; botocore checks each call's form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from infra import capacity, preflight, settings
+from infra.capacity import Measured
+
+PLAN = capacity.plan(planned_rps=100, peak_rps=300, measured=Measured(1500, "test"))
+FARGATE = next(need for need in preflight.needs(PLAN) if need.service == "fargate")
+
+
+@pytest.fixture
+def quotas() -> Any:
+    return boto3.client(
+        "service-quotas",
+        region_name="eu-central-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+def answer(stub: Stubber, operation: str, value: float) -> None:
+    names = {"ServiceCode": FARGATE.service, "QuotaCode": FARGATE.code}
+    stub.add_response(operation, {"Quota": {"Value": value}}, names)
+
+
+def test_a_canary_at_the_maximum_counts_every_task_twice() -> None:
+    assert FARGATE.amount > 2 * PLAN.max_tasks * settings.SERVICE_TASK.vcpus
+
+
+def test_a_quota_that_is_too_low_is_reported_with_the_request(quotas: Any) -> None:
+    with Stubber(quotas) as stub:
+        answer(stub, "get_service_quota", FARGATE.amount - 1)
+        lines, num_low = preflight.report(quotas, [FARGATE])
+    assert num_low == 1
+    assert lines[0].startswith("LOW")
+    assert f"--quota-code {FARGATE.code} --desired-value {FARGATE.amount:g}" in lines[1]
+
+
+def test_a_quota_that_suffices_asks_for_nothing(quotas: Any) -> None:
+    with Stubber(quotas) as stub:
+        answer(stub, "get_service_quota", FARGATE.amount)
+        lines, num_low = preflight.report(quotas, [FARGATE])
+    assert (len(lines), num_low) == (1, 0)
+
+
+def test_an_account_without_a_value_of_its_own_has_the_default(quotas: Any) -> None:
+    with Stubber(quotas) as stub:
+        stub.add_client_error("get_service_quota", "NoSuchResourceException")
+        answer(stub, "get_aws_default_service_quota", 6)
+        _, num_low = preflight.report(quotas, [FARGATE])
+    assert num_low == 1
+
+
+def test_another_error_is_not_taken_for_the_default(quotas: Any) -> None:
+    with Stubber(quotas) as stub:
+        stub.add_client_error("get_service_quota", "AccessDeniedException")
+        with pytest.raises(quotas.exceptions.ClientError, match="AccessDenied"):
+            preflight.report(quotas, [FARGATE])
