@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.data.render import RenderConfig
     from training.fitting import FitConfig
 
-WITHOUT_CANDIDATE = ("search", "compare", "styles", "harm", "rollback", "history")
+WITHOUT_CANDIDATE = ("search", "compare", "styles", "harm", "rollback", "history", "recall")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -107,7 +107,7 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def _run_without_candidate(options: argparse.Namespace) -> None:
-    from training.steps import compare_runs, harm_table, rollback, search, styles_table
+    from training.steps import compare_runs, harm_table, recall, rollback, search, styles_table
 
     if options.command == "search":
         config, rendering = fit_configs(options)
@@ -118,6 +118,15 @@ def _run_without_candidate(options: argparse.Namespace) -> None:
         harm_table.run(_data_config(options), options.champion)
     elif options.command == "history":
         print(rollback.history(options.champion, _model_store(options)))
+    elif options.command == "recall":
+        recalled = recall.run(
+            options.champion,
+            _store(options.store, "--store"),
+            since=options.since,
+            version=options.version,
+            listing=options.list,
+        )
+        print(recalled)
     elif options.command == "rollback":
         to_version, why = options.to, options.why
         rollback.run(options.champion, _model_store(options), to_version=to_version, why=why)
@@ -202,18 +211,22 @@ def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
 
 
 def _model_store(options: argparse.Namespace) -> Store:
-    """The store of the champions.
+    return _store(options.model_store, "--model-store")
+
+
+def _store(url: str, option: str) -> Store:
+    """The store that an option names.
 
     Raises:
-        StepError: its address is neither a folder nor a bucket.
+        StepError: it is neither a folder nor a bucket.
     """
     from capture.store import open_store
     from training.steps.files import StepError
 
     try:
-        return open_store(options.model_store)
+        return open_store(url)
     except ValueError as error:
-        raise StepError(f"--model-store: {error}") from error
+        raise StepError(f"{option}: {error}") from error
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from training.config import DataConfig, Workspace
@@ -23,6 +24,7 @@ HELP = {
     "run": "run fit, export, quantize, evaluate, gate and promote",
     "retrain": "run all steps with the new labelled captures, and notify people",
     "rollback": "make an earlier champion the champion again",
+    "recall": "read again what a rolled back model accepted, and list what changes",
     "history": "show which champion followed which, when, by whom and why",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
@@ -45,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
-        if name not in ("rollback", "history"):
+        if name not in ("rollback", "history", "recall"):
             _add_data_options(command)
     _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
@@ -64,11 +66,45 @@ def build_parser() -> argparse.ArgumentParser:
     commands.choices["rollback"].add_argument(
         "--why", required=True, help="reason for the promotion log"
     )
+    _add_recall_options(commands.choices["recall"])
     for name in ("styles", "harm"):
         _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
     return parser
+
+
+def _add_recall_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--since",
+        type=_time,
+        required=True,
+        metavar="TIME",
+        help="ISO 8601, for example 2026-11-27T08:00; UTC where it names no zone",
+    )
+    command.add_argument(
+        "--version", help="model whose reads are doubted (default: the one before the rollback)"
+    )
+    _add_option(command, "--list", Path("recall.csv"), "CSV file of the reads to write")
+    _add_option(command, "--champion", CHAMPION, "folder of the served model")
+    _add_capture_store(command)
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _add_capture_store(command: argparse.ArgumentParser) -> None:
+    _add_option(
+        command,
+        "--store",
+        os.environ.get("DIGITS_CAPTURE_STORE", "captures"),
+        "archive of captures, a folder or s3://bucket/prefix; DIGITS_CAPTURE_STORE",
+    )
 
 
 def _add_store_options(command: argparse.ArgumentParser) -> None:
@@ -150,13 +186,7 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
             help="last step to run (default: %(default)s)",
         )
     if name == "retrain":
-        store = os.environ.get("DIGITS_CAPTURE_STORE", "captures")
-        _add_option(
-            command,
-            "--store",
-            store,
-            "archive of captures, a folder or s3://bucket/prefix; DIGITS_CAPTURE_STORE",
-        )
+        _add_capture_store(command)
 
 
 def _add_option(

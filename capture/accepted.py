@@ -1,0 +1,76 @@
+"""What one model accepted, with the images that it saw: to read them again with another model.
+
+Knows nothing about models.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+from PIL import Image
+
+from capture.archive import KEY, RECORDS, with_read_ids
+from capture.erasure import erased_ids, without_erased
+from capture.sampling import open_dataset
+from capture.store import Store
+
+COLUMNS: Final = [*KEY, "request_id", "site", "time", "digit", "image_png"]
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRead:
+    """One crop that was accepted."""
+
+    site: str
+    time: datetime
+    read_id: str
+    request_id: str
+    crop_index: int
+    digit: int
+    image: NDArray[np.uint8]  # (28, 28), what the model saw
+
+
+def read_accepted(
+    store: Store, model_version: str, since: datetime
+) -> Iterator[list[AcceptedRead]]:
+    """Read what a model accepted, a site's day at a time, so that memory stays bounded.
+
+    Args:
+        store: with the archive of captures.
+        model_version: which model answered.
+        since: with a time zone; earlier answers are left out.
+
+    Yields:
+        the reads of a site's day, one for each key; erased ones are left out.
+
+    Raises:
+        StoreError, OSError, ValueError: the archive cannot be read.
+    """
+    days = sorted({key.split("/")[1] for key in store.find(f"{RECORDS}/")})
+    wanted = [day for day in days if day >= f"day={since.astimezone(UTC).date().isoformat()}"]
+    erased = erased_ids(store)
+    chosen = (
+        (ds.field("model_version") == model_version)
+        & ds.field("accepted")
+        & (ds.field("time") >= since)
+    )
+    for day in wanted:
+        keys = store.find(f"{RECORDS}/{day}/")
+        for folder in sorted({key.rpartition("/")[0] for key in keys}):
+            files = [key for key in keys if key.startswith(f"{folder}/")]
+            rows = open_dataset(store, files).to_table(columns=COLUMNS, filter=chosen)
+            kept = without_erased(with_read_ids(rows), erased).to_pandas()
+            yield [_read(row) for row in kept.drop_duplicates(KEY).to_dict("records")]
+
+
+def _read(row: dict[str, Any]) -> AcceptedRead:
+    image = np.asarray(Image.open(io.BytesIO(row.pop("image_png"))))
+    time = row.pop("time").to_pydatetime()
+    return AcceptedRead(**row, time=time, image=image)
