@@ -87,7 +87,7 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     from training.steps.files import load_fit, load_verdict
 
     work = Workspace(options.work)
-    captures = retrain.collect(work, options.store)
+    captures = retrain.collect(work, options.store, force=options.force)
     if isinstance(captures, str):
         print(captures)
         return 0

@@ -186,6 +186,9 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
             help="last step to run (default: %(default)s)",
         )
     if name == "retrain":
+        command.add_argument(
+            "--force", action="store_true", help="train, also where no labelled capture is new"
+        )
         _add_capture_store(command)
 
 

@@ -414,6 +414,9 @@ def test_a_retraining_adds_the_labels_notifies_people_and_promotes_what_passed(c
     assert artifact.load(Path("champion")).version == "1"
     assert len(captures["events"]) == 1
 
+    run("retrain", *fit_arguments("--force"))
+    assert len(captures["events"]) == 2
+
 
 def test_a_retraining_that_the_gate_refuses_notifies_people_and_promotes_nothing(
     captures, monkeypatch

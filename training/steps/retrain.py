@@ -43,12 +43,13 @@ class NewLabelledCaptures:
         )
 
 
-def collect(work: Workspace, store: str) -> NewLabelledCaptures | str:
+def collect(work: Workspace, store: str, *, force: bool) -> NewLabelledCaptures | str:
     """Read the labelled captures of a store and split them.
 
     Args:
         work: where the two parts are written.
         store: a folder or s3://bucket/prefix with the archive of captures.
+        force: train again with captures that an earlier run has had.
 
     Returns:
         The new captures, or one sentence that says why there is nothing to train on.
@@ -71,8 +72,11 @@ def collect(work: Workspace, store: str) -> NewLabelledCaptures | str:
         )
     tracking.connect()
     earlier = tracking.find_gated_run(f"data.{LABELLED}", f"md5:{digest(train)}")
-    if earlier is not None:
-        return f"nothing new: run {earlier} was trained on these {len(train)} labelled captures"
+    if earlier is not None and not force:
+        return (
+            f"nothing new: run {earlier} was trained on these {len(train)} labelled captures"
+            " (--force trains again)"
+        )
     work.folder.mkdir(parents=True, exist_ok=True)
     paths = work.folder / "labelled_train.npz", work.folder / "labelled_held_out.npz"
     np.savez(paths[0], images=train.images, labels=train.labels)
