@@ -36,10 +36,10 @@ ALLOWED = {
         "evidently", "scipy",
     },
     "training": {
-        "contract", "model", "capture.accepted", "capture.record", "capture.predictions",
-        "capture.reference", "capture.labelled", "capture.segments", "capture.store", "pages",
-        "numpy", "torch", "onnx", "onnxruntime", "mlflow", "boto3", "botocore", "PIL",
-        "matplotlib", "tqdm", "scipy", "sklearn",
+        "contract", "model", "capture.answered", "capture.record", "capture.predictions",
+        "capture.reference", "capture.labelled", "capture.labels", "capture.segments",
+        "capture.store", "pages", "numpy", "torch", "onnx", "onnxruntime", "mlflow", "boto3",
+        "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
     },
 }  # fmt: skip
 ONLY_IN = {

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from training.data.render import RenderConfig
     from training.fitting import FitConfig
 
-WITHOUT_CANDIDATE = ("search", "compare", "styles", "harm", "rollback", "history", "recall")
+STUDIES = ("search", "compare", "styles", "harm", "replay")
+OF_CHAMPIONS = ("rollback", "history", "recall")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -50,22 +51,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "retrain":
             return _retrain(chosen, options)
-        if options.command in WITHOUT_CANDIDATE:
-            _run_without_candidate(options)
+        if options.command in STUDIES:
+            _run_study(options)
             return 0
-        if getattr(options, "seeds", None):
-            _run_seeds(chosen, options)
+        if options.command in OF_CHAMPIONS:
+            _run_of_champions(options)
             return 0
-        for step in chosen:
-            print(f"== {step}", flush=True)
-            if not _run_step(step, options):
-                return EXIT_GATE
+        return _run_steps(chosen, options)
     except Interrupted as error:
         print(f"interrupted: {error}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except (DataError, StepError, VersionError, StoreError, ArtifactRefused) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
+
+
+def _run_steps(chosen: Sequence[str], options: argparse.Namespace) -> int:
+    if getattr(options, "seeds", None):
+        _run_seeds(chosen, options)
+        return 0
+    for step in chosen:
+        print(f"== {step}", flush=True)
+        if not _run_step(step, options):
+            return EXIT_GATE
     return 0
 
 
@@ -106,19 +114,41 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_without_candidate(options: argparse.Namespace) -> None:
-    from training.steps import compare_runs, harm_table, recall, rollback, search, styles_table
+def _run_study(options: argparse.Namespace) -> None:
+    """Run a command that measures and changes nothing."""
+    from training.steps import compare_runs, harm_table, replay, search, styles_table
 
-    if options.command == "search":
-        config, rendering = fit_configs(options)
-        search.run(config, rendering, _data_config(options), options.picture)
+    if options.command == "replay":
+        replayed = replay.run(
+            options.candidate,
+            options.champion,
+            _store(options.store, "--store"),
+            days=options.days,
+            listing=options.list,
+            picture=options.picture,
+        )
+        print(replayed)
     elif options.command == "compare":
         compare_runs.run(options.runs, options.pictures)
+    elif options.command == "search":
+        config, rendering = fit_configs(options)
+        search.run(config, rendering, _data_config(options), options.picture)
     elif options.command == "harm":
         harm_table.run(_data_config(options), options.champion)
-    elif options.command == "history":
+    else:
+        styles_table.run(_data_config(options), options.champion)
+
+
+def _run_of_champions(options: argparse.Namespace) -> None:
+    """Show the champions, bring one back, or read again what one accepted."""
+    from training.steps import recall, rollback
+
+    if options.command == "history":
         print(rollback.history(options.champion, _model_store(options)))
-    elif options.command == "recall":
+    elif options.command == "rollback":
+        to_version, why = options.to, options.why
+        rollback.run(options.champion, _model_store(options), to_version=to_version, why=why)
+    else:
         recalled = recall.run(
             options.champion,
             _store(options.store, "--store"),
@@ -127,11 +157,6 @@ def _run_without_candidate(options: argparse.Namespace) -> None:
             listing=options.list,
         )
         print(recalled)
-    elif options.command == "rollback":
-        to_version, why = options.to, options.why
-        rollback.run(options.champion, _model_store(options), to_version=to_version, why=why)
-    else:
-        styles_table.run(_data_config(options), options.champion)
 
 
 def _run_seeds(chosen: Sequence[str], options: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ HELP = {
     "run": "run fit, export, quantize, evaluate, gate and promote",
     "retrain": "run all steps with the new labelled captures, and notify people",
     "rollback": "make an earlier champion the champion again",
+    "replay": "read captured mail with champion and candidate, and list where they differ",
     "recall": "read again what a rolled back model accepted, and list what changes",
     "history": "show which champion followed which, when, by whom and why",
     "fetch": "download a candidate that passed the gate in another run or place",
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
-        if name not in ("rollback", "history", "recall"):
+        if name not in ("rollback", "history", "recall", "replay"):
             _add_data_options(command)
     _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
@@ -67,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--why", required=True, help="reason for the promotion log"
     )
     _add_recall_options(commands.choices["recall"])
+    _add_replay_options(commands.choices["replay"])
     for name in ("styles", "harm"):
         _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
@@ -86,6 +88,20 @@ def _add_recall_options(command: argparse.ArgumentParser) -> None:
         "--version", help="model whose reads are doubted (default: the one before the rollback)"
     )
     _add_option(command, "--list", Path("recall.csv"), "CSV file of the reads to write")
+    _add_option(command, "--champion", CHAMPION, "folder of the served model")
+    _add_capture_store(command)
+
+
+def _add_replay_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--candidate",
+        type=Path,
+        default=Workspace().folder,
+        help="work folder that has been evaluated, or a champion folder (default: %(default)s)",
+    )
+    _add_option(command, "--days", 7, "days of mail to read")
+    _add_option(command, "--list", Path("replay.csv"), "CSV file of the differences to write")
+    _add_option(command, "--picture", Path("replay.png"), "picture of the differences to write")
     _add_option(command, "--champion", CHAMPION, "folder of the served model")
     _add_capture_store(command)
 

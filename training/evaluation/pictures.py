@@ -168,6 +168,31 @@ def harm_examples(
     return _png(figure)
 
 
+def differences(
+    rows: Sequence[tuple[NDArray[np.uint8], int | None, int | None, int | None]],
+    *,
+    num_examples: int = 60,
+) -> bytes:
+    """Crops that two models read differently, in the order given.
+
+    Args:
+        rows: (28, 28) image, label (None: nobody has keyed it), answers of champion and candidate.
+        num_examples: at most.
+    """
+    shown = rows[:num_examples]
+    num_columns = min(12, len(shown))
+    num_rows = -(-len(shown) // num_columns)
+    figure = Figure(figsize=(0.8 * num_columns, 0.95 * num_rows), layout="constrained")
+    cells = figure.subplots(num_rows, num_columns, squeeze=False)
+    for axes in cells.flat:
+        axes.set_axis_off()
+    for axes, (image, label, champion, candidate) in zip(cells.flat, shown, strict=False):
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+        keyed = "not keyed" if label is None else f"is {label}"
+        axes.set_title(f"{champion} or {candidate}\n{keyed}", fontsize=6, loc="left")
+    return _png(figure)
+
+
 def garbage_roc(garbage: Mapping[str, NDArray[np.floating]], digits: NDArray[np.floating]) -> bytes:
     """Garbage refused against digits refused, for each kind of garbage."""
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")

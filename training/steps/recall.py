@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from capture.accepted import AcceptedRead, read_accepted
+from capture.answered import Answered, read_answered
 from capture.store import Store
 from model import artifact
 from model.classifier import Classifier
@@ -35,7 +35,7 @@ class Recalled:
 
     version: str
     num_read: int
-    changed: tuple[tuple[AcceptedRead, str], ...]  # by site and time; the new answer
+    changed: tuple[tuple[Answered, str], ...]  # by site and time; the new answer
 
     def __str__(self) -> str:
         """A Markdown table by site and hour."""
@@ -66,9 +66,9 @@ def run(
     doubted = version or _rolled_back(champion, served.version)
     classifier, policy = Classifier(served.onnx_bytes), served.policy()
     num_read = 0
-    changed: list[tuple[AcceptedRead, str]] = []
+    changed: list[tuple[Answered, str]] = []
     try:
-        for part in read_accepted(store, doubted, since):
+        for part in read_answered(store, since, accepted_by=doubted):
             num_read += len(part)
             for start in range(0, len(part), BATCH):
                 changed += _changed(part[start : start + BATCH], classifier, policy)
@@ -93,8 +93,8 @@ def run(
 
 
 def _changed(
-    reads: list[AcceptedRead], classifier: Classifier, policy: Policy
-) -> list[tuple[AcceptedRead, str]]:
+    reads: list[Answered], classifier: Classifier, policy: Policy
+) -> list[tuple[Answered, str]]:
     """The reads that are answered otherwise now, and the new answers."""
     images = np.stack([read.image for read in reads])[:, None].astype(np.float32)
     scores = classifier(images / np.float32(255))

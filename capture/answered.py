@@ -1,4 +1,4 @@
-"""What one model accepted, with the images that it saw: to read them again with another model.
+"""Answered crops with the images that the model saw: to read them again with another model.
 
 Knows nothing about models.
 """
@@ -21,12 +21,12 @@ from capture.erasure import erased_ids, without_erased
 from capture.sampling import open_dataset
 from capture.store import Store
 
-COLUMNS: Final = [*KEY, "request_id", "site", "time", "digit", "image_png"]
+COLUMNS: Final = [*KEY, "request_id", "site", "time", "digit", "accepted", "image_png"]
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedRead:
-    """One crop that was accepted."""
+class Answered:
+    """One crop and its answer."""
 
     site: str
     time: datetime
@@ -34,21 +34,22 @@ class AcceptedRead:
     request_id: str
     crop_index: int
     digit: int
+    accepted: bool
     image: NDArray[np.uint8]  # (28, 28), what the model saw
 
 
-def read_accepted(
-    store: Store, model_version: str, since: datetime
-) -> Iterator[list[AcceptedRead]]:
-    """Read what a model accepted, a site's day at a time, so that memory stays bounded.
+def read_answered(
+    store: Store, since: datetime, *, accepted_by: str | None = None
+) -> Iterator[list[Answered]]:
+    """Read the answered crops, a site's day at a time, so that memory stays bounded.
 
     Args:
         store: with the archive of captures.
-        model_version: which model answered.
         since: with a time zone; earlier answers are left out.
+        accepted_by: leaves out what this version of the model did not accept.
 
     Yields:
-        the reads of a site's day, one for each key; erased ones are left out.
+        the crops of a site's day, one for each key; erased and blank ones are left out.
 
     Raises:
         StoreError, OSError, ValueError: the archive cannot be read.
@@ -56,11 +57,9 @@ def read_accepted(
     days = sorted({key.split("/")[1] for key in store.find(f"{RECORDS}/")})
     wanted = [day for day in days if day >= f"day={since.astimezone(UTC).date().isoformat()}"]
     erased = erased_ids(store)
-    chosen = (
-        (ds.field("model_version") == model_version)
-        & ds.field("accepted")
-        & (ds.field("time") >= since)
-    )
+    chosen = (ds.field("time") >= since) & ds.field("image_png").is_valid()
+    if accepted_by is not None:
+        chosen &= (ds.field("model_version") == accepted_by) & ds.field("accepted")
     for day in wanted:
         keys = store.find(f"{RECORDS}/{day}/")
         for folder in sorted({key.rpartition("/")[0] for key in keys}):
@@ -70,7 +69,7 @@ def read_accepted(
             yield [_read(row) for row in kept.drop_duplicates(KEY).to_dict("records")]
 
 
-def _read(row: dict[str, Any]) -> AcceptedRead:
+def _read(row: dict[str, Any]) -> Answered:
     image = np.asarray(Image.open(io.BytesIO(row.pop("image_png"))))
     time = row.pop("time").to_pydatetime()
-    return AcceptedRead(**row, time=time, image=image)
+    return Answered(**row, time=time, image=image)
