@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.data.render import RenderConfig
     from training.fitting import FitConfig
 
-STUDIES = ("search", "compare", "styles", "harm", "replay")
+STUDIES = ("search", "average", "compare", "styles", "harm", "replay")
 OF_CHAMPIONS = ("rollback", "history", "recall")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -115,8 +115,8 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def _run_study(options: argparse.Namespace) -> None:
-    """Run a command that measures and changes nothing."""
-    from training.steps import compare_runs, harm_table, replay, search, styles_table
+    """Run a command outside the chain from fit to promotion."""
+    from training.steps import average, compare_runs, harm_table, replay, search, styles_table
 
     if options.command == "replay":
         replayed = replay.run(
@@ -128,6 +128,8 @@ def _run_study(options: argparse.Namespace) -> None:
             picture=options.picture,
         )
         print(replayed)
+    elif options.command == "average":
+        average.run(options.fits, Workspace(options.work))
     elif options.command == "compare":
         compare_runs.run(options.runs, options.pictures)
     elif options.command == "search":

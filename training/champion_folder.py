@@ -52,6 +52,7 @@ class Origin:
     num_crops: int  # rendered for the fit
     num_epochs: int
     warm_start: str | None  # sha256 of the weights that the fit went on from
+    averaged: tuple[str, ...] = ()  # runs whose weights it is the mean of
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ def manifest(package: Package) -> dict[str, object]:
             "num_crops": origin.num_crops,
             "num_epochs": origin.num_epochs,
             "warm_start": origin.warm_start,
+            "averaged": list(origin.averaged),
         },
         "libraries": dict(origin.libraries),
         "data": dict(origin.data),

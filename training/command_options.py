@@ -30,6 +30,7 @@ HELP = {
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
     "try": "fit on few crops for three minutes and read validation crops, to compare recipes",
+    "average": "average the weights of fits that go on from each other",
     "compare": "compare evaluated runs crop by crop",
     "styles": "measure how the served model reads each writing style",
     "harm": "measure what the served model accepts wrongly of each kind of damage",
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
-        if name not in ("rollback", "history", "recall", "replay"):
+        if name not in ("average", "rollback", "history", "recall", "replay"):
             _add_data_options(command)
     _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
@@ -67,6 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands.choices["rollback"].add_argument(
         "--why", required=True, help="reason for the promotion log"
     )
+    average = commands.choices["average"]
+    average.add_argument("fits", nargs="+", type=Path, metavar="FIT", help="work folder of a fit")
+    _add_option(average, "--work", Workspace().folder, "folder to write the mean to")
     _add_recall_options(commands.choices["recall"])
     _add_replay_options(commands.choices["replay"])
     for name in ("styles", "harm"):

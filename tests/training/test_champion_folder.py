@@ -225,6 +225,8 @@ def test_card_and_manifest_say_what_the_fit_went_on_from(package, tmp_path):
     assert "2 epochs, from the weights `0123456789ab` of an earlier fit" in card
     fresh = replace(package.origin, warm_start=None)
     assert "2 epochs, from fresh weights" in write_card("1", fresh, package.evaluation)
+    averaged = replace(package.origin, averaged=("abc", "def"))
+    assert "the mean of the runs abc, def" in write_card("1", averaged, package.evaluation)
     champion_folder.pack(package, tmp_path / "packed")
     manifest = json.loads((tmp_path / "packed/manifest.json").read_text())
     assert manifest["fit"]["warm_start"] == "0123456789abcdef"

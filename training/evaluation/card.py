@@ -78,9 +78,12 @@ def _origin(origin: Origin, evaluation: Evaluation) -> str:
 
 
 def _warm_start(origin: Origin) -> str:
-    if origin.warm_start is None:
-        return ", from fresh weights"
-    return f", from the weights `{origin.warm_start[:12]}` of an earlier fit"
+    text = ", from fresh weights"
+    if origin.warm_start is not None:
+        text = f", from the weights `{origin.warm_start[:12]}` of an earlier fit"
+    if origin.averaged:
+        text += f"; the weights are the mean of the runs {', '.join(origin.averaged)}"
+    return text
 
 
 def _fonts(evaluation: Evaluation) -> str:

@@ -46,6 +46,7 @@ class FitRecord:
     fonts: tuple[str, ...] = ()  # families of the printed digits; none: there were none
     num_crops: int = 0  # rendered for the fit
     warm_start: str | None = None  # sha256 of the weights that it went on from
+    averaged: tuple[str, ...] = ()  # runs whose weights it is the mean of
 
 
 def load_fit(work: Workspace) -> FitRecord:
@@ -59,7 +60,8 @@ def load_fit(work: Workspace) -> FitRecord:
     saved = json.loads(work.fit.read_text())
     history = tuple(fitting.Epoch(**row) for row in saved.pop("history"))
     families = tuple(saved.pop("fonts", ()))
-    return FitRecord(**saved, history=history, fonts=families)
+    averaged = tuple(saved.pop("averaged", ()))
+    return FitRecord(**saved, history=history, fonts=families, averaged=averaged)
 
 
 def load_evaluation(work: Workspace) -> judge.Evaluation:

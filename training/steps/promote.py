@@ -91,6 +91,7 @@ def run(
         num_crops=record.num_crops,
         num_epochs=len(record.history),
         warm_start=record.warm_start,
+        averaged=record.averaged,
     )
     files = {f"card/{path.name}": path.read_bytes() for path in sorted(work.pictures.glob("*.png"))}
     files["MODEL_CARD.md"] = card.write_card(version, origin, result).encode()
