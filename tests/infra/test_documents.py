@@ -18,6 +18,7 @@ from infra.world import Template
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+OPERATIONS = DOCUMENT.parent / "operations.md"
 PYTHON = settings.REPOSITORY_ROOT / ".venv" / "bin" / "python"
 
 
@@ -40,7 +41,7 @@ def test_the_document_holds_the_figures_that_the_command_prints(file: Path) -> N
     assert file.read_text() == renewed(file), "run `python -m infra snapshot`"
 
 
-@pytest.mark.parametrize("file", [DOCUMENT, COMPARISON], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [DOCUMENT, COMPARISON, OPERATIONS], ids=lambda file: file.name)
 def test_every_relative_link_has_a_target(file: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text())
     assert links
@@ -51,13 +52,15 @@ def test_the_document_sets_every_ssm_parameter_that_the_templates_read() -> None
     snapshots = settings.REPOSITORY_ROOT / "infra" / "snapshots" / PROD.name
     text = "".join(file.read_text() for file in snapshots.glob("*.json"))
     values = set(re.findall(rf'"/digitline/{PROD.name}/([a-z-]+)"', text))
-    assert len(values) == 7
+    assert len(values) == 8
     documented = set(re.findall(r"set_value +([a-z-]+)", DOCUMENT.read_text()))
     assert values <= documented
 
 
 def test_the_documents_numbers_are_the_settings() -> None:
-    text = " ".join((DOCUMENT.read_text() + COMPARISON.read_text()).split())
+    text = " ".join(
+        (DOCUMENT.read_text() + COMPARISON.read_text() + OPERATIONS.read_text()).split()
+    )
     for promised in (
         f"{settings.CANARY_PERCENT:g} % of the requests for five minutes",
         f"keeps connections {timeouts.KEEP_ALIVE_S} s, the load balancer {timeouts.ALB_IDLE_S} s",
@@ -128,13 +131,28 @@ def test_the_stack_has_one_resource_where_the_document_expects_one(
         assert types.count(f"AWS::{kind}") == 1 or kind == "S3::Bucket"
 
 
+def test_the_first_canary_has_what_its_golden_reads_need() -> None:
+    """ECS reads golden crops before it gives a release traffic: by name, with a key."""
+    text = "\n".join(LINES)
+    steps = (
+        "operate keys add --site golden-read",
+        "put-secret-value --secret-id digitline/$STAGE/golden-read-key",
+        'cdk deploy -c first=yes "$STAGE/*"',
+        "output service Address",
+        'cdk deploy "$STAGE/*"',
+        "set-stack-policy",
+    )
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+
+
 def test_every_function_and_variable_of_the_document_is_defined_before_it_is_used() -> None:
     text = "\n".join(LINES)
     for name in ("set_value", "build", "manifest", "build_release", "output", "made", "cdk"):
         used = re.search(rf"(?<![\w/-]){name}[ \n]", text)
         assert used is not None
         assert text.index(f"{name}() {{") < used.start()
-    given = {"BUILD", "KEY", "NEW_PASSWORD", "RUN"}  # the reader may set them
+    given = {"BUILD", "GOLDEN_KEY", "KEY", "NEW_PASSWORD", "RUN"}  # the reader may set them
     for used in re.finditer(r"\$\{?([A-Z_]+)", text):
         before = text[: used.start()]
         assert used[1] in given or re.search(rf"\b{used[1]}=", before), used[0]
