@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import botocore.session
 import pytest
 from botocore import xform_name
+from botocore.validate import ParamValidator
 
 from contract import timeouts
 from infra import settings
@@ -79,7 +81,7 @@ def test_the_documents_numbers_are_the_settings() -> None:
 )
 def test_every_aws_command_exists_with_its_options(command: str) -> None:
     service, operation, *_ = command.split()
-    model = botocore.session.get_session().get_service_model(service)
+    model = botocore.session.get_session().get_service_model(service.removesuffix("api"))
     names = {xform_name(name, "-"): name for name in model.operation_names}
     shape = model.operation_model(names[operation]).input_shape
     members = {xform_name(name, "-"): member for name, member in shape.members.items()}
@@ -146,13 +148,37 @@ def test_the_first_canary_has_what_its_golden_reads_need() -> None:
     assert places == sorted(places)
 
 
+def test_every_json_file_of_the_document_is_what_its_command_takes() -> None:
+    text = "\n".join(LINES)
+    files = re.findall(r"cat > (\S+) <<JSON\n(.*?)\nJSON\n", text, re.DOTALL)
+    assert len(files) == 3
+    for name, body in files:
+        service, operation, option = re.findall(
+            rf"aws (\S+) (\S+)[^\n]*? --(\S+) file://{re.escape(name)}", text
+        )[0]
+        model = botocore.session.get_session().get_service_model(service.removesuffix("api"))
+        shape = {xform_name(n, "-"): n for n in model.operation_names}[operation]
+        members = model.operation_model(shape).input_shape.members
+        (member,) = (m for n, m in members.items() if xform_name(n, "-") == option)
+        content = json.loads(re.sub(r"\$\(.*?\)", "X", body))
+        assert not ParamValidator().validate(content, member).generate_report()
+
+
 def test_every_function_and_variable_of_the_document_is_defined_before_it_is_used() -> None:
     text = "\n".join(LINES)
     for name in ("set_value", "build", "manifest", "build_release", "output", "made", "cdk"):
         used = re.search(rf"(?<![\w/-]){name}[ \n]", text)
         assert used is not None
         assert text.index(f"{name}() {{") < used.start()
-    given = {"BUILD", "GOLDEN_KEY", "KEY", "NEW_PASSWORD", "RUN"}  # the reader may set them
+    given = {
+        "BUILD",
+        "GOLDEN_KEY",
+        "KEY",
+        "NEW_PASSWORD",
+        "RUN",
+        "WEST_KEY_ARN",
+        "ZONE",
+    }  # the reader may set them
     for used in re.finditer(r"\$\{?([A-Z_]+)", text):
         before = text[: used.start()]
         assert used[1] in given or re.search(rf"\b{used[1]}=", before), used[0]
