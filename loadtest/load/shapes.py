@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract.slo import Slo
+from loadtest.facility_day import DAY
 from loadtest.load.verdict import Phase
-from loadtest.simulator.arrivals import DAY
 
 SETTLE_S: Final = 5.0  # not judged: connections open and all users start
 TRUCK_EVERY_S: Final = 60.0

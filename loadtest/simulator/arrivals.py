@@ -11,15 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.facility_day import DAY
+
 DAY_S: Final = 86_400
 TRUCK_EVERY_S: Final = 900
 TRUCK_S: Final = 120
 IDLE_FRAC: Final = 1 / 30  # of the peak, between two trucks: 10 of 300 requests/s
-# Share of the sustained rate in each hour of the day: low at night, trucks at 06:00 and 15:00.
-DAY: Final = (
-    *(0.02, 0.02, 0.02, 0.02, 0.05, 0.3, 1.0, 1.0, 0.8, 0.5, 0.3, 0.3),
-    *(0.3, 0.4, 0.8, 1.0, 1.0, 0.7, 0.4, 0.2, 0.1, 0.05, 0.02, 0.02),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def truck_rates(peak_rps: float, duration_s: float) -> NDArray[np.float64]:
 
 
 def day_rates(peak_rps: float, duration_s: float) -> NDArray[np.float64]:
-    """The hours of a facility's day from midnight (`DAY`)."""
+    """The hours of a facility's day from midnight."""
     hours = (np.arange(int(duration_s)) // 3600) % 24
     return peak_rps * np.array(DAY)[hours]
 
