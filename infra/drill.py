@@ -1,7 +1,7 @@
 """``python -m infra drill``: which alarm rings after how long, and what ends the failure.
 
 The alarms are those of the production template (``infra/snapshots``); the metrics are those that
-the failure writes (``drill_failures.py``).
+the failure writes (``failures.py``).
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from infra import alarm_states, drill_failures, drill_repairs, runbook, settings
-from infra.drill_failures import DAY_MIN, Failure
+from infra import alarm_states, runbook, settings
+from infra import drill_failures as failures
+from infra import drill_repairs as repairs
+from infra.drill_failures import DAY_MIN, Failure, Minute
 from infra.world import Resource, World
 
 SNAPSHOTS = settings.REPOSITORY_ROOT / "infra" / "snapshots" / "prod"
@@ -27,35 +30,26 @@ class Drill:
     """One failure, and what ends it."""
 
     name: str
-    failure: Callable[[], Failure]
+    failure: Failure
     until_min: int
     ended_by: str | None  # the alarm whose fix ends it; None: nothing to end
     repair: Callable[[World], str] | None = None  # the fix in moto, where it is a command
 
 
+def zone_lost(minute: int) -> Minute:
+    """A zone stops answering; latency and shed load are the capacity simulator's."""
+    return failures.zone_lost(minute, zone_of_two_tasks())
+
+
 DRILLS = (
-    Drill("all-tasks-die", lambda: drill_failures.all_tasks_die, 60, "running-tasks"),
-    Drill("bad-image", lambda: drill_failures.bad_image, 60, "task-start-impaired"),
-    Drill("bad-model", lambda: drill_failures.bad_model, 60, "version-difference"),
-    Drill(
-        "database-gone",
-        lambda: drill_failures.database_gone,
-        120,
-        "database-space",
-        drill_repairs.restore_database,
-    ),
-    Drill(
-        "bucket-denied",
-        lambda: drill_failures.bucket_denied,
-        240,
-        "capture",
-        drill_repairs.allow_writing,
-    ),
-    Drill(
-        "key-leaked", lambda: drill_failures.key_leaked, 60, "keys-stale", drill_repairs.revoke_key
-    ),
-    Drill("zone-lost", lambda: drill_failures.zone_lost(zone_of_two_tasks()), 60, "unhealthy"),
-    Drill("day-without-mail", lambda: drill_failures.day_without_mail, DAY_MIN, None),
+    Drill("all-tasks-die", failures.all_tasks_die, 60, "running-tasks"),
+    Drill("bad-image", failures.bad_image, 60, "task-start-impaired"),
+    Drill("bad-model", failures.bad_model, 60, "version-difference"),
+    Drill("database-gone", failures.database_gone, 120, "database-space", repairs.restore_database),
+    Drill("bucket-denied", failures.bucket_denied, 240, "capture", repairs.allow_writing),
+    Drill("key-leaked", failures.key_leaked, 60, "keys-stale", repairs.revoke_key),
+    Drill("zone-lost", zone_lost, 60, "unhealthy"),
+    Drill("day-without-mail", failures.day_without_mail, DAY_MIN, None),
 )
 
 
@@ -84,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         print(table(world))
         return 0
     (drill,) = (drill for drill in DRILLS if drill.name == options.name)
-    for ring in rings(world, drill.failure(), until_min=drill.until_min):
+    for ring in rings(world, drill.failure, until_min=drill.until_min):
         print(ring)
     fixes = {entry.name: entry.fix for entry in runbook.entries(RUNBOOK.read_text())}
     if drill.ended_by is not None:
@@ -103,7 +97,7 @@ def table(world: World) -> str:
     """All drills: alarms in the order of their ringing, and the row that ends the failure."""
     lines = []
     for drill in DRILLS:
-        found = rings(world, drill.failure(), until_min=drill.until_min)
+        found = rings(world, drill.failure, until_min=drill.until_min)
         lines.append(f"{drill.name:<17} {', '.join(map(str, found)) or 'no alarm'}")
         if drill.ended_by is not None:
             lines.append(f"{'':<17} ends: {drill.ended_by}")
@@ -123,12 +117,12 @@ def rings(world: World, failure: Failure, *, until_min: int) -> list[Ring]:
     """The alarms that tell somebody within that time of the failure, in their order."""
     written = _written(failure, until_min)
 
-    known = {name.split()[0] for name in written} | set(drill_failures.RARE)
+    known = {name.split()[0] for name in written} | set(failures.RARE)
 
     def minutes(metric: Mapping[str, Any]) -> Mapping[int, float]:
         if metric["MetricName"] not in known:
             raise KeyError(f"no failure says what {metric['MetricName']} is")
-        return written.get(drill_failures.marker(metric), {})
+        return written.get(failures.marker(metric), {})
 
     found = []
     for alarm in world.all("CloudWatch::Alarm"):
@@ -152,13 +146,14 @@ def _written(failure: Failure, until_min: int) -> dict[str, dict[int, float]]:
     """Metric -> minute -> value."""
     written: dict[str, dict[int, float]] = {}
     for minute in range(-_BEFORE_MIN, until_min):
-        now = drill_failures.healthy(minute) if minute < 0 else failure(minute)
+        now = failures.healthy(minute) if minute < 0 else failure(minute)
         for name, value in now.metrics().items():
             written.setdefault(name, {})[minute] = value
     return written
 
 
-def zone_of_two_tasks() -> drill_failures.Zone:
+@cache
+def zone_of_two_tasks() -> failures.Zone:
     """Two tasks of three at the planned peak, in the capacity simulator."""
     import numpy as np
 
@@ -170,7 +165,7 @@ def zone_of_two_tasks() -> drill_failures.Zone:
     traffic = arrivals.poisson("peak", arrivals.constant_rates(settings.PEAK_RPS, 120), rng)
     times = service_times.read()
     outcome = simulate.Simulation(left, traffic, times, rng).run()
-    return drill_failures.Zone(
+    return failures.Zone(
         p99_ms=outcome.percentile_ms(99),
         shed_frac=outcome.shed_frac,
         new_task_s=plan.start_s + plan.health_s,

@@ -154,26 +154,21 @@ def key_leaked(minute: int) -> Minute:
     return replace(HEALTHY, keys_age_s=DEAD_WITHIN_S / 3 + 60 * (minute + 1))
 
 
-def zone_lost(zone: Zone) -> Failure:
+def zone_lost(minute: int, zone: Zone) -> Minute:
     """One of three zones stops answering at the planned peak."""
+    peak = replace(HEALTHY, asked=60 * settings.PEAK_RPS)
     noticed_s = settings.UNHEALTHY_CHECKS * settings.HEALTH_INTERVAL_S
-
-    def at(minute: int) -> Minute:
-        is_replaced = 60 * minute >= noticed_s + zone.new_task_s
-        peak = replace(HEALTHY, asked=60 * settings.PEAK_RPS)
-        if is_replaced:
-            return peak
-        lost = peak.asked * noticed_s / 60 / settings.NUM_AZS  # sent to the zone until then
-        return replace(
-            peak,
-            tasks=settings.NUM_AZS - 1,
-            unhealthy=1,
-            p99_ms=zone.p99_ms,
-            shed_frac=zone.shed_frac,
-            refused=lost if minute == 0 else 0.0,
-        )
-
-    return at
+    if 60 * minute >= noticed_s + zone.new_task_s:
+        return peak
+    lost = peak.asked * noticed_s / 60 / settings.NUM_AZS  # sent to the zone until then
+    return replace(
+        peak,
+        tasks=settings.NUM_AZS - 1,
+        unhealthy=1,
+        p99_ms=zone.p99_ms,
+        shed_frac=zone.shed_frac,
+        refused=lost if minute == 0 else 0.0,
+    )
 
 
 def day_without_mail(minute: int) -> Minute:

@@ -7,6 +7,7 @@ tasks (``autoscaling_stack.py``).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import aws_cdk as cdk
@@ -16,7 +17,6 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as event_targets
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -95,48 +95,47 @@ class Service(cdk.Stack):
         )
 
     def _rollback_alarms(self) -> list[cloudwatch.Alarm]:
-        """Alarms that notify operators, and roll back a deployment until its bake time ends."""
-        one_minute = cdk.Duration.minutes(1)
-        new = fargate_task.image_tag(self, self.environment_settings, "service-image-tag")
-        page, ticket = self.foundation.page, self.foundation.ticket
-        specs: tuple[tuple[sns.Topic, str, cloudwatch.IMetric, float, str], ...] = (
-            (
-                page,
-                "p99",
-                self.traffic.p99_ms(one_minute),
-                settings.P99_MS,
-                "The 99th percentile of response times is above the objective",
-            ),
-            (
-                page,
-                "errors",
-                self.traffic.error_frac(one_minute),
-                settings.ALARM_ERROR_FRAC,
-                "The share of 5xx responses is above ten times the objective",
-            ),
-            (
-                page,
-                "unhealthy",
-                self.traffic.unhealthy_hosts(one_minute),
-                0,
-                "A task fails its health check",
-            ),
-            (
-                page,
-                "rejects",
-                self.traffic.reject_frac(one_minute),
-                settings.ALARM_REJECT_FRAC,
-                f"The model rejects more than {100 * settings.ALARM_REJECT_FRAC:g} % of crops",
-            ),
-            (
-                ticket,
-                "version-difference",
-                self.traffic.version_difference(new, one_minute),
-                settings.ALARM_VERSION_DIFFERENCE,
-                f"Version {new} rejects a larger share of crops than the version before it",
-            ),
+        """Alarms that tell operators, and roll back a deployment until its bake time ends."""
+        environment, traffic = self.environment_settings, self.traffic
+        topics = self.foundation.page, self.foundation.ticket
+        page, ticket = (
+            partial(alarm, self, environment, t, periods=3, datapoints=2) for t in topics
         )
-        return [*(self._rollback_alarm(*spec) for spec in specs), self._start_alarm()]
+        one_minute = cdk.Duration.minutes(1)
+        new = fargate_task.image_tag(self, environment, "service-image-tag")
+        return [
+            page(
+                "p99",
+                "The 99th percentile of response times is above the objective",
+                traffic.p99_ms(one_minute),
+                settings.P99_MS,
+            ),
+            page(
+                "errors",
+                "The share of 5xx responses is above ten times the objective",
+                traffic.error_frac(one_minute),
+                settings.ALARM_ERROR_FRAC,
+            ),
+            page(
+                "unhealthy",
+                "A task fails its health check",
+                traffic.unhealthy_hosts(one_minute),
+                0,
+            ),
+            page(
+                "rejects",
+                f"The model rejects more than {100 * settings.ALARM_REJECT_FRAC:g} % of crops",
+                traffic.reject_frac(one_minute),
+                settings.ALARM_REJECT_FRAC,
+            ),
+            ticket(
+                "version-difference",
+                f"Version {new} rejects a larger share of crops than the version before it",
+                traffic.version_difference(new, one_minute),
+                settings.ALARM_VERSION_DIFFERENCE,
+            ),
+            self._start_alarm(),
+        ]
 
     def _start_alarm(self) -> cloudwatch.Alarm:
         """ECS reports that tasks keep failing to start: a bad image or secret.
@@ -182,21 +181,6 @@ class Service(cdk.Stack):
             ),
             0,
             periods=1,
-        )
-
-    def _rollback_alarm(
-        self, topic: sns.Topic, name: str, metric: cloudwatch.IMetric, threshold: float, what: str
-    ) -> cloudwatch.Alarm:
-        return alarm(
-            self,
-            self.environment_settings,
-            topic,
-            name,
-            what,
-            metric,
-            threshold,
-            periods=3,
-            datapoints=2,
         )
 
     def _service(self) -> ecs.FargateService:

@@ -23,7 +23,7 @@ def world() -> World:
 
 
 def rung(world: World, one: Drill) -> list[drill.Ring]:
-    return drill.rings(world, one.failure(), until_min=one.until_min)
+    return drill.rings(world, one.failure, until_min=one.until_min)
 
 
 def with_alarm(ending: str, **changes: object) -> World:
