@@ -56,7 +56,7 @@ def _keys(*words: str) -> str:
 
 
 def allow_writing(world: World) -> str:
-    """Deploying the template's policy again, after somebody has taken it away."""
+    """The template's policy, put back after somebody has taken it away."""
     from moto.core import set_initial_no_auth_action_count
 
     (service,) = (s for s, _ in lookups.balanced(world))

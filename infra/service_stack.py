@@ -116,7 +116,7 @@ class Service(cdk.Stack):
                 traffic.error_frac(one_minute),
                 settings.ALARM_ERROR_FRAC,
             ),
-            page(
+            ticket(
                 "unhealthy",
                 "A task fails its health check",
                 traffic.unhealthy_hosts(one_minute),
