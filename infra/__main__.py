@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add_action(commands, "preflight", preflight.run, "compare the account's quotas with the needs")
     drill.add_arguments(command("drill", drill.run, "show which alarm a failure rings, and when"))
     command("check", _check, "check the templates against the rules of infra/invariants")
-    command("snapshot", _snapshot, "rewrite infra/snapshots and the bill in docs/deploy.md")
+    command("snapshot", _snapshot, "rewrite infra/snapshots and the figures in the documents")
     return parser
 
 
@@ -130,7 +130,7 @@ def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
     for document in (DOCUMENT, COMPARISON):
         document.write_text(renewed(document))
     drill.RUNBOOK.write_text(drill.renewed(drill.RUNBOOK.read_text(), world.World(stacks)))
-    print(f"rewrote infra/snapshots and the figures in docs/{DOCUMENT.name}, {COMPARISON.name}")
+    print("rewrote infra/snapshots and the figures in the documents")
     return 0
 
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from infra import drill, runbook
+from infra import drill, drill_repairs, runbook
 from infra.__main__ import main
 from infra.drill import DRILLS, Drill
 from infra.drill_failures import DAY_MIN, healthy
@@ -75,6 +75,11 @@ def test_the_drill_evaluates_the_templates_alarm(
     one = DRILLS[NAMES.index(name)]
     assert ending in {ring.name for ring in rung(world, one)}
     assert rung(with_alarm(ending, **changes), one) == []
+
+
+def test_a_template_whose_tasks_may_not_write_repairs_nothing() -> None:
+    text = json.dumps(TEMPLATES).replace('"s3:PutObject"', '"s3:PutObjectTagging"')
+    assert drill_repairs.allow_writing(World(json.loads(text))).endswith("policy refused")
 
 
 def test_an_alarm_on_a_metric_that_no_failure_knows_is_an_error() -> None:
