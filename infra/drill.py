@@ -45,7 +45,7 @@ DRILLS = (
     Drill("all-tasks-die", failures.all_tasks_die, 60, "running-tasks"),
     Drill("bad-image", failures.bad_image, 60, "task-start-impaired"),
     Drill("bad-model", failures.bad_model, 60, "version-difference"),
-    Drill("database-gone", failures.database_gone, 120, "database-space", repairs.restore_database),
+    Drill("database-gone", failures.database_gone, 480, "retrain", repairs.restore_database),
     Drill("bucket-denied", failures.bucket_denied, 240, "capture", repairs.allow_writing),
     Drill("key-leaked", failures.key_leaked, 60, "keys-stale", repairs.revoke_key),
     Drill("zone-lost", zone_lost, 60, "unhealthy"),

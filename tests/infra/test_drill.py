@@ -64,7 +64,7 @@ def test_a_total_outage_pages_within_five_minutes(world: World) -> None:
     [
         ("bucket-denied", "capture", {"Threshold": 2 * 2**30}),
         ("key-leaked", "keys-stale", {"Threshold": 86_400}),
-        ("database-gone", "database-space", {"TreatMissingData": "notBreaching"}),
+        ("database-gone", "retrain", {"Threshold": 1}),
         ("bad-image", "task-start-impaired", {"AlarmActions": ["arn:aws:sns:::nobody"]}),
         ("zone-lost", "unhealthy", {"DatapointsToAlarm": 3}),
     ],
@@ -74,7 +74,7 @@ def test_the_drill_evaluates_the_templates_alarm(
 ) -> None:
     one = DRILLS[NAMES.index(name)]
     assert ending in {ring.name for ring in rung(world, one)}
-    assert rung(with_alarm(ending, **changes), one) == []
+    assert ending not in {ring.name for ring in rung(with_alarm(ending, **changes), one)}
 
 
 def test_a_template_whose_tasks_may_not_write_repairs_nothing() -> None:
