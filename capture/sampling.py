@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from capture.archive import KEY, RECORDS, Window, sample_key, with_read_ids
+from capture.archive import KEY, RECORDS, Window, partition, sample_key, with_read_ids
 from capture.erasure import erased_ids, without_erased
 from capture.labels import LABEL_SCHEMA
 from capture.parquet_schema import SCHEMA
 from capture.store import Store
 
+SYNTHETIC_SITE: Final = "golden-read"  # sends the same crops again and again (docs/deploy.md)
 _HASHES: Final = 2**32
 _SAMPLE_SLACK: Final = 1.05  # duplicates and chance
 
@@ -50,11 +51,12 @@ def read_sample(
     the same rows. Of each site at least `min_rows_per_site` are read where it has them, so that a
     small site can be judged; rows with a sample_key below `sample_below` exclude these extra rows.
     Labelled rows are few and expensive, so all of the window's are read beside the sample.
+    Reads of `SYNTHETIC_SITE` are no mail and are left out.
 
     Raises:
         StoreError, OSError: the archive cannot be read.
     """
-    keys = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
+    keys = _files_of_mail(store, window)
     wanted = [*dict.fromkeys([*KEY, "request_id", "sample_key", *columns])]
     dataset = open_dataset(store, keys)
     rows_by_site = _count_by_site(dataset)
@@ -83,13 +85,23 @@ def read_sample(
 
 
 def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]]) -> pd.DataFrame:
-    """Read image_png and crop_png of a few records."""
-    files = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
+    """Read image_png and crop_png of a few records; synthetic reads have none."""
+    files = _files_of_mail(store, window)
     columns = [*KEY, "request_id", "image_png", "crop_png"]
     chosen = has_read_id([read_id for read_id, _ in keys])
     rows = open_dataset(store, files).to_table(columns=columns, filter=chosen)
     frame = with_read_ids(rows).to_pandas().drop_duplicates(KEY).set_index(KEY)
     return frame.loc[frame.index.isin(list(keys))]
+
+
+def _files_of_mail(store: Store, window: Window) -> list[str]:
+    """Every file of the window, but those of the synthetic reads."""
+    return [
+        key
+        for day in window.days()
+        for key in store.find(f"{RECORDS}/day={day}/")
+        if not key.startswith(f"{partition(str(day), SYNTHETIC_SITE)}/")
+    ]
 
 
 def has_read_id(read_ids: Sequence[str]) -> ds.Expression:

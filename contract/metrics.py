@@ -16,6 +16,7 @@ SERVING: Final = {  # one line a minute from each worker
     "Rejected": "Count",
     "SiteTrips": "Count",
     "InFlight": "Count",
+    "KeysAgeSeconds": "Seconds",  # since the API keys were last read
 }
 JOBS: Final = {
     "DriftSeverity": "None",  # 0 calm, 1 watch, 2 act

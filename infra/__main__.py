@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from infra import api_keys, capacity, cost, mlflow_upgrade, preflight, settings
+from infra import api_keys, capacity, cost, drill, mlflow_upgrade, preflight, settings
 from infra.argument_parsers import add_action, add_command
 
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "prod"
@@ -55,8 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     api_keys.add_actions(command("keys", None, "add, revoke and list the API keys of the sites"))
     mlflow_upgrade.add_actions(command("mlflow", None, "upgrade MLflow, restore its database"))
     add_action(commands, "preflight", preflight.run, "compare the account's quotas with the needs")
+    drill.add_arguments(command("drill", drill.run, "show which alarm a failure rings, and when"))
     command("check", _check, "check the templates against the rules of infra/invariants")
-    command("snapshot", _snapshot, "rewrite infra/snapshots and the bill in docs/deploy.md")
+    command("snapshot", _snapshot, "rewrite infra/snapshots and the figures in the documents")
     return parser
 
 
@@ -128,7 +129,8 @@ def _snapshot(options: argparse.Namespace) -> int:  # noqa: ARG001
         (SNAPSHOTS / f"{name}.json").write_text(world.text(template))
     for document in (DOCUMENT, COMPARISON):
         document.write_text(renewed(document))
-    print(f"rewrote infra/snapshots and the figures in docs/{DOCUMENT.name}, {COMPARISON.name}")
+    drill.RUNBOOK.write_text(drill.renewed(drill.RUNBOOK.read_text(), world.World(stacks)))
+    print("rewrote infra/snapshots and the figures in the documents")
     return 0
 
 

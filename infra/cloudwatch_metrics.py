@@ -1,4 +1,4 @@
-"""The CloudWatch metrics that alarms, scaling and the dashboard share, and links to the runbook.
+"""The CloudWatch metrics that alarms, scaling and the dashboard share.
 
 Metrics of ``ours`` reach CloudWatch as log lines in embedded metric format (EMF) from the service
 and the jobs.
@@ -12,14 +12,9 @@ from dataclasses import dataclass
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
-from aws_cdk import aws_ssm as ssm
-from constructs import Construct
 
 from contract.metrics import NAMESPACE, SERVICE
 from infra import settings
-from infra.settings import Environment
-
-RUNBOOK_FILE = "docs/deploy.md"
 
 
 def ours(
@@ -33,16 +28,6 @@ def ours(
         dimensions_map={"Service": SERVICE, **of_version},
         statistic=statistic,
         period=period,
-    )
-
-
-def runbook(scope: Construct, environment: Environment, anchor: str, what: str) -> str:
-    """An alarm's description: what is wrong, and a link to its section of the runbook."""
-    repository = ssm.StringParameter.value_for_string_parameter(
-        scope, environment.parameter("github-repository")
-    )
-    return (
-        f"{what}. Runbook: https://github.com/{repository}/blob/main/{RUNBOOK_FILE}#alarm-{anchor}"
     )
 
 

@@ -73,8 +73,9 @@ class Foundation(cdk.Stack):
         self.service_images = self._repository("service")
         self.jobs_images = self._repository("jobs")
         self.mlflow_images = self._repository("mlflow")
-        self.alerts = self._topic("Alerts", "alerts that need action")
-        self.notices = self._topic("Notices", "a job or a release succeeded")
+        self.page = self._topic("Page", "page-email", "reads fail, or soon will: act now")
+        self.ticket = self._topic("Ticket", "ticket-email", "act in working hours")
+        self.notices = self._topic("Notices", "ticket-email", "a job or a release succeeded")
         self.api_keys = self._api_keys()
         self.golden_key = self._golden_key()
         for name, bucket in (
@@ -83,8 +84,8 @@ class Foundation(cdk.Stack):
             ("ReportsBucket", self.reports),
         ):
             cdk.CfnOutput(self, name, value=bucket.name)
-        for name, topic in (("AlertsTopic", self.alerts), ("NoticesTopic", self.notices)):
-            cdk.CfnOutput(self, name, value=topic.topic_arn)
+        for topic in (self.page, self.ticket, self.notices):
+            cdk.CfnOutput(self, f"{topic.node.id}Topic", value=topic.topic_arn)
         cdk.CfnOutput(self, "ApiKeysSecret", value=self.api_keys.secret_arn)
 
     def log_group(self, scope: Construct, name: str) -> logs.LogGroup:
@@ -225,7 +226,8 @@ class Foundation(cdk.Stack):
             empty_on_delete=not self.environment_settings.keeps_data,
         )
 
-    def _topic(self, name: str, meaning: str) -> sns.Topic:
+    def _topic(self, name: str, address: str, meaning: str) -> sns.Topic:
+        """A topic whose messages go to the e-mail address in an SSM parameter."""
         topic = sns.Topic(
             self,
             name,
@@ -235,7 +237,7 @@ class Foundation(cdk.Stack):
             enforce_ssl=True,
         )
         email = ssm.StringParameter.value_for_string_parameter(
-            self, self.environment_settings.parameter("alert-email")
+            self, self.environment_settings.parameter(address)
         )
         topic.add_subscription(subscriptions.EmailSubscription(email))
         ours = {"StringEquals": {"aws:SourceAccount": self.account}}

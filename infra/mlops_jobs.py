@@ -106,4 +106,4 @@ def drift(foundation: Foundation) -> Job:
 
 def _alerts(foundation: Foundation) -> str:
     """The sinks of ``DIGITS_ALERTS``."""
-    return f"log: sns:{foundation.alerts.topic_arn}"
+    return f"log: sns:{foundation.ticket.topic_arn}"

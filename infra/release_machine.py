@@ -5,7 +5,7 @@ ECR: service image tagged champion-* was pushed
     -> remember the tags that are released now
     -> service: write its tag to SSM, update its stack with its own template, wait for the canary
     -> jobs: the same, only after the service's release succeeded
-    -> notice; if one was rolled back: restore its tag, alert, fail
+    -> notice; if one was rolled back: restore its tag, open a ticket, fail
     -> dead letters if the machine could not start
 
 CloudFormation reads the tag when an update starts, so the service's tag is written before its
@@ -210,7 +210,7 @@ class Release(Construct):
         notice = sfn_tasks.SnsPublish(
             self,
             "NoticeNotReleased",
-            topic=self._foundation.alerts,
+            topic=self._foundation.ticket,
             subject="Digitline: not released, the image before it serves",
             message=sfn.TaskInput.from_json_path_at("$"),
             result_path=sfn.JsonPath.DISCARD,

@@ -40,7 +40,7 @@ class Job:
     timeout_min: int
     cron: str
     secrets: Mapping[str, ecs.Secret] = field(default_factory=dict)
-    alerts: bool = False  # may the task publish to the alerts topic?
+    alerts: bool = False  # may the task publish to the topic of tickets?
 
 
 class ScheduledJob(Construct):
@@ -88,7 +88,7 @@ class ScheduledJob(Construct):
         if self.job.alerts:
             task.task_role.add_to_principal_policy(
                 iam.PolicyStatement(
-                    actions=["sns:Publish"], resources=[self._foundation.alerts.topic_arn]
+                    actions=["sns:Publish"], resources=[self._foundation.ticket.topic_arn]
                 )
             )
         return task
@@ -182,7 +182,7 @@ class ScheduledJob(Construct):
 
     def _notice(self, ending: str, verb: str) -> sfn_tasks.SnsPublish:
         """One JSON message with the same fields for success and failure."""
-        topic = self._foundation.notices if verb == "succeeded" else self._foundation.alerts
+        topic = self._foundation.notices if verb == "succeeded" else self._foundation.ticket
         detail = {} if verb == "succeeded" else {"error": sfn.JsonPath.object_at("$.error")}
         return sfn_tasks.SnsPublish(
             self,

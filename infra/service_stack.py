@@ -7,21 +7,23 @@ tasks (``autoscaling_stack.py``).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as event_targets
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import capacity, fargate_task, golden_reads, load_balancer, settings
 from infra.acknowledge import acknowledge
-from infra.cloudwatch_metrics import TrafficMetrics, runbook
+from infra.alarm import alarm
+from infra.cloudwatch_metrics import TrafficMetrics
 from infra.firewall import firewall
 from infra.foundation_stack import Foundation
 from infra.service_task import task_definition
@@ -93,50 +95,63 @@ class Service(cdk.Stack):
         )
 
     def _rollback_alarms(self) -> list[cloudwatch.Alarm]:
-        """Alarms that notify operators, and roll back a deployment until its bake time ends."""
+        """Alarms that tell operators, and roll back a deployment until its bake time ends."""
+        environment, traffic = self.environment_settings, self.traffic
+        topics = self.foundation.page, self.foundation.ticket
+        page, ticket = (
+            partial(alarm, self, environment, t, periods=3, datapoints=2) for t in topics
+        )
         one_minute = cdk.Duration.minutes(1)
-        specs: tuple[tuple[str, cloudwatch.IMetric, float, str], ...] = (
-            (
+        new = fargate_task.image_tag(self, environment, "service-image-tag")
+        return [
+            page(
                 "p99",
-                self.traffic.p99_ms(one_minute),
-                settings.P99_MS,
                 "The 99th percentile of response times is above the objective",
+                traffic.p99_ms(one_minute),
+                settings.P99_MS,
             ),
-            (
+            page(
                 "errors",
-                self.traffic.error_frac(one_minute),
-                settings.ALARM_ERROR_FRAC,
                 "The share of 5xx responses is above ten times the objective",
+                traffic.error_frac(one_minute),
+                settings.ALARM_ERROR_FRAC,
             ),
-            (
+            ticket(
                 "unhealthy",
-                self.traffic.unhealthy_hosts(one_minute),
-                0,
                 "A task fails its health check",
+                traffic.unhealthy_hosts(one_minute),
+                0,
             ),
-            (
+            page(
                 "rejects",
-                self.traffic.reject_frac(one_minute),
-                settings.ALARM_REJECT_FRAC,
                 f"The model rejects more than {100 * settings.ALARM_REJECT_FRAC:g} % of crops",
+                traffic.reject_frac(one_minute),
+                settings.ALARM_REJECT_FRAC,
             ),
-        )
-        new = fargate_task.image_tag(self, self.environment_settings, "service-image-tag")
-        specs += (
-            (
+            ticket(
                 "version-difference",
-                self.traffic.version_difference(new, one_minute),
-                settings.ALARM_VERSION_DIFFERENCE,
                 f"Version {new} rejects a larger share of crops than the version before it",
+                traffic.version_difference(new, one_minute),
+                settings.ALARM_VERSION_DIFFERENCE,
             ),
-        )
-        return [*(self._rollback_alarm(*spec) for spec in specs), self._start_alarm()]
+            self._start_alarm(),
+        ]
 
     def _start_alarm(self) -> cloudwatch.Alarm:
         """ECS reports that tasks keep failing to start: a bad image or secret.
 
-        The rule names the cluster, not the service, so that the alarm exists before the service.
+        A queue keeps the events, which have ECS's reason, and the alarm tells people, once. The
+        rule names the cluster, not the service, so that the alarm exists before the service.
         """
+        kept = sqs.Queue(
+            self,
+            "StartEvents",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=cdk.Duration.days(14),
+        )
+        acknowledge(kept, "AwsSolutions-SQS3", "nobody consumes it, so no message fails")
+        acknowledge(kept, "CKV_AWS_27", "encrypted with SQS's own key: events of ECS, no mail")
         rule = events.Rule(
             self,
             "StartImpaired",
@@ -149,10 +164,14 @@ class Service(cdk.Stack):
                     "clusterArn": [self.cluster.cluster_arn],
                 },
             ),
-            targets=[event_targets.SnsTopic(self.foundation.alerts)],
+            targets=[event_targets.SqsQueue(kept)],
         )
-        return self._rollback_alarm(
+        return alarm(
+            self,
+            self.environment_settings,
+            self.foundation.page,
             "task-start-impaired",
+            "ECS cannot start the service's tasks",
             cloudwatch.Metric(
                 namespace="AWS/Events",
                 metric_name="TriggeredRules",
@@ -161,35 +180,8 @@ class Service(cdk.Stack):
                 period=cdk.Duration.minutes(1),
             ),
             0,
-            "ECS cannot start the service's tasks",
             periods=1,
         )
-
-    def _rollback_alarm(
-        self,
-        name: str,
-        metric: cloudwatch.IMetric,
-        threshold: float,
-        what: str,
-        *,
-        periods: int = 3,
-    ) -> cloudwatch.Alarm:
-        alarm = cloudwatch.Alarm(
-            self,
-            f"Alarm-{name}",
-            alarm_name=f"digitline-{self.environment_settings.name}-{name}",
-            alarm_description=runbook(self, self.environment_settings, name, what),
-            metric=metric,
-            threshold=threshold,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=periods,
-            datapoints_to_alarm=min(periods, 2),
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        )
-        action = actions.SnsAction(self.foundation.alerts)
-        alarm.add_alarm_action(action)
-        alarm.add_ok_action(action)
-        return alarm
 
     def _service(self) -> ecs.FargateService:
         service = ecs.FargateService(

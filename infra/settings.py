@@ -169,5 +169,5 @@ ALARM_REJECT_FRAC = 0.25  # champion 5 rejects 3 % of clean and 11 % of rendered
 ALARM_VERSION_DIFFERENCE = 0.15  # share of rejects; 3.5 standard deviations of 11 % in 50 crops
 ALARM_MIN_CROPS = 50  # a minute, of each of the two versions
 ALARM_MIN_REQUESTS = 100  # a minute with fewer is too small a sample for shares
-ALARM_BACKLOG_BYTES = 2 * 2**30  # a task has 20 GiB; a day at 100 RPS of 28x28 crops takes ~7 GiB
+ALARM_BACKLOG_BYTES = 64 * 2**20  # a day at 100 RPS of 28x28 crops takes ~7 GiB; 30 s take 2.5 MB
 DRIFT_SILENCE_H = 30  # a daily report, six hours late

@@ -1,33 +1,30 @@
 """Alarms, dashboard and budget.
 
-The alarms that also roll a deployment back are in ``service_stack.py``. The description of every
-alarm says what is wrong and links to its section in ``docs/deploy.md``.
+The alarms that also roll a deployment back are in ``service_stack.py``. An alarm pages where reads
+fail or soon will; all others are tickets.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import aws_cdk as cdk
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as event_targets
 from constructs import Construct
 
-from infra import capacity, golden_reads, settings
-from infra.cloudwatch_metrics import ours, runbook
+from infra import api_keys, capacity, golden_reads, settings
+from infra.alarm import LESS, MISSING_IS_BAD, alarm
+from infra.cloudwatch_metrics import ours
 from infra.dashboard import dashboard
 from infra.foundation_stack import Foundation
 from infra.mlops_stack import MlOps
 from infra.service_stack import Service
 from infra.settings import Environment
 
-_GREATER = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
-_LESS = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
-_MISSING_IS_BAD = cloudwatch.TreatMissingData.BREACHING
-_MISSING_IS_FINE = cloudwatch.TreatMissingData.NOT_BREACHING
 _BudgetNotice = budgets.CfnBudget.NotificationWithSubscribersProperty
 _MINUTE = cdk.Duration.minutes(1)
 
@@ -56,6 +53,8 @@ class Watch(cdk.Stack):
         self.service = service
         self.mlops = mlops
         self.plan = plan
+        self._page = partial(alarm, self, environment, foundation.page)
+        self._ticket = partial(alarm, self, environment, foundation.ticket)
         self._outage_alarms()
         self._service_alarms()
         self._job_alarms()
@@ -66,60 +65,60 @@ class Watch(cdk.Stack):
 
     def _outage_alarms(self) -> None:
         """A metric without data is an outage here: nothing runs, or nothing is registered."""
-        self._alarm(
+        self._page(
             "running-tasks",
             f"Fewer than {self.plan.min_tasks} tasks run, the minimum",
             self.service.insight("RunningTaskCount", _MINUTE, statistic="Maximum"),
             self.plan.min_tasks,
             periods=3,
-            comparison=_LESS,
-            missing=_MISSING_IS_BAD,
+            comparison=LESS,
+            missing=MISSING_IS_BAD,
         )
         # with one zone lost this many hold the load
         enough = math.ceil(self.plan.min_tasks * (settings.NUM_AZS - 1) / settings.NUM_AZS)
-        self._alarm(
+        self._page(
             "healthy-hosts",
             f"The load balancer has fewer than {enough} healthy tasks",
             self.service.traffic.healthy_hosts(_MINUTE),
             enough,
             periods=3,
-            comparison=_LESS,
-            missing=_MISSING_IS_BAD,
+            comparison=LESS,
+            missing=MISSING_IS_BAD,
         )
 
-        self._alarm(
+        self._page(
             "synthetic-read",
             "A golden crop that is sent from outside is not read, or is misread",
             golden_reads.successes(self.service.synthetic_read),
             1,
             periods=3,
-            comparison=_LESS,
-            missing=_MISSING_IS_BAD,
+            comparison=LESS,
+            missing=MISSING_IS_BAD,
         )
 
     def _service_alarms(self) -> None:
-        self._alarm(
+        self._page(
             "shed",
             "The service sheds load: more requests arrive than the tasks can queue",
             self.service.traffic.shed_frac(_MINUTE),
             settings.ALARM_SHED_FRAC,
             periods=3,
         )
-        self._alarm(
+        self._page(
             "at-maximum",
             "Autoscaling runs the maximum number of tasks: more load will be shed",
             self.service.insight("DesiredTaskCount", _MINUTE),
             self.plan.max_tasks - 0.5,
             periods=5,
         )
-        self._alarm(
+        self._ticket(
             "stuck-deployment",
             f"A deployment is still in progress after {settings.STUCK_DEPLOYMENT_MIN} minutes",
             self.service.insight("DeploymentCount", cdk.Duration.minutes(5), statistic="Minimum"),
             1,
             periods=settings.STUCK_DEPLOYMENT_MIN // 5,
         )
-        self._alarm(
+        self._ticket(
             "capture",
             "The shipper is behind: when the spool is full, the service answers 503",
             ours("CaptureBacklogBytes", "Maximum", _MINUTE),
@@ -127,7 +126,14 @@ class Watch(cdk.Stack):
             periods=5,
         )
 
-        self._alarm(
+        self._ticket(
+            "keys-stale",
+            f"A task read the API keys over {api_keys.DEAD_WITHIN_S} s ago: it takes revoked ones",
+            ours("KeysAgeSeconds", "Maximum", _MINUTE),
+            api_keys.DEAD_WITHIN_S,
+            periods=3,
+        )
+        self._ticket(
             "site-on-hold",
             "A site's reads stopped looking like its own: they are not accepted until it recovers",
             ours("SiteTrips", "Sum", _MINUTE),
@@ -137,7 +143,7 @@ class Watch(cdk.Stack):
 
     def _job_alarms(self) -> None:
         six_hours = cdk.Duration.hours(6)
-        self._alarm(
+        self._ticket(
             "drift-silent",
             f"No drift report was written for {settings.DRIFT_SILENCE_H} hours",
             # A job that did not run writes no metric. Periods in which nothing was served do not
@@ -153,23 +159,23 @@ class Watch(cdk.Stack):
             ),
             1,
             periods=settings.DRIFT_SILENCE_H // 6,
-            comparison=_LESS,
+            comparison=LESS,
         )
-        self._alarm(
+        self._ticket(
             "drift",
             "The drift report has severity 2 (act)",
             ours("DriftSeverity", "Maximum", six_hours),
             1,
             periods=1,
         )
-        self._alarm(
+        self._ticket(
             "retrain",
             "A retraining run failed",
             self.mlops.retrain.machine.metric_failed(period=six_hours, statistic="Sum"),
             0,
             periods=1,
         )
-        self._alarm(
+        self._ticket(
             "dead-letters",
             "A scheduled job or a release could not start",
             self.mlops.dead_letters.metric_approximate_number_of_messages_visible(
@@ -178,7 +184,7 @@ class Watch(cdk.Stack):
             0,
             periods=1,
         )
-        self._alarm(
+        self._ticket(
             "database-space",
             "MLflow's database has less than 10 % of its storage left",
             self.mlops.database.metric_free_storage_space(
@@ -186,35 +192,9 @@ class Watch(cdk.Stack):
             ),
             settings.DATABASE_GIB * 2**30 / 10,
             periods=3,
-            comparison=_LESS,
-            missing=_MISSING_IS_BAD,
+            comparison=LESS,
+            missing=MISSING_IS_BAD,
         )
-
-    def _alarm(
-        self,
-        name: str,
-        what: str,
-        metric: cloudwatch.IMetric,
-        threshold: float,
-        *,
-        periods: int,
-        comparison: cloudwatch.ComparisonOperator = _GREATER,
-        missing: cloudwatch.TreatMissingData = _MISSING_IS_FINE,
-    ) -> None:
-        alarm = cloudwatch.Alarm(
-            self,
-            f"Alarm-{name}",
-            alarm_name=f"digitline-{self.environment_settings.name}-{name}",
-            alarm_description=runbook(self, self.environment_settings, name, what),
-            metric=metric,
-            threshold=threshold,
-            comparison_operator=comparison,
-            evaluation_periods=periods,
-            treat_missing_data=missing,
-        )
-        action = actions.SnsAction(self.foundation.alerts)
-        alarm.add_alarm_action(action)
-        alarm.add_ok_action(action)
 
     def _failed_deployments(self) -> None:
         """Notify operators when ECS reports a failed or rolled back deployment."""
@@ -228,7 +208,7 @@ class Watch(cdk.Stack):
                 detail={"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
                 resources=[self.service.service.service_arn],
             ),
-            targets=[event_targets.SnsTopic(self.foundation.alerts)],
+            targets=[event_targets.SnsTopic(self.foundation.ticket)],
         )
 
     def _critical_findings(self) -> None:
@@ -251,7 +231,7 @@ class Watch(cdk.Stack):
                     "finding-severity-counts": {"CRITICAL": [{"exists": True}]},
                 },
             ),
-            targets=[event_targets.SnsTopic(self.foundation.alerts)],
+            targets=[event_targets.SnsTopic(self.foundation.ticket)],
         )
 
     def _budget(self) -> None:
@@ -267,7 +247,7 @@ class Watch(cdk.Stack):
                 ),
                 subscribers=[
                     budgets.CfnBudget.SubscriberProperty(
-                        address=self.foundation.alerts.topic_arn, subscription_type="SNS"
+                        address=self.foundation.ticket.topic_arn, subscription_type="SNS"
                     )
                 ],
             )

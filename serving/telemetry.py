@@ -6,7 +6,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -76,6 +76,7 @@ class Telemetry:
         info.labels(version, sha256[:12]).set(1)
         self._children: dict[tuple[Any, ...], Any] = {}
         self._num_readings = self._num_in_flight = 0
+        self._keys_read_s = time.monotonic()
         self._emf = EmfWriter(version=settings.release) if settings.emf else None
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
@@ -150,13 +151,18 @@ class Telemetry:
         self._batch_size.observe(stats.num_items)
         self._queue_wait.observe(max(stats.queue_waits_s))
 
+    def on_keys_read(self) -> None:
+        """The API keys in force are those of their source, just now."""
+        self._keys_read_s = time.monotonic()
+
     def tick(self, num_in_flight: int, now: float) -> None:
         """Called a few times a second, for what is sampled rather than counted."""
         if num_in_flight != self._num_in_flight:  # a gauge is shared memory, behind a lock
             self._num_in_flight = num_in_flight
             self.in_flight.set(num_in_flight)
         if self._emf is not None:
-            self._emf.flush_if_due(num_in_flight, now)
+            gauges = {"InFlight": num_in_flight, "KeysAgeSeconds": round(now - self._keys_read_s)}
+            self._emf.flush_if_due(gauges, now)
 
     def exposition(self) -> bytes:
         """The metrics of all workers in Prometheus' text format."""
@@ -210,11 +216,11 @@ class EmfWriter:
         """Count."""
         self._counts[name] += number
 
-    def flush_if_due(self, num_in_flight: int, now: float) -> None:
-        """Write the line when its minute is over; `now` is time.monotonic()."""
+    def flush_if_due(self, gauges: Mapping[str, int], now: float) -> None:
+        """Write counts and gauges when the minute is over; `now` is time.monotonic()."""
         if now < self._due:
             return
         self._due = now + _EMF_PERIOD_S
-        values = {**self._counts, "InFlight": num_in_flight}
+        values = {**self._counts, **gauges}
         self._counts = dict.fromkeys(SERVING, 0)
         self._write(emf.line(values, version=self._version) + "\n")

@@ -56,13 +56,13 @@ def container_insights_are_on_where_they_are_read(world: World) -> Iterator[str]
 @must_hold
 def alarms_notify_a_topic_and_link_a_runbook(world: World) -> Iterator[str]:
     """Each alarm acts on an existing topic or policy; one that mails links its runbook."""
-    runbook = (settings.REPOSITORY_ROOT / "docs" / "deploy.md").read_text()
+    runbook = (settings.REPOSITORY_ROOT / "docs" / "operations.md").read_text()
     for alarm in world.all("CloudWatch::Alarm"):
         actions = [world.at(a) for a in alarm.get("AlarmActions", [])]
         if not actions or None in actions or alarm.get("ActionsEnabled") is False:
             yield f"{alarm}: no action"
         if any(a and a.type == "AWS::SNS::Topic" for a in actions):
-            anchor = alarm.get("AlarmDescription", "").partition("docs/deploy.md#")[2]
+            anchor = alarm.get("AlarmDescription", "").partition("docs/operations.md#")[2]
             if not anchor or f'<a id="{anchor}">' not in runbook:
                 yield f"{alarm}: no runbook section at #{anchor or '(none)'}"
 

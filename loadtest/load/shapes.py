@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract.slo import Slo
+from loadtest.facility_day import DAY
 from loadtest.load.verdict import Phase
 
 SETTLE_S: Final = 5.0  # not judged: connections open and all users start
@@ -16,12 +17,6 @@ TRUCK_AT_S: Final = 20.0
 TRUCK_S: Final = 30.0
 TRUCK_EDGE_S: Final = 2.0  # at both ends of a burst, not judged
 IDLE_RPS: Final = 10.0
-
-# Share of the sustained rate in each hour of the day: low at night, trucks at 06:00 and 15:00.
-DAY: Final = (
-    *(0.02, 0.02, 0.02, 0.02, 0.05, 0.3, 1.0, 1.0, 0.8, 0.5, 0.3, 0.3),
-    *(0.3, 0.4, 0.8, 1.0, 1.0, 0.7, 0.4, 0.2, 0.1, 0.05, 0.02, 0.02),
-)
 
 
 @dataclass(frozen=True, slots=True)

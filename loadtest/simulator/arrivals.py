@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.load.shapes import DAY
+from loadtest.facility_day import DAY
 
 DAY_S: Final = 86_400
 TRUCK_EVERY_S: Final = 900
@@ -58,7 +58,7 @@ def truck_rates(peak_rps: float, duration_s: float) -> NDArray[np.float64]:
 
 
 def day_rates(peak_rps: float, duration_s: float) -> NDArray[np.float64]:
-    """The hours of a facility's day from midnight (`load.shapes.DAY`)."""
+    """The hours of a facility's day from midnight."""
     hours = (np.arange(int(duration_s)) // 3600) % 24
     return peak_rps * np.array(DAY)[hours]
 

@@ -119,6 +119,7 @@ class Lifecycle:
         """Use changed keys from now on; if they cannot be read, log that and keep the old keys."""
         try:
             keys = self._load_keys()
+            self._telemetry.on_keys_read()
             if keys != self._guard.keys:  # an unchanged ring keeps its cache of seen keys
                 self._guard.keys = keys
         except KeysError as error:

@@ -7,14 +7,15 @@ from made_records import make
 from capture import archive, labelled, ship
 from capture.erasure import fingerprint
 from capture.labels import add_labels
+from capture.sampling import SYNTHETIC_SITE
 from capture.spool import Spool
 from capture.store import open_store
 
 
-def archived(tmp_path, labels):
+def archived(tmp_path, labels, **changes):
     spool = Spool(tmp_path / "spool")
     for number in range(4):
-        spool.append(make(number))
+        spool.append(make(number, **changes))
     spool.append(make(4, image=None, crop=None, digit=None, probs=()))  # blank
     spool.close()
     store = open_store(str(tmp_path / "archive"))
@@ -39,6 +40,11 @@ def test_what_was_erased_is_not_trained_on(tmp_path):
     key = f"{archive.ERASED}/{fingerprint(make(2).read_id)}"
     store.put(key, b"", content_type="text/plain")  # its rows are still on their way out
     assert labelled.read(store).labels.tolist() == [7]
+
+
+def test_synthetic_reads_are_not_trained_on(tmp_path):
+    store = archived(tmp_path, {0: 7, 2: 5}, site=SYNTHETIC_SITE)
+    assert len(labelled.read(store)) == 0
 
 
 def test_an_archive_without_labels_gives_none(tmp_path):

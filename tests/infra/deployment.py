@@ -75,7 +75,8 @@ def _put_parameters(environment: Environment) -> None:
     """The SSM parameters that the operator sets (docs/deploy.md)."""
     ssm = moto_api.AWS.client("ssm")
     parameters = {
-        environment.parameter("alert-email"): "operator@example.com",
+        environment.parameter("page-email"): "pager@example.com",
+        environment.parameter("ticket-email"): "operator@example.com",
         environment.parameter("domain"): "digits.example.com",
         environment.parameter("certificate-arn"): _certificate(),
         environment.parameter("github-repository"): "example/digitline",

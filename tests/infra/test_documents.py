@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import botocore.session
 import pytest
 from botocore import xform_name
+from botocore.validate import ParamValidator
 
 from contract import timeouts
 from infra import settings
@@ -18,6 +20,7 @@ from infra.world import Template
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+OPERATIONS = DOCUMENT.parent / "operations.md"
 PYTHON = settings.REPOSITORY_ROOT / ".venv" / "bin" / "python"
 
 
@@ -40,7 +43,7 @@ def test_the_document_holds_the_figures_that_the_command_prints(file: Path) -> N
     assert file.read_text() == renewed(file), "run `python -m infra snapshot`"
 
 
-@pytest.mark.parametrize("file", [DOCUMENT, COMPARISON], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [DOCUMENT, COMPARISON, OPERATIONS], ids=lambda file: file.name)
 def test_every_relative_link_has_a_target(file: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text())
     assert links
@@ -51,13 +54,15 @@ def test_the_document_sets_every_ssm_parameter_that_the_templates_read() -> None
     snapshots = settings.REPOSITORY_ROOT / "infra" / "snapshots" / PROD.name
     text = "".join(file.read_text() for file in snapshots.glob("*.json"))
     values = set(re.findall(rf'"/digitline/{PROD.name}/([a-z-]+)"', text))
-    assert len(values) == 7
+    assert len(values) == 8
     documented = set(re.findall(r"set_value +([a-z-]+)", DOCUMENT.read_text()))
     assert values <= documented
 
 
 def test_the_documents_numbers_are_the_settings() -> None:
-    text = " ".join((DOCUMENT.read_text() + COMPARISON.read_text()).split())
+    text = " ".join(
+        (DOCUMENT.read_text() + COMPARISON.read_text() + OPERATIONS.read_text()).split()
+    )
     for promised in (
         f"{settings.CANARY_PERCENT:g} % of the requests for five minutes",
         f"keeps connections {timeouts.KEEP_ALIVE_S} s, the load balancer {timeouts.ALB_IDLE_S} s",
@@ -76,7 +81,7 @@ def test_the_documents_numbers_are_the_settings() -> None:
 )
 def test_every_aws_command_exists_with_its_options(command: str) -> None:
     service, operation, *_ = command.split()
-    model = botocore.session.get_session().get_service_model(service)
+    model = botocore.session.get_session().get_service_model(service.removesuffix("api"))
     names = {xform_name(name, "-"): name for name in model.operation_names}
     shape = model.operation_model(names[operation]).input_shape
     members = {xform_name(name, "-"): member for name, member in shape.members.items()}
@@ -128,13 +133,52 @@ def test_the_stack_has_one_resource_where_the_document_expects_one(
         assert types.count(f"AWS::{kind}") == 1 or kind == "S3::Bucket"
 
 
+def test_the_first_canary_has_what_its_golden_reads_need() -> None:
+    """ECS reads golden crops before it gives a release traffic: by name, with a key."""
+    text = "\n".join(LINES)
+    steps = (
+        "operate keys add --site golden-read",
+        "put-secret-value --secret-id digitline/$STAGE/golden-read-key",
+        'cdk deploy -c first=yes "$STAGE/*"',
+        "output service Address",
+        'cdk deploy "$STAGE/*"',
+        "set-stack-policy",
+    )
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_every_json_file_of_the_document_is_what_its_command_takes() -> None:
+    text = "\n".join(LINES)
+    files = re.findall(r"cat > (\S+) <<JSON\n(.*?)\nJSON\n", text, re.DOTALL)
+    assert len(files) == 3
+    for name, body in files:
+        service, operation, option = re.findall(
+            rf"aws (\S+) (\S+)[^\n]*? --(\S+) file://{re.escape(name)}", text
+        )[0]
+        model = botocore.session.get_session().get_service_model(service.removesuffix("api"))
+        shape = {xform_name(n, "-"): n for n in model.operation_names}[operation]
+        members = model.operation_model(shape).input_shape.members
+        (member,) = (m for n, m in members.items() if xform_name(n, "-") == option)
+        content = json.loads(re.sub(r"\$\(.*?\)", "X", body))
+        assert not ParamValidator().validate(content, member).generate_report()
+
+
 def test_every_function_and_variable_of_the_document_is_defined_before_it_is_used() -> None:
     text = "\n".join(LINES)
     for name in ("set_value", "build", "manifest", "build_release", "output", "made", "cdk"):
         used = re.search(rf"(?<![\w/-]){name}[ \n]", text)
         assert used is not None
         assert text.index(f"{name}() {{") < used.start()
-    given = {"BUILD", "KEY", "NEW_PASSWORD", "RUN"}  # the reader may set them
+    given = {
+        "BUILD",
+        "GOLDEN_KEY",
+        "KEY",
+        "NEW_PASSWORD",
+        "RUN",
+        "WEST_KEY_ARN",
+        "ZONE",
+    }  # the reader may set them
     for used in re.finditer(r"\$\{?([A-Z_]+)", text):
         before = text[: used.start()]
         assert used[1] in given or re.search(rf"\b{used[1]}=", before), used[0]

@@ -164,7 +164,7 @@ def test_the_sidecar_ships_the_spooled_records(prod: Deployment, shipped: str) -
 
 
 def test_the_scheduled_compaction_and_drift_report_run(prod: Deployment, shipped: str) -> None:
-    queue = listen(prod, "Alerts")
+    queue = listen(prod, "Ticket")
     compacted = scheduled(prod, "compact").run()
     assert compacted.returncode == 0, compacted.stderr
     report = scheduled(prod, "drift").run()
@@ -235,7 +235,7 @@ def test_the_scheduled_retraining_uses_new_labels(
 
 
 def test_the_retraining_task_may_publish_its_outcome(prod: Deployment, tmp_path: Path) -> None:
-    queue = listen(prod, "Alerts")
+    queue = listen(prod, "Ticket")
     event = {
         "topic": "retrain", "severity": 1, "title": "Retraining: refused", "details": ["floor"],
         "sites": [], "since": "2026-11-01", "window": "2026-11-01", "link": "run", "to_do": "read",
@@ -248,7 +248,7 @@ def test_the_retraining_task_may_publish_its_outcome(prod: Deployment, tmp_path:
     assert message["Subject"] == "Retraining: refused"
 
 
-@pytest.mark.parametrize("topic", ["Alerts", "Notices"])
+@pytest.mark.parametrize("topic", ["Page", "Ticket", "Notices"])
 def test_a_published_message_is_received(prod: Deployment, topic: str) -> None:
     queue = listen(prod, topic)
     place = prod.outputs["foundation"][f"{topic}Topic"]

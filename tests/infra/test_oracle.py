@@ -134,7 +134,7 @@ def violating(call: Call, check: Check) -> Call:
         ("ECR::Repository", "Service", "ImageTagMutability", "FIXED", "'FIXED'"),
         ("ECR::Repository", "Service", "RepositoryName", "Digitline/x", "'Digitline/x'"),
         ("SQS::Queue", "DeadLetters", "MessageRetentionPeriod", 1_209_601, "1209601, 60"),
-        ("SNS::Subscription", "Alerts", "Protocol", "mail", "'mail'"),
+        ("SNS::Subscription", "Page", "Protocol", "mail", "'mail'"),
         ("S3::Bucket", "Captures", "VersioningConfiguration.Status", "On", "'On'"),
         (
             "S3::Bucket",

@@ -5,6 +5,7 @@ import logging
 import re
 import threading
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from capture.parquet_schema import SCHEMA
 from capture.predictions import Predictions
 from capture.reference import Reference, build, to_parquet
 from capture.rows import day_of, to_table
+from capture.sampling import SYNTHETIC_SITE
 from capture.store import StoreError, open_store
 from contract import costs
 from monitoring import drift_pages, report, watch
@@ -112,6 +114,13 @@ def test_a_calm_day_has_a_page_an_evidently_report_and_a_calendar_entry(location
     assert directive["Namespace"] == "Digitline"
     assert directive["Dimensions"] == [["Service"]]
     assert {one["Name"] for one in directive["Metrics"]} <= metrics.keys()
+
+
+def test_synthetic_reads_are_in_no_report(locations, mail, make_record):
+    records, made = mail
+    fill(locations.captures, [replace(one, site=SYNTHETIC_SITE) for one in records])
+    _, metrics = run(locations, made)
+    assert metrics["DriftRecords"] == 0
 
 
 def test_a_day_of_rejects_sends_an_alert_with_a_link_and_what_to_do(locations, mail, make_record):

@@ -34,9 +34,9 @@ def test_embedded_metrics_are_one_line_of_json_a_minute():
     writer.add("Requests")
     writer.add("Shed")
     started_s = time.monotonic()
-    writer.flush_if_due(3, started_s + 59)
+    writer.flush_if_due({"InFlight": 3}, started_s + 59)
     assert lines == []
-    writer.flush_if_due(3, started_s + 61)
+    writer.flush_if_due({"InFlight": 3}, started_s + 61)
     (line,) = lines
     assert line.endswith("\n")
     content = json.loads(line)
@@ -52,7 +52,7 @@ def test_a_release_counts_its_rejects_by_version_too():
     lines = []
     writer = EmfWriter(lines.append, version="champion-6-1a2b3c4")
     writer.add("Rejected", 3)
-    writer.flush_if_due(0, time.monotonic() + 61)
+    writer.flush_if_due({}, time.monotonic() + 61)
     line = json.loads(lines[0])
     overall, by_version = line["_aws"]["CloudWatchMetrics"]
     assert overall["Dimensions"] == [["Service"]]
@@ -66,9 +66,23 @@ def test_embedded_metrics_start_again_from_zero():
     writer = EmfWriter(lines.append)
     writer.add("Requests")
     started_s = time.monotonic()
-    writer.flush_if_due(0, started_s + 61)
-    writer.flush_if_due(0, started_s + 122)
+    writer.flush_if_due({}, started_s + 61)
+    writer.flush_if_due({}, started_s + 122)
     assert [json.loads(line)["Requests"] for line in lines] == [1, 0]
+
+
+def test_the_age_of_the_keys_starts_again_when_they_are_read(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        "serving.telemetry.EmfWriter", lambda **options: EmfWriter(lines.append, **options)
+    )
+    clock = iter([0.0, 0.0, 100.0])  # the keys', the line's, and of the second reading
+    monkeypatch.setattr("serving.telemetry.time.monotonic", lambda: next(clock))
+    telemetry = Telemetry(Settings(emf=True), "3", "ab" * 32)
+    telemetry.tick(0, 90.0)
+    telemetry.on_keys_read()
+    telemetry.tick(0, 160.0)
+    assert [json.loads(line)["KeysAgeSeconds"] for line in lines] == [90, 60]
 
 
 async def test_a_reading_is_counted_by_outcome_and_digit(reading):

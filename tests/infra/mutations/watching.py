@@ -137,4 +137,4 @@ def key_refuses_cloudwatch(t: Templates) -> None:
 
 @seeds("aws_services_may_publish_to_the_topics")
 def topic_without_a_subscriber(t: Templates) -> None:
-    t.delete("SNS::Subscription", "Alerts")
+    t.delete("SNS::Subscription", "Page")

@@ -14,6 +14,7 @@ from moto import settings as moto_settings
 
 from serving.edge import key_store, lifecycle
 from serving.edge.key_ring import KeysError
+from serving.telemetry import Telemetry
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:keys-AbCdEf"
 NOW = datetime(2026, 11, 27, 8, 30, tzinfo=UTC)
@@ -123,6 +124,18 @@ async def test_the_keys_stay_in_force_while_aws_does_not_answer(serve, crops, se
     client.app.lifecycle.reload_keys()
     assert await status(client, crops, "old") == 200
     assert any("old ones stay in force" in entry["event"] for entry in logs)
+
+
+async def test_only_keys_that_were_read_end_the_age_of_the_old_ones(serve, secret, s3, monkeypatch):
+    client = await serve(auth="on", key_store=secret("old"))
+    num_read = []
+    monkeypatch.setattr(Telemetry, "on_keys_read", lambda self: num_read.append(1))
+    s3.start("503 Service Unavailable")
+    client.app.lifecycle.reload_keys()
+    assert num_read == []
+    s3.stop()
+    client.app.lifecycle.reload_keys()
+    assert num_read == [1]
 
 
 async def test_a_service_without_its_secret_does_not_start(serve, secret, monkeypatch):
