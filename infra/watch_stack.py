@@ -30,6 +30,7 @@ _MISSING_IS_BAD = cloudwatch.TreatMissingData.BREACHING
 _MISSING_IS_FINE = cloudwatch.TreatMissingData.NOT_BREACHING
 _BudgetNotice = budgets.CfnBudget.NotificationWithSubscribersProperty
 _MINUTE = cdk.Duration.minutes(1)
+_OF_TASK_COUNTS = ("running-tasks", "at-maximum", "stuck-deployment")  # read Container Insights
 
 
 class Watch(cdk.Stack):
@@ -62,7 +63,8 @@ class Watch(cdk.Stack):
         self._failed_deployments()
         self._critical_findings()
         self._budget()
-        dashboard(self, environment, service, plan)
+        if environment.has_comforts:
+            dashboard(self, environment, service, plan)
 
     def _outage_alarms(self) -> None:
         """A metric without data is an outage here: nothing runs, or nothing is registered."""
@@ -76,7 +78,8 @@ class Watch(cdk.Stack):
             missing=_MISSING_IS_BAD,
         )
         # with one zone lost this many hold the load
-        enough = math.ceil(self.plan.min_tasks * (settings.NUM_AZS - 1) / settings.NUM_AZS)
+        azs = self.environment_settings.num_azs
+        enough = math.ceil(self.plan.min_tasks * (azs - 1) / azs)
         self._alarm(
             "healthy-hosts",
             f"The load balancer has fewer than {enough} healthy tasks",
@@ -162,13 +165,14 @@ class Watch(cdk.Stack):
             1,
             periods=1,
         )
-        self._alarm(
-            "retrain",
-            "A retraining run failed",
-            self.mlops.retrain.machine.metric_failed(period=six_hours, statistic="Sum"),
-            0,
-            periods=1,
-        )
+        if self.mlops.retrain is not None:
+            self._alarm(
+                "retrain",
+                "A retraining run failed",
+                self.mlops.retrain.machine.metric_failed(period=six_hours, statistic="Sum"),
+                0,
+                periods=1,
+            )
         self._alarm(
             "dead-letters",
             "A scheduled job or a release could not start",
@@ -178,17 +182,17 @@ class Watch(cdk.Stack):
             0,
             periods=1,
         )
-        self._alarm(
-            "database-space",
-            "MLflow's database has less than 10 % of its storage left",
-            self.mlops.database.metric_free_storage_space(
-                period=cdk.Duration.minutes(5), statistic="Minimum"
-            ),
-            settings.DATABASE_GIB * 2**30 / 10,
-            periods=3,
-            comparison=_LESS,
-            missing=_MISSING_IS_BAD,
-        )
+        if self.mlops.database is not None:  # stopped most of the month: no data is fine
+            self._alarm(
+                "database-space",
+                "MLflow's database has less than 10 % of its storage left",
+                self.mlops.database.metric_free_storage_space(
+                    period=cdk.Duration.minutes(5), statistic="Minimum"
+                ),
+                settings.DATABASE_GIB * 2**30 / 10,
+                periods=3,
+                comparison=_LESS,
+            )
 
     def _alarm(
         self,
@@ -201,6 +205,8 @@ class Watch(cdk.Stack):
         comparison: cloudwatch.ComparisonOperator = _GREATER,
         missing: cloudwatch.TreatMissingData = _MISSING_IS_FINE,
     ) -> None:
+        if name in _OF_TASK_COUNTS and not self.environment_settings.has_comforts:
+            return
         alarm = cloudwatch.Alarm(
             self,
             f"Alarm-{name}",
