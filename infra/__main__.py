@@ -40,20 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         return add_command(commands, name, help_text, run)
 
-    priced = command("cost", _cost, "print the cost of a month and of a million reads")
-    rps, peak = settings.PLANNED_RPS, settings.PEAK_RPS
-    priced.add_argument("--rps", type=float, default=rps, help="mean requests/s in truck hours")
-    priced.add_argument(
-        "--peak", type=float, default=peak, help="requests/s that the tasks hold: three trucks"
-    )
-    priced.add_argument("--endpoint-azs", type=int, default=2, help="zones with VPC endpoints")
+    priced = add_action(commands, "cost", _cost, "print the cost of a month and of a million reads")
     priced.add_argument(
         "--with-lambda", action="store_true", help="compare with Lambda instead of the tasks"
     )
     synth = command("synth", _synth, "write the templates of every environment")
     synth.add_argument("--folder", type=Path, default=Path("cdk.out"), help="where to write them")
     api_keys.add_actions(command("keys", None, "add, revoke and list the API keys of the sites"))
-    mlflow_upgrade.add_actions(command("mlflow", None, "upgrade MLflow, restore its database"))
+    mlflow_upgrade.add_actions(command("mlflow", None, "start, stop, upgrade, restore MLflow"))
     add_action(commands, "preflight", preflight.run, "compare the account's quotas with the needs")
     drill.add_arguments(command("drill", drill.run, "show which alarm a failure rings, and when"))
     command("check", _check, "check the templates against the rules of infra/invariants")
@@ -61,35 +55,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def production_bill() -> cost.Bill:
-    """The bill of the settings' planned load."""
-    return cost.monthly(
-        planned_rps=settings.PLANNED_RPS,
-        peak_rps=settings.PEAK_RPS,
-        num_endpoint_azs=2,
-        measured=capacity.read_measured(),
-    )
+def bill(environment: str) -> cost.Bill:
+    """The bill of an environment of ``app.py``."""
+    from infra.app import ENVIRONMENTS
+
+    found = {e.name: e for e in ENVIRONMENTS}
+    return cost.monthly(found[environment], capacity.read_measured())
 
 
 def renewed(document: Path) -> str:
-    """The text of a document, with the current figures in the block below the marker."""
-    bill = production_bill()
-    text = cost.table(bill) if document == DOCUMENT else cost.with_lambda(bill)
-    option = "" if document == DOCUMENT else " --with-lambda"
-    command = f"$ python -m infra cost --rps {settings.PLANNED_RPS:g} --peak {settings.PEAK_RPS:g}"
-    head, marker, rest = document.read_text().partition(f"{MARKER}\n```text\n")
-    _, fence, tail = rest.partition("```\n")
-    return f"{head}{marker}{command}{option}\n{text}\n{fence}{tail}"
+    """The text of a document, with the current output of each command below a marker."""
+    parts = document.read_text().split(f"{MARKER}\n```text\n")
+    for number, part in enumerate(parts[1:], 1):
+        command, _, rest = part.partition("\n")
+        _, fence, tail = rest.partition("```\n")
+        options = _parser().parse_args(command.removeprefix("$ python -m infra ").split())
+        parts[number] = f"{command}\n{_priced(options)}\n{fence}{tail}"
+    return f"{MARKER}\n```text\n".join(parts)
+
+
+def _priced(options: argparse.Namespace) -> str:
+    found = bill(options.environment)
+    return cost.with_lambda(found) if options.with_lambda else cost.table(found)
 
 
 def _cost(options: argparse.Namespace) -> int:
-    bill = cost.monthly(
-        planned_rps=options.rps,
-        peak_rps=options.peak,
-        num_endpoint_azs=options.endpoint_azs,
-        measured=capacity.read_measured(),
-    )
-    print(cost.with_lambda(bill) if options.with_lambda else cost.table(bill))
+    print(_priced(options))
     return 0
 
 

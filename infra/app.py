@@ -1,4 +1,4 @@
-"""The CDK app: two environments, each one call of :class:`Environment`.
+"""The CDK app: three environments, each one call of :class:`Environment`.
 
 cdk deploy 'prod/*'          deploys production (docs/deploy.md)
 python -m infra synth        writes the templates without the CDK's command line
@@ -16,7 +16,7 @@ from infra.foundation_stack import Foundation
 from infra.identity_stack import Identity
 from infra.mlops_stack import MlOps
 from infra.service_stack import Service
-from infra.settings import Environment
+from infra.settings import Environment, TaskSize
 from infra.watch_stack import Watch
 
 STAGING = Environment(
@@ -27,7 +27,7 @@ STAGING = Environment(
     peak_rps=settings.PEAK_RPS / 10,
     num_endpoint_azs=1,
     keeps_data=False,
-    monthly_budget_usd=400,
+    monthly_budget_usd=250,
 )
 PROD = Environment(
     name="prod",
@@ -35,11 +35,25 @@ PROD = Environment(
     cidr="10.10.0.0/16",
     planned_rps=settings.PLANNED_RPS,
     peak_rps=settings.PEAK_RPS,
-    num_endpoint_azs=2,
+    num_endpoint_azs=1,
     keeps_data=True,
-    monthly_budget_usd=650,
+    monthly_budget_usd=300,
 )
-ENVIRONMENTS = (STAGING, PROD)
+# one office, with one truck at a time: 100 USD a month (docs/aws.md says what it does without)
+LEAN = Environment(
+    name="lean",
+    region="eu-central-1",
+    cidr="10.30.0.0/16",
+    planned_rps=12.7,  # 11 million reads a month
+    peak_rps=settings.PEAK_RPS / 3,
+    num_endpoint_azs=0,
+    num_azs=2,
+    task=TaskSize(cpu_units=512, memory_mib=1024),
+    keeps_data=True,
+    has_comforts=False,
+    monthly_budget_usd=120,
+)
+ENVIRONMENTS = (STAGING, PROD, LEAN)
 
 
 class Digitline(cdk.Stage):
@@ -54,13 +68,11 @@ class Digitline(cdk.Stage):
         is_first: bool,
     ) -> None:
         super().__init__(scope, environment.name)
-        plan = capacity.plan(
-            planned_rps=environment.planned_rps, peak_rps=environment.peak_rps, measured=measured
-        )
+        plan = capacity.plan(environment, measured)
         self.foundation = Foundation(self, environment)
         self.service = Service(self, environment, self.foundation, plan, is_first=is_first)
         self.autoscaling = Autoscaling(self, environment, self.service, plan)
-        self.mlops = MlOps(self, environment, self.foundation, self.service)
+        self.mlops = MlOps(self, environment, self.foundation, self.service, is_first=is_first)
         self.watch = Watch(self, environment, self.foundation, self.service, self.mlops, plan)
         self.identity = Identity(self, environment, self.foundation)
         cdk.Tags.of(self).add("project", "digitline")

@@ -1,7 +1,8 @@
-"""The number of tasks: a scheduled minimum for truck hours, and three scaling policies.
+"""The number of tasks: a scheduled minimum for truck hours, and two scaling policies on CPU.
 
-The numbers come from ``capacity.py``. Policies are CloudFormation resources because the L2
-constructs support neither metric math nor ECS's 20-second metrics in target tracking.
+CPU is what runs out first, and it counts work: requests differ up to 64-fold in the crops that they
+hold. The numbers come from ``capacity.py``. The policies are CloudFormation resources because the
+L2 constructs do not support ECS's 20-second metrics.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from constructs import Construct
 
 from infra import capacity, settings
@@ -37,7 +37,6 @@ class Autoscaling(cdk.Stack):
         self.service = service
         self.plan = plan
         self.target = self._target()
-        self._track_requests()
         self._track_cpu()
         self._step_on_bursts()
         cdk.CfnOutput(self, "Formula", value=plan.explain())
@@ -45,7 +44,6 @@ class Autoscaling(cdk.Stack):
             ("MinTasks", plan.min_tasks),
             ("TruckMinTasks", plan.truck_min_tasks),
             ("MaxTasks", plan.max_tasks),
-            ("TargetRequestsPerMinutePerTask", plan.target_per_min),
         ):
             cdk.CfnOutput(self, name, value=str(value))
 
@@ -78,62 +76,21 @@ class Autoscaling(cdk.Stack):
         )
         return target
 
-    def _track_requests(self) -> None:
-        """Requests per minute and running task, over both target groups.
-
-        The predefined ALBRequestCountPerTarget names one target group and reads 0 when a release
-        moves the traffic to the other.
-        """
-        blue, green = (_group_dimensions(self.service.alb, g) for g in self._groups())
-        running = [
-            _Policy.TargetTrackingMetricDimensionProperty(
-                name="ClusterName", value=self.service.cluster.cluster_name
-            ),
-            _Policy.TargetTrackingMetricDimensionProperty(
-                name="ServiceName", value=self.service.service.service_name
-            ),
-        ]
-        self._policy(
-            "Requests",
-            customized_metric_specification=_Policy.CustomizedMetricSpecificationProperty(
-                metrics=[
-                    _query("blue", "AWS/ApplicationELB", "RequestCount", "Sum", blue),
-                    _query("green", "AWS/ApplicationELB", "RequestCount", "Sum", green),
-                    _query(
-                        "tasks", "ECS/ContainerInsights", "RunningTaskCount", "Average", running
-                    ),
-                    _Policy.TargetTrackingMetricDataQueryProperty(
-                        id="per_task",
-                        expression="(FILL(blue, 0) + FILL(green, 0)) / tasks",
-                        label="requests per minute and task",
-                        return_data=True,
-                    ),
-                ]
-            ),
-            target_value=self.plan.target_per_min,
-        )
-
     def _track_cpu(self) -> None:
-        self._policy(
-            "Cpu",
-            predefined_metric_specification=_Policy.PredefinedMetricSpecificationProperty(
-                predefined_metric_type="ECSServiceAverageCPUUtilizationHighResolution"
-            ),
-            target_value=settings.CPU_TARGET_PERCENT,
-        )
-
-    def _policy(self, name: str, **configuration: object) -> None:
         _Policy(
             self,
-            name,
-            policy_name=f"{self.stack_name}-{name.lower()}",
+            "Cpu",
+            policy_name=f"{self.stack_name}-cpu",
             policy_type="TargetTrackingScaling",
             scaling_target_id=self.target.scalable_target_id,
             target_tracking_scaling_policy_configuration=(
                 _Policy.TargetTrackingScalingPolicyConfigurationProperty(
+                    predefined_metric_specification=_Policy.PredefinedMetricSpecificationProperty(
+                        predefined_metric_type="ECSServiceAverageCPUUtilizationHighResolution"
+                    ),
+                    target_value=settings.CPU_TARGET_PERCENT,
                     scale_out_cooldown=settings.SCALE_OUT_COOLDOWN_S,
                     scale_in_cooldown=settings.SCALE_IN_COOLDOWN_S,
-                    **configuration,  # type: ignore[arg-type]  # jsii properties have no TypedDict
                 )
             ),
         )
@@ -141,8 +98,7 @@ class Autoscaling(cdk.Stack):
     def _step_on_bursts(self) -> None:
         """After one 20-second datapoint above the threshold, add tasks by how far it is above.
 
-        Target tracking waits for three datapoints, and the load balancer's counts come by the
-        minute and see one request where a bundle holds 64 crops.
+        Target tracking waits for three datapoints.
         """
         alarm = cloudwatch.Alarm(
             self,
@@ -191,42 +147,7 @@ class Autoscaling(cdk.Stack):
         resource.period = settings.CPU_METRIC_RESOLUTION_S  # the L2 construct refuses 20 s
         acknowledge(alarm, "E3615", "PutMetricAlarm allows 10, 20 and 30 s; cfn-lint omits 20")
 
-    def _groups(self) -> tuple[elbv2.ApplicationTargetGroup, elbv2.ApplicationTargetGroup]:
-        return self.service.blue, self.service.green
-
 
 def _weekly(days: str, minute_of_day: int) -> scaling.Schedule:
     hour, minute = divmod(minute_of_day, 60)
     return scaling.Schedule.cron(week_day=days, hour=str(hour), minute=str(minute))
-
-
-def _group_dimensions(
-    alb: elbv2.ApplicationLoadBalancer, group: elbv2.ApplicationTargetGroup
-) -> list[scaling.CfnScalingPolicy.TargetTrackingMetricDimensionProperty]:
-    return [
-        _Policy.TargetTrackingMetricDimensionProperty(
-            name="LoadBalancer", value=alb.load_balancer_full_name
-        ),
-        _Policy.TargetTrackingMetricDimensionProperty(
-            name="TargetGroup", value=group.target_group_full_name
-        ),
-    ]
-
-
-def _query(
-    name: str,
-    namespace: str,
-    metric: str,
-    statistic: str,
-    dimensions: list[scaling.CfnScalingPolicy.TargetTrackingMetricDimensionProperty],
-) -> scaling.CfnScalingPolicy.TargetTrackingMetricDataQueryProperty:
-    return _Policy.TargetTrackingMetricDataQueryProperty(
-        id=name,
-        metric_stat=_Policy.TargetTrackingMetricStatProperty(
-            metric=_Policy.TargetTrackingMetricProperty(
-                namespace=namespace, metric_name=metric, dimensions=dimensions
-            ),
-            stat=statistic,
-        ),
-        return_data=False,
-    )

@@ -44,7 +44,10 @@ PROMISED_ALARMS = [
     "task-start-impaired",
     "version-difference",
     "synthetic-read",
+    "flood",
 ]
+# what an environment without comforts lacks: settings.Environment.has_comforts
+COMFORT_ALARMS = ["retrain", "running-tasks", "at-maximum", "stuck-deployment"]
 PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift, cost
     "RequestCount",
     "TargetResponseTime",
@@ -57,6 +60,7 @@ PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift
     "DriftSeverity",
     "EstimatedCharges",
 }
+COMFORT_JOBS = ("training retrain --until gate",)
 PROMISED_JOBS = ("training retrain --until gate", "monitoring report", "monitoring compact")
 TARGET_GROUP_ATTRIBUTES = frozenset(
     {

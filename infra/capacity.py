@@ -1,15 +1,15 @@
-"""How many tasks: one formula from measured requests per second to minimum, maximum and targets.
+"""How many tasks: one formula from measured requests per second to minimum and maximum.
 
     held         = measured requests per second per core * vCPUs * usable share
-    tasks(rps)   = max(AZs, ceil(rps / held * AZs / (AZs - 1)))
-    minimum      = tasks(peak) in truck hours, tasks(planned) outside them
+    tasks(rps)   = the fewest that hold rps when one availability zone (AZ) fails, at least two
+    minimum      = max(AZs, tasks(peak)) in truck hours, tasks(planned) outside them
     maximum      = max(2 * tasks(peak), tasks(growth * peak))
-    target       = 60 * held                 requests per minute and task, for target tracking
 
-With the factor AZs / (AZs - 1) the remaining tasks hold the load when one availability zone fails.
-A scaling policy is too slow for a burst: the fastest path on AWS takes ~109 s, and a truck's burst
-reaches its peak in one second. So the minimum holds the whole planned peak, and scaling serves load
-above the plan. Knows nothing about CDK; reads ``loadtest/capacity.json``.
+In truck hours there is a task in each zone, so that after the loss of one a second failure does
+not stop the reads either. A scaling policy is too slow for a burst: a new task serves 113 s after a
+step of the load at the earliest (docs/scaling.md), and a truck's burst reaches its peak in one
+second. So the minimum holds the whole planned peak, and scaling serves load above the plan. Knows
+nothing about CDK; reads ``loadtest/capacity.json``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra import settings
+from infra.settings import Environment
 
 CAPACITY_FILE = settings.REPOSITORY_ROOT / "loadtest" / "capacity.json"
 ASSUMED_RPS_PER_CORE = 2500.0  # used while loadtest/capacity.json is missing; every output says so
@@ -38,14 +39,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Numbers of tasks and scaling targets of one environment."""
+    """Numbers of tasks of one environment."""
 
     measured: Measured
     held_rps_per_task: float  # requests per second at USABLE_FRAC busy
     min_tasks: int  # outside truck hours
     truck_min_tasks: int
     max_tasks: int
-    target_per_min: int  # requests per minute and task: target tracking
     waf_limit: int  # requests per WAF window from one address
 
     def explain(self) -> str:
@@ -53,8 +53,7 @@ class Plan:
         return (
             f"{self.measured.rps_per_core:.0f} req/s per core ({self.measured.source}) -> "
             f"{self.held_rps_per_task:.0f} req/s held per task -> min {self.min_tasks}, "
-            f"truck hours {self.truck_min_tasks}, max {self.max_tasks}; "
-            f"target {self.target_per_min} req/min per task"
+            f"truck hours {self.truck_min_tasks}, max {self.max_tasks}"
         )
 
 
@@ -73,34 +72,32 @@ def read_measured(path: Path = CAPACITY_FILE) -> Measured:
     return Measured(rps, f"measured {content['measured']}")
 
 
-def num_tasks(rps: float, held_rps_per_task: float) -> int:
-    """Tasks that hold ``rps`` with one availability zone down."""
-    azs = settings.NUM_AZS
-    return max(azs, math.ceil(rps / held_rps_per_task * azs / (azs - 1)))
+def num_tasks(rps: float, held_rps_per_task: float, num_azs: int) -> int:
+    """The fewest tasks, spread over the AZs, of which enough remain when one AZ fails."""
+    enough = max(1, math.ceil(rps / held_rps_per_task))
+    tasks = enough + 1
+    while tasks - math.ceil(tasks / num_azs) < enough:
+        tasks += 1
+    return tasks
 
 
-def plan(*, planned_rps: float, peak_rps: float, measured: Measured) -> Plan:
+def plan(environment: Environment, measured: Measured) -> Plan:
     """Apply the formula in the module's docstring.
-
-    Args:
-        planned_rps: requests per second held outside truck hours.
-        peak_rps: requests per second held in truck hours, at least ``planned_rps``.
-        measured: the rate of one core.
 
     Raises:
         ValueError: the peak is below the planned rate.
     """
+    planned_rps, peak_rps = environment.planned_rps, environment.peak_rps
     if peak_rps < planned_rps:
         raise ValueError(f"peak {peak_rps} req/s is below the planned {planned_rps} req/s")
-    vcpus = settings.SERVICE_TASK.vcpus
-    held = measured.rps_per_core * CORE_TO_VCPU * vcpus * USABLE_FRAC
-    truck_min = num_tasks(peak_rps, held)
+    azs = environment.num_azs
+    held = measured.rps_per_core * CORE_TO_VCPU * environment.task.vcpus * USABLE_FRAC
+    truck_min = max(azs, num_tasks(peak_rps, held, azs))
     return Plan(
         measured=measured,
         held_rps_per_task=held,
-        min_tasks=num_tasks(planned_rps, held),
+        min_tasks=num_tasks(planned_rps, held, azs),
         truck_min_tasks=truck_min,
-        max_tasks=max(2 * truck_min, num_tasks(GROWTH * peak_rps, held)),
-        target_per_min=round(60 * held),
+        max_tasks=max(2 * truck_min, num_tasks(GROWTH * peak_rps, held, azs)),
         waf_limit=math.ceil(settings.WAF_HEADROOM * peak_rps * settings.WAF_WINDOW_S),
     )

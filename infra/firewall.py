@@ -1,24 +1,33 @@
-"""The web application firewall (WAF) of the load balancer."""
+"""The web application firewall (WAF), which goes in front of the load balancer during a flood.
+
+WAF bills each request that it inspects, more than everything else costs for one. The service itself
+refuses requests without a key and malformed bodies, so what it needs from a firewall is the rate
+rule. A web ACL that is associated with nothing costs its rules only. So the flood alarm associates
+it, and an operator takes it away again (docs/deploy.md).
+"""
 
 from __future__ import annotations
 
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as event_targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
 from infra import capacity, settings
+from infra.foundation_stack import Foundation
+from infra.lambda_function import function
 from infra.settings import Environment
 
 
-def firewall(
-    scope: Construct,
-    environment: Environment,
-    plan: capacity.Plan,
-    alb: elbv2.ApplicationLoadBalancer,
-) -> None:
-    """Block addresses above the rate limit and requests that AWS's managed rules match."""
+def firewall(scope: Construct, environment: Environment, plan: capacity.Plan) -> wafv2.CfnWebACL:
+    """Block addresses above the rate limit and those that AWS knows as attackers."""
     name = f"digitline-{environment.name}"
-    acl = wafv2.CfnWebACL(
+    reputation = "AWSManagedRulesAmazonIpReputationList"
+    return wafv2.CfnWebACL(
         scope,
         "Firewall",
         name=name,
@@ -43,58 +52,65 @@ def firewall(
                 ),
                 visibility_config=_visible("rate"),
             ),
-            _managed(1, "AWSManagedRulesKnownBadInputsRuleSet"),
-            _managed(2, "AWSManagedRulesAmazonIpReputationList"),
-            # Rules on bodies only count: a crop is binary and may be larger than 8 KiB. So does the
-            # rule on a missing User-Agent: embedded scanners send none, and each has an API key.
-            _managed(
-                3,
-                "AWSManagedRulesCommonRuleSet",
-                count=(
-                    "SizeRestrictions_BODY",
-                    "CrossSiteScripting_BODY",
-                    "GenericLFI_BODY",
-                    "GenericRFI_BODY",
-                    "EC2MetaDataSSRF_BODY",
-                    "NoUserAgent_HEADER",
+            wafv2.CfnWebACL.RuleProperty(
+                name=reputation,
+                priority=1,
+                override_action=wafv2.CfnWebACL.OverrideActionProperty(none={}),
+                statement=wafv2.CfnWebACL.StatementProperty(
+                    managed_rule_group_statement=(
+                        wafv2.CfnWebACL.ManagedRuleGroupStatementProperty(
+                            vendor_name="AWS", name=reputation
+                        )
+                    )
                 ),
+                visibility_config=_visible(reputation),
             ),
         ],
     )
-    wafv2.CfnWebACLAssociation(
+
+
+def raise_on(
+    scope: cdk.Stack,
+    alarm: cloudwatch.Alarm,
+    acl: wafv2.CfnWebACL,
+    alb: elbv2.ApplicationLoadBalancer,
+    foundation: Foundation,
+) -> None:
+    """Associate the two when the alarm rings."""
+    made = function(
         scope,
-        "FirewallOnAlb",
-        resource_arn=alb.load_balancer_arn,
-        web_acl_arn=acl.attr_arn,
+        "RaiseFirewall",
+        entry="raise_firewall.raise_it",
+        environment={"FIREWALL": acl.attr_arn, "BALANCER": alb.load_balancer_arn},
+        foundation=foundation,
+        timeout_s=30,
+    )
+    # both are needed for a load balancer (WAF developer guide, actions that require permissions)
+    made.add_to_role_policy(
+        iam.PolicyStatement(
+            actions=["wafv2:AssociateWebACL"], resources=[acl.attr_arn, alb.load_balancer_arn]
+        )
+    )
+    made.add_to_role_policy(
+        iam.PolicyStatement(
+            actions=["elasticloadbalancing:SetWebAcl"], resources=[alb.load_balancer_arn]
+        )
+    )
+    events.Rule(
+        scope,
+        "Flood",
+        description="The flood alarm rings: put the firewall in front of the load balancer",
+        event_pattern=events.EventPattern(
+            source=["aws.cloudwatch"],
+            detail_type=["CloudWatch Alarm State Change"],
+            resources=[alarm.alarm_arn],
+            detail={"state": {"value": ["ALARM"]}},
+        ),
+        targets=[event_targets.LambdaFunction(made)],
     )
 
 
 def _visible(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
     return wafv2.CfnWebACL.VisibilityConfigProperty(
         cloud_watch_metrics_enabled=True, metric_name=name, sampled_requests_enabled=True
-    )
-
-
-def _managed(
-    priority: int, rule_set: str, count: tuple[str, ...] = ()
-) -> wafv2.CfnWebACL.RuleProperty:
-    """One of AWS's managed rule sets; rules in ``count`` are counted and never block."""
-    return wafv2.CfnWebACL.RuleProperty(
-        name=rule_set,
-        priority=priority,
-        override_action=wafv2.CfnWebACL.OverrideActionProperty(none={}),
-        statement=wafv2.CfnWebACL.StatementProperty(
-            managed_rule_group_statement=wafv2.CfnWebACL.ManagedRuleGroupStatementProperty(
-                vendor_name="AWS",
-                name=rule_set,
-                rule_action_overrides=[
-                    wafv2.CfnWebACL.RuleActionOverrideProperty(
-                        name=rule, action_to_use=wafv2.CfnWebACL.RuleActionProperty(count={})
-                    )
-                    for rule in count
-                ]
-                or None,
-            )
-        ),
-        visibility_config=_visible(rule_set),
     )

@@ -59,7 +59,15 @@ class Foundation(cdk.Stack):
         self.environment_settings = environment
         self.key = self._key()
         self.vpc = self._vpc()
-        self._endpoints()
+        self.task_subnets = ec2.SubnetSelection(
+            subnet_type=(
+                ec2.SubnetType.PRIVATE_ISOLATED
+                if environment.is_isolated
+                else ec2.SubnetType.PUBLIC
+            )
+        )
+        if environment.is_isolated:
+            self._endpoints()
         self.log_bucket = log_bucket(self, self._removal_policy)
         self.training = self._bucket("training")
         self.captures = self._bucket(
@@ -88,11 +96,14 @@ class Foundation(cdk.Stack):
             cdk.CfnOutput(self, f"{topic.node.id}Topic", value=topic.topic_arn)
         cdk.CfnOutput(self, "ApiKeysSecret", value=self.api_keys.secret_arn)
 
-    def log_group(self, scope: Construct, name: str) -> logs.LogGroup:
+    def log_group(
+        self, scope: Construct, name: str, log_group_name: str | None = None
+    ) -> logs.LogGroup:
         """An encrypted log group in ``scope`` with a retention of ``LOG_DAYS``."""
         return logs.LogGroup(
             scope,
             name,
+            log_group_name=log_group_name,
             encryption_key=self.key,
             retention=logs.RetentionDays.THREE_MONTHS,
             removal_policy=self._removal_policy,
@@ -137,25 +148,25 @@ class Foundation(cdk.Stack):
         return key
 
     def _vpc(self) -> ec2.Vpc:
+        settings_ = self.environment_settings
+        public = ec2.SubnetConfiguration(
+            name="public",
+            subnet_type=ec2.SubnetType.PUBLIC,
+            cidr_mask=24,
+            map_public_ip_on_launch=False,
+        )
+        isolated = ec2.SubnetConfiguration(
+            name="tasks", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20
+        )
         vpc = ec2.Vpc(
             self,
             "Vpc",
-            ip_addresses=ec2.IpAddresses.cidr(self.environment_settings.cidr),
+            ip_addresses=ec2.IpAddresses.cidr(settings_.cidr),
             availability_zones=[
-                cdk.Fn.select(i, cdk.Fn.get_azs(self.region)) for i in range(settings.NUM_AZS)
+                cdk.Fn.select(i, cdk.Fn.get_azs(self.region)) for i in range(settings_.num_azs)
             ],
             nat_gateways=0,
-            subnet_configuration=[
-                ec2.SubnetConfiguration(
-                    name="public",
-                    subnet_type=ec2.SubnetType.PUBLIC,
-                    cidr_mask=24,
-                    map_public_ip_on_launch=False,
-                ),
-                ec2.SubnetConfiguration(
-                    name="tasks", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20
-                ),
-            ],
+            subnet_configuration=[public, isolated][: 2 if settings_.is_isolated else 1],
             gateway_endpoints={
                 "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)
             },

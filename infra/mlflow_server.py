@@ -52,16 +52,26 @@ def database(
     foundation: Foundation,
     group: ec2.SecurityGroup,
     key: kms.Key,
+    *,
+    is_first: bool,
 ) -> rds.DatabaseInstance:
-    """PostgreSQL: private, encrypted, TLS only, backed up."""
+    """PostgreSQL: private, encrypted, TLS only, backed up.
+
+    Its name is fixed, so that its log group can be created before it, with a retention. The first
+    deployment does not protect it from deletion: that would block the rollback of a failed one.
+    """
     keeps = environment.keeps_data
+    is_protected = keeps and not is_first
+    name = f"digitline-{environment.name}-mlflow"
+    logs = foundation.log_group(scope, "DatabaseLogs", f"/aws/rds/instance/{name}/postgresql")
     instance = rds.DatabaseInstance(
         scope,
         "Database",
+        instance_identifier=name,
         engine=rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_17_9),
         instance_type=ec2.InstanceType(settings.DATABASE_CLASS),
         vpc=foundation.vpc,
-        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+        vpc_subnets=foundation.task_subnets,
         security_groups=[group],
         database_name=MLFLOW_DATABASE,
         credentials=rds.Credentials.from_generated_secret(
@@ -79,14 +89,15 @@ def database(
         enable_performance_insights=True,
         performance_insight_encryption_key=key,
         parameters={"rds.force_ssl": "1", "log_min_duration_statement": "1000"},
-        deletion_protection=keeps,
+        deletion_protection=is_protected,
         removal_policy=cdk.RemovalPolicy.SNAPSHOT if keeps else cdk.RemovalPolicy.DESTROY,
     )
-    _acknowledge_database(instance, keeps_data=keeps)
+    instance.node.add_dependency(logs)  # RDS would create one that keeps its logs for ever
+    _acknowledge_database(instance, is_protected=is_protected)
     return instance
 
 
-def _acknowledge_database(instance: rds.DatabaseInstance, *, keeps_data: bool) -> None:
+def _acknowledge_database(instance: rds.DatabaseInstance, *, is_protected: bool) -> None:
     one_az = "no request depends on MLflow: an hour's restore from backup is cheaper than a standby"
     acknowledge(instance, "AwsSolutions-RDS3", one_az)
     acknowledge(instance, "CKV_AWS_157", one_az)
@@ -106,9 +117,10 @@ def _acknowledge_database(instance: rds.DatabaseInstance, *, keeps_data: bool) -
         "AwsSolutions-SMG4",
         "only one task can reach it; an operator rotates it (docs/deploy.md)",
     )
-    if not keeps_data:
-        acknowledge(instance, "AwsSolutions-RDS10", "this environment is deleted with its data")
-        acknowledge(instance, "CKV_AWS_293", "this environment is deleted with its data")
+    if not is_protected:
+        reason = "deleted with its environment, or by a failed creation"
+        acknowledge(instance, "AwsSolutions-RDS10", reason)
+        acknowledge(instance, "CKV_AWS_293", reason)
 
 
 def server(
@@ -142,10 +154,10 @@ def server(
         "Mlflow",
         cluster=cluster,
         task_definition=task,
-        desired_count=1,
-        vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+        # no desired_count: mlflow_hours.py sets it, and a deployment would reset it
+        vpc_subnets=foundation.task_subnets,
         security_groups=[group],
-        assign_public_ip=False,
+        assign_public_ip=not environment.is_isolated,
         min_healthy_percent=100,
         max_healthy_percent=200,
         circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),

@@ -1,4 +1,4 @@
-"""``python -m infra mlflow``: upgrades the MLflow server, and restores its database.
+"""``python -m infra mlflow``: starts, stops and upgrades the server, and restores its database.
 
 MLflow refuses to start on a schema that is behind its own version, and its migrations are not
 always transactional (``mlflow db upgrade --help``). So the server stops, a snapshot is taken, a
@@ -37,8 +37,10 @@ class Registry:
 
 
 def add_actions(parser: argparse.ArgumentParser) -> None:
-    """The actions upgrade and restore."""
+    """The actions start, stop, upgrade and restore."""
     actions = parser.add_subparsers(required=True, metavar="ACTION")
+    add_action(actions, "start", _start, "start the database and the server, until the evening")
+    add_action(actions, "stop", _stop, "stop the server and the database")
     upgraded = add_action(
         actions, "upgrade", _upgrade, "take a snapshot, change the schema, start the new image"
     )
@@ -63,6 +65,42 @@ def find(environment: str) -> Registry:
         cluster=made["AWS::ECS::Cluster"],
         service=made["AWS::ECS::Service"],
         database=made["AWS::RDS::DBInstance"],
+    )
+
+
+def _start(options: argparse.Namespace) -> int:
+    registry = find(options.environment)
+    start_database(registry)
+    set_number(registry, 1)
+    print("MLflow runs until the evening")
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    registry = find(options.environment)
+    set_number(registry, 0)
+    boto3.client("rds").stop_db_instance(DBInstanceIdentifier=registry.database)
+    print("MLflow and its database are stopped")
+    return 0
+
+
+def start_database(registry: Registry) -> None:
+    """Start the database if it is stopped, as it is most of the month (mlflow_hours.py)."""
+    rds = boto3.client("rds")
+    (found,) = rds.describe_db_instances(DBInstanceIdentifier=registry.database)["DBInstances"]
+    if found["DBInstanceStatus"] == "stopped":
+        rds.start_db_instance(DBInstanceIdentifier=registry.database)
+    rds.get_waiter("db_instance_available").wait(
+        DBInstanceIdentifier=registry.database, WaiterConfig=_WAIT
+    )
+
+
+def set_number(registry: Registry, number: int) -> None:
+    """Run this many servers, 0 or 1, and wait for it."""
+    ecs = boto3.client("ecs")
+    ecs.update_service(cluster=registry.cluster, service=registry.service, desiredCount=number)
+    ecs.get_waiter("services_stable").wait(
+        cluster=registry.cluster, services=[registry.service], WaiterConfig=_WAIT
     )
 
 
@@ -95,12 +133,9 @@ def _restore(options: argparse.Namespace) -> int:
 
 
 def stop(registry: Registry) -> None:
-    """Stop the server, so that nobody writes."""
-    ecs = boto3.client("ecs")
-    ecs.update_service(cluster=registry.cluster, service=registry.service, desiredCount=0)
-    ecs.get_waiter("services_stable").wait(
-        cluster=registry.cluster, services=[registry.service], WaiterConfig=_WAIT
-    )
+    """Stop the server, so that nobody writes to the database, which runs."""
+    start_database(registry)
+    set_number(registry, 0)
     print("the server is stopped")
 
 
@@ -173,11 +208,7 @@ def start(registry: Registry, tag: str) -> None:
     except cloudformation.exceptions.ClientError as error:
         if "No updates are to be performed" not in str(error):  # the tag has not changed
             raise
-    ecs = boto3.client("ecs")
-    ecs.update_service(cluster=registry.cluster, service=registry.service, desiredCount=1)
-    ecs.get_waiter("services_stable").wait(
-        cluster=registry.cluster, services=[registry.service], WaiterConfig=_WAIT
-    )
+    set_number(registry, 1)
 
 
 def restore(registry: Registry, snapshot: str) -> str:

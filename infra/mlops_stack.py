@@ -11,12 +11,12 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
+from aws_cdk import aws_rds as rds
 from aws_cdk import aws_servicediscovery as discovery
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra import fargate_task, mlflow_server, mlops_jobs, settings
+from infra import fargate_task, mlflow_hours, mlflow_server, mlops_jobs, settings
 from infra.acknowledge import acknowledge
 from infra.foundation_stack import Foundation, removal_policy
 from infra.release_machine import Release
@@ -29,7 +29,13 @@ class MlOps(cdk.Stack):
     """MLflow, its database, the scheduled jobs and the release machine."""
 
     def __init__(
-        self, scope: Construct, environment: Environment, foundation: Foundation, service: Service
+        self,
+        scope: Construct,
+        environment: Environment,
+        foundation: Foundation,
+        service: Service,
+        *,
+        is_first: bool,
     ) -> None:
         super().__init__(
             scope,
@@ -40,32 +46,14 @@ class MlOps(cdk.Stack):
         )
         self.environment_settings = environment
         self.foundation = foundation
-        exec_logs = foundation.log_group(self, "ExecLogs")
-        self.cluster = self._cluster(exec_logs)
-        exec_resource = exec_logs.node.default_child
-        assert isinstance(exec_resource, cdk.CfnResource)
-        exec_logs_id = self.get_logical_id(exec_resource)
-        host = f"mlflow.{environment.name}.digitline.internal"
-        self.jobs_group, mlflow_group, database_group = self._security_groups()
-        self.key = self._key()
-        admin = mlflow_server.admin_secret(self, self.key)
-        self.database = mlflow_server.database(
-            self, environment, foundation, database_group, self.key
-        )
-        mlflow_server.server(
-            self,
-            environment,
-            foundation,
-            cluster=self.cluster,
-            exec_logs=exec_logs_id,
-            group=mlflow_group,
-            host=host,
-            store=self.database,
-            admin=admin,
-        )
+        self.key = self._key() if environment.has_comforts else foundation.key
+        self.cluster = self._cluster()
+        self.jobs_group = self._group("JobsGroup", "Training and drift tasks")
         self.dead_letters = self._dead_letters()
-        tracking_uri = f"http://{host}:{settings.MLFLOW_PORT}"
-        self.retrain = self._schedule(mlops_jobs.retrain(foundation, tracking_uri, admin))
+        self.database: rds.DatabaseInstance | None = None
+        self.retrain: ScheduledJob | None = None
+        if environment.has_comforts:
+            self._registry(is_first=is_first)
         self._schedule(mlops_jobs.compact(foundation))
         self._schedule(mlops_jobs.drift(foundation))
         Release(
@@ -76,16 +64,45 @@ class MlOps(cdk.Stack):
             service=service,
             dead_letters=self.dead_letters,
         )
+
+    def _registry(self, *, is_first: bool) -> None:
+        """MLflow, its database, the hours in which both run, and the retraining that needs them."""
+        environment, foundation = self.environment_settings, self.foundation
+        mlflow_group, database_group = self._registry_groups()
+        admin = mlflow_server.admin_secret(self, self.key)
+        self.database = mlflow_server.database(
+            self, environment, foundation, database_group, self.key, is_first=is_first
+        )
+        host = f"mlflow.{environment.name}.digitline.internal"
+        server = mlflow_server.server(
+            self,
+            environment,
+            foundation,
+            cluster=self.cluster,
+            exec_logs=self.exec_logs_id,
+            group=mlflow_group,
+            host=host,
+            store=self.database,
+            admin=admin,
+        )
+        mlflow_hours.schedule(self, self.database, server)
+        tracking_uri = f"http://{host}:{settings.MLFLOW_PORT}"
+        self.retrain = self._schedule(mlops_jobs.retrain(foundation, tracking_uri, admin))
         cdk.CfnOutput(self, "MlflowUri", value=tracking_uri)
         cdk.CfnOutput(self, "MlflowAdminSecret", value=admin.secret_arn)
         cdk.CfnOutput(self, "MlflowCluster", value=self.cluster.cluster_name)
 
-    def _cluster(self, exec_logs: logs.LogGroup) -> ecs.Cluster:
-        return ecs.Cluster(
+    def _cluster(self) -> ecs.Cluster:
+        if not self.environment_settings.has_comforts:
+            return fargate_task.cluster(self, self.foundation.vpc, has_insights=False)
+        exec_logs = self.foundation.log_group(self, "ExecLogs")
+        exec_resource = exec_logs.node.default_child
+        assert isinstance(exec_resource, cdk.CfnResource)
+        self.exec_logs_id = self.get_logical_id(exec_resource)
+        return fargate_task.cluster(
             self,
-            "Cluster",
-            vpc=self.foundation.vpc,
-            container_insights_v2=ecs.ContainerInsights.ENABLED,
+            self.foundation.vpc,
+            has_insights=False,
             execute_command_configuration=ecs.ExecuteCommandConfiguration(
                 logging=ecs.ExecuteCommandLogging.OVERRIDE,
                 log_configuration=ecs.ExecuteCommandLogConfiguration(
@@ -115,30 +132,34 @@ class MlOps(cdk.Stack):
         )
         return key
 
-    def _security_groups(
-        self,
-    ) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup, ec2.SecurityGroup]:
-        jobs = self._group("JobsGroup", "Training and drift tasks")
+    def _registry_groups(self) -> tuple[ec2.SecurityGroup, ec2.SecurityGroup]:
+        jobs = self.jobs_group
         mlflow = self._group("MlflowGroup", "MLflow server")
-        database = self._group("DatabaseGroup", "PostgreSQL of MLflow")
-        for client in (jobs, mlflow):
-            client.add_egress_rule(
-                ec2.Peer.any_ipv4(), ec2.Port.tcp(settings.HTTPS_PORT), "AWS endpoints"
-            )
+        database = ec2.SecurityGroup(
+            self,
+            "DatabaseGroup",
+            vpc=self.foundation.vpc,
+            description="PostgreSQL of MLflow",
+            allow_all_outbound=False,
+        )
         mlflow.add_ingress_rule(jobs, ec2.Port.tcp(settings.MLFLOW_PORT), "jobs")
         jobs.add_egress_rule(mlflow, ec2.Port.tcp(settings.MLFLOW_PORT), "MLflow")
         database.add_ingress_rule(mlflow, ec2.Port.tcp(settings.POSTGRES_PORT), "MLflow")
         mlflow.add_egress_rule(database, ec2.Port.tcp(settings.POSTGRES_PORT), "PostgreSQL")
-        return jobs, mlflow, database
+        return mlflow, database
 
     def _group(self, name: str, description: str) -> ec2.SecurityGroup:
-        return ec2.SecurityGroup(
+        group = ec2.SecurityGroup(
             self,
             name,
             vpc=self.foundation.vpc,
             description=description,
             allow_all_outbound=False,
         )
+        group.add_egress_rule(
+            ec2.Peer.any_ipv4(), ec2.Port.tcp(settings.HTTPS_PORT), "AWS endpoints"
+        )
+        return group
 
     def _dead_letters(self) -> sqs.Queue:
         queue = sqs.Queue(

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 
 from infra import settings
 from infra.capacity import Plan
+from infra.settings import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,10 @@ class Need:
     why: str
 
 
-def needs(plan: Plan) -> tuple[Need, ...]:
+def needs(environment: Environment, plan: Plan) -> tuple[Need, ...]:
     """The quotas that a new account may not have."""
     jobs = (settings.RETRAIN_TASK, settings.COMPACT_TASK, settings.DRIFT_TASK)
-    canary = 2 * plan.max_tasks * settings.SERVICE_TASK.vcpus
+    canary = 2 * plan.max_tasks * environment.task.vcpus
     others = sum(size.vcpus for size in jobs) + 2 * settings.MLFLOW_TASK.vcpus
     return (
         Need(
@@ -44,7 +45,7 @@ def needs(plan: Plan) -> tuple[Need, ...]:
             "L-3032A538",
             "Fargate On-Demand vCPUs",
             math.ceil(canary + others),
-            f"{plan.max_tasks} tasks of {settings.SERVICE_TASK.vcpus:g} vCPU twice in a canary, "
+            f"{plan.max_tasks} tasks of {environment.task.vcpus:g} vCPU twice in a canary, "
             f"{others:g} for jobs and MLflow",
         ),
         Need("vpc", "L-F678F1CE", "VPCs", 1, "one"),
@@ -62,13 +63,9 @@ def run(options: argparse.Namespace) -> int:
     if environment is None:
         print(f"no environment {options.environment!r}: {', '.join(e.name for e in ENVIRONMENTS)}")
         return 2
-    plan = capacity.plan(
-        planned_rps=environment.planned_rps,
-        peak_rps=environment.peak_rps,
-        measured=capacity.read_measured(),
-    )
+    plan = capacity.plan(environment, capacity.read_measured())
     client = boto3.client("service-quotas", region_name=environment.region)
-    lines, num_low = report(client, needs(plan))
+    lines, num_low = report(client, needs(environment, plan))
     print("\n".join(lines))
     return 1 if num_low else 0
 

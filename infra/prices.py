@@ -37,12 +37,14 @@ S3_MILLION_PUTS = 5.0
 METRIC = 0.30
 # c3x.dev, "aws_cloudwatch_metric_alarm cost estimation": 60-second evaluation (no date)
 ALARM = 0.10
+FAST_ALARM = 0.30  # the same page: periods below a minute
 # factualminds.com, "Amazon CloudWatch Pricing" (June 2026)
 DASHBOARD = 3.0
 # EUC1-DataProcessing-Bytes (billing rules of 2025)
 LOGS_GB = 0.63
 # cloudburn.io, "AWS KMS Pricing" (March 2026); a yearly rotation adds to it
 KMS_KEY = 1.0
+KMS_MILLION_CALLS = 3.0
 # hivebook.wiki, "AWS Secrets Manager" (no date)
 SECRET = 0.40
 SECRET_MILLION_CALLS = 5.0

@@ -120,6 +120,8 @@ class ScheduledJob(Construct):
         Tags are not propagated: a RunTask with tags needs ``ecs:TagResource``, and an environment
         has an account of its own, so that its bill needs no tags.
         """
+        is_isolated = self._foundation.environment_settings.is_isolated
+        subnets = cluster.vpc.select_subnets(subnet_type=self._foundation.task_subnets.subnet_type)
         run = sfn.CustomState(
             self,
             "Run",
@@ -134,9 +136,9 @@ class ScheduledJob(Construct):
                     "LaunchType": "FARGATE",
                     "NetworkConfiguration": {
                         "AwsvpcConfiguration": {
-                            "AssignPublicIp": "DISABLED",
+                            "AssignPublicIp": "DISABLED" if is_isolated else "ENABLED",
                             "SecurityGroups": [group.security_group_id],
-                            "Subnets": [s.subnet_id for s in cluster.vpc.isolated_subnets],
+                            "Subnets": subnets.subnet_ids,
                         }
                     },
                 },

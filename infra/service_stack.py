@@ -12,7 +12,6 @@ from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as event_targets
@@ -24,7 +23,7 @@ from infra import capacity, fargate_task, golden_reads, load_balancer, settings
 from infra.acknowledge import acknowledge
 from infra.alarm import alarm
 from infra.cloudwatch_metrics import TrafficMetrics
-from infra.firewall import firewall
+from infra.firewall import firewall, raise_on
 from infra.foundation_stack import Foundation
 from infra.service_task import task_definition
 from infra.settings import Environment
@@ -52,12 +51,8 @@ class Service(cdk.Stack):
         self.environment_settings = environment
         self._is_first = is_first
         self.foundation = foundation
-        self.cluster = ecs.Cluster(
-            self,
-            "Cluster",
-            vpc=foundation.vpc,
-            # source of RunningTaskCount, the denominator of the scaling metric
-            container_insights_v2=ecs.ContainerInsights.ENABLED,
+        self.cluster = fargate_task.cluster(
+            self, foundation.vpc, has_insights=environment.has_comforts
         )
         alb_group, self.tasks_group = load_balancer.security_groups(self, foundation)
         self.alb = load_balancer.load_balancer(
@@ -69,8 +64,8 @@ class Service(cdk.Stack):
             self, environment, self.alb, self.blue, self.green
         )
         self.synthetic_read = golden_reads.watcher(self, environment, foundation)
-        firewall(self, environment, plan, self.alb)
         self.traffic = TrafficMetrics(alb=self.alb, groups=(self.blue, self.green))
+        self._protect(plan)
         self.rollback_alarms = self._rollback_alarms()
         self.task = task_definition(self, environment, foundation)
         self.service = self._service()
@@ -93,6 +88,21 @@ class Service(cdk.Stack):
             statistic=statistic,
             period=period,
         )
+
+    def _protect(self, plan: capacity.Plan) -> None:
+        """The firewall, and the alarm that puts it in front of the load balancer."""
+        acl = firewall(self, self.environment_settings, plan)
+        flood = alarm(
+            self,
+            self.environment_settings,
+            self.foundation.page,
+            "flood",
+            "More requests than twice the planned peak: the firewall goes up",
+            self.traffic.requests(cdk.Duration.seconds(settings.WAF_WINDOW_S)),
+            plan.waf_limit,
+            periods=1,
+        )
+        raise_on(self, flood, acl, self.alb, self.foundation)
 
     def _rollback_alarms(self) -> list[cloudwatch.Alarm]:
         """Alarms that tell operators, and roll back a deployment until its bake time ends."""
@@ -190,9 +200,9 @@ class Service(cdk.Stack):
             cluster=self.cluster,
             task_definition=self.task,
             # no desired_count: autoscaling sets it, and a deployment would reset it
-            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            vpc_subnets=self.foundation.task_subnets,
             security_groups=[self.tasks_group],
-            assign_public_ip=False,
+            assign_public_ip=not self.environment_settings.is_isolated,
             availability_zone_rebalancing=ecs.AvailabilityZoneRebalancing.ENABLED,
             min_healthy_percent=100,
             max_healthy_percent=200,

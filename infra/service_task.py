@@ -24,7 +24,7 @@ def task_definition(
         scope,
         "Task",
         family=f"digitline-{environment.name}-service",
-        size=settings.SERVICE_TASK,
+        size=environment.task,
         volume="spool",
     )
     shipper = _shipper(task, environment, foundation)
@@ -114,7 +114,7 @@ def _shipper(
             "DIGITS_EMF": "on",
         },
         essential=False,
-        memory_limit_mib=settings.SHIPPER_MEMORY_MIB,
+        memory_limit_mib=int(settings.SHIPPER_MEMORY_FRAC * environment.task.memory_mib),
         log_group=foundation.log_group(stack, "ShipperLogs"),
         volume="spool",
     )

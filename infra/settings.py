@@ -15,28 +15,6 @@ from contract import slo
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
-    """One complete deployment, in an AWS account of its own."""
-
-    name: str  # also the prefix of its stacks, metrics dashboards and SSM parameters
-    region: str
-    cidr: str  # of the VPC; environments do not overlap, so that they can be peered
-    planned_rps: float  # requests per second, sustained
-    peak_rps: float  # requests per second while the planned trucks unload at once
-    num_endpoint_azs: int  # AZs with interface endpoints; each is billed by the hour (cost.py)
-    keeps_data: bool  # deletion protection; buckets, keys and the database survive their stack
-    monthly_budget_usd: int  # alarm at 80 % spent and at 100 % forecast
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9]{1,11}", self.name):
-            raise ValueError(f"environment name {self.name!r}: 2 to 12 of a-z and 0-9 are allowed")
-
-    def parameter(self, name: str) -> str:
-        """The name of an SSM parameter, which the operator sets (docs/deploy.md)."""
-        return f"/digitline/{self.name}/{name}"
-
-
 @dataclass(frozen=True, slots=True)
 class TaskSize:
     """A Fargate task: 1024 CPU units are one vCPU."""
@@ -48,6 +26,41 @@ class TaskSize:
     def vcpus(self) -> float:
         """CPU units as a number of vCPUs."""
         return self.cpu_units / 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """One complete deployment, in an AWS account of its own."""
+
+    name: str  # also the prefix of its stacks, metrics dashboards and SSM parameters
+    region: str
+    cidr: str  # of the VPC; environments do not overlap, so that they can be peered
+    planned_rps: float  # requests per second, sustained
+    peak_rps: float  # requests per second while the planned trucks unload at once
+    num_endpoint_azs: int  # AZs with interface endpoints, billed by the hour; 0: tasks with public
+    # addresses, which nobody can reach, and with a way out
+    keeps_data: bool  # deletion protection; buckets, keys and the database survive their stack
+    monthly_budget_usd: int  # alarm at 80 % spent and at 100 % forecast
+    num_azs: int = NUM_AZS
+    task: TaskSize = TaskSize(
+        cpu_units=1024, memory_mib=2048
+    )  # the size that the image is tested at
+    # MLflow with its database, the scheduled retraining, the dashboard, and ECS's counts of tasks
+    # (Container Insights) with their alarms
+    has_comforts: bool = True
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9]{1,11}", self.name):
+            raise ValueError(f"environment name {self.name!r}: 2 to 12 of a-z and 0-9 are allowed")
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether tasks have no route to the internet."""
+        return self.num_endpoint_azs > 0
+
+    def parameter(self, name: str) -> str:
+        """The name of an SSM parameter, which the operator sets (docs/deploy.md)."""
+        return f"/digitline/{self.name}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,6 @@ PLANNED_RPS = _SLO.sustained_rps
 PEAK_RPS = _SLO.burst_rps
 
 # --- network ------------------------------------------------------------------------------------
-NUM_AZS = 3  # one AZ may fail and two thirds of the tasks remain
 SERVICE_PORT = 3000
 MLFLOW_PORT = 5000
 POSTGRES_PORT = 5432
@@ -97,11 +109,8 @@ HEALTHY_CHECKS = 2
 UNHEALTHY_CHECKS = 3
 START_GRACE_S = 60  # start to ready <= 3 s at 1 vCPU; pulling the image is not counted
 
-# --- the service's task -------------------------------------------------------------------------
-# 1 vCPU: the size at which the image is tested. A quarter of a vCPU holds the average, but a burst
-# of 100 crops on one task then waits for the next 100 ms CPU quota, which is the whole p99 budget.
-SERVICE_TASK = TaskSize(cpu_units=1024, memory_mib=2048)
-SHIPPER_MEMORY_MIB = 1024  # a limit: a huge segment may kill the shipper, but not the server
+# --- the service's task (its size: Environment.task) --------------------------------------------
+SHIPPER_MEMORY_FRAC = 0.5  # a limit: a huge segment may kill the shipper, but not the server
 CONTAINER_USER = "10001"  # owner of the writable folder in each image
 WRITABLE = "/var/lib/digitline"  # the only writable folder of any container: a VOLUME of each image
 ERROR_TARGET = 0.001  # share of accepted crops that may be misread: the champion's default
@@ -143,6 +152,10 @@ SCHEDULE_MAX_AGE_H = 2
 # --- MLflow -------------------------------------------------------------------------------------
 MLFLOW_TASK = TaskSize(cpu_units=512, memory_mib=2048)  # holds 687 MiB: deploy/image.sh mlflow
 MLFLOW_WORKERS = 2
+DATABASE_START_CRON = "cron(0 1 1 * ? *)"  # an hour before the retraining
+MLFLOW_START_CRON = "cron(30 1 1 * ? *)"
+MLFLOW_STOP_CRON = "cron(0 20 * * ? *)"  # each evening, whoever started it
+DATABASE_STOP_CRON = "cron(15 20,22 * * ? *)"  # twice: mlflow_hours.py
 # The agent of ECS Exec, through which operators reach MLflow, runs in the container as root and
 # writes here. AWS documents that it does not work with a read-only image; users report that it does
 # with these folders as volumes (aws/containers-roadmap issue 1359, amazon-ecs-exec-checker 71).

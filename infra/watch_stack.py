@@ -56,26 +56,21 @@ class Watch(cdk.Stack):
         self._page = partial(alarm, self, environment, foundation.page)
         self._ticket = partial(alarm, self, environment, foundation.ticket)
         self._outage_alarms()
+        if environment.has_comforts:
+            self._task_count_alarms()
         self._service_alarms()
         self._job_alarms()
         self._failed_deployments()
         self._critical_findings()
         self._budget()
-        dashboard(self, environment, service, plan)
+        if environment.has_comforts:
+            dashboard(self, environment, service, plan)
 
     def _outage_alarms(self) -> None:
         """A metric without data is an outage here: nothing runs, or nothing is registered."""
-        self._page(
-            "running-tasks",
-            f"Fewer than {self.plan.min_tasks} tasks run, the minimum",
-            self.service.insight("RunningTaskCount", _MINUTE, statistic="Maximum"),
-            self.plan.min_tasks,
-            periods=3,
-            comparison=LESS,
-            missing=MISSING_IS_BAD,
-        )
         # with one zone lost this many hold the load
-        enough = math.ceil(self.plan.min_tasks * (settings.NUM_AZS - 1) / settings.NUM_AZS)
+        azs = self.environment_settings.num_azs
+        enough = math.ceil(self.plan.min_tasks * (azs - 1) / azs)
         self._page(
             "healthy-hosts",
             f"The load balancer has fewer than {enough} healthy tasks",
@@ -96,13 +91,16 @@ class Watch(cdk.Stack):
             missing=MISSING_IS_BAD,
         )
 
-    def _service_alarms(self) -> None:
+    def _task_count_alarms(self) -> None:
+        """What Container Insights counts, which an environment without comforts does not have."""
         self._page(
-            "shed",
-            "The service sheds load: more requests arrive than the tasks can queue",
-            self.service.traffic.shed_frac(_MINUTE),
-            settings.ALARM_SHED_FRAC,
+            "running-tasks",
+            f"Fewer than {self.plan.min_tasks} tasks run, the minimum",
+            self.service.insight("RunningTaskCount", _MINUTE, statistic="Maximum"),
+            self.plan.min_tasks,
             periods=3,
+            comparison=LESS,
+            missing=MISSING_IS_BAD,
         )
         self._page(
             "at-maximum",
@@ -117,6 +115,15 @@ class Watch(cdk.Stack):
             self.service.insight("DeploymentCount", cdk.Duration.minutes(5), statistic="Minimum"),
             1,
             periods=settings.STUCK_DEPLOYMENT_MIN // 5,
+        )
+
+    def _service_alarms(self) -> None:
+        self._page(
+            "shed",
+            "The service sheds load: more requests arrive than the tasks can queue",
+            self.service.traffic.shed_frac(_MINUTE),
+            settings.ALARM_SHED_FRAC,
+            periods=3,
         )
         self._ticket(
             "capture",
@@ -168,13 +175,14 @@ class Watch(cdk.Stack):
             1,
             periods=1,
         )
-        self._ticket(
-            "retrain",
-            "A retraining run failed",
-            self.mlops.retrain.machine.metric_failed(period=six_hours, statistic="Sum"),
-            0,
-            periods=1,
-        )
+        if self.mlops.retrain is not None:
+            self._ticket(
+                "retrain",
+                "A retraining run failed",
+                self.mlops.retrain.machine.metric_failed(period=six_hours, statistic="Sum"),
+                0,
+                periods=1,
+            )
         self._ticket(
             "dead-letters",
             "A scheduled job or a release could not start",
@@ -184,17 +192,17 @@ class Watch(cdk.Stack):
             0,
             periods=1,
         )
-        self._ticket(
-            "database-space",
-            "MLflow's database has less than 10 % of its storage left",
-            self.mlops.database.metric_free_storage_space(
-                period=cdk.Duration.minutes(5), statistic="Minimum"
-            ),
-            settings.DATABASE_GIB * 2**30 / 10,
-            periods=3,
-            comparison=LESS,
-            missing=MISSING_IS_BAD,
-        )
+        if self.mlops.database is not None:  # stopped most of the month: no data is fine
+            self._ticket(
+                "database-space",
+                "MLflow's database has less than 10 % of its storage left",
+                self.mlops.database.metric_free_storage_space(
+                    period=cdk.Duration.minutes(5), statistic="Minimum"
+                ),
+                settings.DATABASE_GIB * 2**30 / 10,
+                periods=3,
+                comparison=LESS,
+            )
 
     def _failed_deployments(self) -> None:
         """Notify operators when ECS reports a failed or rolled back deployment."""

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "simulate": ("simulator.simulate_command", "simulate", "simulate tasks, latency and cost"),
     "fit": ("simulator.service_fit", "main", "measure the service times that `simulate` uses"),
     "scale": ("simulator.high_rates", "main", "tasks, network and cost up to 100,000 requests/s"),
+    "steps": ("simulator.scale_out", "main", "unplanned load: cost against refused requests"),
     "validate": ("simulator.validate", "main", "compare the simulator with the real service"),
 }
 

@@ -22,6 +22,8 @@ def scheduled_jobs_run_and_lost_starts_raise_an_alarm(world: World) -> Iterator[
             yield f"{schedule}: disabled"
         if not schedule.get("ScheduleExpressionTimezone"):
             yield f"{schedule}: no time zone"
+        if "aws-sdk" in str(target.get("Arn")):  # the hours of MLflow: the next rule
+            continue
         machine = world.at(target.get("Arn"))
         if machine is None or machine.type != "AWS::StepFunctions::StateMachine":
             yield f"{schedule}: starts no state machine"
@@ -36,9 +38,43 @@ def scheduled_jobs_run_and_lost_starts_raise_an_alarm(world: World) -> Iterator[
             str(target.get("Arn")),
         ):
             yield f"{schedule}: its role may not start it"
+
+
+@must_hold
+def the_promised_jobs_are_scheduled(world: World) -> Iterator[str]:
+    """The retraining only where MLflow is."""
+    has_comforts = bool(world.all("RDS::DBInstance"))
+    described = " ".join(s.get("Description", "") for s in world.all("Scheduler::Schedule"))
     for command in aws.PROMISED_JOBS:
-        if not any(command in s.get("Description", "") for s in world.all("Scheduler::Schedule")):
+        if command not in described and (has_comforts or command not in aws.COMFORT_JOBS):
             yield f"no schedule runs {command!r}"
+
+
+@must_hold
+def mlflow_runs_when_the_retraining_needs_it(world: World) -> Iterator[str]:
+    """Database and server start before it and stop each evening; each role may do so."""
+    calls = [s for s in world.all("Scheduler::Schedule") if "aws-sdk" in s.get("Target.Arn", "")]
+    for database in world.all("RDS::DBInstance"):
+        for operation, started in (
+            ("rds:startDBInstance", "first"),
+            ("ecs:updateService", "first"),
+            ("ecs:updateService", "daily"),
+            ("rds:stopDBInstance", "daily"),
+        ):
+            found = [
+                call
+                for call in calls
+                if call.get("Target.Arn").endswith(operation)
+                and (" * * ? *)" in call.get("ScheduleExpression")) == (started == "daily")
+            ]
+            if not found:
+                yield f"{database}: no {started} schedule calls {operation}"
+    for call in calls:
+        service, operation = call.get("Target.Arn").split(":")[-2:]
+        action = f"{service}:{operation[0].upper()}{operation[1:]}"
+        statements = lookups.statements(world, call.get("Target.RoleArn"))
+        if not any(action in lookups.listed(s.get("Action")) for s in statements):
+            yield f"{call}: its role may not {action}"
 
 
 @must_hold

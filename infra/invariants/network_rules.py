@@ -11,7 +11,12 @@ from infra.world import World
 
 @must_hold
 def tasks_have_no_way_to_the_internet(world: World) -> Iterator[str]:
-    """Isolated subnets, no public address, no route out."""
+    """Isolated subnets, no public address, no route out; without endpoints neither can be.
+
+    Then nobody can reach the tasks all the same: ``tasks_accept_only_our_own_groups``.
+    """
+    if not has_endpoints(world):
+        return
     open_tables = {
         r.get("RouteTableId") for r in world.all("EC2::Route") if r.get("DestinationCidrBlock")
     }
@@ -32,6 +37,11 @@ def tasks_have_no_way_to_the_internet(world: World) -> Iterator[str]:
 @must_hold
 def isolated_tasks_have_the_endpoints_they_call(world: World) -> Iterator[str]:
     """Without an endpoint a task hangs in PENDING, or its call times out."""
+    if not has_endpoints(world):
+        for owner, network in lookups.task_networks(world):
+            if network.get("AssignPublicIp") != "ENABLED":
+                yield f"{owner}: no endpoints and no public address"
+        return
     present = {e.get("ServiceName").split(".", 3)[-1] for e in world.all("EC2::VPCEndpoint")}
     needed = {"ecr.api", "ecr.dkr", "s3", "logs"}
     for _, container in lookups.all_containers(world):
@@ -43,6 +53,23 @@ def isolated_tasks_have_the_endpoints_they_call(world: World) -> Iterator[str]:
         needed.add("ssmmessages")
     for missing in sorted(needed - present):
         yield f"no endpoint for {missing}"
+
+
+def has_endpoints(world: World) -> bool:
+    """Whether tasks reach AWS's services inside the VPC."""
+    return any(e.get("VpcEndpointType") == "Interface" for e in world.all("EC2::VPCEndpoint"))
+
+
+@must_hold
+def tasks_accept_only_our_own_groups(world: World) -> Iterator[str]:
+    """No address range may call a task, whether it has a public address or not."""
+    groups = {g for _, network in lookups.task_networks(world) for g in network["SecurityGroups"]}
+    for group in world.all("EC2::SecurityGroup"):
+        if f"{group.ref[:-1]}.GroupId}}" in groups and group.get("SecurityGroupIngress"):
+            yield f"{group}: accepts {group.get('SecurityGroupIngress')}"
+    for rule in world.all("EC2::SecurityGroupIngress"):
+        if rule.get("GroupId") in groups and not rule.get("SourceSecurityGroupId"):
+            yield f"{rule}: accepts an address range"
 
 
 @must_hold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra import aws, lookups, settings
+from infra import aws, lookups
 from infra.invariants.rule import must_hold
 from infra.world import World, dig
 
@@ -100,11 +100,11 @@ def rollback_alarms_can_fire_within_the_canary(world: World) -> Iterator[str]:
 
 @must_hold
 def one_zone_can_fail(world: World) -> Iterator[str]:
-    """Three zones, rebalanced, at least one task in each."""
+    """Two zones or more, rebalanced; a task in each while trucks unload, and always two."""
     for service, _ in lookups.balanced(world):
         subnets = service.get("NetworkConfiguration.AwsvpcConfiguration.Subnets", [])
         zones = {str(world.at(s).get("AvailabilityZone")) for s in subnets if world.at(s)}  # type: ignore[union-attr]
-        if len(zones) < settings.NUM_AZS:
+        if len(zones) < 2:
             yield f"{service}: in {len(zones)} zones"
         if service.get("AvailabilityZoneRebalancing") != "ENABLED":
             yield f"{service}: does not rebalance zones"
@@ -113,5 +113,8 @@ def one_zone_can_fail(world: World) -> Iterator[str]:
         if service.get("DeploymentConfiguration.MinimumHealthyPercent", 100) < 100:
             yield f"{service}: a deployment may stop tasks before it starts new ones"
         for target in lookups.targets_of(world, service):
-            if target.get("MinCapacity") < len(zones):
-                yield f"{target}: minimum {target.get('MinCapacity')} is below one for each zone"
+            actions = [a["ScalableTargetAction"] for a in target.get("ScheduledActions", [])]
+            if max((a["MinCapacity"] for a in actions), default=0) < len(zones):
+                yield f"{target}: the scheduled minimum is below one for each zone"
+            if min(limits["MinCapacity"] for limits in (target.properties, *actions)) < 2:
+                yield f"{target}: a minimum of one task, which a zone may take"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contract.timeouts import KEEP_ALIVE_S
 from infra import aws, lookups, settings
 from infra.invariants.rule import must_hold
-from infra.world import World, dig
+from infra.world import Resource, World, dig
 
 
 @must_hold
@@ -77,11 +77,10 @@ def the_metrics_are_not_public(world: World) -> Iterator[str]:
 
 @must_hold
 def the_firewall_protects_the_load_balancer(world: World) -> Iterator[str]:
-    """Associated, blocks by rate, and does not block by the content of bodies."""
-    protected = {a.get("ResourceArn") for a in world.all("WAFv2::WebACLAssociation")}
+    """The flood alarm puts it there; it blocks by rate, and not by the content of bodies."""
     for alb in lookups.albs(world):
-        if alb.ref not in protected:
-            yield f"{alb}: no firewall"
+        if not any(_raises(world, function, alb) for function in world.all("Lambda::Function")):
+            yield f"{alb}: no alarm puts a firewall in front of it"
     for acl in world.all("WAFv2::WebACL"):
         rates = [r for r in acl.get("Rules", []) if dig(r, "Statement.RateBasedStatement")]
         if not any("Block" in rule.get("Action", {}) for rule in rates):
@@ -92,6 +91,30 @@ def the_firewall_protects_the_load_balancer(world: World) -> Iterator[str]:
             harmless = {"SizeRestrictions_BODY", "CrossSiteScripting_BODY", "NoUserAgent_HEADER"}
             if group.get("Name") == "AWSManagedRulesCommonRuleSet" and harmless - counted:
                 yield f"{acl}: may block scanners with {sorted(harmless - counted)}"
+
+
+def _raises(world: World, function: Resource, alb: Resource) -> bool:
+    """Whether an alarm on the balancer's requests starts the function, which may associate them."""
+    variables = function.get("Environment.Variables", {})
+    acl = world.at(variables.get("FIREWALL"))
+    if variables.get("BALANCER") != alb.ref or acl is None or acl.type != "AWS::WAFv2::WebACL":
+        return False
+    allowed = lookups.statements(world, function.get("Role"))
+    needs = [
+        ("wafv2:AssociateWebACL", variables["FIREWALL"]),
+        ("wafv2:AssociateWebACL", alb.ref),
+        ("elasticloadbalancing:SetWebAcl", alb.ref),
+    ]
+    started = [
+        world.at(name)
+        for rule in world.all("Events::Rule")
+        if f"{function.ref[:-1]}.Arn}}" in [t["Arn"] for t in rule.get("Targets", [])]
+        and rule.get("State") == "ENABLED"
+        for name in rule.get("EventPattern", {}).get("resources", [])
+    ]
+    return all(lookups.permits(allowed, *need) for need in needs) and any(
+        alarm and alarm.get("MetricName") == "RequestCount" for alarm in started
+    )
 
 
 @must_hold

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from infra import capacity, cost, prices, settings
+from infra import capacity, cost, prices
 from loadtest import command_line
 from loadtest.simulator import arrivals, deployed_policies, service_times
 from loadtest.simulator.figures import (
@@ -24,6 +24,7 @@ from loadtest.simulator.simulate import Simulation
 from loadtest.simulator.simulate_command import TEMPLATES
 
 SECONDS: Final = 60
+NUM_AZS: Final = 3  # of a region, as in production
 HEADER: Final = (
     "requests/s",
     "tasks",
@@ -95,8 +96,8 @@ def _row(one: Size) -> list[str]:
 def size(rps: float, plan: Plan, measured: ServiceTimes) -> Size:
     """Tasks by the deployment's formula, checked by a simulated minute."""
     held_rps = capacity.read_measured().rps_per_core * plan.vcpus * capacity.USABLE_FRAC
-    tasks = capacity.num_tasks(rps, held_rps)
-    left = tasks - -(-tasks // settings.NUM_AZS)
+    tasks = max(NUM_AZS, capacity.num_tasks(rps, held_rps, NUM_AZS))
+    left = tasks - -(-tasks // NUM_AZS)
     p99_ms, _ = _minute(rps, tasks, plan, measured)
     without_ms, shed_frac = _minute(rps, left, plan, measured)
     units = lcus(rps)

@@ -114,6 +114,10 @@ class Plan:
         )
         return replace(self, max_tasks=max_tasks, schedule=schedule)
 
+    def with_size(self, vcpus: float) -> "Plan":
+        """The same plan with tasks of another size, with as much memory for each vCPU."""
+        return replace(self, vcpus=vcpus, memory_gb=self.memory_gb * vcpus / self.vcpus)
+
     def with_target_scale(self, factor: float) -> "Plan":
         """The same plan with every target and threshold multiplied."""
         changed = tuple(

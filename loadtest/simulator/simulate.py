@@ -122,6 +122,7 @@ class Simulation:
         self._resize()
         self._record_tasks(scaler)
         services_s = self.service.draw_s(len(self.traffic.arrivals_s), self.rng)
+        services_s /= min(1.0, self.plan.vcpus)  # a part of a core is a slower core
         periods = [_Period(policy) for policy in self.plan.policies]
         waits: list[NDArray[np.float64]] = []
         events = _Events()
@@ -222,7 +223,7 @@ class Simulation:
             self.running += 1
 
     def _resize(self) -> None:
-        cores = max(1, round(self.running * self.plan.vcpus))
+        cores = max(1, round(self.running * max(1.0, self.plan.vcpus)))
         self.cores.set_number(cores, self.now_s)
 
     def _record_tasks(self, scaler: AutoScaler) -> None:

@@ -148,5 +148,4 @@ CREATES: Mapping[str, tuple[str, Create]] = {
     "ServiceDiscovery::Service": ("servicediscovery", "CreateService"),
     "StepFunctions::StateMachine": ("stepfunctions", spelling.state_machine),
     "WAFv2::WebACL": ("wafv2", "CreateWebACL"),
-    "WAFv2::WebACLAssociation": ("wafv2", "AssociateWebACL"),
 }

@@ -1,6 +1,6 @@
 """Adds the resource types that moto's CloudFormation lacks.
 
-moto 5.2.5 silently skips 16 of our types. Each entry below creates the resource through the type's
+moto 5.2.5 silently skips 15 of our types. Each entry below creates the resource through the type's
 own API (boto3 against the moto server).
 """
 
@@ -102,11 +102,6 @@ def _web_acl(properties: dict[str, Any], name: str) -> Created:
     return Created(summary["Id"], {"Arn": summary["ARN"], "Id": summary["Id"]})
 
 
-def _web_acl_association(properties: dict[str, Any], name: str) -> Created:
-    AWS.call("wafv2", "AssociateWebACL", properties)
-    return Created(name)
-
-
 def _schedule(properties: dict[str, Any], name: str) -> Created:
     properties.setdefault("Name", name)
     arn = AWS.call("scheduler", "CreateSchedule", properties)["ScheduleArn"]
@@ -154,7 +149,6 @@ MISSING: dict[str, Callable[[dict[str, Any], str], Created]] = {
     "AWS::ServiceDiscovery::PrivateDnsNamespace": _namespace,
     "AWS::ServiceDiscovery::Service": _discovery_service,
     "AWS::WAFv2::WebACL": _web_acl,
-    "AWS::WAFv2::WebACLAssociation": _web_acl_association,
 }
 created_types: set[str] = set()
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from infra import capacity, settings
+from infra.app import PROD
 from infra.capacity import Measured
 
 
 def plan(rps_per_core: float, planned: float = 100, peak: float = 300) -> capacity.Plan:
-    measured = Measured(rps_per_core, "test")
-    return capacity.plan(planned_rps=planned, peak_rps=peak, measured=measured)
+    environment = replace(PROD, planned_rps=planned, peak_rps=peak)
+    return capacity.plan(environment, Measured(rps_per_core, "test"))
 
 
 @pytest.mark.parametrize(
@@ -24,19 +27,30 @@ def plan(rps_per_core: float, planned: float = 100, peak: float = 300) -> capaci
 def test_the_peak_is_held_with_one_zone_down(rps_per_core: float, truck_min: int) -> None:
     found = plan(rps_per_core)
     assert found.truck_min_tasks == truck_min
-    survivors = found.truck_min_tasks * (settings.NUM_AZS - 1) / settings.NUM_AZS
+    survivors = found.truck_min_tasks - math.ceil(found.truck_min_tasks / PROD.num_azs)
     assert survivors * found.held_rps_per_task >= 300
 
 
 @pytest.mark.parametrize("rps_per_core", [20, 137, 2500, 40_000])
 def test_limits_are_in_order(rps_per_core: float) -> None:
     found = plan(rps_per_core)
-    assert settings.NUM_AZS <= found.min_tasks <= found.truck_min_tasks < found.max_tasks
+    assert 2 <= found.min_tasks <= found.truck_min_tasks < found.max_tasks
+    assert found.truck_min_tasks >= PROD.num_azs
 
 
-def test_the_target_is_the_requests_a_minute_of_a_task_at_half_busy() -> None:
-    found = plan(2000)
-    assert found.target_per_min == 60 * 1000
+@pytest.mark.parametrize(
+    ("rps", "num_azs", "tasks"),
+    # by hand, with 100 held: one is enough, so a second one; three and two are left of five
+    [(1, 3, 2), (100, 2, 2), (101, 3, 3), (101, 2, 4), (300, 3, 5), (300, 2, 6)],
+)
+def test_enough_tasks_remain_when_a_zone_fails(rps: float, num_azs: int, tasks: int) -> None:
+    assert capacity.num_tasks(rps, 100, num_azs) == tasks
+    assert (tasks - math.ceil(tasks / num_azs)) * 100 >= rps
+
+
+def test_the_schedule_changes_the_number_of_tasks() -> None:
+    found = capacity.plan(PROD, capacity.read_measured())
+    assert found.min_tasks < found.truck_min_tasks
 
 
 def test_a_faster_service_needs_no_more_tasks() -> None:

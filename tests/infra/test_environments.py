@@ -15,34 +15,29 @@ from infra.app import PROD, STAGING
 from infra.settings import Environment
 from infra.world import Template, World
 
-PLANS = [
-    capacity.plan(planned_rps=e.planned_rps, peak_rps=e.peak_rps, measured=capacity.read_measured())
-    for e in (PROD, STAGING)
-]
+PLANS = [capacity.plan(e, capacity.read_measured()) for e in (PROD, STAGING)]
 FORMULAS = [plan.explain() for plan in PLANS]
 # path -> values that only production has, values that only staging has
 DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
     # a tenth of production's load
     "service.Outputs.PeakRps.Value": ({"300"}, {"30"}),
     "WAFv2::WebACL.Rules.Statement.RateBasedStatement.Limit": ({"36000"}, {"3600"}),
-    "ApplicationAutoScaling::ScalableTarget.MaxCapacity": ({"7"}, {"6"}),
+    "ApplicationAutoScaling::ScalableTarget.MaxCapacity": ({"8"}, {"6"}),
     "ApplicationAutoScaling::ScalableTarget.ScheduledActions.ScalableTargetAction.MaxCapacity": (
-        {"7"},
+        {"8"},
         {"6"},
     ),
-    "CloudWatch::Alarm.Threshold": ({"6.5"}, {"5.5"}),
-    "autoscaling.Outputs.MaxTasks.Value": ({"7"}, {"6"}),
+    "CloudWatch::Alarm.Threshold": ({"7.5", "36000"}, {"5.5", "3600"}),
+    "autoscaling.Outputs.MaxTasks.Value": ({"8"}, {"6"}),
     "autoscaling.Outputs.Formula.Value": ({FORMULAS[0]}, {FORMULAS[1]}),
     "autoscaling.Description": (
         {f"Digitline ENV: {FORMULAS[0]}"},
         {f"Digitline ENV: {FORMULAS[1]}"},
     ),
-    # cheaper: endpoints in one zone instead of two
-    "EC2::VPCEndpoint.SubnetIds": ({"{foundation.VpctasksSubnet2Subnet#}"}, set()),
-    "Budgets::Budget.Budget.BudgetLimit.Amount": ({"650"}, {"400"}),
+    "Budgets::Budget.Budget.BudgetLimit.Amount": ({"300"}, {"250"}),
     "CloudWatch::Dashboard.DashboardBody.widgets.properties.annotations.horizontal.value": (
-        {"7", "650"},
-        {"6", "400"},
+        {"8", "300"},
+        {"6", "250"},
     ),
     # deleting the environment deletes its data
     "DeletionPolicy": ({"RetainExceptOnCreate", "Snapshot"}, {"Delete"}),
@@ -53,10 +48,7 @@ DIFFERENCES: dict[str, tuple[set[str], set[str]]] = {
     "Metadata.checkov.skip.id": (set(), {"CKV_AWS_150", "CKV_AWS_293"}),
     "Metadata.checkov.skip.comment": (
         set(),
-        {
-            "this environment is deleted with its data",
-            "deleted with its environment, or by a failed creation",
-        },
+        {"deleted with its environment, or by a failed creation"},
     ),
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import world
+from infra import settings, world
 from infra.app import PROD, build
 from infra.world import Template, World
 
@@ -40,3 +40,25 @@ def test_the_alarm_on_failing_starts_exists_before_the_service(
     (service,) = World({"service": first["service"]}).all("ECS::Service")
     alarms = service.get("DeploymentConfiguration.Alarms.AlarmNames")
     assert any("taskstartimpaired" in name for name in alarms)
+
+
+def test_its_rollback_can_delete_the_database(first: dict[str, Template]) -> None:
+    (database,) = World({"mlops": first["mlops"]}).all("RDS::DBInstance")
+    assert database.get("DeletionProtection") is False
+
+
+def test_the_database_writes_to_a_log_group_that_expires(
+    synthesised: dict[str, dict[str, Template]],
+) -> None:
+    mlops = World({"mlops": synthesised[PROD.name]["mlops"]})
+    (database,) = mlops.all("RDS::DBInstance")
+    name = database.get("DBInstanceIdentifier")
+    (group,) = (
+        group
+        for group in mlops.all("Logs::LogGroup")
+        if group.get("LogGroupName") == f"/aws/rds/instance/{name}/postgresql"
+    )
+    assert group.get("RetentionInDays") == settings.LOG_DAYS
+    body = mlops.templates["mlops"]["Resources"]
+    made = next(b for b in body.values() if b["Type"] == "AWS::RDS::DBInstance")
+    assert group.ref.split(".")[1].strip("}") in made["DependsOn"]

@@ -184,6 +184,29 @@ def test_an_upgrade_runs_the_new_image_once_after_a_snapshot(
     assert released() == "new-tag"
 
 
+def test_mlflow_is_stopped_and_started(operator: None) -> None:
+    registry = mlflow_upgrade.find("prod")
+    rds, ecs = boto3.client("rds"), boto3.client("ecs")
+
+    def state() -> tuple[str, int]:
+        (found,) = rds.describe_db_instances(DBInstanceIdentifier=registry.database)["DBInstances"]
+        (server,) = ecs.describe_services(cluster=registry.cluster, services=[registry.service])[
+            "services"
+        ]
+        return found["DBInstanceStatus"], server["desiredCount"]
+
+    assert run("stop") == 0
+    assert state() == ("stopped", 0)
+    assert run("start") == 0
+    assert state() == ("available", 1)
+
+
+def test_an_upgrade_starts_the_database_first(operator: None) -> None:
+    assert run("stop") == 0
+    assert run("upgrade", "new-tag") == 0
+    assert len(snapshots()) == 1
+
+
 def test_a_failed_upgrade_leaves_the_old_image_and_names_the_snapshot(
     operator: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

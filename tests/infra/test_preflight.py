@@ -8,11 +8,12 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from infra import capacity, preflight, settings
+from infra import capacity, preflight
+from infra.app import PROD
 from infra.capacity import Measured
 
-PLAN = capacity.plan(planned_rps=100, peak_rps=300, measured=Measured(1500, "test"))
-FARGATE = next(need for need in preflight.needs(PLAN) if need.service == "fargate")
+PLAN = capacity.plan(PROD, Measured(1500, "test"))
+FARGATE = next(need for need in preflight.needs(PROD, PLAN) if need.service == "fargate")
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def answer(stub: Stubber, operation: str, value: float) -> None:
 
 
 def test_a_canary_at_the_maximum_counts_every_task_twice() -> None:
-    assert FARGATE.amount > 2 * PLAN.max_tasks * settings.SERVICE_TASK.vcpus
+    assert FARGATE.amount > 2 * PLAN.max_tasks * PROD.task.vcpus
 
 
 def test_a_quota_that_is_too_low_is_reported_with_the_request(quotas: Any) -> None:

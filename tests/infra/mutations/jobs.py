@@ -27,7 +27,20 @@ deletes(
     "scheduled_jobs_run_and_lost_starts_raise_an_alarm",
     {
         "no_alarm_on_the_dead_letters": (ALARM, "Alarmdeadletters"),
-        "no_monthly_retraining": ("Scheduler::Schedule", "Retrain"),
+    },
+)
+deletes(
+    "the_promised_jobs_are_scheduled",
+    {"no_monthly_retraining": ("Scheduler::Schedule", "Retrain")},
+)
+
+
+deletes(
+    "mlflow_runs_when_the_retraining_needs_it",
+    {
+        "database_that_nobody_starts": ("Scheduler::Schedule", "startDBInstance"),
+        "database_that_runs_for_ever": ("Scheduler::Schedule", "stopDBInstance"),
+        "server_that_nobody_starts": ("Scheduler::Schedule", "updateService1"),
     },
 )
 

@@ -33,6 +33,12 @@ deletes(
 )
 
 
+@seeds("tasks_accept_only_our_own_groups")
+def tasks_that_accept_the_vpc(t: Templates) -> None:
+    rule = {"CidrIp": "10.0.0.0/8", "IpProtocol": "tcp", "FromPort": 3000, "ToPort": 3000}
+    t.one("EC2::SecurityGroup", "TasksGroup")["SecurityGroupIngress"] = [rule]
+
+
 @seeds("only_the_load_balancer_is_open_to_the_world")
 def tasks_open_to_the_world(t: Templates) -> None:
     rule = {"CidrIp": "0.0.0.0/0", "IpProtocol": "tcp", "FromPort": 3000, "ToPort": 3000}

@@ -88,5 +88,11 @@ def no_zone_rebalancing(t: Templates) -> None:
 
 
 @seeds("one_zone_can_fail")
-def two_tasks_for_three_zones(t: Templates) -> None:
-    t.one(TARGET)["MinCapacity"] = 2
+def one_task_at_night(t: Templates) -> None:
+    t.one(TARGET)["MinCapacity"] = 1
+
+
+@seeds("one_zone_can_fail")
+def two_tasks_for_three_zones_while_trucks_unload(t: Templates) -> None:
+    for action in t.one(TARGET)["ScheduledActions"]:
+        action["ScalableTargetAction"]["MinCapacity"] = 2

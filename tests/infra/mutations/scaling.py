@@ -32,11 +32,9 @@ def scalable_target_of_another_service(t: Templates) -> None:
     t.one(TARGET)["ResourceId"] = "service/another/one"
 
 
-@seeds("scaling_metrics_see_both_target_groups")
-def scaling_counts_one_target_group_twice(t: Templates) -> None:
-    config = t.one(POLICY, "Requests")["TargetTrackingScalingPolicyConfiguration"]
-    metrics = config["CustomizedMetricSpecification"]["Metrics"]
-    metrics[1]["MetricStat"] = metrics[0]["MetricStat"]
+@seeds("no_policy_counts_requests")
+def burst_alarm_on_the_number_of_requests(t: Templates) -> None:
+    t.one(ALARM, "BurstAlarm").update(Namespace="AWS/ApplicationELB", MetricName="RequestCount")
 
 
 @seeds("high_resolution_scaling_has_high_resolution_metrics")
@@ -62,7 +60,7 @@ def gap_between_steps(t: Templates) -> None:
 
 @seeds("every_policy_has_a_target_and_a_trigger")
 def tracking_target_of_zero(t: Templates) -> None:
-    t.one(POLICY, "Requests")["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] = 0
+    t.one(POLICY, "Cpu")["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] = 0
 
 
 @seeds("scale_in_is_slower_than_scale_out")

@@ -61,8 +61,13 @@ def listener_forwards_by_default(t: Templates) -> None:
 
 
 @seeds("the_firewall_protects_the_load_balancer")
-def firewall_not_associated(t: Templates) -> None:
-    t.delete("WAFv2::WebACLAssociation")
+def flood_alarm_that_starts_nothing(t: Templates) -> None:
+    t.delete("Events::Rule", "Flood")
+
+
+@seeds("the_firewall_protects_the_load_balancer")
+def function_that_may_not_raise_the_firewall(t: Templates) -> None:
+    t.delete("IAM::Policy", "RaiseFirewallRole")
 
 
 @seeds("the_firewall_protects_the_load_balancer")
@@ -71,15 +76,9 @@ def rate_rule_only_counts(t: Templates) -> None:
 
 
 @seeds("the_firewall_protects_the_load_balancer")
-def firewall_blocks_large_crops(t: Templates) -> None:
-    group = t.one("WAFv2::WebACL")["Rules"][3]["Statement"]["ManagedRuleGroupStatement"]
-    del group["RuleActionOverrides"][0]
-
-
-@seeds("the_firewall_protects_the_load_balancer")
-def firewall_blocks_scanners_without_a_user_agent(t: Templates) -> None:
-    group = t.one("WAFv2::WebACL")["Rules"][3]["Statement"]["ManagedRuleGroupStatement"]
-    del group["RuleActionOverrides"][-1]
+def firewall_with_the_common_rules(t: Templates) -> None:
+    group = t.one("WAFv2::WebACL")["Rules"][1]["Statement"]["ManagedRuleGroupStatement"]
+    group["Name"] = "AWSManagedRulesCommonRuleSet"
 
 
 @seeds("the_rate_rule_allows_the_planned_peak")

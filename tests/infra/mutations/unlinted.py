@@ -20,7 +20,7 @@ def circuit_breaker_with_a_canary(t: Templates) -> None:
     t.one(SERVICE, "Service")["DeploymentConfiguration"]["DeploymentCircuitBreaker"] = breaker
 
 
-@seeds("scaling_metrics_see_both_target_groups")
+@seeds("no_policy_counts_requests")
 def alb_request_count_per_target_with_two_groups(t: Templates) -> None:
     config = t.one(POLICY, "Cpu")["TargetTrackingScalingPolicyConfiguration"]
     config["PredefinedMetricSpecification"] = {
@@ -29,7 +29,7 @@ def alb_request_count_per_target_with_two_groups(t: Templates) -> None:
     }
 
 
-@seeds("scaling_metrics_see_both_target_groups")
+@seeds("no_policy_counts_requests")
 def alb_request_count_per_target_without_a_label(t: Templates) -> None:
     config = t.one(POLICY, "Cpu")["TargetTrackingScalingPolicyConfiguration"]
     config["PredefinedMetricSpecification"] = {"PredefinedMetricType": "ALBRequestCountPerTarget"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from mutations.seed import (
     ALARM,
     DASHBOARD,
-    POLICY,
     Templates,
     deletes,
     replaces,
@@ -19,10 +18,10 @@ replaces(
         "metric_with_wrong_dimensions": (ALARM, "Alarmshed", '"Name": "Service"', '"Name": "Site"'),
         "dashboard_metric_misspelt": (DASHBOARD, "", "DriftSeverity", "DriftSevereness"),
         "scaling_metric_of_another_namespace": (
-            POLICY,
-            "Requests",
-            "ECS/ContainerInsights",
+            ALARM,
+            "BurstAlarm",
             "AWS/ECS",
+            "ECS/ContainerInsights",
         ),
     },
 )

@@ -1,60 +1,51 @@
 """A step of the load, and how long the deployed policies take to bring the first new task."""
 
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
 import pytest
 
-from loadtest.simulator.arrivals import poisson
 from loadtest.simulator.deployed_policies import read_plan
-from loadtest.simulator.policies import Plan, StepScaling
+from loadtest.simulator.scale_out import (
+    STEADY_S,
+    Setting,
+    first_new_task_s,
+    pareto,
+    step,
+    with_burst_threshold,
+)
 from loadtest.simulator.service_times import SERVICE_FILE, read
-from loadtest.simulator.simulate import Outcome, Simulation
+from loadtest.simulator.simulate_command import TEMPLATES
 
-SNAPSHOTS = Path(__file__).parents[3] / "infra" / "snapshots" / "prod"
-NOON_MIN = 12 * 60  # Monday: the truck hours' minimum is in force
-STEADY_S = 120
 PHASES_S = (0, 1, 10, 19)  # of the 20-second metric, at the step
-
-
-def step(plan: Plan, before_rps: float, after_rps: float, phase_s: int = 0) -> Outcome:
-    rng = np.random.default_rng(1)
-    rates = np.full(STEADY_S + phase_s + 600, after_rps)
-    rates[: STEADY_S + phase_s] = before_rps
-    traffic = poisson("step", rates, rng)
-    times = read(SERVICE_FILE)
-    return Simulation(plan, traffic, times, rng, start_minute=NOON_MIN).run()
-
-
-def first_new_task_s(outcome: Outcome, step_s: float) -> float:
-    before = [serving for at_s, _, serving in outcome.tasks if at_s <= step_s][-1]
-    return next(
-        (at_s - step_s for at_s, _, serving in outcome.tasks if at_s > step_s and serving > before),
-        float("inf"),
-    )
-
-
-def with_burst_threshold(plan: Plan, percent: float) -> Plan:
-    policies = tuple(
-        replace(one, threshold=percent) if isinstance(one, StepScaling) else one
-        for one in plan.policies
-    )
-    return replace(plan, policies=policies)
 
 
 @pytest.mark.parametrize("before_rps", [500, 700, 1000])
 @pytest.mark.parametrize("phase_s", PHASES_S)
 def test_the_first_new_task_serves_150_s_after_a_fivefold_step(before_rps, phase_s):
-    outcome = step(read_plan(SNAPSHOTS), before_rps, 5.0 * before_rps, phase_s)
+    plan = read_plan(TEMPLATES)
+    outcome = step(plan, read(SERVICE_FILE), before_rps, 5.0 * before_rps, phase_s)
     assert first_new_task_s(outcome, STEADY_S + phase_s) <= 150
 
 
 def test_a_higher_threshold_misses_a_step_to_2500():
-    plan = with_burst_threshold(read_plan(SNAPSHOTS), 50)
-    assert first_new_task_s(step(plan, 500, 2500), STEADY_S) > 150
+    plan = with_burst_threshold(read_plan(TEMPLATES), 50)
+    assert first_new_task_s(step(plan, read(SERVICE_FILE), 500, 2500), STEADY_S) > 150
 
 
 def test_a_step_that_three_tasks_hold_adds_none():
-    plan = read_plan(SNAPSHOTS)
-    assert step(plan, 300, 1500).max_tasks() == plan.min_tasks
+    assert step(read_plan(TEMPLATES), read(SERVICE_FILE), 300, 1500).max_tasks() == 3
+
+
+def test_half_a_core_takes_twice_as_long_for_a_request():
+    plan = read_plan(TEMPLATES).with_maximum(3)
+    sheds = [
+        step(replaced, read(SERVICE_FILE), 300, 3000).shed_frac
+        for replaced in (plan, plan.with_size(0.5))
+    ]
+    assert sheds[0] == 0 < 0.15 < sheds[1]  # half of three cores hold about 2,235 of 3,000
+
+
+def test_a_setting_that_costs_more_and_refuses_more_is_not_on_the_front():
+    settings = [
+        Setting(3, 1.0, 40.0, usd, (113.0,), (shed,))
+        for usd, shed in ((50, 0.2), (60, 0.3), (70, 0.1))
+    ]
+    assert [one.usd_per_month for one in pareto(settings)] == [50, 70]

@@ -83,7 +83,7 @@ def test_limits_policies_and_schedule_are_read(resources):
 def test_the_deployments_own_templates_can_be_simulated():
     plan = read_plan(SNAPSHOTS / "prod")
     assert 1 <= plan.min_tasks <= plan.max_tasks
-    assert {one.metric for one in plan.policies} == {"cpu_percent", "requests_per_task"}
+    assert {one.metric for one in plan.policies} == {"cpu_percent"}
     assert plan.schedule
     assert (plan.health_s, plan.drain_s) != (0, 0)
 
