@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import replace
 
 import pytest
 
@@ -31,8 +32,8 @@ def leeds() -> Environment:
 
 def task_size() -> TaskSize:
     names = {**vars(settings)}
-    exec(code_under("Change a task's size"), names)
-    found = names["SERVICE_TASK"]
+    exec(code_under("Change a task's size"), names)  # `task=...` assigns as well
+    found = names["task"]
     assert isinstance(found, TaskSize)
     return found
 
@@ -48,8 +49,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
         exec(code_under("Add an alarm"), {**vars(watch_stack), "self": self})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "ENVIRONMENTS", (leeds(),))
-        patch.setattr(settings, "SERVICE_TASK", task_size())
+        patch.setattr(app, "ENVIRONMENTS", (replace(leeds(), task=task_size()),))
         patch.setattr(Watch, "_service_alarms", with_another)
         app.build(str(folder)).synth()
     return world.read(folder / "assembly-leeds")
@@ -71,7 +71,7 @@ def test_the_service_has_the_new_size(followed: dict[str, Template]) -> None:
         for task in World(followed).all("ECS::TaskDefinition")
     ]
     assert (size.cpu_units, size.memory_mib) in sizes
-    assert size != settings.SERVICE_TASK
+    assert size != leeds().task
 
 
 def test_only_the_new_alarms_row_is_missing(followed: dict[str, Template]) -> None:
@@ -82,7 +82,7 @@ def test_only_the_new_alarms_row_is_missing(followed: dict[str, Template]) -> No
 
 @pytest.mark.parametrize(
     ("file", "line"),
-    [("settings.py", "SERVICE_TASK = TaskSize("), ("watch_stack.py", "def _service_alarms(")],
+    [("app.py", "task=TaskSize("), ("watch_stack.py", "def _service_alarms(")],
 )
 def test_the_place_to_change_exists(file: str, line: str) -> None:
     assert line in (settings.REPOSITORY_ROOT / "infra" / file).read_text()
