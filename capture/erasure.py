@@ -13,7 +13,16 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from capture.archive import ERASED, LABELS, PARQUET, RECORDS, decode, encode, with_read_ids
+from capture.archive import (
+    ERASED,
+    LABEL_EVENTS,
+    LABELS,
+    PARQUET,
+    RECORDS,
+    decode,
+    encode,
+    with_read_ids,
+)
 from capture.store import Store
 
 
@@ -39,7 +48,8 @@ def erase_from_archive(store: Store, read_id: str) -> int:
     if not num_removed:  # it may be an older version's, made by the caller with a wrong clock
         others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
         num_removed = _rewrite_all(store, others, read_id)
-    return num_removed + _rewrite_all(store, store.find(f"{LABELS}/"), read_id)
+    labels = [*store.find(f"{LABELS}/"), *store.find(f"{LABEL_EVENTS}/")]
+    return num_removed + _rewrite_all(store, labels, read_id)
 
 
 def _rewrite_all(store: Store, keys: Sequence[str], read_id: str) -> int:

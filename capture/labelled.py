@@ -15,7 +15,8 @@ from PIL import Image
 
 from capture import archive
 from capture.archive import KEY, Window
-from capture.erasure import erased_ids, fingerprint
+from capture.erasure import fingerprint
+from capture.label_event import DIGITS
 from capture.labels import read_labels
 from capture.sampling import read_pictures
 from capture.store import Store
@@ -34,11 +35,14 @@ class Labelled:
 
 
 def read(store: Store) -> Labelled:
-    """Read every captured crop that has a label; erased requests and blank crops are left out."""
+    """Read every captured crop whose label is settled and a digit.
+
+    Erased requests and blank crops are left out.
+    """
     labels = read_labels(store)
-    erased = erased_ids(store)
+    labels = labels[labels["label"].isin(DIGITS)]
     prints = labels["read_id"].map(fingerprint)
-    labels = labels.assign(print=prints)[~prints.isin(erased)].sort_values(["print", "crop_index"])
+    labels = labels.assign(print=prints).sort_values(["print", "crop_index"])
     days = sorted(key.split("/")[1] for key in store.find(f"{archive.RECORDS}/"))
     if not days or labels.empty:
         return _pack([], [], [])
@@ -50,7 +54,9 @@ def read(store: Store) -> Labelled:
         np.asarray(Image.open(io.BytesIO(pictures.loc[key])).convert("L"))
         for key in found[KEY].itertuples(index=False, name=None)
     ]
-    return _pack(images, found["label"].tolist(), [int(one[:2], 16) for one in found["print"]])
+    return _pack(
+        images, found["label"].astype(int).tolist(), [int(one[:2], 16) for one in found["print"]]
+    )
 
 
 def _pack(images: list[NDArray[np.uint8]], labels: list[int], bucket: list[int]) -> Labelled:

@@ -6,7 +6,7 @@ is done with what is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -55,7 +55,7 @@ def find_in_archive(store: Store, ids: Sequence[str]) -> list[Read]:
     return _distinct(Read(**row) for row in kept.select(columns).to_pylist())
 
 
-def find_among(records: Iterable[CaptureRecord], ids: Sequence[str]) -> list[Read]:
+def find_among(records: Iterable[CaptureRecord], ids: Collection[str]) -> list[Read]:
     """Find the reads among records, such as those of a spool."""
     return _distinct(
         Read(one.read_id, one.request_id, one.site, _time(one.time_us))

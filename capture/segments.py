@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from capture import label_event
 from capture.codec import RecordError
 from capture.frames import OLD_MAGIC, Kind, Part, split, split_old
 from capture.open_segment import FINISHED, LIVE
@@ -208,7 +209,9 @@ def erase_from_spool(folder: Path, read_ids: Collection[str]) -> int:
 def _is_of(part: Part, data: bytes, read_ids: Collection[str]) -> bool:
     if part.kind is not Kind.RECORD:
         return False
+    payload = data[part.payload : part.end]
     try:
-        return decode(data[part.payload : part.end]).read_id in read_ids
-    except RecordError:
+        is_label = payload.startswith(label_event.FIRST_BYTE)
+        return (label_event.decode(payload) if is_label else decode(payload)).read_id in read_ids
+    except ValueError:  # of either kind, and not understood
         return False

@@ -1,7 +1,8 @@
 """``python -m monitoring``: the commands of capture and of drift.
 
-ship, erase, label, compact and expire maintain the archive; reference, report, watch and check
-compare mail with the model's reference; labelled and tell serve retraining; bench times capture.
+ship, erase, compact and expire maintain the archive; label and labels store and show what people
+keyed; reference, report, watch and check compare mail with the model's reference; labelled and tell
+serve retraining; bench times capture.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capture import commands
+from capture import commands, label_commands
 from capture.commands import Command, metric_emitter, stop_on_signal, today
 from monitoring.config import Settings, from_environment
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser(settings: Settings) -> argparse.ArgumentParser:
-    """The parser of every command; `capture.commands` registers its own on it."""
+    """The parser of every command; `capture` registers its own on it."""
     parser = argparse.ArgumentParser(
         prog="python -m monitoring",
         description=__doc__,
@@ -54,6 +55,7 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
         return added
 
     commands.register(add, settings.capture)
+    label_commands.register(add, settings.capture)
     _register(add, settings)
     return parser
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from capture import features
+from capture.label_event import UNREADABLE
 from capture.reference import CATEGORICAL, DARK_INK, LIGHT_INK, NUMERIC, Reference
 from monitoring import rules
 from monitoring.gaps import fill_gaps
@@ -47,8 +48,9 @@ def prepare(captured: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     rows.loc[rows["digit"].isna(), "polarity"] = None
     none = [*features.CROP_FEATURES, "aspect", "num_dropped", "confidence"]
     rows.loc[rows["digit"].isna(), none] = np.nan
-    for name in ("digit", "label"):
-        rows[name] = rows[name].map(lambda digit: None if pd.isna(digit) else str(int(digit)))
+    rows["digit"] = rows["digit"].map(lambda digit: None if pd.isna(digit) else str(int(digit)))
+    is_judged = rows["label"].notna() & (rows["label"] != UNREADABLE)
+    rows["label"] = rows["label"].astype(object).where(is_judged, None)
     rows[list(NUMERIC)] = rows[list(NUMERIC)].astype(np.float32)
     return rows
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from capture import archive
 from capture.archive import Window
 from capture.compaction import compact, expire
+from capture.labels import compact_labels
 from capture.reference import Reference
 from monitoring import alerts, report
 from monitoring.report import ReportLocations
@@ -46,6 +47,7 @@ def watch(
                 if stop.is_set():
                     return
                 compact(locations.captures, day)
+                compact_labels(locations.captures)
                 report.run(locations, Window(day, day), load(), emit=emit, today=today)
             expire(locations.captures, keep_days=keep_days, today=today)
         except (OSError, ValueError) as error:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from capture import reference, ship
 from capture.archive import Window
-from capture.labels import add_labels
+from capture.label_event import LabelEvent
+from capture.labels import add_events
 from capture.spool import Spool
 from capture.store import open_store
 from monitoring import alerts, report
@@ -98,10 +98,11 @@ def write_day(
         for place, record in enumerate(reader.read(sent, site=site, day=day, seed=seed)):
             spool.append(record)
             if place < 20:
-                truth.append((record.read_id, 0, int(labels[chosen[place]])))
+                digit = str(labels[chosen[place]])
+                truth.append(LabelEvent(record.read_id, 0, digit, "demo", record.time_us, "keyed"))
     spool.close()
     ship.ship_once(folder / "spool", locations.captures)
-    add_labels(locations.captures, pd.DataFrame(truth, columns=["read_id", "crop_index", "label"]))
+    add_events(locations.captures, truth)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,10 @@ def whole_archive(store: Store) -> dict[str, Any]:
         "labelled_keys": sample.labelled[KEY].to_numpy().tolist(),
         "few": few.rows[KEY].to_numpy().tolist(),
         "few_below": few.sample_below,
-        "labels": labels.sort_values(KEY).to_numpy().tolist(),
+        "labels": [
+            [one.read_id, one.crop_index, int(one.label)]
+            for one in labels.sort_values(KEY).itertuples()
+        ],
         "erased": sorted(erased_ids(store)),
         "pictures": {
             f"{request_id}/{index}": {name: png_pixels(row[name]) for name in PICTURES}
@@ -182,6 +185,7 @@ def erased_request(spool: Path, store: Store) -> str:
 def without_bad_records(shipped: dict[str, int]) -> dict[str, int]:
     """The counts that version 0.1 had."""
     assert shipped.pop("num_bad_records") == 0
+    assert shipped.pop("num_labels") == 0
     return shipped
 
 

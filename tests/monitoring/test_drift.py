@@ -76,7 +76,7 @@ def captured(records) -> pd.DataFrame:
 
 def test_captured_rows_get_labels_polarity_and_text_digits(make_record):
     records = [make_record(1, inverted=True), make_record(2)]
-    labels = pd.DataFrame({"read_id": [records[1].read_id], "crop_index": [0], "label": [5]})
+    labels = pd.DataFrame({"read_id": [records[1].read_id], "crop_index": [0], "label": ["5"]})
     rows = drift.prepare(captured(records), labels)
     assert list(rows["polarity"]) == ["light ink", "dark ink"]
     assert list(rows["digit"]) == ["1", "2"]

@@ -17,7 +17,8 @@ from made_records import NOON
 from capture import archive
 from capture.archive import Window
 from capture.erasure import erase_pictures, picture_name
-from capture.labels import add_labels
+from capture.label_event import LabelEvent
+from capture.labels import add_events
 from capture.parquet_schema import SCHEMA
 from capture.predictions import Predictions
 from capture.reference import Reference, build, to_parquet
@@ -76,6 +77,15 @@ def fill(store, records, day=DAY) -> None:
         table = pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
         key = f"{archive.partition(str(day), site)}/{on}.parquet"
         store.put(key, archive.encode(table), content_type=archive.PARQUET)
+
+
+def label(locations, records, labels, how="keyed") -> None:
+    """Label the first crops of records that `fill` stored."""
+    events = [
+        LabelEvent(f"{DAY}{record.request_id}", 0, str(said), "ada", 1, how)
+        for record, said in zip(records, labels, strict=True)
+    ]
+    add_events(locations.captures, events)
 
 
 def run(locations, made, window=WINDOW, today=TODAY):
@@ -227,14 +237,7 @@ def test_a_run_killed_anywhere_is_repeated_and_notifies_once(
 def test_labels_that_arrived_are_judged(locations, mail):
     records, made = mail
     fill(locations.captures, records)
-    labels = pd.DataFrame(
-        {
-            "read_id": [f"{DAY}{record.request_id}" for record in records],
-            "crop_index": 0,
-            "label": [(record.digit + (n < 30)) % 10 for n, record in enumerate(records)],
-        }
-    )
-    add_labels(locations.captures, labels)
+    label(locations, records, [(one.digit + (n < 30)) % 10 for n, one in enumerate(records)])
     assessment, _ = run(locations, made)
     assert assessment.num_labels == 600
     assert assessment.accuracy == pytest.approx(0.95)
@@ -269,14 +272,7 @@ def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(locations, 
     monkeypatch.setattr(report, "MAX_ROWS", 510)
     monkeypatch.setattr(report, "MIN_ROWS_PER_SITE", 0)
     least = sorted(records, key=lambda one: -archive.sample_key(f"{DAY}{one.request_id}", 0))
-    labels = pd.DataFrame(
-        {
-            "read_id": [f"{DAY}{record.request_id}" for record in least[:110]],
-            "crop_index": 0,
-            "label": [(record.digit + 1) % 10 for record in least[:110]],
-        }
-    )
-    add_labels(locations.captures, labels)
+    label(locations, least[:110], [(record.digit + 1) % 10 for record in least[:110]])
     assessment, _ = run(locations, made)
     assert assessment.num_records < 600
     assert assessment.num_labels == 110
