@@ -21,10 +21,10 @@ ALLOWED = {
     "pages": {"jinja2"},
     "model": {"numpy", "PIL", "kornia_rs", "onnxruntime"},
     "serving": {
-        "contract", "model", "capture.codec", "capture.crop_size", "capture.record",
-        "capture.site_states", "capture.spool", "starlette", "pydantic", "pydantic_settings",
-        "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn",
-        "httptools", "bentoml",
+        "contract", "model", "capture.codec", "capture.crop_size", "capture.frames",
+        "capture.label_event", "capture.record", "capture.site_states", "capture.spool",
+        "starlette", "pydantic", "pydantic_settings", "prometheus_client",
+        "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn", "httptools", "bentoml",
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {

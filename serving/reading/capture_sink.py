@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capture.crop_size import MAX_CROP_PX, reduce_crop
+from capture.frames import add_head
+from capture.label_event import LabelEvent, encode
 from capture.record import CaptureRecord, StageTimes, build, to_uint8_many
 from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
@@ -99,6 +101,20 @@ class CaptureSink:
             except SpoolError as error:
                 failures |= dict.fromkeys(frames, without_frames(error))
         return failures
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a spool."""
+        return self._spool is not None
+
+    def persist_labels(self, events: Sequence[LabelEvent]) -> None:
+        """Put label events on disk, in the segment that the records are in.
+
+        Raises:
+            SpoolError: not all of them are on disk; none may be acknowledged.
+        """
+        assert self._spool is not None
+        self._spool.append_frames([add_head(encode(event)) for event in events])
 
     def writable(self) -> bool:
         """Whether the next record could be written."""
