@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from capture.commands import SPOOL_HELP, STORE_HELP, AddCommand
+from capture.commands import SPOOL_HELP, STORE_HELP, AddCommand, today
 from capture.config import CaptureSettings
 from capture.label_event import HOW
 
@@ -30,6 +30,12 @@ def register(add: AddCommand, settings: CaptureSettings) -> None:
 
     labels = add("labels", _labels, "count the labels, and list disputes and unknown reads")
     labels.add_argument("--store", default=settings.store, help=STORE_HELP)
+
+    marks = add("audits", _audits, "list the marked crops that nobody has audited, as a label file")
+    marks.add_argument(
+        "--day", default="yesterday", help="yesterday, 2026-11-01 or 2026-11-01..2026-11-07"
+    )
+    marks.add_argument("--store", default=settings.store, help=STORE_HELP)
 
 
 def _label(options: argparse.Namespace) -> int:
@@ -72,4 +78,14 @@ def _labels(options: argparse.Namespace) -> int:
     more = max(len(crops) - _SHOWN, 0) + max(len(unknown) - _SHOWN, 0)
     if more:
         print(f"and {more} more")
+    return 0
+
+
+def _audits(options: argparse.Namespace) -> int:
+    from capture.archive import parse_window
+    from capture.audit_list import list_marks
+    from capture.store import open_store
+
+    window = parse_window(options.day, today=today())
+    list_marks(open_store(options.store), window).to_csv(sys.stdout, index=False)
     return 0

@@ -31,6 +31,7 @@ class Sample:
 
     rows: pd.DataFrame  # columns asked for, ids, day, site, sample_key; one row for each key
     labelled: pd.DataFrame  # the same columns of every labelled row, sampled or not
+    marked: pd.DataFrame  # the same columns of every row that is marked for the audit
     num_stored: int  # rows in the archive before dedupe
     sample_below: int  # rows with a sample_key below this are a fair sample of all sites together
 
@@ -49,13 +50,13 @@ def read_sample(
     Rows are chosen by a hash of the key, so duplicates are chosen together and reading again gives
     the same rows. Of each site at least `min_rows_per_site` are read where it has them, so that a
     small site can be judged; rows with a sample_key below `sample_below` exclude these extra rows.
-    Labelled rows are few and expensive, so all of the window's are read beside the sample.
+    Labelled and marked rows are few, so all of the window's are read beside the sample.
 
     Raises:
         StoreError, OSError: the archive cannot be read.
     """
     keys = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
-    wanted = [*dict.fromkeys([*KEY, "request_id", "sample_key", *columns])]
+    wanted = [*dict.fromkeys([*KEY, "request_id", "sample_key", "audit_probability", *columns])]
     dataset = open_dataset(store, keys)
     rows_by_site = _count_by_site(dataset)
     num_stored = sum(rows_by_site.values())
@@ -68,18 +69,23 @@ def read_sample(
     for site, num_rows in rows_by_site.items():
         site_below = max(below, hash_limit(min_rows_per_site, num_rows))
         key = ds.field("sample_key")
-        chosen = (ds.field("site") == site) & ((key < site_below) | key.isin(labelled_keys))
+        is_marked = ds.field("audit_probability") > 0
+        chosen = (ds.field("site") == site) & (
+            (key < site_below) | key.isin(labelled_keys) | is_marked
+        )
         table = dataset.to_table(columns=[*wanted, "day", "site"], filter=chosen)
         is_sampled = pc.less(table["sample_key"], site_below)
         tables.append(table.append_column("is_sampled", is_sampled))
     if not tables:
         none = open_dataset(store, []).to_table().to_pandas()
-        return Sample(none, none, num_stored, below)
+        return Sample(none, none, none, num_stored, below)
     rows = without_erased(with_read_ids(pa.concat_tables(tables)), erased_ids(store))
     frame = rows.to_pandas().drop_duplicates(KEY).sort_values("sample_key", ignore_index=True)
     sampled = frame.pop("is_sampled").to_numpy(bool)
     labelled = frame.merge(labels[KEY], on=KEY)
-    return Sample(frame[sampled].reset_index(drop=True), labelled, num_stored, below)
+    marked = frame[frame["audit_probability"] > 0].reset_index(drop=True)
+    fair = frame[sampled].reset_index(drop=True)
+    return Sample(fair, labelled, marked, num_stored, below)
 
 
 def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]]) -> pd.DataFrame:

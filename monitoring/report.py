@@ -23,7 +23,7 @@ from capture.reference import Reference
 from capture.sampling import read_pictures, read_sample
 from capture.store import MissingKey, Store
 from contract import costs, emf
-from monitoring import alerts, drift, drift_pages, rules
+from monitoring import alerts, audits, drift, drift_pages, rules
 from monitoring.events import TO_DO, drift_event, missing_event
 from monitoring.findings import Assessment
 
@@ -92,17 +92,21 @@ def make(
         min_rows_per_site=MIN_ROWS_PER_SITE,
         labels=labels,
     )
-    rows, labelled = (drift.prepare(part, labels) for part in (sample.rows, sample.labelled))
+    rows, labelled, marked = (
+        drift.prepare(part, labels) for part in (sample.rows, sample.labelled, sample.marked)
+    )
+    audited = audits.judged_marks(marked)
     fair = rows[rows["sample_key"] < sample.sample_below]
-    assessment = rules.assess(fair, reference, by_site=rows, labelled=labelled)
+    assessment = rules.assess(fair, reference, by_site=rows, labelled=audited)
     folder = str(window)
     _clear(locations.reports, folder)
     unusual: list[drift.Unusual] = []
     if assessment.enough:
-        _put_evidently(locations.reports, folder, fair, reference, labelled)
+        _put_evidently(locations.reports, folder, fair, reference, audited)
         unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
         _put_pictures(locations, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
+    summary |= _labels_in_words(marked, labelled)
     page = drift_pages.window_page(summary, unusual)
     locations.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary
@@ -188,6 +192,19 @@ def summarise(
         }
     )
     return summary
+
+
+def _labels_in_words(marked: pd.DataFrame, labelled: pd.DataFrame) -> dict[str, Any]:
+    """What audits say of accepted reads and labels of rejected ones; the two are never mixed."""
+    keyed = labelled[labelled["accepted"].eq(False) & labelled["label"].notna()]  # noqa: FBT003
+    found: dict[str, Any] = _without_nan(
+        {
+            "audits": [asdict(one) for one in audits.estimate(marked)],
+            "num_rejects_labelled": len(keyed),
+            "num_rejects_right": int((keyed["digit"] == keyed["label"]).sum()),
+        }
+    )
+    return found
 
 
 def _euros(assessment: Assessment) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def assess(
             threshold, total_ms, site, and label (missing where none arrived).
         reference: of the champion.
         by_site: a sample with more rows of small sites, in random order; `current` when None.
-        labelled: every labelled row of the window; those of `current` when None.
+        labelled: the audited crops of the window; those of `current` with a label when None.
     """
     if len(current) < MIN_RECORDS:
         return Assessment(num_records=len(current), enough=False, severity=Severity.CALM)
@@ -162,20 +162,20 @@ def _labelled_accepted(current: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge_labels(labelled: pd.DataFrame, reference: NDArray[np.bool_]) -> Iterator[Finding]:
-    """Judge accepted reads only: most labels are of rejected reads, which a person sees anyway."""
+    """Judge audited reads only: other labels are no random sample of accepted reads."""
     if len(labelled) < MIN_LABELS or not len(reference):
         return
     wrong = (labelled["digit"] != labelled["label"]).to_numpy(bool)
     error, expected = float(wrong.mean()), float(reference.mean())
     if binomial_p(wrong, reference) < LABEL_P:
         text = (
-            f"{int(wrong.sum())} of {len(wrong)} labelled accepted reads are wrong "
+            f"{int(wrong.sum())} of {len(wrong)} audited accepted reads are wrong "
             f"({error:.2%}; {expected:.2%} on validation data)"
         )
         yield Finding("labels", "accepted error", error, expected, Severity.ACT, text)
     gap = float(labelled["confidence"].mean()) - (1 - error)
     if gap > CONFIDENCE_GAP_LIMIT:
-        text = f"confidence exceeds accuracy by {gap:.1%} on labelled accepted reads"
+        text = f"confidence exceeds accuracy by {gap:.1%} on audited accepted reads"
         yield Finding("confidence", "gap", gap, CONFIDENCE_GAP_LIMIT, Severity.ACT, text)
 
 

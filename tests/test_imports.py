@@ -21,9 +21,9 @@ ALLOWED = {
     "pages": {"jinja2"},
     "model": {"numpy", "PIL", "kornia_rs", "onnxruntime"},
     "serving": {
-        "contract", "model", "capture.codec", "capture.crop_size", "capture.frames",
-        "capture.label_event", "capture.record", "capture.site_states", "capture.spool",
-        "starlette", "pydantic", "pydantic_settings", "prometheus_client",
+        "contract", "model", "capture.audit_sample", "capture.codec", "capture.crop_size",
+        "capture.frames", "capture.label_event", "capture.record", "capture.site_states",
+        "capture.spool", "starlette", "pydantic", "pydantic_settings", "prometheus_client",
         "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn", "httptools", "bentoml",
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.audit_sample import audit_probability
 from capture.crop_size import MAX_CROP_PX, reduce_crop
 from capture.frames import add_head
 from capture.label_event import LabelEvent, encode
@@ -57,6 +58,8 @@ class CaptureSink:
     def __init__(self, settings: Settings, artifact: Artifact, policy: Policy) -> None:
         self._version = artifact.version
         self._threshold = policy.threshold
+        self._audit_frac = settings.audit_frac
+        self._capture_frac = settings.capture_sample_frac
         self._spool: Spool | None = None
         if settings.capture_dir is not None:
             self._spool = Spool(
@@ -144,6 +147,7 @@ class CaptureSink:
             site=request.site,
             model_version=self._version,
             threshold=self._threshold,
+            audit_probability=self._audit_probability(one, reading),
             garbage=reading.garbage,
             image=image,
             crop=crop,
@@ -151,6 +155,17 @@ class CaptureSink:
             decision=reading.decision,
             framed=reading.framed or _NOT_FRAMED,
             stages=_stage_times(request, reading, now_s),
+        )
+
+    def _audit_probability(self, one: ReadRequest, reading: Reading) -> float:
+        if reading.decision.rejected_because is not None:
+            return 0.0
+        assert one.request is not None
+        return audit_probability(
+            one.request.read_id,
+            one.crop_index,
+            audit_frac=self._audit_frac,
+            capture_frac=self._capture_frac,
         )
 
 

@@ -32,7 +32,7 @@ from capture.store import Store, open_store
 WRITTEN: Final = Path(__file__).parents[1] / "data" / "written_by_0_1"
 EXPECTED: Final[dict[str, Any]] = json.loads((WRITTEN / "expected.json").read_text())
 PICTURES: Final = ("image_png", "crop_png")
-ADDED_LATER: Final = ("read_id", "crop_scale")
+ADDED_LATER: Final = ("read_id", "crop_scale", "audit_probability")
 
 
 def as_json(value: Any) -> Any:
@@ -76,6 +76,7 @@ def plain_record(record: CaptureRecord) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(record).items() if not name.endswith("_ms")}
     assert fields.pop("read_id") == fields["request_id"]
     assert fields.pop("crop_scale") == 1
+    assert fields.pop("audit_probability") == 0
     fields |= {"image": pixels(record.image), "crop": pixels(record.crop)}
     fields["probs"] = list(record.probs)
     if not np.isfinite(record.garbage):
@@ -145,6 +146,7 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     for row in frame.to_dict("records"):
         row["time"] = row["time"].isoformat()
         assert row.pop("read_id") == row["request_id"]
+        assert not row.pop("audit_probability") > 0
         rows.append({str(name): plain(value) for name, value in row.items()})
     return rows
 

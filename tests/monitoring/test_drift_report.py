@@ -64,7 +64,7 @@ def locations(tmp_path) -> ReportLocations:
     )
 
 
-def fill(store, records, day=DAY) -> None:
+def fill(store, records, day=DAY, *, audit_probability=0.0) -> None:
     moved = int((datetime.combine(day, NOON.time(), UTC) - NOON).total_seconds() * 1e6)
     groups = defaultdict(list)
     for record in records:
@@ -73,6 +73,7 @@ def fill(store, records, day=DAY) -> None:
         rows = to_table(group).to_pandas()
         rows["time"] += timedelta(microseconds=moved)
         rows["read_id"] = str(day) + rows["read_id"]
+        rows["audit_probability"] = np.where(rows["accepted"], audit_probability, 0.0)
         rows["sample_key"] = [archive.sample_key(one, 0) for one in rows["read_id"]]
         table = pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
         key = f"{archive.partition(str(day), site)}/{on}.parquet"
@@ -236,13 +237,51 @@ def test_a_run_killed_anywhere_is_repeated_and_notifies_once(
 
 def test_labels_that_arrived_are_judged(locations, mail):
     records, made = mail
-    fill(locations.captures, records)
-    label(locations, records, [(one.digit + (n < 30)) % 10 for n, one in enumerate(records)])
+    fill(locations.captures, records, audit_probability=0.5)
+    said = [(one.digit + (n < 30)) % 10 for n, one in enumerate(records)]
+    label(locations, records, said, how="audit")
     assessment, _ = run(locations, made)
     assert assessment.num_labels == 600
     assert assessment.accuracy == pytest.approx(0.95)
     assert assessment.severity == Severity.ACT
     assert "labelled.html" in page(locations, "2026-11-20/index.html")
+
+
+def test_labels_that_are_no_audit_judge_no_accepted_read(locations, mail):
+    records, made = mail
+    fill(locations.captures, records, audit_probability=0.5)
+    label(locations, records, [(record.digit + 1) % 10 for record in records])
+    assessment, _ = run(locations, made)
+    assert assessment.num_labels == 0
+    assert assessment.severity == Severity.CALM
+    assert "2026-11-20/labelled.html" not in locations.reports.find("2026-11-20/")
+
+
+def test_the_page_has_wrong_among_accepted_by_site_and_over_all(locations, mail):
+    records, made = mail
+    fill(locations.captures, records, audit_probability=0.5)
+    said = [(one.digit + (n < 30)) % 10 for n, one in enumerate(records)]
+    label(locations, records, said, how="audit")
+    run(locations, made)
+    summary = json.loads(page(locations, "2026-11-20/report.json"))
+    assert [(one["site"], one["num_judged"], one["num_wrong"]) for one in summary["audits"]] == [
+        ("", 600, 30), ("leeds", 300, 15), ("york", 300, 15),
+    ]  # fmt: skip
+    shown = page(locations, "2026-11-20/index.html").partition("<h2>Wrong among accepted</h2>")[2]
+    assert "5.00%" in shown.partition("all sites")[2].partition("</tr>")[0]
+
+
+def test_labels_of_rejected_crops_are_told_apart_from_audits(locations, mail, make_record):
+    records, made = mail
+    rejected = [
+        make_record(n, accepted=False, rejected_because="low_confidence") for n in range(600, 620)
+    ]
+    fill(locations.captures, [*records, *rejected], audit_probability=0.5)
+    label(locations, rejected, [(one.digit + (n < 5)) % 10 for n, one in enumerate(rejected)])
+    assessment, _ = run(locations, made)
+    assert assessment.num_labels == 0
+    text = page(locations, "2026-11-20/index.html")
+    assert "20 rejected crops have a label; the most probable digit was right in 15" in text
 
 
 @pytest.mark.parametrize(
@@ -268,11 +307,11 @@ def test_the_report_says_what_a_million_reads_cost_and_where_the_error_is_from(
 
 def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(locations, mail, monkeypatch):
     records, made = mail
-    fill(locations.captures, records)
+    fill(locations.captures, records, audit_probability=0.5)
     monkeypatch.setattr(report, "MAX_ROWS", 510)
     monkeypatch.setattr(report, "MIN_ROWS_PER_SITE", 0)
     least = sorted(records, key=lambda one: -archive.sample_key(f"{DAY}{one.request_id}", 0))
-    label(locations, least[:110], [(record.digit + 1) % 10 for record in least[:110]])
+    label(locations, least[:110], [(record.digit + 1) % 10 for record in least[:110]], how="audit")
     assessment, _ = run(locations, made)
     assert assessment.num_records < 600
     assert assessment.num_labels == 110
