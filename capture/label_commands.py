@@ -74,7 +74,7 @@ def _labels(options: argparse.Namespace) -> int:
         said = ", ".join(f"{one.who or 'nobody'}: {one.label}" for one in votes.itertuples())
         print(f"disputed: {read_id} crop {index} ({said}); ask a third person")
     for read_id in unknown[:_SHOWN]:
-        print(f"no captured read: {read_id}; it does not count until its read is shipped")
+        print(f"no captured read: {read_id}; not shipped yet, expired, or never captured")
     more = max(len(crops) - _SHOWN, 0) + max(len(unknown) - _SHOWN, 0)
     if more:
         print(f"and {more} more")
