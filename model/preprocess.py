@@ -1,9 +1,9 @@
 """Crop -> image: frame one scan crop the way MNIST frames a digit.
 
 One function a step: find paper and ink (Otsu), drop what is not the digit (`model.clutter`), scale
-the digit to a 20 px box, put its centre of mass in the middle of 28x28. A crop that is in MNIST's
-frame already is passed through (`model.mnist_frame`). Knows nothing about files, batches or the
-model.
+the digit to a 20 px box, put its centre of mass in the middle of 28x28, mark where the crop's edge
+cuts its strokes. A crop that is in MNIST's frame already is passed through (`model.mnist_frame`).
+Knows nothing about files, batches or the model.
 
 Source:
     LeCun et al., MNIST: 20 px box keeping the aspect, then centre of mass.
@@ -29,6 +29,7 @@ from model.tones import find_tones
 WORK_SIDE_PX: Final = 128  # larger crops are first reduced by a whole factor: bounds the time
 INK: Final = 0.5  # more pen than paper
 FAINT_INK: Final = 0.19  # ink darker than this joins parts into one component
+MARK_PX: Final = 2  # of the image's border: shows where the crop's edge cuts a stroke
 
 _MOMENTS: Final = np.stack([np.ones(SIDE_PX), np.arange(SIDE_PX)]).astype(np.float32)
 
@@ -145,14 +146,15 @@ def _frame_scan(crop: NDArray[np.uint8]) -> Framed:
         box = _to_box(ink)
     top, bottom, left, right = bounds
     height, width = grey.shape
+    touched = (top == 0, bottom == height, left == 0, right == width)
     return Framed(
-        image=_centre(box),
+        image=_centre(box, touched),
         inverted=tones.inverted,
         passed_through=False,
         num_parts=len(parts) - len(dropped),
         num_dropped=len(dropped) + num_lines,
         aspect=(right - left) / (bottom - top),
-        edges_touched=(top == 0) + (bottom == height) + (left == 0) + (right == width),
+        edges_touched=sum(touched),
     )
 
 
@@ -214,8 +216,15 @@ def _erase_parts(
     return kept[top:bottom, left:right], inner
 
 
-def _centre(box: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put the centre of mass of a <= 20x20 box in the middle of 28x28; the most ink becomes 1."""
+def _centre(
+    box: NDArray[np.float32], touched: tuple[bool, bool, bool, bool]
+) -> NDArray[np.float32]:
+    """Put the centre of mass of a <= 20x20 box in the middle of 28x28; the most ink becomes 1.
+
+    Args:
+        box: the ink.
+        touched: whether it reaches the crop's top, bottom, left and right.
+    """
     height, width = box.shape
     # [[mass, column moment], [row moment, _]] in two products.
     moments = _MOMENTS[:, :height] @ box @ _MOMENTS[:, :width].T
@@ -225,9 +234,32 @@ def _centre(box: NDArray[np.float32]) -> NDArray[np.float32]:
     top = min(max(top, 0), SIDE_PX - height)
     left = min(max(left, 0), SIDE_PX - width)
     image = np.zeros((1, SIDE_PX, SIDE_PX), dtype=np.float32)
-    np.multiply(
-        box,
-        np.float32(1.0) / np.maximum.reduce(box, axis=None),
-        out=image[0, top : top + height, left : left + width],
-    )
+    ink = image[0, top : top + height, left : left + width]
+    np.multiply(box, np.float32(1.0) / np.maximum.reduce(box, axis=None), out=ink)
+    # Ink at all four edges is a tight crop, of which nothing can be told.
+    if any(touched) and not all(touched):
+        _mark_cuts(image[0], ink.copy(), (top, left), touched)
     return image
+
+
+def _mark_cuts(
+    image: NDArray[np.float32],
+    ink: NDArray[np.float32],
+    place: tuple[int, int],
+    touched: tuple[bool, bool, bool, bool],
+) -> None:
+    """Copy the ink at each touched edge of the crop to the image's border on that side.
+
+    Half an 8 is a good 3; only the strokes that end at the crop's edge tell them apart.
+    """
+    at_top, at_bottom, at_left, at_right = touched
+    rows = slice(place[0], place[0] + ink.shape[0])
+    columns = slice(place[1], place[1] + ink.shape[1])
+    for is_cut, border, cut in (
+        (at_top, image[:MARK_PX, columns], ink[0]),
+        (at_bottom, image[-MARK_PX:, columns], ink[-1]),
+        (at_left, image[rows, :MARK_PX], ink[:, :1]),
+        (at_right, image[rows, -MARK_PX:], ink[:, -1:]),
+    ):
+        if is_cut:
+            np.maximum(border, cut, out=border)

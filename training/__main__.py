@@ -171,7 +171,7 @@ def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
         StepError: for a network that is not in `network.NETWORKS`.
     """
     from training.data.render import RenderConfig
-    from training.fitting import PROTOTYPE, FitConfig
+    from training.fitting import PROTOTYPE, WARM_PEAK_LR, FitConfig
     from training.network import NETWORKS
     from training.steps.files import StepError
 
@@ -183,6 +183,10 @@ def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
         )
     config = PROTOTYPE if name == "prototype" else FitConfig(network=name)
     config = replace(config, seed=options.seed, epochs=options.epochs or config.epochs)
+    if options.warm_start:
+        config = replace(config, warm_start=options.warm_start)
+        if config.augmented:
+            config = replace(config, augmented=replace(config.augmented, peak_lr=WARM_PEAK_LR))
     rendering = RenderConfig()
     return config, replace(rendering, num_crops=options.num_crops or rendering.num_crops)
 

@@ -88,10 +88,17 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--epochs",
             type=int,
-            help="epochs to fit (default: 40; 15 for the prototype; 3 for try)",
+            help="epochs to fit (default: 80; 15 for the prototype; 3 for try)",
         )
         command.add_argument(
-            "--num-crops", type=int, help="crops to render (default: 280000; 20000 for try)"
+            "--warm-start",
+            type=Path,
+            metavar="WEIGHTS",
+            help="weights.pt of an earlier fit to go on from, with a lower learning rate"
+            " (default: fresh weights)",
+        )
+        command.add_argument(
+            "--num-crops", type=int, help="crops to render (default: 400000; 20000 for try)"
         )
     if name in ("evaluate", "run", "retrain"):
         command.add_argument(

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 # Limits of 200 crops: for a change without meaning (none may be misread), and for a change that
 # moves strokes (people misread some of these, too).
-ALMOST_ALL = 0.985
+ALMOST_ALL = 0.98
 MOST = 0.96
 
 

@@ -46,8 +46,12 @@ def frame_slowly(crop):
         dropped = parts_that_are_not_the_digit(box, labels, count, bounds, grey.shape)
         if dropped:
             ink = wipe(ink, labels, dropped)
-            box = to_box(cut(ink, bounding_box(ink > 0.5 * ink.max())))
-    return centre_by_mass(box)
+            inner = bounding_box(ink > 0.5 * ink.max())
+            top, left = bounds[0], bounds[2]
+            bounds = (inner[0] + top, inner[1] + top, inner[2] + left, inner[3] + left)
+            box = to_box(cut(ink, inner))
+    touched = bounds[0] == 0, bounds[1] == grey.shape[0], bounds[2] == 0, bounds[3] == grey.shape[1]
+    return centre_by_mass(box, touched)
 
 
 def pass_through(crop):
@@ -192,8 +196,11 @@ def wipe(ink, labels, dropped):
     return kept
 
 
-def centre_by_mass(box):
-    """Into 28x28 by whole pixels, centre of mass nearest to the middle, darkest ink 1."""
+def centre_by_mass(box, touched):
+    """Into 28x28 by whole pixels, centre of mass nearest to the middle, darkest ink 1.
+
+    Where one to three edges of the crop cut the ink, the border there shows the ink at the cut.
+    """
     height, width = box.shape
     rows, columns = np.indices(box.shape)
     top = round(14 - (box * rows).sum() / box.sum())
@@ -202,4 +209,17 @@ def centre_by_mass(box):
     left = min(max(left, 0), 28 - width)
     image = np.zeros((28, 28))
     image[top : top + height, left : left + width] = box / box.max()
+    if sum(touched) == 4:
+        return image
+    ink = image.copy()
+    for turns, is_cut in zip((0, 2, 3, 1), touched, strict=True):
+        if is_cut:  # turned so that the touched edge is the upper one
+            turned, border = np.rot90(ink, turns), np.rot90(image, turns)
+            edge_row = (
+                top,
+                28 - top - height,
+                left,
+                28 - left - width,
+            )[(0, 2, 3, 1).index(turns)]
+            border[:2] = np.maximum(border[:2], turned[edge_row])
     return image

@@ -311,6 +311,25 @@ def test_edges_reached_by_the_ink_are_counted(stroke, edges):
     assert frame(with_ink(40, 32, stroke)).edges_touched == edges
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_strokes_cut_by_the_crops_edge_are_marked_on_that_border(turns):
+    drawing = Image.new("L", (60, 60), 255)
+    ImageDraw.Draw(drawing).ellipse((12, -20, 48, 40), outline=0, width=6)  # its top is cut away
+    image = np.rot90(preprocess(np.rot90(np.asarray(drawing), turns))[0], -turns)
+    marked = image[0] > 0.5
+    assert np.flatnonzero(np.diff(marked)).size == 4  # both strokes, from one end to the other
+    assert not image[-1].any()
+    assert not image[:, 0].any()
+    assert not image[:, -1].any()
+
+
+def test_a_tight_crop_has_no_marks():
+    drawing = Image.new("L", (60, 60), 255)
+    ImageDraw.Draw(drawing).ellipse((12, 8, 48, 52), outline=0, width=6)
+    tight = np.asarray(drawing)[8:53, 12:49]
+    assert_array_equal(preprocess(tight), preprocess(np.asarray(drawing)))
+
+
 @pytest.mark.parametrize("level", [0, 128, 255])
 @pytest.mark.parametrize("shape", [(28, 28), (MIN_SIDE_PX, MIN_SIDE_PX), (400, 300)])
 def test_one_grey_level_is_blank(level, shape):

@@ -5,9 +5,16 @@ import pytest
 import torch
 from tiny import TinyNetwork, draw_digits
 
+from training.batches import FitData, _jitter
 from training.data.datasets import LabelledImages
 from training.data.render import DAMAGED, GARBAGE_LABEL
-from training.fitting import Augmented, FitConfig, FitData, _loss, choose_arithmetic, fit
+from training.fitting import (
+    Augmented,
+    FitConfig,
+    _loss,
+    choose_arithmetic,
+    fit,
+)
 from training.network import build, num_parameters
 
 CONFIG = FitConfig(epochs=2, batch_size=16, num_threads=1, augmented=Augmented(bfloat16=False))
@@ -120,6 +127,15 @@ def test_a_damaged_digit_does_not_teach_the_digit_head():
     assert logits.grad is not None
     assert logits.grad[0].abs().sum() > 0
     assert logits.grad[1].abs().sum() == 0
+
+
+def test_a_move_keeps_the_marks_at_the_border():
+    images = torch.zeros(64, 1, 28, 28)
+    images[:, :, :2, 10:14] = 1
+    images[:, :, 12:16, 12:16] = 1
+    moved = _jitter(images, 1.0, np.random.default_rng(0))
+    assert torch.equal(moved[:, :, :2, 10:14], images[:, :, :2, 10:14])
+    assert not torch.equal(moved[:, :, 12:16], images[:, :, 12:16])
 
 
 def test_the_arithmetic_is_chosen_by_time_and_stays_where_it_is_given():

@@ -10,7 +10,7 @@ from training import network
 
 
 def options(name):
-    return argparse.Namespace(network=name, seed=7, epochs=None, num_crops=None)
+    return argparse.Namespace(network=name, seed=7, epochs=None, num_crops=None, warm_start=None)
 
 
 def test_a_network_that_was_added_is_the_one_that_is_fitted(monkeypatch):

@@ -33,9 +33,9 @@ CHUNK = 250  # crops; small enough that the canvases of a chunk stay in the cach
 class RenderConfig:
     """The parts of the pool."""
 
-    num_crops: int = 280_000
-    garbage_frac: float = 0.12
-    damaged_frac: float = 0.24
+    num_crops: int = 400_000
+    garbage_frac: float = 0.11
+    damaged_frac: float = 0.19
     plain_frac: float = 0.12  # of the digits: MNIST as plain crops, without corruptions
     glyph_frac: float = 0.18  # of the digits: printed, when fonts are found
     style_frac: float = 0.25  # of the digits that have styles: slash, bar, loop, flag

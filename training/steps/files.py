@@ -44,6 +44,7 @@ class FitRecord:
     best_epoch: int
     history: tuple[fitting.Epoch, ...]
     fonts: tuple[str, ...] = ()  # families of the printed digits; none: there were none
+    warm_start: str | None = None  # sha256 of the weights that it went on from
 
 
 def load_fit(work: Workspace) -> FitRecord:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from training import fitting, provenance, tracking
+from training import network as networks
+from training.batches import FitData
 from training.config import DataConfig, Workspace
 from training.data import fonts, pool_cache, render
 from training.data.datasets import LabelledImages, Mnist, load_mnist
@@ -22,6 +27,8 @@ from training.steps.files import (
     RENDER_VALIDATION_SEED,
     FitRecord,
     Interrupted,
+    StepError,
+    sha256,
     write_picture,
 )
 
@@ -39,7 +46,8 @@ def run(
         Interrupted: Ctrl-C; the best weights so far are saved, and the next steps can run.
     """
     mnist = load_mnist(data)
-    config = fitting.choose_arithmetic(config)
+    build = _builder(config)
+    config = fitting.choose_arithmetic(config, build)
     found = fonts.need_fonts(without_fonts=data.without_fonts) if config.augmented else None
     fit_data = load_fit_data(config, rendering, mnist, pools=data.pools)
     tracking.connect()
@@ -48,7 +56,7 @@ def run(
         if config.augmented:
             tracking.log_config(rendering, prefix="render")
         tracking.log_tags(_run_tags(mnist))
-        fitted = fitting.fit(config, fit_data, on_epoch=report_epoch)
+        fitted = fitting.fit(config, fit_data, on_epoch=report_epoch, build=build)
         record = FitRecord(
             network=config.network,
             run_id=run_id,
@@ -56,6 +64,7 @@ def run(
             created=provenance.now(),
             best_epoch=fitted.best_epoch,
             fonts=fonts.families(found.train) if found else (),
+            warm_start=sha256(config.warm_start.read_bytes()) if config.warm_start else None,
             history=fitted.history,
         )
         work.folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +81,32 @@ def run(
     return record
 
 
+def _builder(config: fitting.FitConfig) -> Callable[[str], nn.Module]:
+    """Makes the network: fresh, or with the weights of an earlier fit.
+
+    Raises:
+        StepError: the weights are missing, or are another network's.
+    """
+    if config.warm_start is None:
+        return networks.build
+    path = config.warm_start
+    try:
+        weights = torch.load(path, weights_only=True)
+        networks.build(config.network).load_state_dict(weights)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise StepError(
+            f"{path} does not start network {config.network!r}: {error}; name the weights.pt that"
+            " `fit` wrote for this network"
+        ) from error
+
+    def build(name: str) -> nn.Module:
+        network = networks.build(name)
+        network.load_state_dict(weights)
+        return network
+
+    return build
+
+
 def _run_tags(mnist: Mnist) -> dict[str, str]:
     tags = {"git_commit": provenance.git_commit()}
     tags |= {f"data.{name}": f"md5:{digest}" for name, digest in mnist.checksums.items()}
@@ -81,17 +116,17 @@ def _run_tags(mnist: Mnist) -> dict[str, str]:
 
 def load_fit_data(
     config: fitting.FitConfig, rendering: render.RenderConfig, mnist: Mnist, *, pools: Path
-) -> fitting.FitData:
+) -> FitData:
     """MNIST, and for the augmented recipe the crops rendered from it, or found in `pools`."""
     if config.augmented is None:
-        return fitting.FitData(mnist.train, mnist.validation, None, None)
+        return FitData(mnist.train, mnist.validation, None, None)
     found = fonts.find_fonts()
     glyphs = fonts.draw_digits(found.train) if found else None
     letters = fonts.draw_letters(found.train) if found else None
     validation = replace(
         rendering, num_crops=min(NUM_RENDERED_VALIDATION, rendering.num_crops), glyph_frac=0
     )
-    return fitting.FitData(
+    return FitData(
         train=mnist.train,
         validation=mnist.validation,
         rendered=_pool(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from model.classifier import Classifier
 from training import fitting, onnx_export, provenance, quantization, tracking
+from training.batches import FitData
 from training.config import DataConfig
 from training.data import render
 from training.data.datasets import load_mnist
@@ -93,7 +94,7 @@ def run(
 def try_shape(
     name: str,
     config: fitting.FitConfig,
-    data: fitting.FitData,
+    data: FitData,
     images: NDArray[np.float32],
     folder: Path,
 ) -> Tried:

@@ -355,7 +355,8 @@ async def test_a_target_in_absolute_form_is_served(connection):
 def worker_server():
     """A worker's server without a socket, and both ends of its ready pipe."""
     ready, told = os.pipe()
-    yield WorkerServer(uvicorn.Config(App()), told), ready, told
+    # Without log_config=None, uvicorn sets up its loggers for every later test of this process.
+    yield WorkerServer(uvicorn.Config(App(), log_config=None), told), ready, told
     os.close(ready)
 
 

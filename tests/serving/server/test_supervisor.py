@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -95,7 +96,9 @@ def test_a_stopped_worker_is_killed_and_replaced(workers, capfd):
 def test_a_worker_that_is_stopped_before_the_end_is_killed_at_the_end(workers, capfd):
     def act():
         until(lambda: "worker ready" in capfd.readouterr().err)
-        os.kill(workers.processes[0].pid, signal.SIGSTOP)
+        stopped = workers.processes[0].pid
+        os.kill(stopped, signal.SIGSTOP)
+        until(lambda: ") T " in Path(f"/proc/{stopped}/stat").read_text())
 
     begun = time.monotonic()
     assert supervise(workers, act, stop_within_s=1000.0) == 0

@@ -39,7 +39,7 @@ def test_every_picture_is_a_png_of_the_same_bytes_each_time(reads):
     batch, labels, answers = reads
     sure = np.linspace(0.2, 1, len(labels))
     right = answers == labels
-    history = [Epoch(0, 1.0, 0.9, 0.8, 1.0), Epoch(1, 0.5, 0.95, 0.9, 1.0)]
+    history = [Epoch(0, 1.0, 0.9, 0.8, 1.0, 0.82), Epoch(1, 0.5, 0.95, 0.9, 1.0, 0.91)]
     draw = {
         "curves": lambda: pictures.learning_curves(history),
         "confusion": lambda: pictures.confusion_matrix(labels, answers),
@@ -57,7 +57,7 @@ def test_every_picture_is_a_png_of_the_same_bytes_each_time(reads):
 
 
 def test_the_prototype_has_a_learning_curve_too():
-    assert pictures.learning_curves([Epoch(0, 1.0, 0.9, None, 1.0)]).startswith(PNG)
+    assert pictures.learning_curves([Epoch(0, 1.0, 0.9, None, 1.0, 0.9)]).startswith(PNG)
 
 
 def test_the_pareto_picture_holds_every_shape():

@@ -123,36 +123,18 @@ def test_a_network_without_a_garbage_head_has_no_garbage_result(oracle, small_su
     assert judge.judge_garbage(blind, small_suites, policy) is None
 
 
-def scored_digits(*, is_unsure):
-    """20,000 digits whose garbage scores rise evenly; the unsure ones are read wrong."""
-    num = 20_000
-    logits = np.zeros((num, 10), np.float32)
-    logits[np.arange(num), is_unsure.astype(int)] = 1.0  # the label is always 0
-    return judge.Reads(
-        labels=np.zeros(num, np.uint8),
-        logits=logits,
-        garbage=np.linspace(0, 1, num, dtype=np.float32),
-        confidence=np.where(is_unsure, 0.4, 0.999),
-    )
+def test_the_garbage_threshold_refuses_four_of_a_hundred_clean_digits(
+    oracle, small_suites, monkeypatch
+):
+    monkeypatch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.01)
 
+    def garbage_of(batch):
+        rows = np.arange(batch[0].size, dtype=np.float32)
+        return batch.reshape(len(batch), -1) @ rows  # hardly two digits have the same
 
-def test_the_garbage_threshold_refuses_digits_that_confidence_would_reject():
-    reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
-    is_clean = np.zeros(20_000, np.bool_)
-    is_clean[:1000] = True
-    assert judge.choose_garbage_threshold(reads, is_clean) == pytest.approx(0.9525, abs=1e-3)
+    def graded(batch):
+        return Scores(oracle(batch).logits, garbage_of(batch))
 
-
-def test_the_garbage_threshold_costs_few_accepted_digits():
-    reads = scored_digits(is_unsure=np.zeros(20_000, np.bool_))
-    is_clean = np.zeros(20_000, np.bool_)
-    is_clean[:1000] = True
-    refused = reads.garbage > judge.choose_garbage_threshold(reads, is_clean)
-    assert refused.mean() < 0.012
-
-
-def test_the_garbage_threshold_refuses_few_clean_digits():
-    reads = scored_digits(is_unsure=np.arange(20_000) >= 18_800)
-    is_clean = np.arange(20_000) >= 15_000
-    refused = reads.garbage > judge.choose_garbage_threshold(reads, is_clean)
-    assert refused[is_clean].mean() == pytest.approx(0.002, abs=3e-4)
+    policy, _ = judge.fit_policy(graded, small_suites)
+    clean = small_suites.validation.batch[small_suites.validation_is_clean]
+    assert (garbage_of(clean) > policy.garbage_threshold).mean() == pytest.approx(0.04, abs=0.01)
