@@ -66,7 +66,12 @@ def run(
     # Notify only for the newest window, and only with enough records to tell.
     if assessment.enough and _is_newest(locations.reports, window):
         link = f"{locations.reports_url}/{window}/index.html"
-        alerts.notify(locations.reports, locations.sinks, drift_event(window, assessment, link))
+        alerts.notify(
+            locations.reports,
+            locations.sinks,
+            drift_event(window, assessment, link),
+            judged=[one.site for one in assessment.sites],
+        )
     body = json.dumps(summary, indent=1)
     locations.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
     summaries = rebuild_calendar(locations.reports, today=today)
