@@ -34,6 +34,8 @@ JSON: Final = "application/json"
 MAX_ROWS: Final = 100_000  # read from a window of any size: about 60 MB
 MIN_ROWS_PER_SITE: Final = 1_000
 NUM_PICTURES: Final = 24
+NUM_PICTURES_OF_SITE: Final = 8
+MOST_SITES_PICTURED: Final = 2
 LOOK_BACK_DAYS: Final = 7
 MIN_LABELS_FOR_COST: Final = 3_000  # fewer show an error of 0.1 % badly
 _SUMMARY: Final = "report.json"
@@ -105,12 +107,25 @@ def make(
     unusual: list[drift.Unusual] = []
     if assessment.enough:
         _put_evidently(locations.reports, folder, fair, reference, labelled)
-        unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
+        unusual = _find_unusual(rows, reference, assessment)
         _put_pictures(locations, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
     page = drift_pages.window_page(summary, unusual)
     locations.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary
+
+
+def _find_unusual(
+    rows: pd.DataFrame, reference: Reference, assessment: Assessment
+) -> list[drift.Unusual]:
+    """Show the crops of the sites that findings name first, in the order of the findings."""
+    named = [*dict.fromkeys(one.site for one in assessment.findings if one.site)]
+    found: list[drift.Unusual] = []
+    for site in named[:MOST_SITES_PICTURED]:
+        of_site = rows[rows["site"] == site]
+        found += drift.find_unusual(of_site, reference.rows, NUM_PICTURES_OF_SITE)
+    rest = rows[~rows["site"].isin(named)]
+    return found + drift.find_unusual(rest, reference.rows, NUM_PICTURES - len(found))
 
 
 def _put_evidently(
