@@ -33,7 +33,6 @@ HTML: Final = "text/html; charset=utf-8"
 JSON: Final = "application/json"
 MAX_ROWS: Final = 100_000  # read from a window of any size: about 60 MB
 MIN_ROWS_PER_SITE: Final = 1_000
-NUM_PICTURES: Final = 24
 LOOK_BACK_DAYS: Final = 7
 MIN_LABELS_FOR_COST: Final = 3_000  # fewer show an error of 0.1 % badly
 _SUMMARY: Final = "report.json"
@@ -66,7 +65,12 @@ def run(
     # Notify only for the newest window, and only with enough records to tell.
     if assessment.enough and _is_newest(locations.reports, window):
         link = f"{locations.reports_url}/{window}/index.html"
-        alerts.notify(locations.reports, locations.sinks, drift_event(window, assessment, link))
+        alerts.notify(
+            locations.reports,
+            locations.sinks,
+            drift_event(window, assessment, link),
+            judged=[one.site for one in assessment.sites],
+        )
     body = json.dumps(summary, indent=1)
     locations.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
     summaries = rebuild_calendar(locations.reports, today=today)
@@ -103,7 +107,7 @@ def make(
     unusual: list[drift.Unusual] = []
     if assessment.enough:
         _put_evidently(locations.reports, folder, fair, reference, audited)
-        unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
+        unusual = drift.find_pictures(rows, reference.rows, assessment.findings)
         _put_pictures(locations, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
     summary |= _labels_in_words(marked, labelled)

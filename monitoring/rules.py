@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from capture.reference import Reference
 from monitoring.distances import binomial_p, class_mix_p, jensen_shannon, measure_distances
-from monitoring.findings import Assessment, Finding, Severity, in_words
+from monitoring.findings import Assessment, Finding, Severity, in_words, rank
 from monitoring.gaps import fill_gaps, find_gaps, is_blank, is_rejected, not_judged
 from monitoring.site_rules import judge_sites
 
@@ -64,26 +64,24 @@ def assess(
     threshold = threshold_of(current, reference)
     rejected, expected = is_rejected(current), reference.is_rejected(threshold)
     judged = _labelled_accepted(labelled)
-    p99_ms = float(current["total_ms"].quantile(0.99))
-    distances = measure_distances(current, expected_rows)
     sites, site_findings = judge_sites(by_site, expected_rows)
-    findings = [
-        *_judge_blanks(current),
-        *_judge_rejects(rejected, expected),
-        *_judge_labels(judged, reference.accepted_errors(threshold)),
-        *site_findings,
-        *_judge_mix(current, expected_rows),
-        *_judge_missing(current, expected_rows),
-        *_judge_latency(p99_ms),
-        *_judge_distances(distances),
-    ]
+    of_mail = _judge_mail(current, expected_rows, expected)
+    named = {one.site for one in sites if one.named}
+    rest = current[~current["site"].isin(named)]
+    of_rest = _judge_mail(rest, expected_rows, expected) if len(rest) >= MIN_RECORDS else of_mail
+    findings = rank(
+        [*_judge_labels(judged, reference.accepted_errors(threshold)), *of_mail],
+        site_findings,
+        remaining=of_rest,
+    )
+    p99_ms = float(current["total_ms"].quantile(0.99))
     return Assessment(
         num_records=len(current),
         enough=True,
         severity=max((one.severity for one in findings), default=Severity.CALM),
-        findings=tuple(sorted(findings, key=lambda one: -one.severity)),
+        findings=findings,
         not_judged=tuple(not_judged(current)),
-        distances=distances,
+        distances=measure_distances(current, expected_rows),
         sites=sites,
         blank_share=float(is_blank(current).mean()),
         reject_share=_mean(rejected),
@@ -93,6 +91,20 @@ def assess(
         accuracy=_mean((judged["digit"] == judged["label"]).to_numpy(bool)),
         mean_confidence=float(judged["confidence"].mean()),
     )
+
+
+def _judge_mail(
+    current: pd.DataFrame, reference: pd.DataFrame, expected: NDArray[np.bool_]
+) -> list[Finding]:
+    """Judge all sites together, without labels."""
+    return [
+        *_judge_blanks(current),
+        *_judge_rejects(is_rejected(current), expected),
+        *_judge_mix(current, reference),
+        *_judge_missing(current, reference),
+        *_judge_latency(float(current["total_ms"].quantile(0.99))),
+        *_judge_distances(measure_distances(current, reference)),
+    ]
 
 
 def threshold_of(current: pd.DataFrame, reference: Reference) -> float:

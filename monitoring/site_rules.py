@@ -8,6 +8,7 @@ from typing import Final
 import pandas as pd
 from scipy import stats
 
+from capture.features import CROP_FEATURES, IMAGE_FEATURES, SCORE_FEATURES
 from monitoring.distances import measure_distances
 from monitoring.findings import Finding, Severity, SiteSummary, in_words
 from monitoring.gaps import is_blank, is_rejected
@@ -20,6 +21,14 @@ SITE_REJECT_P: Final = 0.001  # divided by the number of sites (Bonferroni)
 SITE_REJECT_EXCESS: Final = 0.02
 MOST_NAMED_SITES: Final = 10
 FEW_SITES: Final = 1 / 3  # of the sites: if more differ, the clean ones may be among them
+LOOKS: Final = {  # what a site's most different feature tells of it, for people
+    **dict.fromkeys(IMAGE_FEATURES, "writes with another pen"),
+    **dict.fromkeys(CROP_FEATURES, "looks dirty"),
+    **dict.fromkeys(("height_px", "margin"), "cuts its crops differently"),
+    "aspect": "writes differently",
+    "num_dropped": "looks dirty",
+    **dict.fromkeys(("confidence", *SCORE_FEATURES, "garbage"), "is hard to read"),
+}
 MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more rows gain no power
 
 
@@ -127,10 +136,13 @@ def _compare_site(
     feature = max(distances, key=lambda name: distances[name], default="")
     distance = distances.get(feature, 0.0)
     findings = []
+    looks = ""
     if distance > SITE_DISTANCE_LIMIT:
+        looks = f" {LOOKS[feature]}:"
         text = (
-            f"site {site}: {in_words(feature)} is {distance:.2f} standard deviations "
-            "from the other sites"
+            f"site {site}{looks} {in_words(feature)} {mine[feature].median():.3g} beside "
+            f"{others[feature].median():.3g}, {distance:.2f} standard deviations from the other "
+            "sites"
         )
         findings.append(
             Finding("site", feature, distance, SITE_DISTANCE_LIMIT, Severity.WATCH, text, site)
@@ -139,7 +151,11 @@ def _compare_site(
     usual = _reject_share(others) if len(others) else share
     excess = _site_reject_excess(mine, share, usual, num_sites=num_sites)
     if excess > 1:
-        text = f"site {site} rejects {share:.1%} of its crops; the other sites reject {usual:.1%}"
+        text = (
+            f"site {site}{looks} it rejects {share:.1%} of its crops; the other sites {usual:.1%}"
+            if looks
+            else f"site {site} rejects {share:.1%} of its crops; the other sites reject {usual:.1%}"
+        )
         limit = usual + SITE_REJECT_EXCESS
         findings.append(Finding("site", "reject share", share, limit, Severity.ACT, text, site))
     return _Comparison(

@@ -138,7 +138,8 @@ def test_a_day_of_rejects_sends_an_alert_with_a_link_and_what_to_do(locations, m
     (event,) = alerts_in(locations)
     assert event["link"] == "https://reports.example/2026-11-20/index.html"
     assert "docs/monitoring.md" in event["to_do"]
-    assert "25.0% of crops are rejected" in event["details"][0]
+    assert "site leeds rejects 40.0% of its crops" in event["details"][0]
+    assert any("25.0% of crops are rejected" in one for one in event["details"])
 
 
 def test_a_site_has_the_badge_of_its_worst_finding(locations, mail, make_record):
@@ -186,6 +187,19 @@ def test_unusual_crops_are_pictures_beside_the_page_and_can_be_erased(
     for key in locations.reports.find("2026-11-20/"):
         assert read_id.encode() not in locations.reports.get(key), key
     assert erase_pictures(locations.reports, read_id) == 1
+
+
+def test_pictures_of_the_named_site_come_first(locations, mail, make_record):
+    records, made = mail
+    pale = np.full((40, 32), 250, np.uint8)
+    pale[8:32, 12:18] = 200
+    dirty = [make_record(n, site="bonn-1", crop=pale) for n in range(600, 900)]
+    fill(locations.captures, [*records, *dirty])
+    run(locations, made)
+    text = page(locations, "2026-11-20/index.html")
+    assert "Site bonn-1 looks dirty" in text
+    captions = re.findall(r"<br>([^:<]+): ", text)
+    assert captions[:4] == ["bonn-1"] * 4
 
 
 def test_running_a_day_again_leaves_the_same_files(locations, mail):
