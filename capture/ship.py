@@ -21,6 +21,7 @@ from capture.frames import Kind
 from capture.label_event import FIRST_BYTE, LabelEvent
 from capture.label_event import decode as decode_label
 from capture.labels import add_events
+from capture.read_answers import answering
 from capture.record import CaptureRecord, decode
 from capture.rows import rows_by_partition
 from capture.segments import (
@@ -104,11 +105,23 @@ def follow(
 ) -> int:
     """Ship until `stop` is set, then until nothing is left or `grace_s` is over.
 
-    A failing store is retried after 1, 2, 4, ... 60 s, each with jitter.
+    A failing store is retried after 1, 2, 4, ... 60 s, each with jitter. Meanwhile the service may
+    ask which reads are known.
 
     Returns:
         Number of segments that were not shipped.
     """
+    with answering(spool, store):
+        return _follow(spool, store, settings, stop, emit)
+
+
+def _follow(
+    spool: Path,
+    store: Store,
+    settings: FollowSettings,
+    stop: threading.Event,
+    emit: Callable[[str], None],
+) -> int:
     delay_s, deadline_s, metrics_due_s = _RETRY_FIRST_S, float("inf"), 0.0
     sites_due_s = 0.0
     while True:

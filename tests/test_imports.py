@@ -22,9 +22,10 @@ ALLOWED = {
     "model": {"numpy", "PIL", "kornia_rs", "onnxruntime"},
     "serving": {
         "contract", "model", "capture.audit_sample", "capture.codec", "capture.crop_size",
-        "capture.frames", "capture.label_event", "capture.record", "capture.site_states",
-        "capture.spool", "starlette", "pydantic", "pydantic_settings", "prometheus_client",
-        "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn", "httptools", "bentoml",
+        "capture.frames", "capture.label_event", "capture.read_check", "capture.record",
+        "capture.site_states", "capture.spool", "starlette", "pydantic", "pydantic_settings",
+        "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn",
+        "httptools", "bentoml",
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {

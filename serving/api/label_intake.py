@@ -1,8 +1,9 @@
 """/v1/labels: what people keyed -> label events on disk, all of a request or none.
 
-The service has no database and cannot read the archive, so it checks the form of a read id and its
-time. Whether the read was captured is found when labels are used (`python -m monitoring labels`).
-Parsing and writing run on a thread of their own: the event loop and the batcher do not wait.
+The service cannot read the archive, so it asks the shipper whether each crop was captured. If the
+shipper cannot tell within a second, the label is stored and its answer says so: such a label counts
+only if its crop is in the archive. Parsing, asking and writing run on a thread of their own: the
+event loop and the batcher do not wait.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from capture.label_event import MAX_CLOCK_AHEAD, BadField, LabelEvent, event_of
+from capture.read_check import NO_CROP, NO_READ
 from serving.api.digits import MAX_PACKED_CROPS
 from serving.messages import Answer, Request, json_answer
 from serving.problems import Problem
@@ -22,6 +24,14 @@ from serving.reading.capture_sink import CaptureSink
 
 MAX_LABELS: Final = 1024
 _MAX_MARKS: Final = MAX_LABELS * 40  # commas, brackets and quotes; a label has about 30
+# What is said of a crop -> the field that is wrong, and the remedy.
+_UNKNOWN: Final = {
+    NO_READ: (
+        "read_id",
+        "no captured read has it; check it, or wait 30 s until it is shipped; it may be erased",
+    ),
+    NO_CROP: ("crop_index", "the read is captured, but no such crop of it; crops count from 0"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +51,11 @@ class LabelHandler:
 
     def _store(self, request: Request) -> Answer:
         events = _events(_rows(request.body), datetime.now(UTC), request.site)
+        words = self.capture.check_reads([(one.read_id, one.crop_index) for one in events])
+        _refuse_unknown(events, words)
         self.capture.persist_labels(list({one.event_id: one for one in events}.values()))
-        return json_answer({"results": [_fields(event) for event in events]})
+        results = [_fields(event, word) for event, word in zip(events, words, strict=True)]
+        return json_answer({"results": results})
 
 
 def _rows(body: bytes) -> list[Any]:
@@ -92,15 +105,32 @@ def _events(rows: Sequence[Any], now: datetime, site: str) -> list[LabelEvent]:
             )
             continue
         events.append(event)
-    if mistakes:
-        one = mistakes[0]
-        raise Problem(
-            400,
-            f"{len(mistakes)} of {len(rows)} labels cannot be stored, so none is; first row "
-            f"{one['row']}: {one['field']} {one['value']!r}: {one['detail']}",
-            rows=mistakes,
-        )
+    _refuse(mistakes, len(rows))
     return events
+
+
+def _refuse(mistakes: list[dict[str, Any]], num_rows: int) -> None:
+    """Refuse the request if a row has a mistake. Raises Problem: 400."""
+    if not mistakes:
+        return
+    one = mistakes[0]
+    raise Problem(
+        400,
+        f"{len(mistakes)} of {num_rows} labels cannot be stored, so none is; first row "
+        f"{one['row']}: {one['field']} {one['value']!r}: {one['detail']}",
+        rows=mistakes,
+    )
+
+
+def _refuse_unknown(events: Sequence[LabelEvent], words: Sequence[str]) -> None:
+    """Refuse the request if a row names no captured crop. Raises Problem: 400."""
+    mistakes = []
+    for number, (event, word) in enumerate(zip(events, words, strict=True)):
+        if word in _UNKNOWN:
+            field, detail = _UNKNOWN[word]
+            value = str(getattr(event, field))
+            mistakes.append({"row": number, "field": field, "value": value, "detail": detail})
+    _refuse(mistakes, len(events))
 
 
 def _event(row: Any, now: datetime, site: str) -> LabelEvent:
@@ -130,11 +160,12 @@ def _check_read_id(read_id: str, now: datetime) -> None:
         raise BadField("read_id", read_id, "no read has it: its time is in the future")
 
 
-def _fields(event: LabelEvent) -> dict[str, Any]:
+def _fields(event: LabelEvent, word: str) -> dict[str, Any]:
     """One label's part of the answer."""
     return {
         "event_id": event.event_id,
         "read_id": event.read_id,
         "crop_index": event.crop_index,
         "label": event.label,
+        "read": word,
     }

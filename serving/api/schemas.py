@@ -198,6 +198,9 @@ class StoredLabel(BaseModel):
     read_id: str = Field(examples=[_ID])
     crop_index: int = Field(ge=0, examples=[0])
     label: str = Field(examples=["7"])
+    read: Literal["known", "unchecked"] = Field(
+        description="unchecked: nobody could tell now whether the crop was captured."
+    )
 
 
 class LabelsAnswer(BaseModel):

@@ -17,6 +17,7 @@ from capture.audit_sample import audit_probability
 from capture.crop_size import MAX_CROP_PX, reduce_crop
 from capture.frames import add_head
 from capture.label_event import LabelEvent, encode
+from capture.read_check import check_reads
 from capture.record import CaptureRecord, StageTimes, build, to_uint8_many
 from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
@@ -60,6 +61,7 @@ class CaptureSink:
         self._threshold = policy.threshold
         self._audit_frac = settings.audit_frac
         self._capture_frac = settings.capture_sample_frac
+        self._folder = settings.capture_dir
         self._spool: Spool | None = None
         if settings.capture_dir is not None:
             self._spool = Spool(
@@ -109,6 +111,11 @@ class CaptureSink:
     def is_on(self) -> bool:
         """Whether there is a spool."""
         return self._spool is not None
+
+    def check_reads(self, keys: Sequence[tuple[str, int]]) -> list[str]:
+        """Whether each crop was captured, as `capture.read_check` says it; within a second."""
+        assert self._folder is not None
+        return check_reads(self._folder, keys)
 
     def persist_labels(self, events: Sequence[LabelEvent]) -> None:
         """Put label events on disk, in the segment that the records are in.

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from capture import ship
+from capture import read_check, ship
 from capture.labels import read_events, read_labels
+from capture.read_answers import answering
 from capture.store import open_store
 
 READ_ID = "0193465c-5800-7000-8000-000000000001"
@@ -26,13 +27,15 @@ async def send(client, content, **headers):
 
 
 @pytest.fixture
-async def capturing(serve, tmp_path):
-    return await serve(capture_dir=tmp_path / "spool")
+async def capturing(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(read_check, "_TIMEOUT_S", 30.0)
+    return await serve(capture_dir=tmp_path / "spool", request_deadline_ms=60_000)
 
 
 def archived(tmp_path):
     """The archive, with what a kill would leave: the spool as it is now, of no process."""
-    shutil.copytree(tmp_path / "spool", tmp_path / "left")
+    ignore = shutil.ignore_patterns("*.sock")
+    shutil.copytree(tmp_path / "spool", tmp_path / "left", ignore=ignore)
     store = open_store(str(tmp_path / "store"))
     ship.ship_once(tmp_path / "left", store)
     return store
@@ -52,6 +55,37 @@ async def test_1024_labels_are_stored_in_order(capturing, tmp_path):
     reply = await send(capturing, {"labels": rows})
     assert [one["crop_index"] for one in reply.json["results"]] == list(range(1024))
     assert len(read_labels(archived(tmp_path))) == 1024
+
+
+async def test_a_label_of_a_captured_crop_is_of_a_known_read(capturing, tmp_path, crops):
+    read = await capturing.post("/v1/digit", crops[0].png, "image/png")
+    store = open_store(str(tmp_path / "store"))
+    with answering(tmp_path / "spool", store):
+        reply = await send(capturing, LABEL | {"read_id": read.json["read_id"]})
+    assert (reply.status, reply.json["results"][0]["read"]) == (200, "known")
+
+
+async def test_a_row_that_names_no_captured_crop_is_named_and_none_is_stored(
+    capturing, tmp_path, crops
+):
+    read = await capturing.post("/v1/digit", crops[0].png, "image/png")
+    known = LABEL | {"read_id": read.json["read_id"]}
+    rows = [known, LABEL, known | {"crop_index": 1}]
+    with answering(tmp_path / "spool", open_store(str(tmp_path / "store"))):
+        reply = await send(capturing, {"labels": rows})
+    assert reply.status == 400
+    assert [(one["row"], one["field"]) for one in reply.json["rows"]] == [
+        (1, "read_id"),
+        (2, "crop_index"),
+    ]
+    assert "no captured read has it" in reply.json["detail"]
+    assert read_events(archived(tmp_path)).empty
+
+
+async def test_a_label_that_nobody_can_check_says_so_and_is_stored(capturing, tmp_path):
+    reply = await send(capturing, LABEL)
+    assert (reply.status, reply.json["results"][0]["read"]) == (200, "unchecked")
+    assert len(read_events(archived(tmp_path))) == 1
 
 
 async def test_a_repetition_is_stored_once(capturing, tmp_path):
