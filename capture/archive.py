@@ -3,6 +3,7 @@
     records/day=2026-11-21/site=leeds/SEGMENT.parquet   what ship writes
     label_events/NAME.parquet                           what people keyed
     labels/HASH.parquet                                 the same, by version 0.1
+    labelled/HASH.parquet                               the crops they keyed, kept for training
     erased/FINGERPRINT                                  reads that must not return
 
 Shipping is at least once, so every reader keeps one row for each (read_id, crop_index). Rows from
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 RECORDS: Final = "records"
 LABEL_EVENTS: Final = "label_events"
 LABELS: Final = "labels"
+KEPT: Final = "labelled"
 ERASED: Final = "erased"
 PARQUET: Final = "application/vnd.apache.parquet"
 READ_ID: Final = "read_id"

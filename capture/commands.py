@@ -219,21 +219,25 @@ def _to_erase(reads: list[Read], given: str, *, every: bool) -> list[Read]:
 def _compact(options: argparse.Namespace) -> int:
     from capture.archive import parse_window
     from capture.compaction import compact
+    from capture.kept_crops import keep_labelled
     from capture.labels import compact_labels
     from capture.store import open_store
 
     window = parse_window(options.day, today=today())
     store = open_store(options.store)
     num_files = sum(compact(store, day) for day in window.days()) + compact_labels(store)
-    print(f"{num_files} files merged")
+    num_kept = keep_labelled(store)
+    print(f"{num_files} files merged, {num_kept} labelled crops kept")
     return 0
 
 
 def _expire(options: argparse.Namespace) -> int:
     from capture.compaction import expire
+    from capture.kept_crops import keep_labelled
     from capture.store import open_store
 
     store = open_store(options.store)
+    keep_labelled(store)
     num_files = expire(store, keep_days=options.keep_days, today=today())
     print(f"{num_files} files deleted")
     return 0

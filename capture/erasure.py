@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from capture.archive import (
     ERASED,
+    KEPT,
     LABEL_EVENTS,
     LABELS,
     PARQUET,
@@ -37,7 +38,7 @@ def erased_ids(store: Store) -> frozenset[str]:
 
 
 def erase_from_archive(store: Store, read_id: str) -> int:
-    """Remove a read's rows and labels from the archive, and mark it so that none return.
+    """Remove a read's rows, labels and kept crops from the archive, and mark it for good.
 
     Returns:
         Number of rows removed.
@@ -48,8 +49,8 @@ def erase_from_archive(store: Store, read_id: str) -> int:
     if not num_removed:  # it may be an older version's, made by the caller with a wrong clock
         others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
         num_removed = _rewrite_all(store, others, read_id)
-    labels = [*store.find(f"{LABELS}/"), *store.find(f"{LABEL_EVENTS}/")]
-    return num_removed + _rewrite_all(store, labels, read_id)
+    others = [key for name in (LABELS, LABEL_EVENTS, KEPT) for key in store.find(f"{name}/")]
+    return num_removed + _rewrite_all(store, others, read_id)
 
 
 def _rewrite_all(store: Store, keys: Sequence[str], read_id: str) -> int:

@@ -1,4 +1,4 @@
-"""Labelled captures. `training retrain` reads them from the archive itself.
+"""Labelled captures, kept beyond the records. `training retrain` reads the archive itself.
 
 Knows nothing about training.
 """
@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from capture import archive
-from capture.archive import KEY, Window
+from capture.archive import KEY
 from capture.erasure import fingerprint
+from capture.kept_crops import read_labelled_pictures
 from capture.label_event import DIGITS
 from capture.labels import read_labels
-from capture.sampling import read_pictures
 from capture.store import Store
 
 
@@ -41,14 +39,12 @@ def read(store: Store) -> Labelled:
     """
     labels = read_labels(store)
     labels = labels[labels["label"].isin(DIGITS)]
+    if labels.empty:
+        return _pack([], [], [])
     prints = labels["read_id"].map(fingerprint)
     labels = labels.assign(print=prints).sort_values(["print", "crop_index"])
-    days = sorted(key.split("/")[1] for key in store.find(f"{archive.RECORDS}/"))
-    if not days or labels.empty:
-        return _pack([], [], [])
-    first, last = (date.fromisoformat(day.removeprefix("day=")) for day in (days[0], days[-1]))
     keys = list(labels[KEY].itertuples(index=False, name=None))
-    pictures = read_pictures(store, Window(first, last), keys)["image_png"].dropna()
+    pictures = read_labelled_pictures(store, keys)["image_png"].dropna()
     found = labels[[key in pictures.index for key in keys]]
     images = [
         np.asarray(Image.open(io.BytesIO(pictures.loc[key])).convert("L"))
