@@ -44,7 +44,7 @@ def erase_from_archive(store: Store, read_id: str) -> int:
         Number of rows removed.
     """
     store.put(f"{ERASED}/{fingerprint(read_id)}", b"", content_type="text/plain")
-    likely = [key for prefix in _where(read_id) for key in store.find(prefix)]
+    likely = [key for prefix in days_of(read_id) for key in store.find(prefix)]
     num_removed = _rewrite_all(store, likely, read_id)
     if not num_removed:  # it may be an older version's, made by the caller with a wrong clock
         others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
@@ -70,8 +70,8 @@ def erase_pictures(reports: Store, read_id: str) -> int:
     return len(pictures)
 
 
-def _where(read_id: str) -> list[str]:
-    """Prefixes to search first: the day of a uuid7, and a day on each side for wrong clocks."""
+def days_of(read_id: str) -> list[str]:
+    """Prefixes of a read's records: the day of a uuid7, and one on each side for wrong clocks."""
     try:
         parsed = uuid.UUID(read_id)
         if parsed.version != 7:

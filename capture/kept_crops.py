@@ -15,10 +15,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from capture.archive import KEPT, KEY, PARQUET, RECORDS, Window, encode, with_read_ids
-from capture.erasure import erased_ids, without_erased
+from capture.archive import (
+    KEPT,
+    KEY,
+    PARQUET,
+    READ_ID,
+    RECORDS,
+    Window,
+    encode,
+    with_read_ids,
+)
+from capture.erasure import days_of, erased_ids, without_erased
 from capture.labels import read_events
-from capture.look_up import files_of
 from capture.parquet_schema import SCHEMA
 from capture.sampling import has_read_id, open_dataset, read_pictures
 from capture.store import Store
@@ -42,7 +50,7 @@ def keep_labelled(store: Store) -> int:
 
 def _keep(store: Store, read_ids: list[str], wanted: pd.DataFrame) -> int:
     """Copy the crops of some reads, as one file."""
-    files = files_of(store, read_ids)
+    files = _files_with(store, read_ids)
     rows = with_read_ids(open_dataset(store, files).to_table(filter=has_read_id(read_ids)))
     chosen = pa.Table.from_pandas(wanted, preserve_index=False)
     fields = [rows.schema.field(name) for name in KEY]
@@ -56,6 +64,33 @@ def _keep(store: Store, read_ids: list[str], wanted: pd.DataFrame) -> int:
     name = hashlib.sha256(ids.encode()).hexdigest()[:24]
     store.put(f"{KEPT}/{name}.parquet", encode(found), content_type=PARQUET)
     return len(found)
+
+
+def _files_with(store: Store, read_ids: list[str]) -> list[str]:
+    """The files of records that have one of these reads; only their ids are read for that.
+
+    A read that is not in the files of its day is searched in all others: its clock may be wrong.
+    """
+    likely = {
+        key
+        for prefix in {p for one in read_ids for p in days_of(one)}
+        for key in store.find(prefix)
+    }
+    found, ids = _search(store, sorted(likely), read_ids)
+    missing = sorted(set(read_ids) - ids)
+    if missing:
+        found |= _search(store, sorted({*store.find(f"{RECORDS}/")} - likely), missing)[0]
+    return sorted(found)
+
+
+def _search(store: Store, keys: list[str], read_ids: list[str]) -> tuple[set[str], set[str]]:
+    """The files that have one of the reads, and the reads that were found."""
+    rows = open_dataset(store, keys).to_table(
+        columns=[READ_ID, "request_id", "__filename"], filter=has_read_id(read_ids)
+    )
+    root = store.arrow()[1]
+    files = {path.removeprefix(f"{root}/") for path in rows["__filename"].to_pylist()}
+    return files, set(with_read_ids(rows)[READ_ID].to_pylist())
 
 
 def _kept_keys(store: Store) -> set[tuple[str, int]]:

@@ -47,7 +47,7 @@ def test_labelled_crops_outlive_the_records(store, label, make_record):
 
 
 def test_a_crop_is_kept_once_and_a_later_label_adds_its_own(store, label):
-    label(1)
+    label(1)  # the records' ids are of another year than their times
     assert (keep_labelled(store), keep_labelled(store)) == (1, 0)
     label(1, 2)
     assert keep_labelled(store) == 1
