@@ -60,46 +60,40 @@ def find_in_archive(store: Store, ids: Sequence[str]) -> list[Read]:
 
 
 def find_crops(store: Store, read_ids: Sequence[str]) -> list[tuple[str, int]]:
-    """The captured crops of reads, as (read_id, crop_index). Raises StoreError, OSError."""
+    """The captured crops of reads whose ids are of version 7, as (read_id, crop_index).
+
+    Raises:
+        StoreError, OSError: the archive cannot be read.
+    """
     columns = ["read_id", "request_id", "crop_index"]
-    dataset = open_dataset(store, files_of(store, read_ids))
+    dataset = open_dataset(store, _files_of(store, read_ids))
     rows = dataset.to_table(columns=columns, filter=has_read_id(read_ids))
     kept = without_erased(with_read_ids(rows), erased_ids(store))
     return [(row["read_id"], row["crop_index"]) for row in kept.to_pylist()]
 
 
-def files_of(store: Store, read_ids: Sequence[str]) -> list[str]:
-    """The files that may hold these reads. Raises StoreError.
-
-    Of a read whose id has its time: those of its day that were merged, or whose segment was begun
-    about then. All files, if an id has none.
-    """
-    begun = sorted({_begun_us(read_id) for read_id in read_ids})
-    if begun and begun[0] == 0:
-        return store.find(f"{RECORDS}/")
+def _files_of(store: Store, read_ids: Sequence[str]) -> list[str]:
+    """The files of the reads' days that were merged, or whose segment was begun about then."""
+    begun = sorted({begun_us(read_id) for read_id in read_ids})
     days = {_day(us + edge_us) for us in begun for edge_us in (0, _ANSWER_US)}
     return [
         key
         for day in sorted(days)
         for key in store.find(f"{RECORDS}/day={day}/")
-        if _may_hold(key.rsplit("/", 1)[1], begun)
+        if may_hold(key.rsplit("/", 1)[1], begun)
     ]
 
 
-def _begun_us(read_id: str) -> int:
-    """When a read began, by its id; 0 where the id has no time."""
-    try:
-        parsed = uuid.UUID(read_id)
-    except ValueError:
-        return 0
-    return (parsed.int >> 80) * 1000 if parsed.version == 7 else 0
+def begun_us(read_id: str) -> int:
+    """When a read began, by its id."""
+    return (uuid.UUID(read_id).int >> 80) * 1000
 
 
 def _day(time_us: int) -> str:
     return _time(time_us).date().isoformat()
 
 
-def _may_hold(file: str, begun: Sequence[int]) -> bool:
+def may_hold(file: str, begun: Sequence[int]) -> bool:
     """Whether a file may hold a read of these times; a segment's name begins with its time."""
     stamp = file.partition("-")[0]
     if not stamp.isdecimal():  # merged files

@@ -1,7 +1,8 @@
 """The shipper's side of `capture.read_check`: tells the service which crops were captured.
 
-Runs on a thread beside shipping. The spool is searched before the archive: a record is in the
-archive before it leaves the spool, so none is missed between the two.
+Runs on a thread beside shipping. Only segments and files of the reads' time are opened, so a
+question costs as much after an outage of the archive as before. The spool is searched before the
+archive: a record is in the archive before it leaves the spool, so none is missed between the two.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from capture.look_up import find_crops
+from capture.look_up import begun_us, find_crops, may_hold
 from capture.read_check import KNOWN, NO_CROP, NO_READ, SOCKET, UNCHECKED, read_line
 from capture.segments import read_spool
 from capture.store import Store
@@ -95,7 +97,8 @@ def _words(spool: Path, store: Store, keys: Sequence[Key]) -> list[str]:
     """What is known of each crop."""
     crops: dict[str, set[int]] = defaultdict(set)
     wanted = {read_id for read_id, _ in keys}
-    for record in read_spool(spool):
+    begun = sorted({begun_us(read_id) for read_id in wanted})
+    for record in read_spool(spool, may_hold=partial(may_hold, begun=begun)):
         if record.read_id in wanted:
             crops[record.read_id].add(record.index)
     missing = sorted({read_id for read_id, index in keys if index not in crops[read_id]})

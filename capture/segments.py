@@ -17,7 +17,7 @@ import fcntl
 import logging
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -175,9 +175,18 @@ def read_segment(path: Path) -> Iterator[CaptureRecord]:
                 yield decode(data[part.payload : part.end])
 
 
-def read_spool(folder: Path) -> Iterator[CaptureRecord]:
-    """Yield every record of the spool, also of what is still being written; one may come twice."""
+def read_spool(
+    folder: Path, *, may_hold: Callable[[str], bool] = lambda _: True
+) -> Iterator[CaptureRecord]:
+    """Yield every record of the spool, also of what is still being written; one may come twice.
+
+    Args:
+        folder: the spool.
+        may_hold: whether a segment of this name is read.
+    """
     for path in _find(folder, *_FINISHED_AS, FINISHED, _OLD_FINISHED, BAD):
+        if not may_hold(path.name):
+            continue
         with contextlib.suppress(OSError):  # shipped meanwhile
             yield from read_segment(path)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from capture import read_check, ship
+from capture import read_check, segments, ship
 from capture.archive import PARQUET, encode
 from capture.compaction import compact
 from capture.erasure import erase_from_archive
@@ -57,6 +57,17 @@ def test_a_crop_in_the_spool_is_known(spool, store, capture):
     keys = [(capture(1), 0), (ABSENT, 0)]
     with answering(spool, store):
         assert check_reads(spool, keys) == ["known", "no_read"]
+
+
+def test_segments_of_another_time_are_not_read(spool, store, capture, monkeypatch):
+    known, opened = capture(1), []
+    reading = segments.read_bytes
+    monkeypatch.setattr(segments, "read_bytes", lambda path: opened.append(path) or reading(path))
+    with answering(spool, store):
+        assert check_reads(spool, [(ABSENT, 0)]) == ["no_read"]
+        assert opened == []
+        assert check_reads(spool, [(known, 0)]) == ["known"]
+        assert len(opened) == 1
 
 
 def test_a_shipped_crop_is_known_also_when_merged(spool, store, capture):
