@@ -33,16 +33,6 @@ def register(add: AddCommand, settings: CaptureSettings) -> None:
     """Add the commands that ship, keep, erase and time captures."""
     _register_spool_commands(add, settings)
     _register_archive_commands(add, settings)
-    reference = add("reference", _reference, "make the drift reference from saved predictions")
-    reference.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        required=True,
-        metavar="NPZ",
-        help="predictions that training saved",
-    )
-    reference.add_argument("--out", type=Path, required=True, help="Parquet file to write")
 
 
 def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None:
@@ -252,16 +242,6 @@ def _labelled(options: argparse.Namespace) -> int:
     found = labelled.read(open_store(options.store))
     np.savez(options.out, images=found.images, labels=found.labels, bucket=found.bucket)
     print(f"{len(found)} labelled captures of {options.store} to {options.out}")
-    return 0
-
-
-def _reference(options: argparse.Namespace) -> int:
-    from capture import reference
-    from capture.predictions import read_predictions
-
-    made = reference.build(read_predictions(options.source))
-    options.out.write_bytes(reference.to_parquet(made))
-    print(f"{len(made.rows)} rows of model {made.model_version} to {options.out}")
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from capture import commands, label_commands
 from capture.commands import Command, metric_emitter, stop_on_signal, today
+from monitoring import reference_command
 from monitoring.config import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
 
     commands.register(add, settings.capture)
     label_commands.register(add, settings.capture)
+    reference_command.register(add, settings.capture)
     _register(add, settings)
     return parser
 
@@ -78,7 +80,11 @@ def _register(add: commands.AddCommand, settings: Settings) -> None:
             "--reports", default=settings.capture.reports, help=commands.REPORTS_HELP
         )
         drift.add_argument("--alerts", nargs="*", default=sinks, metavar="SINK", help=_ALERTS_HELP)
-        drift.add_argument("--reference", default="champion", help="champion, or a file")
+        drift.add_argument(
+            "--reference",
+            default="champion",
+            help="champion (or the week adopted for it), or a file",
+        )
         if name == "report":
             drift.add_argument(
                 "--current",
@@ -120,16 +126,15 @@ def _locations(options: argparse.Namespace, settings: Settings) -> ReportLocatio
 
 
 def _report(options: argparse.Namespace, *, settings: Settings) -> int:
-    from capture import reference
     from capture.archive import parse_window
-    from monitoring import alerts, report
+    from monitoring import alerts, mail_reference, report
 
     locations = _locations(options, settings)
     window = parse_window(options.current, today=today())
     assessment = report.run(
         locations,
         window,
-        reference.load(options.reference),
+        mail_reference.load(options.reference, locations.reports),
         emit=metric_emitter(emf=settings.capture.emf),
         today=today(),
     )
@@ -144,13 +149,13 @@ def _report(options: argparse.Namespace, *, settings: Settings) -> int:
 
 
 def _watch(options: argparse.Namespace, *, settings: Settings) -> int:
-    from capture import reference
-    from monitoring import watch
+    from monitoring import mail_reference, watch
 
     stop = stop_on_signal()  # before the stores are opened: a stop during that ends with 0, too
+    locations = _locations(options, settings)
     watch.watch(
-        _locations(options, settings),
-        lambda: reference.load(options.reference),
+        locations,
+        lambda: mail_reference.load(options.reference, locations.reports),
         stop,
         emit=metric_emitter(emf=settings.capture.emf),
         keep_days=settings.capture.keep_days,

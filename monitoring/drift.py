@@ -210,7 +210,7 @@ def _quality(labelled: pd.DataFrame, reference: Reference) -> str:
     )
     current_rows, reference_rows = (
         Dataset.from_pandas(rows[["digit", "label"]].dropna(), definition)
-        for rows in (labelled, reference.rows)
+        for rows in (labelled, reference.truth)
     )
     snapshot = Report([Accuracy(), F1ByLabel()]).run(current_rows, reference_rows)
     return str(snapshot.get_html_str(as_iframe=False))

@@ -189,6 +189,7 @@ def summarise(
             "num_stored": num_stored,
             "model_versions": sorted(rows["model_version"].dropna().unique()),
             "reference_version": reference.model_version,
+            "reference_days": reference.days,
             "digits": {str(k): int(v) for k, v in rows["digit"].value_counts().items()},
             "to_do": TO_DO[assessment.severity],
             **_euros(assessment),

@@ -51,7 +51,7 @@ def assess(
     Args:
         current: a uniform sample: columns NUMERIC, CATEGORICAL, accepted, rejected_because,
             threshold, total_ms, site, and label (missing where none arrived).
-        reference: of the champion.
+        reference: of the champion, or a week of mail that it read.
         by_site: a sample with more rows of small sites, in random order; `current` when None.
         labelled: the audited crops of the window; those of `current` with a label when None.
     """
@@ -64,7 +64,8 @@ def assess(
     threshold = threshold_of(current, reference)
     rejected, expected = is_rejected(current), reference.is_rejected(threshold)
     judged = _labelled_accepted(labelled)
-    sites, site_findings = judge_sites(by_site, expected_rows)
+    baselines = None if reference.of_sites is None else fill_gaps(reference.of_sites)
+    sites, site_findings = judge_sites(by_site, expected_rows, baselines)
     of_mail = _judge_mail(current, expected_rows, expected)
     named = {one.site for one in sites if one.named}
     rest = current[~current["site"].isin(named)]
@@ -158,7 +159,7 @@ def _judge_rejects(rejected: NDArray[np.bool_], reference: NDArray[np.bool_]) ->
         return
     share, expected = float(rejected.mean()), float(reference.mean())
     p = binomial_p(rejected, reference)
-    text = f"{share:.1%} of crops are rejected; {expected:.1%} is expected from validation data"
+    text = f"{share:.1%} of crops are rejected; {expected:.1%} is expected from the reference"
     for severity, limit_p, excess in (
         (Severity.ACT, REJECT_ACT_P, REJECT_ACT_EXCESS),
         (Severity.WATCH, REJECT_WATCH_P, REJECT_WATCH_EXCESS),

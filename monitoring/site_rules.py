@@ -33,13 +33,15 @@ MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more rows 
 
 
 def judge_sites(
-    rows: pd.DataFrame, reference: pd.DataFrame
+    rows: pd.DataFrame, reference: pd.DataFrame, baselines: pd.DataFrame | None = None
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     """Name the sites that send blank crops, then compare each of the rest with all the others.
 
     Args:
         rows: as `gaps.fill_gaps` returns them.
         reference: the same.
+        baselines: of a clean week: a site that is as it was then is not named, however much it
+            differs from the others. None: there is no such week.
     """
     counts = rows["site"].value_counts()
     blank_shares = pd.Series(is_blank(rows)).groupby(rows["site"]).mean()
@@ -47,7 +49,7 @@ def judge_sites(
     dark = sorted(is_dark.index[is_dark])
     judged = sorted(counts[(counts >= MIN_SITE_RECORDS) & ~is_dark].index)
     blanks = [_blank_site(site, rows[rows["site"] == site]) for site in dark]
-    summaries, findings = _compare_sites(judged, rows, reference)
+    summaries, findings = _compare_sites(judged, rows, reference, baselines)
     return (
         tuple(sorted((*(one for one, _ in blanks), *summaries), key=lambda one: one.site)),
         [*(finding for _, finding in blanks), *findings],
@@ -65,7 +67,10 @@ def _blank_site(site: str, mine: pd.DataFrame) -> tuple[SiteSummary, Finding]:
 
 
 def _compare_sites(
-    judged: list[str], rows: pd.DataFrame, reference: pd.DataFrame
+    judged: list[str],
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    baselines: pd.DataFrame | None,
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     """Compare each site with all the others.
 
@@ -74,15 +79,30 @@ def _compare_sites(
     `FEW_SITES` differ, the clean sites may be the minority: then a site needs to be far from the
     reference as well.
     """
-    summaries, findings = _name_sites(judged, rows, reference, by_reference=len(judged) == 2)
+    of_site = _by_site(judged, baselines)
+    by_reference = len(judged) == 2
+    summaries, findings = _name_sites(judged, rows, reference, of_site, by_reference=by_reference)
     num_named = sum(one.named for one in summaries)
     if num_named > len(judged) * FEW_SITES or num_named == MOST_NAMED_SITES:
-        return _name_sites(judged, rows, reference, by_reference=True)
+        return _name_sites(judged, rows, reference, of_site, by_reference=True)
     return summaries, findings
 
 
+def _by_site(judged: list[str], baselines: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    """The baseline of each site that has enough crops in it."""
+    if baselines is None:
+        return {}
+    found = {site: baselines[baselines["site"] == site] for site in judged}
+    return {site: rows for site, rows in found.items() if len(rows) >= MIN_SITE_RECORDS}
+
+
 def _name_sites(
-    judged: list[str], rows: pd.DataFrame, reference: pd.DataFrame, *, by_reference: bool
+    judged: list[str],
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    of_site: dict[str, pd.DataFrame],
+    *,
+    by_reference: bool,
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     pool = list(judged)
     num_named = 0
@@ -96,6 +116,7 @@ def _name_sites(
                 peers[peers["site"] == site],
                 peers[peers["site"] != site],
                 reference if by_reference else None,
+                of_site.get(site),
                 num_sites=len(judged),
             )
             for site in pool
@@ -123,16 +144,15 @@ def _compare_site(
     mine: pd.DataFrame,
     others: pd.DataFrame,
     reference: pd.DataFrame | None,  # None: compare with the other sites only
+    baseline: pd.DataFrame | None,  # of this site
     *,
     num_sites: int,
 ) -> _Comparison:
     distances = measure_distances(mine, others.head(MOST_PEER_ROWS))
-    if reference is not None:
-        from_reference = measure_distances(mine, reference)
-        distances = {
-            name: min(distance, from_reference.get(name, 0.0))
-            for name, distance in distances.items()
-        }
+    for expected in (reference, baseline):
+        if expected is not None:
+            also = measure_distances(mine, expected)
+            distances = {name: min(far, also.get(name, 0.0)) for name, far in distances.items()}
     feature = max(distances, key=lambda name: distances[name], default="")
     distance = distances.get(feature, 0.0)
     findings = []
@@ -141,14 +161,16 @@ def _compare_site(
         looks = f" {LOOKS[feature]}:"
         text = (
             f"site {site}{looks} {in_words(feature)} {mine[feature].median():.3g} beside "
-            f"{others[feature].median():.3g}, {distance:.2f} standard deviations from the other "
-            "sites"
+            f"{others[feature].median():.3g}, {distance:.2f} standard deviations from "
+            f"{'the other sites' if baseline is None else 'the other sites and its own baseline'}"
         )
         findings.append(
             Finding("site", feature, distance, SITE_DISTANCE_LIMIT, Severity.WATCH, text, site)
         )
     share = _reject_share(mine)
     usual = _reject_share(others) if len(others) else share
+    if baseline is not None:
+        usual = max(usual, _reject_share(baseline))
     excess = _site_reject_excess(mine, share, usual, num_sites=num_sites)
     if excess > 1:
         text = (
