@@ -87,6 +87,14 @@ class CaptureRecord:
             Kind.PROBABILITY, "with which it was marked for the audit; 0 when not marked", since=5
         ),
     )
+    is_bulk: bool = field(
+        default=False,
+        metadata=captured(
+            Kind.FLAG,
+            "of a bulk request, which no scanner sends; null: not known",
+            since=5,
+        ),
+    )
     garbage: float = field(
         metadata=captured(Kind.SCORE, "raw not-a-digit score; null when the model has none")
     )

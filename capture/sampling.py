@@ -23,6 +23,7 @@ from capture.store import Store
 
 _HASHES: Final = 2**32
 _SAMPLE_SLACK: Final = 1.05  # duplicates and chance
+_IS_BULK: Final = pc.coalesce(pc.field("is_bulk"), pc.scalar(False))  # noqa: FBT003 - Arrow's
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Sample:
     rows: pd.DataFrame  # columns asked for, ids, day, site, sample_key; one row for each key
     labelled: pd.DataFrame  # the same columns of every labelled row, sampled or not
     marked: pd.DataFrame  # the same columns of every row that is marked for the audit
-    num_stored: int  # rows in the archive before dedupe
+    num_stored: int  # rows of scanner traffic in the archive before dedupe
     sample_below: int  # rows with a sample_key below this are a fair sample of all sites together
 
 
@@ -50,13 +51,16 @@ def read_sample(
     Rows are chosen by a hash of the key, so duplicates are chosen together and reading again gives
     the same rows. Of each site at least `min_rows_per_site` are read where it has them, so that a
     small site can be judged; rows with a sample_key below `sample_below` exclude these extra rows.
-    Labelled and marked rows are few, so all of the window's are read beside the sample.
+    Labelled and marked rows are few, so all of the window's are read beside the sample. Rows of
+    bulk requests are in neither sample nor count: they are no scanner traffic.
 
     Raises:
         StoreError, OSError: the archive cannot be read.
     """
     keys = [key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/")]
-    wanted = [*dict.fromkeys([*KEY, "request_id", "sample_key", "audit_probability", *columns])]
+    wanted = [
+        *dict.fromkeys([*KEY, "request_id", "sample_key", "audit_probability", "is_bulk", *columns])
+    ]
     dataset = open_dataset(store, keys)
     rows_by_site = _count_by_site(dataset)
     num_stored = sum(rows_by_site.values())
@@ -71,10 +75,11 @@ def read_sample(
         key = ds.field("sample_key")
         is_marked = ds.field("audit_probability") > 0
         chosen = (ds.field("site") == site) & (
-            (key < site_below) | key.isin(labelled_keys) | is_marked
+            (~_IS_BULK & (key < site_below)) | key.isin(labelled_keys) | is_marked
         )
         table = dataset.to_table(columns=[*wanted, "day", "site"], filter=chosen)
-        is_sampled = pc.less(table["sample_key"], site_below)
+        is_bulk = pc.fill_null(table["is_bulk"], False)  # noqa: FBT003 - Arrow's
+        is_sampled = pc.and_not(pc.less(table["sample_key"], site_below), is_bulk)
         tables.append(table.append_column("is_sampled", is_sampled))
     if not tables:
         none = open_dataset(store, []).to_table().to_pandas()
@@ -126,11 +131,12 @@ def _partition_expression(key: str) -> ds.Expression:
 
 
 def _count_by_site(dataset: ds.Dataset) -> dict[str, int]:
-    """Count rows from the files' footers only."""
+    """Count the rows of scanner traffic; reads one column."""
     counts: dict[str, int] = {}
     for fragment in dataset.get_fragments():
         site = ds.get_partition_keys(fragment.partition_expression)["site"]
-        counts[site] = counts.get(site, 0) + fragment.count_rows()
+        scanner = fragment.scanner(schema=dataset.schema, columns=["is_bulk"], filter=~_IS_BULK)
+        counts[site] = counts.get(site, 0) + scanner.count_rows()
     return counts
 
 

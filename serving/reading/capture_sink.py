@@ -155,6 +155,7 @@ class CaptureSink:
             model_version=self._version,
             threshold=self._threshold,
             audit_probability=self._audit_probability(one, reading),
+            is_bulk=one.is_bulk,
             garbage=reading.garbage,
             image=image,
             crop=crop,

@@ -33,6 +33,7 @@ def encode_plainly(record, *, with_crop=True, version=5):
     ]
     parts = [
         struct.pack("<BB", version, flags),
+        struct.pack("<?", record.is_bulk) if version > 4 else b"",
         struct.pack("<B", 255 if record.digit is None else record.digit),
         struct.pack("<H", min(record.crop_scale, 65_535)) if is_new else b"",
         struct.pack("<H", min(record.num_parts, 65_535)),

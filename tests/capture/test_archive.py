@@ -78,6 +78,14 @@ def test_a_sample_is_bounded_fair_and_the_same_again(store, make_record):
     assert list(again.rows["request_id"]) == list(sample.rows["request_id"])
 
 
+def test_bulk_requests_are_no_part_of_the_sample_but_of_the_audit(store, make_record):
+    records = [make_record(n, is_bulk=n % 2 == 0, audit_probability=0.01) for n in range(100)]
+    fill(store, records)
+    sample = rows_in(store, columns=["digit"], max_rows=1_000, min_rows_per_site=10)
+    assert (len(sample.rows), sample.num_stored, len(sample.marked)) == (50, 50, 100)
+    assert not sample.rows["is_bulk"].any()
+
+
 def test_labelled_rows_are_read_whether_sampled_or_not(store, make_record):
     records = [make_record(n, crop=None) for n in range(600)]
     fill(store, records)

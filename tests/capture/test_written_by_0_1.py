@@ -32,7 +32,7 @@ from capture.store import Store, open_store
 WRITTEN: Final = Path(__file__).parents[1] / "data" / "written_by_0_1"
 EXPECTED: Final[dict[str, Any]] = json.loads((WRITTEN / "expected.json").read_text())
 PICTURES: Final = ("image_png", "crop_png")
-ADDED_LATER: Final = ("read_id", "crop_scale", "audit_probability")
+ADDED_LATER: Final = ("read_id", "crop_scale", "audit_probability", "is_bulk")
 
 
 def as_json(value: Any) -> Any:
@@ -77,6 +77,7 @@ def plain_record(record: CaptureRecord) -> dict[str, Any]:
     assert fields.pop("read_id") == fields["request_id"]
     assert fields.pop("crop_scale") == 1
     assert fields.pop("audit_probability") == 0
+    assert not fields.pop("is_bulk")
     fields |= {"image": pixels(record.image), "crop": pixels(record.crop)}
     fields["probs"] = list(record.probs)
     if not np.isfinite(record.garbage):
@@ -147,6 +148,7 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
         row["time"] = row["time"].isoformat()
         assert row.pop("read_id") == row["request_id"]
         assert not row.pop("audit_probability") > 0
+        assert row.pop("is_bulk") in (None, False)
         rows.append({str(name): plain(value) for name, value in row.items()})
     return rows
 
