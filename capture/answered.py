@@ -18,7 +18,7 @@ from PIL import Image
 
 from capture.archive import KEY, RECORDS, with_read_ids
 from capture.erasure import erased_ids, without_erased
-from capture.sampling import open_dataset
+from capture.sampling import is_mail, open_dataset
 from capture.store import Store
 
 COLUMNS: Final = [*KEY, "request_id", "site", "time", "digit", "accepted", "image_png"]
@@ -49,7 +49,8 @@ def read_answered(
         accepted_by: leaves out what this version of the model did not accept.
 
     Yields:
-        the crops of a site's day, one for each key; erased and blank ones are left out.
+        the crops of a site's day, one for each key; erased and blank ones are left out, and
+        synthetic reads.
 
     Raises:
         StoreError, OSError, ValueError: the archive cannot be read.
@@ -61,7 +62,7 @@ def read_answered(
     if accepted_by is not None:
         chosen &= (ds.field("model_version") == accepted_by) & ds.field("accepted")
     for day in wanted:
-        keys = store.find(f"{RECORDS}/{day}/")
+        keys = [key for key in store.find(f"{RECORDS}/{day}/") if is_mail(key)]
         for folder in sorted({key.rpartition("/")[0] for key in keys}):
             files = [key for key in keys if key.startswith(f"{folder}/")]
             rows = open_dataset(store, files).to_table(columns=COLUMNS, filter=chosen)

@@ -1,7 +1,9 @@
 """The archive of captured records: which key holds what, and how its files are written.
 
     records/day=2026-11-21/site=leeds/SEGMENT.parquet   what ship writes
-    labels/HASH.parquet                                 truth that arrived later
+    label_events/NAME.parquet                           what people keyed
+    labels/HASH.parquet                                 the same, by version 0.1
+    labelled/HASH.parquet                               the crops they keyed, kept for training
     erased/FINGERPRINT                                  reads that must not return
 
 Shipping is at least once, so every reader keeps one row for each (read_id, crop_index). Rows from
@@ -22,7 +24,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 RECORDS: Final = "records"
+LABEL_EVENTS: Final = "label_events"
 LABELS: Final = "labels"
+KEPT: Final = "labelled"
 ERASED: Final = "erased"
 PARQUET: Final = "application/vnd.apache.parquet"
 READ_ID: Final = "read_id"
@@ -89,6 +93,8 @@ def with_read_ids(table: pa.Table) -> pa.Table:
     """Fill in the read_id of rows that have none: there the request_id was the key."""
     if READ_ID not in table.column_names:
         return table.add_column(0, READ_ID, table["request_id"])
+    if "request_id" not in table.column_names:  # label events
+        return table
     place = table.column_names.index(READ_ID)
     return table.set_column(place, READ_ID, pc.coalesce(table[READ_ID], table["request_id"]))
 

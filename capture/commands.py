@@ -26,23 +26,13 @@ AddCommand = Callable[[str, Command, str], argparse.ArgumentParser]
 
 STORE_HELP = "the archive: a folder or s3://bucket/prefix"
 REPORTS_HELP = "the reports: a folder or s3://bucket/prefix"
-_SPOOL_HELP = "folder that the service captures to"
+SPOOL_HELP = "folder that the service captures to"
 
 
 def register(add: AddCommand, settings: CaptureSettings) -> None:
-    """Add the commands that ship, label, keep, erase and time captures."""
+    """Add the commands that ship, keep, erase and time captures."""
     _register_spool_commands(add, settings)
     _register_archive_commands(add, settings)
-    reference = add("reference", _reference, "make the drift reference from saved predictions")
-    reference.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        required=True,
-        metavar="NPZ",
-        help="predictions that training saved",
-    )
-    reference.add_argument("--out", type=Path, required=True, help="Parquet file to write")
 
 
 def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None:
@@ -51,14 +41,14 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
         partial(_ship, emf=settings.emf),
         "move finished spool segments to the archive, as Parquet",
     )
-    ship.add_argument("--spool", type=Path, default=settings.spool, help=_SPOOL_HELP)
+    ship.add_argument("--spool", type=Path, default=settings.spool, help=SPOOL_HELP)
     ship.add_argument("--store", default=settings.store, help=STORE_HELP)
     ship.add_argument("--follow", action="store_true", help="keep running, as a sidecar")
     ship.add_argument("--poll-s", type=float, default=5.0, help="seconds between polls")
 
     find = add("find", _find, "list the captured reads that have an id")
     _add_id(find)
-    find.add_argument("--spool", type=Path, default=settings.spool, help=_SPOOL_HELP)
+    find.add_argument("--spool", type=Path, default=settings.spool, help=SPOOL_HELP)
     find.add_argument("--store", default=settings.store, help=STORE_HELP)
 
     erase = add("erase", _erase, "remove a read from spool, archive, labels and reports")
@@ -66,7 +56,7 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
     erase.add_argument(
         "--all", action="store_true", help="remove every read that has this request_id"
     )
-    erase.add_argument("--spool", type=Path, default=settings.spool, help=_SPOOL_HELP)
+    erase.add_argument("--spool", type=Path, default=settings.spool, help=SPOOL_HELP)
     erase.add_argument("--store", default=settings.store, help=STORE_HELP)
     erase.add_argument("--reports", default=settings.reports, help=REPORTS_HELP)
 
@@ -92,10 +82,6 @@ def _id(text: str) -> str:
 
 
 def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> None:
-    label = add("label", _label, "store labels from a CSV of read_id,crop_index,label")
-    label.add_argument("csv", type=Path, help="the CSV file")
-    label.add_argument("--store", default=settings.store, help=STORE_HELP)
-
     compact = add("compact", _compact, "merge the files of finished days, one for each site")
     compact.add_argument(
         "--day", default="yesterday", help="yesterday, 2026-11-01 or 2026-11-01..2026-11-07"
@@ -220,42 +206,28 @@ def _to_erase(reads: list[Read], given: str, *, every: bool) -> list[Read]:
     return [] if named is None else [named]
 
 
-def _label(options: argparse.Namespace) -> int:
-    from capture.labelling import store_truth
-    from capture.store import open_store
-    from capture.truth_csv import TruthError, parse
-
-    try:
-        stored = store_truth(open_store(options.store), parse(options.csv.read_bytes()))
-    except (TruthError, OSError) as error:
-        print(f"{options.csv}: nothing is stored:\n{error}", file=sys.stderr)
-        return 1
-    if stored.num_unknown:
-        print(
-            f"{stored.num_unknown} labels name no read in the archive; they count as read ids when "
-            "their reads are shipped. Label by request_id after shipping.",
-            file=sys.stderr,
-        )
-    print(f"{stored.num_labels} labels stored as {stored.key}")
-    return 0
-
-
 def _compact(options: argparse.Namespace) -> int:
     from capture.archive import parse_window
     from capture.compaction import compact
+    from capture.kept_crops import keep_labelled
+    from capture.labels import compact_labels
     from capture.store import open_store
 
     window = parse_window(options.day, today=today())
     store = open_store(options.store)
-    print(f"{sum(compact(store, day) for day in window.days())} files merged")
+    num_files = sum(compact(store, day) for day in window.days()) + compact_labels(store)
+    num_kept = keep_labelled(store)
+    print(f"{num_files} files merged, {num_kept} labelled crops kept")
     return 0
 
 
 def _expire(options: argparse.Namespace) -> int:
     from capture.compaction import expire
+    from capture.kept_crops import keep_labelled
     from capture.store import open_store
 
     store = open_store(options.store)
+    keep_labelled(store)
     num_files = expire(store, keep_days=options.keep_days, today=today())
     print(f"{num_files} files deleted")
     return 0
@@ -270,16 +242,6 @@ def _labelled(options: argparse.Namespace) -> int:
     found = labelled.read(open_store(options.store))
     np.savez(options.out, images=found.images, labels=found.labels, bucket=found.bucket)
     print(f"{len(found)} labelled captures of {options.store} to {options.out}")
-    return 0
-
-
-def _reference(options: argparse.Namespace) -> int:
-    from capture import reference
-    from capture.predictions import read_predictions
-
-    made = reference.build(read_predictions(options.source))
-    options.out.write_bytes(reference.to_parquet(made))
-    print(f"{len(made.rows)} rows of model {made.model_version} to {options.out}")
     return 0
 
 

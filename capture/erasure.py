@@ -13,7 +13,17 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from capture.archive import ERASED, LABELS, PARQUET, RECORDS, decode, encode, with_read_ids
+from capture.archive import (
+    ERASED,
+    KEPT,
+    LABEL_EVENTS,
+    LABELS,
+    PARQUET,
+    RECORDS,
+    decode,
+    encode,
+    with_read_ids,
+)
 from capture.store import Store
 
 
@@ -28,18 +38,19 @@ def erased_ids(store: Store) -> frozenset[str]:
 
 
 def erase_from_archive(store: Store, read_id: str) -> int:
-    """Remove a read's rows and labels from the archive, and mark it so that none return.
+    """Remove a read's rows, labels and kept crops from the archive, and mark it for good.
 
     Returns:
         Number of rows removed.
     """
     store.put(f"{ERASED}/{fingerprint(read_id)}", b"", content_type="text/plain")
-    likely = [key for prefix in _where(read_id) for key in store.find(prefix)]
+    likely = [key for prefix in days_of(read_id) for key in store.find(prefix)]
     num_removed = _rewrite_all(store, likely, read_id)
     if not num_removed:  # it may be an older version's, made by the caller with a wrong clock
         others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
         num_removed = _rewrite_all(store, others, read_id)
-    return num_removed + _rewrite_all(store, store.find(f"{LABELS}/"), read_id)
+    others = [key for name in (LABELS, LABEL_EVENTS, KEPT) for key in store.find(f"{name}/")]
+    return num_removed + _rewrite_all(store, others, read_id)
 
 
 def _rewrite_all(store: Store, keys: Sequence[str], read_id: str) -> int:
@@ -59,8 +70,8 @@ def erase_pictures(reports: Store, read_id: str) -> int:
     return len(pictures)
 
 
-def _where(read_id: str) -> list[str]:
-    """Prefixes to search first: the day of a uuid7, and a day on each side for wrong clocks."""
+def days_of(read_id: str) -> list[str]:
+    """Prefixes of a read's records: the day of a uuid7, and one on each side for wrong clocks."""
     try:
         parsed = uuid.UUID(read_id)
         if parsed.version != 7:

@@ -1,4 +1,4 @@
-"""Labelled captures. `training retrain` reads them from the archive itself.
+"""Labelled captures, kept beyond the records. `training retrain` reads the archive itself.
 
 Knows nothing about training.
 """
@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from capture import archive
-from capture.archive import KEY, Window
-from capture.erasure import erased_ids, fingerprint
+from capture.archive import KEY
+from capture.erasure import fingerprint
+from capture.kept_crops import read_labelled_pictures
+from capture.label_event import DIGITS
 from capture.labels import read_labels
-from capture.sampling import read_pictures
 from capture.store import Store
 
 
@@ -34,23 +33,26 @@ class Labelled:
 
 
 def read(store: Store) -> Labelled:
-    """Read every captured crop that has a label; erased requests and blank crops are left out."""
+    """Read every captured crop whose label is settled and a digit.
+
+    Erased requests and blank crops are left out.
+    """
     labels = read_labels(store)
-    erased = erased_ids(store)
-    prints = labels["read_id"].map(fingerprint)
-    labels = labels.assign(print=prints)[~prints.isin(erased)].sort_values(["print", "crop_index"])
-    days = sorted(key.split("/")[1] for key in store.find(f"{archive.RECORDS}/"))
-    if not days or labels.empty:
+    labels = labels[labels["label"].isin(DIGITS)]
+    if labels.empty:
         return _pack([], [], [])
-    first, last = (date.fromisoformat(day.removeprefix("day=")) for day in (days[0], days[-1]))
+    prints = labels["read_id"].map(fingerprint)
+    labels = labels.assign(print=prints).sort_values(["print", "crop_index"])
     keys = list(labels[KEY].itertuples(index=False, name=None))
-    pictures = read_pictures(store, Window(first, last), keys)["image_png"].dropna()
+    pictures = read_labelled_pictures(store, keys)["image_png"].dropna()
     found = labels[[key in pictures.index for key in keys]]
     images = [
         np.asarray(Image.open(io.BytesIO(pictures.loc[key])).convert("L"))
         for key in found[KEY].itertuples(index=False, name=None)
     ]
-    return _pack(images, found["label"].tolist(), [int(one[:2], 16) for one in found["print"]])
+    return _pack(
+        images, found["label"].astype(int).tolist(), [int(one[:2], 16) for one in found["print"]]
+    )
 
 
 def _pack(images: list[NDArray[np.uint8]], labels: list[int], bucket: list[int]) -> Labelled:

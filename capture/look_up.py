@@ -6,7 +6,9 @@ is done with what is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import uuid
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +22,8 @@ from capture.sampling import has_read_id, open_dataset
 from capture.store import Store
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ANSWER_US = 120_000_000  # a read is answered within 60 s; and clocks are set
+_SEGMENT_US = 300_000_000  # a segment is finished within 21 s
 _LAST_US = 253_402_300_799_999_999  # the last microsecond that a datetime has
 
 
@@ -55,7 +59,50 @@ def find_in_archive(store: Store, ids: Sequence[str]) -> list[Read]:
     return _distinct(Read(**row) for row in kept.select(columns).to_pylist())
 
 
-def find_among(records: Iterable[CaptureRecord], ids: Sequence[str]) -> list[Read]:
+def find_crops(store: Store, read_ids: Sequence[str]) -> list[tuple[str, int]]:
+    """The captured crops of reads whose ids are of version 7, as (read_id, crop_index).
+
+    Raises:
+        StoreError, OSError: the archive cannot be read.
+    """
+    columns = ["read_id", "request_id", "crop_index"]
+    dataset = open_dataset(store, _files_of(store, read_ids))
+    rows = dataset.to_table(columns=columns, filter=has_read_id(read_ids))
+    kept = without_erased(with_read_ids(rows), erased_ids(store))
+    return [(row["read_id"], row["crop_index"]) for row in kept.to_pylist()]
+
+
+def _files_of(store: Store, read_ids: Sequence[str]) -> list[str]:
+    """The files of the reads' days that were merged, or whose segment was begun about then."""
+    begun = sorted({begun_us(read_id) for read_id in read_ids})
+    days = {_day(us + edge_us) for us in begun for edge_us in (0, _ANSWER_US)}
+    return [
+        key
+        for day in sorted(days)
+        for key in store.find(f"{RECORDS}/day={day}/")
+        if may_hold(key.rsplit("/", 1)[1], begun)
+    ]
+
+
+def begun_us(read_id: str) -> int:
+    """When a read began, by its id."""
+    return (uuid.UUID(read_id).int >> 80) * 1000
+
+
+def _day(time_us: int) -> str:
+    return _time(time_us).date().isoformat()
+
+
+def may_hold(file: str, begun: Sequence[int]) -> bool:
+    """Whether a file may hold a read of these times; a segment's name begins with its time."""
+    stamp = file.partition("-")[0]
+    if not stamp.isdecimal():  # merged files
+        return True
+    first = bisect_left(begun, int(stamp) - _ANSWER_US)
+    return first < len(begun) and begun[first] <= int(stamp) + _SEGMENT_US
+
+
+def find_among(records: Iterable[CaptureRecord], ids: Collection[str]) -> list[Read]:
     """Find the reads among records, such as those of a spool."""
     return _distinct(
         Read(one.read_id, one.request_id, one.site, _time(one.time_us))

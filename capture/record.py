@@ -1,7 +1,7 @@
 """The record of one answered crop. Serving fills a record and hands it to the spool.
 
 `CaptureRecord` is the one table of its fields: encoding, decoding and the Parquet schema follow
-from it. To add a field, add a row with ``since=5`` (the next version) and a default, and measure
+from it. To add a field, add a row with ``since=6`` (the next version) and a default, and measure
 its value in `Framed`, `Decision`, `StageTimes` or the sink.
 
 Knows nothing about files, Parquet or drift.
@@ -81,6 +81,20 @@ class CaptureRecord:
         )
     )
     threshold: float = field(metadata=captured(Kind.PROBABILITY, "the accept threshold in force"))
+    audit_probability: float = field(
+        default=0.0,
+        metadata=captured(
+            Kind.PROBABILITY, "with which it was marked for the audit; 0 when not marked", since=5
+        ),
+    )
+    is_bulk: bool = field(
+        default=False,
+        metadata=captured(
+            Kind.FLAG,
+            "of a bulk request, which no scanner sends; null: not known",
+            since=5,
+        ),
+    )
     garbage: float = field(
         metadata=captured(Kind.SCORE, "raw not-a-digit score; null when the model has none")
     )

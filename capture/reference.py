@@ -48,23 +48,36 @@ class ReferenceMissing(FileNotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Rows with the columns NUMERIC, CATEGORICAL and `label`, and how the model decided."""
+    """Rows with the columns NUMERIC, CATEGORICAL and `label`, and how the model decided.
+
+    Where a week of mail was adopted, `rows` are of that mail and have no label.
+    """
 
     rows: pd.DataFrame
     model_version: str
     threshold: float
     garbage_threshold: float
+    days: str = ""  # of the mail; "" where the rows are validation data
+    of_sites: pd.DataFrame | None = None  # of the mail: more rows of small sites, and blank crops
+    judged: pd.DataFrame | None = None  # validation data, where the rows are mail
+
+    @property
+    def truth(self) -> pd.DataFrame:
+        """The rows whose label is known."""
+        return self.rows if self.judged is None else self.judged
 
     def is_rejected(self, threshold: float) -> NDArray[np.bool_]:
         """Which rows an accept threshold would reject; a deployment may choose its own."""
-        below = self.rows["confidence"].to_numpy() < threshold
-        garbage = self.rows["garbage"].to_numpy()
-        rejected: NDArray[np.bool_] = below | (garbage > self.garbage_threshold)
+        return self._is_rejected(self.rows, threshold)
+
+    def _is_rejected(self, rows: pd.DataFrame, threshold: float) -> NDArray[np.bool_]:
+        below = rows["confidence"].to_numpy() < threshold
+        rejected: NDArray[np.bool_] = below | (rows["garbage"].to_numpy() > self.garbage_threshold)
         return rejected
 
     def accepted_errors(self, threshold: float) -> NDArray[np.bool_]:
-        """Of the rows that a threshold accepts, which were read wrong."""
-        accepted = self.rows[~self.is_rejected(threshold)]
+        """Of the rows with a known label that a threshold accepts, which were read wrong."""
+        accepted = self.truth[~self._is_rejected(self.truth, threshold)]
         wrong: NDArray[np.bool_] = (accepted["digit"] != accepted["label"]).to_numpy(bool)
         return wrong
 
@@ -122,6 +135,7 @@ def to_parquet(reference: Reference) -> bytes:
         "model_version": reference.model_version,
         "threshold": reference.threshold,
         "garbage_threshold": reference.garbage_threshold,
+        "days": reference.days,
     }
     table = pa.Table.from_pandas(reference.rows, preserve_index=False)
     table = table.replace_schema_metadata({_META: json.dumps(meta)})
@@ -143,11 +157,16 @@ def load(name: str) -> Reference:
             f"no drift reference at {path}: promote a model, or make one with "
             f"`python -m monitoring reference --from predictions.npz --out {path}`"
         )
-    table = pq.read_table(path)
+    return from_parquet(path.read_bytes(), str(path))
+
+
+def from_parquet(data: bytes, name: str) -> Reference:
+    """Read what `to_parquet` wrote; ValueError if the file of this name is something else."""
+    table = pq.read_table(io.BytesIO(data))
     meta = json.loads((table.schema.metadata or {}).get(_META, b"null"))
     missing = {*NUMERIC, *CATEGORICAL, "label"} - set(table.column_names)
     if meta is None or missing:
         raise ValueError(
-            f"{path} is not a drift reference; it lacks {sorted(missing) or 'its metadata'}"
+            f"{name} is not a drift reference; it lacks {sorted(missing) or 'its metadata'}"
         )
     return Reference(rows=table.to_pandas(), **meta)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from capture.archive import KEY, RECORDS, Window, partition, sample_key, with_read_ids
+from capture.archive import KEY, RECORDS, Window, sample_key, with_read_ids
 from capture.erasure import erased_ids, without_erased
 from capture.labels import LABEL_SCHEMA
 from capture.parquet_schema import SCHEMA
@@ -24,6 +24,7 @@ from capture.store import Store
 SYNTHETIC_SITE: Final = "golden-read"  # sends the same crops again and again (docs/deploy.md)
 _HASHES: Final = 2**32
 _SAMPLE_SLACK: Final = 1.05  # duplicates and chance
+_IS_BULK: Final = pc.coalesce(pc.field("is_bulk"), pc.scalar(False))  # noqa: FBT003 - Arrow's
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Sample:
 
     rows: pd.DataFrame  # columns asked for, ids, day, site, sample_key; one row for each key
     labelled: pd.DataFrame  # the same columns of every labelled row, sampled or not
-    num_stored: int  # rows in the archive before dedupe
+    marked: pd.DataFrame  # the same columns of every row that is marked for the audit
+    num_stored: int  # rows of scanner traffic in the archive before dedupe
     sample_below: int  # rows with a sample_key below this are a fair sample of all sites together
 
 
@@ -50,14 +52,17 @@ def read_sample(
     Rows are chosen by a hash of the key, so duplicates are chosen together and reading again gives
     the same rows. Of each site at least `min_rows_per_site` are read where it has them, so that a
     small site can be judged; rows with a sample_key below `sample_below` exclude these extra rows.
-    Labelled rows are few and expensive, so all of the window's are read beside the sample.
-    Reads of `SYNTHETIC_SITE` are no mail and are left out.
+    Labelled and marked rows are few, so all of the window's are read beside the sample. Rows of
+    bulk requests are in neither sample nor count: they are no scanner traffic. Nor are reads of
+    `SYNTHETIC_SITE`, which are no mail.
 
     Raises:
         StoreError, OSError: the archive cannot be read.
     """
     keys = _files_of_mail(store, window)
-    wanted = [*dict.fromkeys([*KEY, "request_id", "sample_key", *columns])]
+    wanted = [
+        *dict.fromkeys([*KEY, "request_id", "sample_key", "audit_probability", "is_bulk", *columns])
+    ]
     dataset = open_dataset(store, keys)
     rows_by_site = _count_by_site(dataset)
     num_stored = sum(rows_by_site.values())
@@ -70,18 +75,24 @@ def read_sample(
     for site, num_rows in rows_by_site.items():
         site_below = max(below, hash_limit(min_rows_per_site, num_rows))
         key = ds.field("sample_key")
-        chosen = (ds.field("site") == site) & ((key < site_below) | key.isin(labelled_keys))
+        is_marked = ds.field("audit_probability") > 0
+        chosen = (ds.field("site") == site) & (
+            (~_IS_BULK & (key < site_below)) | key.isin(labelled_keys) | is_marked
+        )
         table = dataset.to_table(columns=[*wanted, "day", "site"], filter=chosen)
-        is_sampled = pc.less(table["sample_key"], site_below)
+        is_bulk = pc.fill_null(table["is_bulk"], False)  # noqa: FBT003 - Arrow's
+        is_sampled = pc.and_not(pc.less(table["sample_key"], site_below), is_bulk)
         tables.append(table.append_column("is_sampled", is_sampled))
     if not tables:
         none = open_dataset(store, []).to_table().to_pandas()
-        return Sample(none, none, num_stored, below)
+        return Sample(none, none, none, num_stored, below)
     rows = without_erased(with_read_ids(pa.concat_tables(tables)), erased_ids(store))
     frame = rows.to_pandas().drop_duplicates(KEY).sort_values("sample_key", ignore_index=True)
     sampled = frame.pop("is_sampled").to_numpy(bool)
     labelled = frame.merge(labels[KEY], on=KEY)
-    return Sample(frame[sampled].reset_index(drop=True), labelled, num_stored, below)
+    marked = frame[frame["audit_probability"] > 0].reset_index(drop=True)
+    fair = frame[sampled].reset_index(drop=True)
+    return Sample(fair, labelled, marked, num_stored, below)
 
 
 def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]]) -> pd.DataFrame:
@@ -97,11 +108,13 @@ def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]])
 def _files_of_mail(store: Store, window: Window) -> list[str]:
     """Every file of the window, but those of the synthetic reads."""
     return [
-        key
-        for day in window.days()
-        for key in store.find(f"{RECORDS}/day={day}/")
-        if not key.startswith(f"{partition(str(day), SYNTHETIC_SITE)}/")
+        key for day in window.days() for key in store.find(f"{RECORDS}/day={day}/") if is_mail(key)
     ]
+
+
+def is_mail(key: str) -> bool:
+    """Whether a file of records holds mail; else the synthetic reads of `SYNTHETIC_SITE`."""
+    return f"/site={SYNTHETIC_SITE}/" not in key
 
 
 def has_read_id(read_ids: Sequence[str]) -> ds.Expression:
@@ -132,11 +145,12 @@ def _partition_expression(key: str) -> ds.Expression:
 
 
 def _count_by_site(dataset: ds.Dataset) -> dict[str, int]:
-    """Count rows from the files' footers only."""
+    """Count the rows of scanner traffic; reads one column."""
     counts: dict[str, int] = {}
     for fragment in dataset.get_fragments():
         site = ds.get_partition_keys(fragment.partition_expression)["site"]
-        counts[site] = counts.get(site, 0) + fragment.count_rows()
+        scanner = fragment.scanner(schema=dataset.schema, columns=["is_bulk"], filter=~_IS_BULK)
+        counts[site] = counts.get(site, 0) + scanner.count_rows()
     return counts
 
 

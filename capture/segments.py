@@ -17,10 +17,11 @@ import fcntl
 import logging
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from capture import label_event
 from capture.codec import RecordError
 from capture.frames import OLD_MAGIC, Kind, Part, split, split_old
 from capture.open_segment import FINISHED, LIVE
@@ -174,9 +175,18 @@ def read_segment(path: Path) -> Iterator[CaptureRecord]:
                 yield decode(data[part.payload : part.end])
 
 
-def read_spool(folder: Path) -> Iterator[CaptureRecord]:
-    """Yield every record of the spool, also of what is still being written; one may come twice."""
+def read_spool(
+    folder: Path, *, may_hold: Callable[[str], bool] = lambda _: True
+) -> Iterator[CaptureRecord]:
+    """Yield every record of the spool, also of what is still being written; one may come twice.
+
+    Args:
+        folder: the spool.
+        may_hold: whether a segment of this name is read.
+    """
     for path in _find(folder, *_FINISHED_AS, FINISHED, _OLD_FINISHED, BAD):
+        if not may_hold(path.name):
+            continue
         with contextlib.suppress(OSError):  # shipped meanwhile
             yield from read_segment(path)
 
@@ -208,7 +218,9 @@ def erase_from_spool(folder: Path, read_ids: Collection[str]) -> int:
 def _is_of(part: Part, data: bytes, read_ids: Collection[str]) -> bool:
     if part.kind is not Kind.RECORD:
         return False
+    payload = data[part.payload : part.end]
     try:
-        return decode(data[part.payload : part.end]).read_id in read_ids
-    except RecordError:
+        is_label = payload.startswith(label_event.FIRST_BYTE)
+        return (label_event.decode(payload) if is_label else decode(payload)).read_id in read_ids
+    except ValueError:  # of either kind, and not understood
         return False

@@ -17,8 +17,11 @@ from pathlib import Path
 
 from capture import site_sync
 from capture.archive import PARQUET, encode
-from capture.codec import RecordError
 from capture.frames import Kind
+from capture.label_event import FIRST_BYTE, LabelEvent
+from capture.label_event import decode as decode_label
+from capture.labels import add_events
+from capture.read_answers import answering
 from capture.record import CaptureRecord, decode
 from capture.rows import rows_by_partition
 from capture.segments import (
@@ -47,6 +50,7 @@ class Shipped:
     num_records: int = 0
     num_bad_records: int = 0  # whole, but no row can be made of them; kept in NAME.bad
     bad_bytes: int = 0  # these records, and damaged bytes; kept in NAME.bad
+    num_labels: int = 0  # label events
 
     def __add__(self, other: Shipped) -> Shipped:
         """What both did."""
@@ -55,6 +59,7 @@ class Shipped:
             self.num_records + other.num_records,
             self.num_bad_records + other.num_bad_records,
             self.bad_bytes + other.bad_bytes,
+            self.num_labels + other.num_labels,
         )
 
 
@@ -100,11 +105,23 @@ def follow(
 ) -> int:
     """Ship until `stop` is set, then until nothing is left or `grace_s` is over.
 
-    A failing store is retried after 1, 2, 4, ... 60 s, each with jitter.
+    A failing store is retried after 1, 2, 4, ... 60 s, each with jitter. Meanwhile the service may
+    ask which reads are known.
 
     Returns:
         Number of segments that were not shipped.
     """
+    with answering(spool, store):
+        return _follow(spool, store, settings, stop, emit)
+
+
+def _follow(
+    spool: Path,
+    store: Store,
+    settings: FollowSettings,
+    stop: threading.Event,
+    emit: Callable[[str], None],
+) -> int:
     delay_s, deadline_s, metrics_due_s = _RETRY_FIRST_S, float("inf"), 0.0
     sites_due_s = 0.0
     while True:
@@ -151,6 +168,7 @@ def backlog_bytes(spool: Path) -> int:
 def _ship_segment(segment: Path, store: Store) -> Shipped:
     data = read_bytes(segment)
     records: list[CaptureRecord] = []
+    labels: list[LabelEvent] = []
     frame_of: dict[int, bytes] = {}  # id of a record -> its frame
     damaged: list[bytes] = []
     unread: list[bytes] = []
@@ -159,9 +177,13 @@ def _ship_segment(segment: Path, store: Store) -> Shipped:
         if part.kind is not Kind.RECORD:
             damaged.append(frame)
             continue
+        payload = data[part.payload : part.end]
         try:
-            record = decode(data[part.payload : part.end])
-        except RecordError as error:
+            if payload.startswith(FIRST_BYTE):
+                labels.append(decode_label(payload))
+                continue
+            record = decode(payload)
+        except ValueError as error:  # a RecordError, or a label event that is none
             log.error("a record of %s is set aside: %s", segment.name, error)  # noqa: TRY400
             unread.append(frame)
             continue
@@ -173,13 +195,15 @@ def _ship_segment(segment: Path, store: Store) -> Shipped:
     unread += [frame_of[id(record)] for record, _ in refused]
     for folder, table in tables.items():
         store.put(f"{folder}/{segment.stem}.parquet", encode(table), content_type=PARQUET)
+    if labels:
+        add_events(store, labels, name=segment.stem)
     bad = b"".join((*unread, *damaged))
     if bad:
         _set_aside(segment, bad)
         log.error("%d bytes of %s are set aside as %s", len(bad), segment.name, BAD)
     segment.unlink(missing_ok=True)
     num_shipped = sum(table.num_rows for table in tables.values())
-    return Shipped(1, num_shipped, len(unread), len(bad))
+    return Shipped(1, num_shipped, len(unread), len(bad), len(labels))
 
 
 def _set_aside(segment: Path, bad: bytes) -> None:

@@ -1,7 +1,8 @@
 """``python -m monitoring``: the commands of capture and of drift.
 
-ship, erase, label, compact and expire maintain the archive; reference, report, watch and check
-compare mail with the model's reference; labelled and tell serve retraining; bench times capture.
+ship, erase, compact and expire maintain the archive; label and labels store and show what people
+keyed; reference, report, watch and check compare mail with the model's reference; labelled and tell
+serve retraining; bench times capture.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capture import commands
+from capture import commands, label_commands
 from capture.commands import Command, metric_emitter, stop_on_signal, today
+from monitoring import reference_command
 from monitoring.config import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser(settings: Settings) -> argparse.ArgumentParser:
-    """The parser of every command; `capture.commands` registers its own on it."""
+    """The parser of every command; `capture` registers its own on it."""
     parser = argparse.ArgumentParser(
         prog="python -m monitoring",
         description=__doc__,
@@ -54,6 +56,8 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
         return added
 
     commands.register(add, settings.capture)
+    label_commands.register(add, settings.capture)
+    reference_command.register(add, settings.capture)
     _register(add, settings)
     return parser
 
@@ -76,7 +80,11 @@ def _register(add: commands.AddCommand, settings: Settings) -> None:
             "--reports", default=settings.capture.reports, help=commands.REPORTS_HELP
         )
         drift.add_argument("--alerts", nargs="*", default=sinks, metavar="SINK", help=_ALERTS_HELP)
-        drift.add_argument("--reference", default="champion", help="champion, or a file")
+        drift.add_argument(
+            "--reference",
+            default="champion",
+            help="champion (or the week adopted for it), or a file",
+        )
         if name == "report":
             drift.add_argument(
                 "--current",
@@ -118,16 +126,15 @@ def _locations(options: argparse.Namespace, settings: Settings) -> ReportLocatio
 
 
 def _report(options: argparse.Namespace, *, settings: Settings) -> int:
-    from capture import reference
     from capture.archive import parse_window
-    from monitoring import alerts, report
+    from monitoring import alerts, mail_reference, report
 
     locations = _locations(options, settings)
     window = parse_window(options.current, today=today())
     assessment = report.run(
         locations,
         window,
-        reference.load(options.reference),
+        mail_reference.load(options.reference, locations.reports),
         emit=metric_emitter(emf=settings.capture.emf),
         today=today(),
     )
@@ -142,13 +149,13 @@ def _report(options: argparse.Namespace, *, settings: Settings) -> int:
 
 
 def _watch(options: argparse.Namespace, *, settings: Settings) -> int:
-    from capture import reference
-    from monitoring import watch
+    from monitoring import mail_reference, watch
 
     stop = stop_on_signal()  # before the stores are opened: a stop during that ends with 0, too
+    locations = _locations(options, settings)
     watch.watch(
-        _locations(options, settings),
-        lambda: reference.load(options.reference),
+        locations,
+        lambda: mail_reference.load(options.reference, locations.reports),
         stop,
         emit=metric_emitter(emf=settings.capture.emf),
         keep_days=settings.capture.keep_days,

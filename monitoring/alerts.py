@@ -12,8 +12,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from capture.store import MissingKey, Store
@@ -39,19 +39,23 @@ class LastNotice:
 
 
 def is_change(last: LastNotice | None, severity: Severity, sites: Sequence[str]) -> bool:
-    """True for a new severity, or for a site that was not named before."""
+    """True for a new severity, and when a site is named anew or no longer."""
     if last is None:
         return severity > Severity.CALM
-    return severity != last.severity or bool(set(sites) - set(last.sites))
+    return severity != last.severity or set(sites) != set(last.sites)
 
 
-def notify(store: Store, sinks: Sequence[str], event: Event) -> bool:
+def notify(
+    store: Store, sinks: Sequence[str], event: Event, *, judged: Collection[str] = ()
+) -> bool:
     """Put an event into the outbox, once for each sink, if it is a change.
 
     Args:
         store: where the reports are.
         sinks: as in DIGITS_ALERTS.
-        event: its `since` is replaced by the start of the problem that it continues or ends.
+        event: its `since` is replaced by the start of the problem that it continues or ends; what
+            became of sites that are no longer named is added.
+        judged: the sites that had enough mail to be judged. Of the others nothing is known.
 
     Returns:
         Whether it was a change.
@@ -62,15 +66,28 @@ def notify(store: Store, sinks: Sequence[str], event: Event) -> bool:
     if not is_change(last, severity, event.sites):
         return False
     since = last.since if last is not None else event.since
-    event = Event(**(asdict(event) | {"since": since}))
-    enqueue(store, sinks, event)
+    no_longer = set(last.sites) - set(event.sites) if last is not None else set()
+    enqueue(store, sinks, _with_ended(replace(event, since=since), no_longer, judged))
     if severity == Severity.CALM:
         state.pop(event.topic)
     else:
-        known = last.sites if last is not None else ()
-        state[event.topic] = LastNotice(event.severity, since, tuple({*known, *event.sites}))
+        state[event.topic] = LastNotice(event.severity, since, event.sites)
     _write_state(store, state)
     return True
+
+
+def _with_ended(event: Event, no_longer: Collection[str], judged: Collection[str]) -> Event:
+    """Say what became of sites that were named before; the event of an end names them as its own.
+
+    A site with too little mail has not recovered: it was not judged.
+    """
+    endings = (
+        f"site {site}: "
+        + ("nothing stands out any more" if site in judged else "too little mail to be judged")
+        for site in sorted(no_longer)
+    )
+    sites = event.sites or tuple(sorted(no_longer))
+    return replace(event, details=(*event.details, *endings), sites=sites)
 
 
 def enqueue(store: Store, sinks: Sequence[str], event: Event) -> None:

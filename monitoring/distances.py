@@ -12,7 +12,27 @@ from scipy import stats
 from capture.reference import NUMERIC
 
 MIN_VALUES: Final = 100  # with fewer on a side, a distance is noise
-_SMALLEST_STD: Final = 0.001  # Evidently uses the same for a constant column
+# The least spread that a distance is divided by. A scanner with one fixed height has a spread of 0
+# there, and any other height would be thousands of its standard deviations away. Each is a tenth of
+# the spread in the reference of champion 5 (`pandas.DataFrame.std` of champion/reference.parquet).
+LEAST_SPREAD: Final = {
+    "ink_mass": 0.004,
+    "stroke_width_px": 0.06,
+    "slant_deg": 1.7,
+    "grey_edge_share": 0.013,
+    "sharpness": 0.027,
+    "contrast": 0.019,
+    "paper_grey": 0.033,
+    "paper_grain": 0.003,
+    "margin": 0.007,
+    "height_px": 3.6,
+    "aspect": 0.03,
+    "num_dropped": 0.07,
+    "confidence": 0.006,
+    "entropy": 0.025,
+    "gap": 0.011,
+    "garbage": 0.3,
+}
 
 
 def measure_distances(current: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
@@ -20,20 +40,24 @@ def measure_distances(current: pd.DataFrame, reference: pd.DataFrame) -> dict[st
     return {
         name: distance
         for name in NUMERIC
-        if np.isfinite(distance := normed_distance(current[name], reference[name]))
+        if np.isfinite(
+            distance := normed_distance(
+                current[name], reference[name], least_spread=LEAST_SPREAD[name]
+            )
+        )
     }
 
 
-def normed_distance(current: pd.Series, reference: pd.Series) -> float:
+def normed_distance(current: pd.Series, reference: pd.Series, *, least_spread: float) -> float:
     """Wasserstein distance over the reference's standard deviation; NaN below `MIN_VALUES`.
 
     Source:
-        Evidently's `wasserstein` drift method, which the report uses; a test holds them equal.
+        Evidently's `wasserstein` drift method, with a floor of its own for each column.
     """
     values, expected = current.dropna().to_numpy(float), reference.dropna().to_numpy(float)
     if min(len(values), len(expected)) < MIN_VALUES:
         return float("nan")
-    norm = max(float(expected.std()), _SMALLEST_STD)
+    norm = max(float(expected.std()), least_spread)
     return float(stats.wasserstein_distance(expected, values)) / norm
 
 

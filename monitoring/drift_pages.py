@@ -79,6 +79,7 @@ def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:
         rules=rules,
         site_rules=site_rules,
         in_words=in_words,
+        site_limit=SITES_LISTED + 1,
         crops=[(picture_name(one.read_id, one.crop_index), one) for one in unusual],
         sites=sorted(
             ((worst[one["site"]], one) for one in summary["sites"]),
@@ -162,7 +163,7 @@ def _trends(days: Sequence[Summary], today: date) -> list[tuple[Chart, str]]:
     if len(labelled) > 1:
         right = [_percent(one["accuracy"]) for one in labelled]
         shortfall = max(100 - min(right), 0.5)
-        name = "Accuracy of labelled accepted reads"
+        name = "Accuracy of audited accepted reads"
         span = (100 - 2 * shortfall, 100.0)  # on an axis from 0, a fall of one point is invisible
         charts.append(_trend(name, labelled, right, unit="%", span=span))
     return charts

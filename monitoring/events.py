@@ -56,7 +56,7 @@ class Event:
 def drift_event(window: Window, assessment: Assessment, link: str) -> Event:
     """Report the verdict on a window that has enough records."""
     severity = assessment.severity
-    sites = {one.site for one in assessment.findings if one.site and one.severity == Severity.ACT}
+    sites = {one.site for one in assessment.findings if one.site}
     return Event(
         topic="drift",
         severity=severity,

@@ -1,10 +1,14 @@
-"""The result of the rules: severity, findings, assessment of a window. Data only."""
+"""The result of the rules: severity, findings, assessment of a window. Pure."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Final
+
+OF_LABELS: Final = ("labels", "confidence")  # rules
 
 
 class Severity(IntEnum):
@@ -58,6 +62,36 @@ class Assessment:
     num_labels: int = 0
     accuracy: float = float("nan")  # of labelled accepted reads
     mean_confidence: float = float("nan")  # of the same; above the accuracy: overconfident
+
+
+def rank(
+    of_mail: Sequence[Finding], of_sites: Sequence[Finding], *, remaining: Collection[Finding]
+) -> tuple[Finding, ...]:
+    """Order findings so that the first one tells people where to go.
+
+    A finding about all mail that does not remain without the named sites is their doing: it says
+    so and comes last. Otherwise by severity, and a site before all mail.
+
+    Args:
+        of_mail: about all sites together.
+        of_sites: about one site each.
+        remaining: those of `of_mail` that the rest of the mail gives, too. Labels always remain.
+    """
+    still = {(one.rule, one.subject) for one in remaining}
+    explained = {
+        id(one)
+        for one in of_mail
+        if of_sites and one.rule not in OF_LABELS and (one.rule, one.subject) not in still
+    }
+    names = ", ".join(dict.fromkeys(str(one.site) for one in of_sites))
+    ordered = sorted(
+        [*of_sites, *of_mail],
+        key=lambda one: (id(one) in explained, -one.severity, one.site is None),
+    )
+    return tuple(
+        replace(one, text=f"{one.text}; not without {names}") if id(one) in explained else one
+        for one in ordered
+    )
 
 
 def in_words(name: str) -> str:

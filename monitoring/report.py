@@ -23,7 +23,7 @@ from capture.reference import Reference
 from capture.sampling import read_pictures, read_sample
 from capture.store import MissingKey, Store
 from contract import costs, emf
-from monitoring import alerts, drift, drift_pages, rules
+from monitoring import alerts, audits, drift, drift_pages, rules
 from monitoring.events import TO_DO, drift_event, missing_event
 from monitoring.findings import Assessment
 
@@ -33,7 +33,6 @@ HTML: Final = "text/html; charset=utf-8"
 JSON: Final = "application/json"
 MAX_ROWS: Final = 100_000  # read from a window of any size: about 60 MB
 MIN_ROWS_PER_SITE: Final = 1_000
-NUM_PICTURES: Final = 24
 LOOK_BACK_DAYS: Final = 7
 MIN_LABELS_FOR_COST: Final = 3_000  # fewer show an error of 0.1 % badly
 _SUMMARY: Final = "report.json"
@@ -66,7 +65,12 @@ def run(
     # Notify only for the newest window, and only with enough records to tell.
     if assessment.enough and _is_newest(locations.reports, window):
         link = f"{locations.reports_url}/{window}/index.html"
-        alerts.notify(locations.reports, locations.sinks, drift_event(window, assessment, link))
+        alerts.notify(
+            locations.reports,
+            locations.sinks,
+            drift_event(window, assessment, link),
+            judged=[one.site for one in assessment.sites],
+        )
     body = json.dumps(summary, indent=1)
     locations.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
     summaries = rebuild_calendar(locations.reports, today=today)
@@ -92,17 +96,21 @@ def make(
         min_rows_per_site=MIN_ROWS_PER_SITE,
         labels=labels,
     )
-    rows, labelled = (drift.prepare(part, labels) for part in (sample.rows, sample.labelled))
+    rows, labelled, marked = (
+        drift.prepare(part, labels) for part in (sample.rows, sample.labelled, sample.marked)
+    )
+    audited = audits.judged_marks(marked)
     fair = rows[rows["sample_key"] < sample.sample_below]
-    assessment = rules.assess(fair, reference, by_site=rows, labelled=labelled)
+    assessment = rules.assess(fair, reference, by_site=rows, labelled=audited)
     folder = str(window)
     _clear(locations.reports, folder)
     unusual: list[drift.Unusual] = []
     if assessment.enough:
-        _put_evidently(locations.reports, folder, fair, reference, labelled)
-        unusual = drift.find_unusual(rows, reference.rows, NUM_PICTURES)
+        _put_evidently(locations.reports, folder, fair, reference, audited)
+        unusual = drift.find_pictures(rows, reference.rows, assessment.findings)
         _put_pictures(locations, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
+    summary |= _labels_in_words(marked, labelled)
     page = drift_pages.window_page(summary, unusual)
     locations.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary
@@ -181,6 +189,7 @@ def summarise(
             "num_stored": num_stored,
             "model_versions": sorted(rows["model_version"].dropna().unique()),
             "reference_version": reference.model_version,
+            "reference_days": reference.days,
             "digits": {str(k): int(v) for k, v in rows["digit"].value_counts().items()},
             "to_do": TO_DO[assessment.severity],
             **_euros(assessment),
@@ -188,6 +197,19 @@ def summarise(
         }
     )
     return summary
+
+
+def _labels_in_words(marked: pd.DataFrame, labelled: pd.DataFrame) -> dict[str, Any]:
+    """What audits say of accepted reads and labels of rejected ones; the two are never mixed."""
+    keyed = labelled[labelled["accepted"].eq(False) & labelled["label"].notna()]  # noqa: FBT003
+    found: dict[str, Any] = _without_nan(
+        {
+            "audits": [asdict(one) for one in audits.estimate(marked)],
+            "num_rejects_labelled": len(keyed),
+            "num_rejects_right": int((keyed["digit"] == keyed["label"]).sum()),
+        }
+    )
+    return found
 
 
 def _euros(assessment: Assessment) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from capture.reference import Reference
 from monitoring.distances import binomial_p, class_mix_p, jensen_shannon, measure_distances
-from monitoring.findings import Assessment, Finding, Severity, in_words
+from monitoring.findings import Assessment, Finding, Severity, in_words, rank
 from monitoring.gaps import fill_gaps, find_gaps, is_blank, is_rejected, not_judged
 from monitoring.site_rules import judge_sites
 
@@ -51,9 +51,9 @@ def assess(
     Args:
         current: a uniform sample: columns NUMERIC, CATEGORICAL, accepted, rejected_because,
             threshold, total_ms, site, and label (missing where none arrived).
-        reference: of the champion.
+        reference: of the champion, or a week of mail that it read.
         by_site: a sample with more rows of small sites, in random order; `current` when None.
-        labelled: every labelled row of the window; those of `current` when None.
+        labelled: the audited crops of the window; those of `current` with a label when None.
     """
     if len(current) < MIN_RECORDS:
         return Assessment(num_records=len(current), enough=False, severity=Severity.CALM)
@@ -64,26 +64,25 @@ def assess(
     threshold = threshold_of(current, reference)
     rejected, expected = is_rejected(current), reference.is_rejected(threshold)
     judged = _labelled_accepted(labelled)
+    baselines = None if reference.of_sites is None else fill_gaps(reference.of_sites)
+    sites, site_findings = judge_sites(by_site, expected_rows, baselines)
+    of_mail = _judge_mail(current, expected_rows, expected)
+    named = {one.site for one in sites if one.named}
+    rest = current[~current["site"].isin(named)]
+    of_rest = _judge_mail(rest, expected_rows, expected) if len(rest) >= MIN_RECORDS else of_mail
+    findings = rank(
+        [*_judge_labels(judged, reference.accepted_errors(threshold)), *of_mail],
+        site_findings,
+        remaining=of_rest,
+    )
     p99_ms = float(current["total_ms"].quantile(0.99))
-    distances = measure_distances(current, expected_rows)
-    sites, site_findings = judge_sites(by_site, expected_rows)
-    findings = [
-        *_judge_blanks(current),
-        *_judge_rejects(rejected, expected),
-        *_judge_labels(judged, reference.accepted_errors(threshold)),
-        *site_findings,
-        *_judge_mix(current, expected_rows),
-        *_judge_missing(current, expected_rows),
-        *_judge_latency(p99_ms),
-        *_judge_distances(distances),
-    ]
     return Assessment(
         num_records=len(current),
         enough=True,
         severity=max((one.severity for one in findings), default=Severity.CALM),
-        findings=tuple(sorted(findings, key=lambda one: -one.severity)),
+        findings=findings,
         not_judged=tuple(not_judged(current)),
-        distances=distances,
+        distances=measure_distances(current, expected_rows),
         sites=sites,
         blank_share=float(is_blank(current).mean()),
         reject_share=_mean(rejected),
@@ -93,6 +92,20 @@ def assess(
         accuracy=_mean((judged["digit"] == judged["label"]).to_numpy(bool)),
         mean_confidence=float(judged["confidence"].mean()),
     )
+
+
+def _judge_mail(
+    current: pd.DataFrame, reference: pd.DataFrame, expected: NDArray[np.bool_]
+) -> list[Finding]:
+    """Judge all sites together, without labels."""
+    return [
+        *_judge_blanks(current),
+        *_judge_rejects(is_rejected(current), expected),
+        *_judge_mix(current, reference),
+        *_judge_missing(current, reference),
+        *_judge_latency(float(current["total_ms"].quantile(0.99))),
+        *_judge_distances(measure_distances(current, reference)),
+    ]
 
 
 def threshold_of(current: pd.DataFrame, reference: Reference) -> float:
@@ -146,7 +159,7 @@ def _judge_rejects(rejected: NDArray[np.bool_], reference: NDArray[np.bool_]) ->
         return
     share, expected = float(rejected.mean()), float(reference.mean())
     p = binomial_p(rejected, reference)
-    text = f"{share:.1%} of crops are rejected; {expected:.1%} is expected from validation data"
+    text = f"{share:.1%} of crops are rejected; {expected:.1%} is expected from the reference"
     for severity, limit_p, excess in (
         (Severity.ACT, REJECT_ACT_P, REJECT_ACT_EXCESS),
         (Severity.WATCH, REJECT_WATCH_P, REJECT_WATCH_EXCESS),
@@ -162,20 +175,20 @@ def _labelled_accepted(current: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge_labels(labelled: pd.DataFrame, reference: NDArray[np.bool_]) -> Iterator[Finding]:
-    """Judge accepted reads only: most labels are of rejected reads, which a person sees anyway."""
+    """Judge audited reads only: other labels are no random sample of accepted reads."""
     if len(labelled) < MIN_LABELS or not len(reference):
         return
     wrong = (labelled["digit"] != labelled["label"]).to_numpy(bool)
     error, expected = float(wrong.mean()), float(reference.mean())
     if binomial_p(wrong, reference) < LABEL_P:
         text = (
-            f"{int(wrong.sum())} of {len(wrong)} labelled accepted reads are wrong "
+            f"{int(wrong.sum())} of {len(wrong)} audited accepted reads are wrong "
             f"({error:.2%}; {expected:.2%} on validation data)"
         )
         yield Finding("labels", "accepted error", error, expected, Severity.ACT, text)
     gap = float(labelled["confidence"].mean()) - (1 - error)
     if gap > CONFIDENCE_GAP_LIMIT:
-        text = f"confidence exceeds accuracy by {gap:.1%} on labelled accepted reads"
+        text = f"confidence exceeds accuracy by {gap:.1%} on audited accepted reads"
         yield Finding("confidence", "gap", gap, CONFIDENCE_GAP_LIMIT, Severity.ACT, text)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import pandas as pd
 from scipy import stats
 
+from capture.features import CROP_FEATURES, IMAGE_FEATURES, SCORE_FEATURES
 from monitoring.distances import measure_distances
 from monitoring.findings import Finding, Severity, SiteSummary, in_words
 from monitoring.gaps import is_blank, is_rejected
@@ -20,17 +21,27 @@ SITE_REJECT_P: Final = 0.001  # divided by the number of sites (Bonferroni)
 SITE_REJECT_EXCESS: Final = 0.02
 MOST_NAMED_SITES: Final = 10
 FEW_SITES: Final = 1 / 3  # of the sites: if more differ, the clean ones may be among them
+LOOKS: Final = {  # what a site's most different feature tells of it, for people
+    **dict.fromkeys(IMAGE_FEATURES, "writes with another pen"),
+    **dict.fromkeys(CROP_FEATURES, "looks dirty"),
+    **dict.fromkeys(("height_px", "margin"), "cuts its crops differently"),
+    "aspect": "writes differently",
+    "num_dropped": "looks dirty",
+    **dict.fromkeys(("confidence", *SCORE_FEATURES, "garbage"), "is hard to read"),
+}
 MOST_PEER_ROWS: Final = 5_000  # of the other sites, in a comparison: more rows gain no power
 
 
 def judge_sites(
-    rows: pd.DataFrame, reference: pd.DataFrame
+    rows: pd.DataFrame, reference: pd.DataFrame, baselines: pd.DataFrame | None = None
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     """Name the sites that send blank crops, then compare each of the rest with all the others.
 
     Args:
         rows: as `gaps.fill_gaps` returns them.
         reference: the same.
+        baselines: of a clean week: a site that is as it was then is not named, however much it
+            differs from the others. None: there is no such week.
     """
     counts = rows["site"].value_counts()
     blank_shares = pd.Series(is_blank(rows)).groupby(rows["site"]).mean()
@@ -38,7 +49,7 @@ def judge_sites(
     dark = sorted(is_dark.index[is_dark])
     judged = sorted(counts[(counts >= MIN_SITE_RECORDS) & ~is_dark].index)
     blanks = [_blank_site(site, rows[rows["site"] == site]) for site in dark]
-    summaries, findings = _compare_sites(judged, rows, reference)
+    summaries, findings = _compare_sites(judged, rows, reference, baselines)
     return (
         tuple(sorted((*(one for one, _ in blanks), *summaries), key=lambda one: one.site)),
         [*(finding for _, finding in blanks), *findings],
@@ -56,7 +67,10 @@ def _blank_site(site: str, mine: pd.DataFrame) -> tuple[SiteSummary, Finding]:
 
 
 def _compare_sites(
-    judged: list[str], rows: pd.DataFrame, reference: pd.DataFrame
+    judged: list[str],
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    baselines: pd.DataFrame | None,
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     """Compare each site with all the others.
 
@@ -65,15 +79,30 @@ def _compare_sites(
     `FEW_SITES` differ, the clean sites may be the minority: then a site needs to be far from the
     reference as well.
     """
-    summaries, findings = _name_sites(judged, rows, reference, by_reference=len(judged) == 2)
+    of_site = _by_site(judged, baselines)
+    by_reference = len(judged) == 2
+    summaries, findings = _name_sites(judged, rows, reference, of_site, by_reference=by_reference)
     num_named = sum(one.named for one in summaries)
     if num_named > len(judged) * FEW_SITES or num_named == MOST_NAMED_SITES:
-        return _name_sites(judged, rows, reference, by_reference=True)
+        return _name_sites(judged, rows, reference, of_site, by_reference=True)
     return summaries, findings
 
 
+def _by_site(judged: list[str], baselines: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    """The baseline of each site that has enough crops in it."""
+    if baselines is None:
+        return {}
+    found = {site: baselines[baselines["site"] == site] for site in judged}
+    return {site: rows for site, rows in found.items() if len(rows) >= MIN_SITE_RECORDS}
+
+
 def _name_sites(
-    judged: list[str], rows: pd.DataFrame, reference: pd.DataFrame, *, by_reference: bool
+    judged: list[str],
+    rows: pd.DataFrame,
+    reference: pd.DataFrame,
+    of_site: dict[str, pd.DataFrame],
+    *,
+    by_reference: bool,
 ) -> tuple[tuple[SiteSummary, ...], list[Finding]]:
     pool = list(judged)
     num_named = 0
@@ -87,6 +116,7 @@ def _name_sites(
                 peers[peers["site"] == site],
                 peers[peers["site"] != site],
                 reference if by_reference else None,
+                of_site.get(site),
                 num_sites=len(judged),
             )
             for site in pool
@@ -114,32 +144,40 @@ def _compare_site(
     mine: pd.DataFrame,
     others: pd.DataFrame,
     reference: pd.DataFrame | None,  # None: compare with the other sites only
+    baseline: pd.DataFrame | None,  # of this site
     *,
     num_sites: int,
 ) -> _Comparison:
     distances = measure_distances(mine, others.head(MOST_PEER_ROWS))
-    if reference is not None:
-        from_reference = measure_distances(mine, reference)
-        distances = {
-            name: min(distance, from_reference.get(name, 0.0))
-            for name, distance in distances.items()
-        }
+    for expected in (reference, baseline):
+        if expected is not None:
+            also = measure_distances(mine, expected)
+            distances = {name: min(far, also.get(name, 0.0)) for name, far in distances.items()}
     feature = max(distances, key=lambda name: distances[name], default="")
     distance = distances.get(feature, 0.0)
     findings = []
+    looks = ""
     if distance > SITE_DISTANCE_LIMIT:
+        looks = f" {LOOKS[feature]}:"
         text = (
-            f"site {site}: {in_words(feature)} is {distance:.2f} standard deviations "
-            "from the other sites"
+            f"site {site}{looks} {in_words(feature)} {mine[feature].median():.3g} beside "
+            f"{others[feature].median():.3g}, {distance:.2f} standard deviations from "
+            f"{'the other sites' if baseline is None else 'the other sites and its own baseline'}"
         )
         findings.append(
             Finding("site", feature, distance, SITE_DISTANCE_LIMIT, Severity.WATCH, text, site)
         )
     share = _reject_share(mine)
     usual = _reject_share(others) if len(others) else share
+    if baseline is not None:
+        usual = max(usual, _reject_share(baseline))
     excess = _site_reject_excess(mine, share, usual, num_sites=num_sites)
     if excess > 1:
-        text = f"site {site} rejects {share:.1%} of its crops; the other sites reject {usual:.1%}"
+        text = (
+            f"site {site}{looks} it rejects {share:.1%} of its crops; the other sites {usual:.1%}"
+            if looks
+            else f"site {site} rejects {share:.1%} of its crops; the other sites reject {usual:.1%}"
+        )
         limit = usual + SITE_REJECT_EXCESS
         findings.append(Finding("site", "reject share", share, limit, Severity.ACT, text, site))
     return _Comparison(

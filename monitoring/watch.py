@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from capture import archive
 from capture.archive import Window
 from capture.compaction import compact, expire
+from capture.kept_crops import keep_labelled
+from capture.labels import compact_labels
 from capture.reference import Reference
 from monitoring import alerts, report
 from monitoring.report import ReportLocations
@@ -31,9 +33,9 @@ def watch(
 ) -> None:
     """Report on each finished day, including missed ones, until `stop` is set.
 
-    Also merges the day's files, deletes expired records and delivers waiting alerts. A failure is
-    logged, sent as a "missing report" event and retried after `RETRY_S`. When `stop` is set, the
-    current report is finished; the remaining days wait for the next start.
+    Also merges the day's files, keeps labelled crops, deletes expired records and delivers waiting
+    alerts. A failure is logged, sent as a "missing report" event and retried after `RETRY_S`. When
+    `stop` is set, the current report is finished; the remaining days wait for the next start.
     """
     is_first = True
     while not stop.is_set():
@@ -46,7 +48,9 @@ def watch(
                 if stop.is_set():
                     return
                 compact(locations.captures, day)
+                compact_labels(locations.captures)
                 report.run(locations, Window(day, day), load(), emit=emit, today=today)
+            keep_labelled(locations.captures)
             expire(locations.captures, keep_days=keep_days, today=today)
         except (OSError, ValueError) as error:
             log.exception("report failed: %s", error)  # noqa: TRY401 - the reason on the first line too

@@ -58,6 +58,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         valid_codes=load_postcodes(settings.postcodes) if settings.postcodes else None,
         page=swagger.load_page(swagger.package_folder()),
         watch=watch,
+        capture=capture,
     )
 
     _tune_garbage_collector()

@@ -122,6 +122,13 @@ class Settings(BaseSettings):
     capture_sample_frac: float = Field(
         1.0, gt=0, le=1, description="Fraction of requests that are captured."
     )
+    audit_frac: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Fraction of the captured, accepted crops that is marked for people to check, "
+        "so that wrong among accepted can be estimated.",
+    )
     capture_originals: bool = Field(
         default=True, description="Also capture each crop as it was sent."
     )

@@ -28,8 +28,8 @@ def main() -> int:
     new.add_argument(
         "--scopes",
         default="predict",
-        help=f"comma-separated list of {', '.join(SCOPES)}; no path needs another scope than "
-        "predict yet (default: %(default)s)",
+        help=f"comma-separated list of {', '.join(SCOPES)}: read crops, store labels, "
+        "release sites (default: %(default)s)",
     )
     new.add_argument("--expires", help="end of validity, ISO 8601 with time zone (default: never)")
     new.add_argument(

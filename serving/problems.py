@@ -1,6 +1,7 @@
 """Every way a request can fail, as RFC 9457 problem+json: the one table from error to status."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -43,6 +44,7 @@ class Problem(Exception):
         retry_after_s: the same request may succeed after this time.
         closes_connection: close it instead of reading the rest of the body.
         headers: added to the answer.
+        rows: the rows of the body that have a mistake, each with its field, value and remedy.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Problem(Exception):
         retry_after_s: float | None = None,
         closes_connection: bool = False,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        rows: Sequence[dict[str, Any]] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -60,6 +63,7 @@ class Problem(Exception):
         self.retry_after_s = retry_after_s
         self.closes_connection = closes_connection
         self.headers = headers
+        self.rows = rows
 
 
 class Overloaded(Exception):
@@ -104,13 +108,16 @@ def bento_problem(status: int, body: bytes) -> Problem:
 def to_dict(problem: Problem, request_id: str) -> dict[str, Any]:
     """The body of a problem, with the member names of RFC 9457."""
     slug, title = TITLES[problem.status]
-    return {
+    content: dict[str, Any] = {
         "type": TYPE_PREFIX + slug,
         "title": title,
         "status": problem.status,
         "detail": problem.detail,
         "request_id": request_id,
     }
+    if problem.rows:
+        content["rows"] = problem.rows
+    return content
 
 
 def to_answer(problem: Problem, request_id: str, *, is_open_inference: bool) -> Answer:

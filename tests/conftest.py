@@ -4,11 +4,8 @@ import csv
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ import onnx
 import pytest
 from champions import Crop, make_model, write_champion
 from numpy.typing import NDArray
+from own_server import free_port, wait_until_ready
 from PIL import Image
 
 from model.preprocess import preprocess
@@ -23,7 +21,6 @@ from model.preprocess import preprocess
 pytest_plugins = ["stores"]
 ROOT = Path(__file__).parents[1]
 CROPS = ROOT / "tests" / "data" / "crops"
-START_S = 60
 
 
 @pytest.fixture(scope="session")
@@ -73,12 +70,6 @@ def own_champion(tmp_path: Path, tiny_model: onnx.ModelProto, crops: list[Crop])
     return write_champion(tmp_path / "champion", tiny_model, crops[0])
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def port(tmp_path_factory):
     """The port of a real server that has become ready."""
@@ -102,14 +93,3 @@ def port(tmp_path_factory):
         finally:
             process.kill()
             process.wait()
-
-
-def wait_until_ready(port, process, log):
-    give_up = time.monotonic() + START_S
-    while time.monotonic() < give_up and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"the server did not become ready:\n{log.read_text()[-3000:]}")

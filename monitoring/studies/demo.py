@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from capture import reference, ship
 from capture.archive import Window
-from capture.labels import add_labels
+from capture.label_event import LabelEvent
+from capture.labels import add_events
 from capture.spool import Spool
 from capture.store import open_store
 from monitoring import alerts, report
@@ -37,6 +37,7 @@ SITES: Final = (
 )
 PER_SITE: Final = 250
 DAYS: Final = 21
+NUM_LABELLED: Final = 20  # crops of a site and day, drawn at random
 MISSED: Final = frozenset({6})  # days without a report
 QUIET: Final = frozenset({3, 10})  # Sundays: 30 records a site, which is too little to judge
 DIRTY_LENS_DAYS: Final = (12, 13, 14)
@@ -96,12 +97,16 @@ def write_day(
         if site in SITES[:5] and number >= NEW_SCANNER_DAY:
             sent = simulated_mail.spoil(sent, "fade", 3, number)
         for place, record in enumerate(reader.read(sent, site=site, day=day, seed=seed)):
+            if place < NUM_LABELLED:
+                if record.accepted:
+                    record.audit_probability = NUM_LABELLED / num
+                how = "audit" if record.accepted else "keyed"
+                digit = str(labels[chosen[place]])
+                truth.append(LabelEvent(record.read_id, 0, digit, "demo", record.time_us, how))
             spool.append(record)
-            if place < 20:
-                truth.append((record.read_id, 0, int(labels[chosen[place]])))
     spool.close()
     ship.ship_once(folder / "spool", locations.captures)
-    add_labels(locations.captures, pd.DataFrame(truth, columns=["read_id", "crop_index", "label"]))
+    add_events(locations.captures, truth)
 
 
 if __name__ == "__main__":

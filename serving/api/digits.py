@@ -50,7 +50,7 @@ class DigitHandlers:
         """Read many crops; a crop that cannot be read has an error in its place."""
         top_k = top_k_of(request)
         sources = await parse_in_turn(self.reader, request, _many_crops, form_s(request.body))
-        readings = await self.reader.read_many(sources, request)
+        readings = await self.reader.read_many(sources, request, is_bulk=len(sources) > 1)
         self.counter.count_soon(request, readings)
         build = partial(self._digits_answer, request, readings, top_k)
         return await answer_in_turn(self.reader, request, len(readings), build)

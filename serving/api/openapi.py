@@ -19,6 +19,9 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.ModelAnswer,
     schemas.SitesAnswer,
     schemas.SiteAnswer,
+    schemas.LabelRequest,
+    schemas.LabelsRequest,
+    schemas.LabelsAnswer,
     schemas.StatusAnswer,
     schemas.ProblemAnswer,
     schemas.InferRequest,
@@ -119,6 +122,21 @@ def _paths() -> dict[str, Any]:
                 "PostcodeAnswer",
                 [_PATTERN],
             )
+        },
+        "/v1/labels": {
+            "post": {
+                "summary": "Store what people keyed, all labels or none (scope label)",
+                "parameters": [_REQUEST_ID],
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": {"anyOf": [_ref("LabelsRequest"), _ref("LabelRequest")]}
+                        }
+                    },
+                },
+                "responses": _responses("LabelsAnswer", (400, 408, 413, 415, 501, *_COMMON)),
+            }
         },
         "/v1/model": {"get": _get("The served model and its input limits", "ModelAnswer")},
         "/v1/sites": {"get": _get("Which sites are trusted (scope admin)", "SitesAnswer")},

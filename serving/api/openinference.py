@@ -50,7 +50,7 @@ class OpenInferenceHandlers:
     async def infer(self, request: Request) -> Answer:
         """Read the images of one inference request."""
         call = await parse_in_turn(self.reader, request, tensors.parse, json_s(request.body))
-        readings = await self.reader.read_many(call.sources, request)
+        readings = await self.reader.read_many(call.sources, request, is_bulk=len(call.sources) > 1)
         for position, one in enumerate(readings):
             if isinstance(one, CropError):
                 raise Problem(problem_of(one).status, f"image {position}: {one}")

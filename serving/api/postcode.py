@@ -16,7 +16,7 @@ from serving.api.codes import (
 )
 from serving.api.counting import ReadingCounter
 from serving.api.digits import answer_of_read, reading_fields
-from serving.api.payloads import DEFAULT_TOP_K, many_crops, query_params
+from serving.api.payloads import DEFAULT_TOP_K, FORM_TYPE, many_crops, query_params
 from serving.api.turns import form_s, parse_in_turn
 from serving.messages import Answer, Reading, Request
 from serving.problems import Problem, problem_of
@@ -50,8 +50,11 @@ class PostcodeHandler:
             raise Problem(
                 422, f"{len(sources)} crops were sent; a postcode has {MIN_DIGITS} to {MAX_DIGITS}"
             )
+        is_bulk = request.content_type != FORM_TYPE  # a scanner sends one crop a field
         readings = []
-        for position, one in enumerate(await self.reader.read_many(sources, request)):
+        for position, one in enumerate(
+            await self.reader.read_many(sources, request, is_bulk=is_bulk)
+        ):
             if isinstance(one, CropError):
                 raise Problem(problem_of(one).status, f"crop {position}: {one}")
             readings.append(one)

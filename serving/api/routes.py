@@ -9,6 +9,7 @@ from serving.api.codes import Postcodes
 from serving.api.counting import ReadingCounter
 from serving.api.digits import DigitHandlers
 from serving.api.documents import OpenApiHandler, PageHandler
+from serving.api.label_intake import LabelHandler
 from serving.api.openinference import MODEL_PATH, OpenInferenceHandlers
 from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
 from serving.api.postcode import PostcodeHandler
@@ -16,6 +17,7 @@ from serving.api.status import StatusHandlers
 from serving.config import Settings
 from serving.key_scope import KeyScope
 from serving.messages import Answer, Request
+from serving.reading.capture_sink import CaptureSink
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.reading.site_watch import SiteWatch
@@ -52,6 +54,7 @@ def build_routes(
     valid_codes: Postcodes | None,
     page: dict[str, Answer],
     watch: SiteWatch | None,
+    capture: CaptureSink,
 ) -> dict[str, Route]:
     """Path -> route, for every path of the API.
 
@@ -64,6 +67,7 @@ def build_routes(
         valid_codes: the possible postcodes; None: all codes are possible.
         page: path -> file, of /docs.
         watch: watches the sites; None: nothing does.
+        capture: stores labels.
     """
     counter = ReadingCounter(telemetry, tracer, watch)
     digits = DigitHandlers(reader, counter)
@@ -78,6 +82,13 @@ def build_routes(
         "/v1/digits": Route("digits", "POST", digits.digits, content_types=bulk, is_bulk=True),
         "/v1/postcode": Route(
             "postcode", "POST", postcode.postcode, content_types=bulk, is_bulk=True
+        ),
+        "/v1/labels": Route(
+            "labels",
+            "POST",
+            LabelHandler(capture).labels,
+            scope="label",
+            content_types=(JSON_TYPE,),
         ),
         "/v1/model": Route("model", "GET", status.model),
         "/v1/sites": Route("sites", "GET", site_handlers.sites, scope="admin"),

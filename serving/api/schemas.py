@@ -52,6 +52,15 @@ class CropReading(BaseModel):
     candidates: list[Candidate]
 
 
+class RowProblem(BaseModel):
+    """One row of a body that has a mistake."""
+
+    row: int = Field(ge=0, examples=[3], description="Its place in the list, from 0.")
+    field: str = Field(examples=["label"])
+    value: str = Field(examples=["12"])
+    detail: str = Field(description="The remedy.")
+
+
 class ProblemAnswer(BaseModel):
     """An error, in the format of RFC 9457."""
 
@@ -73,6 +82,9 @@ class ProblemAnswer(BaseModel):
     status: int = Field(ge=400, le=599)
     detail: str = Field(description="Names the value, the limit and the remedy.")
     request_id: str
+    rows: list[RowProblem] | None = Field(
+        default=None, description="Of /v1/labels: each row that has a mistake."
+    )
 
 
 class CropProblem(BaseModel):
@@ -152,6 +164,49 @@ class SitesAnswer(BaseModel):
     """Every site that has sent a crop."""
 
     sites: list[SiteAnswer]
+
+
+class LabelRequest(BaseModel):
+    """One label: what a person says that a crop shows."""
+
+    read_id: str = Field(examples=[_ID], description="Of the answer.", max_length=255)
+    crop_index: int = Field(ge=0, le=MAX_IMAGES - 1, examples=[0], description="From 0.")
+    label: Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] | Literal["not_a_digit", "unreadable"] = Field(
+        examples=[7]
+    )
+    who: str = Field(examples=["keyer-17"], min_length=1, max_length=255)
+    when: str = Field(
+        examples=["2026-11-27T08:15:30Z"],
+        description="The moment of keying, ISO 8601 with a time zone. Send the same one again in a "
+        "repetition, so that the label is stored once.",
+    )
+    how: Literal["keyed", "audit", "import"] = Field(
+        examples=["keyed"], description="audit: the crop is in the audit sample."
+    )
+
+
+class LabelsRequest(BaseModel):
+    """Up to 1,024 labels."""
+
+    labels: list[LabelRequest] = Field(min_length=1, max_length=MAX_IMAGES)
+
+
+class StoredLabel(BaseModel):
+    """A label that is on disk."""
+
+    event_id: str = Field(description="The same for the same label sent again.")
+    read_id: str = Field(examples=[_ID])
+    crop_index: int = Field(ge=0, examples=[0])
+    label: str = Field(examples=["7"])
+    read: Literal["known", "unchecked"] = Field(
+        description="unchecked: nobody could tell now whether the crop was captured."
+    )
+
+
+class LabelsAnswer(BaseModel):
+    """The stored labels, in order."""
+
+    results: list[StoredLabel]
 
 
 class StatusAnswer(BaseModel):

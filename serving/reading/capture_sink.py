@@ -13,7 +13,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.audit_sample import audit_probability
 from capture.crop_size import MAX_CROP_PX, reduce_crop
+from capture.frames import add_head
+from capture.label_event import LabelEvent, encode
+from capture.read_check import check_reads
 from capture.record import CaptureRecord, StageTimes, build, to_uint8_many
 from capture.spool import Spool, SpoolError
 from model.artifact import Artifact
@@ -55,6 +59,9 @@ class CaptureSink:
     def __init__(self, settings: Settings, artifact: Artifact, policy: Policy) -> None:
         self._version = artifact.version
         self._threshold = policy.threshold
+        self._audit_frac = settings.audit_frac
+        self._capture_frac = settings.capture_sample_frac
+        self._folder = settings.capture_dir
         self._spool: Spool | None = None
         if settings.capture_dir is not None:
             self._spool = Spool(
@@ -100,6 +107,25 @@ class CaptureSink:
                 failures |= dict.fromkeys(frames, without_frames(error))
         return failures
 
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a spool."""
+        return self._spool is not None
+
+    def check_reads(self, keys: Sequence[tuple[str, int]]) -> list[str]:
+        """Whether each crop was captured, as `capture.read_check` says it; within a second."""
+        assert self._folder is not None
+        return check_reads(self._folder, keys)
+
+    def persist_labels(self, events: Sequence[LabelEvent]) -> None:
+        """Put label events on disk, in the segment that the records are in.
+
+        Raises:
+            SpoolError: not all of them are on disk; none may be acknowledged.
+        """
+        assert self._spool is not None
+        self._spool.append_frames([add_head(encode(event)) for event in events])
+
     def writable(self) -> bool:
         """Whether the next record could be written."""
         return self._spool is None or self._spool.writable()
@@ -128,6 +154,8 @@ class CaptureSink:
             site=request.site,
             model_version=self._version,
             threshold=self._threshold,
+            audit_probability=self._audit_probability(one, reading),
+            is_bulk=one.is_bulk,
             garbage=reading.garbage,
             image=image,
             crop=crop,
@@ -135,6 +163,17 @@ class CaptureSink:
             decision=reading.decision,
             framed=reading.framed or _NOT_FRAMED,
             stages=_stage_times(request, reading, now_s),
+        )
+
+    def _audit_probability(self, one: ReadRequest, reading: Reading) -> float:
+        if reading.decision.rejected_because is not None:
+            return 0.0
+        assert one.request is not None
+        return audit_probability(
+            one.request.read_id,
+            one.crop_index,
+            audit_frac=self._audit_frac,
+            capture_frac=self._capture_frac,
         )
 
 

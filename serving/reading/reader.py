@@ -38,6 +38,7 @@ class ReadRequest(NamedTuple):
     request: Request | None  # None: our own health check, which is not captured
     crop_index: int  # within the request
     prepared: Prepared | None = None  # of a crop that was dear to decode
+    is_bulk: bool = False  # one of many crops that no scanner waits for
 
 
 PersistBatch = Callable[
@@ -137,9 +138,14 @@ class Reader:
         return outcome
 
     async def read_many(
-        self, sources: Sequence[Source], request: Request | None = None
+        self, sources: Sequence[Source], request: Request | None = None, *, is_bulk: bool = False
     ) -> list[Reading | CropError]:
         """Read many crops in order. A crop that cannot be read has an error in its place.
+
+        Args:
+            sources: the crops.
+            request: that they came with.
+            is_bulk: no scanner sends such requests; their records say so.
 
         Raises:
             Overloaded: the answer would be too late.
@@ -153,7 +159,10 @@ class Reader:
         for start, end, piece_s in pieces(sources, self._chunk):
             if start == 0:  # later pieces are not refused: the work so far would be lost
                 (self._dear if piece_s > DEAR_S else self._batcher).admit(end, sender, piece_s)
-            piece = [ReadRequest(sources[place], request, place) for place in range(start, end)]
+            piece = [
+                ReadRequest(sources[place], request, place, is_bulk=is_bulk)
+                for place in range(start, end)
+            ]
             for outcome in await self._read_piece(piece, sender, piece_s):
                 if isinstance(outcome, Exception) and not isinstance(outcome, CropError):
                     try:

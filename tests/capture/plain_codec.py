@@ -5,8 +5,8 @@ import struct
 import numpy as np
 
 
-def encode_plainly(record, *, with_crop=True, version=4):
-    """Encode a record of version 4, or of an older one."""
+def encode_plainly(record, *, with_crop=True, version=5):
+    """Encode a record of version 5, or of an older one."""
     is_new = version > 3
     crop = record.crop if with_crop else None
     image = b"" if record.image is None else record.image.tobytes()
@@ -33,6 +33,7 @@ def encode_plainly(record, *, with_crop=True, version=4):
     ]
     parts = [
         struct.pack("<BB", version, flags),
+        struct.pack("<?", record.is_bulk) if version > 4 else b"",
         struct.pack("<B", 255 if record.digit is None else record.digit),
         struct.pack("<H", min(record.crop_scale, 65_535)) if is_new else b"",
         struct.pack("<H", min(record.num_parts, 65_535)),
@@ -44,6 +45,7 @@ def encode_plainly(record, *, with_crop=True, version=4):
         struct.pack("<f", record.aspect),
         struct.pack("<f", record.confidence),
         struct.pack("<f", record.threshold),
+        struct.pack("<f", record.audit_probability) if version > 4 else b"",
         struct.pack("<f", record.garbage),
         struct.pack("<f", record.guard_ms),
         struct.pack("<f", record.decode_ms),

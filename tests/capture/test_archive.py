@@ -12,7 +12,8 @@ from capture import archive
 from capture.archive import Window, parse_window
 from capture.compaction import compact, expire
 from capture.erasure import erase_from_archive, fingerprint, picture_name
-from capture.labels import add_labels, read_labels
+from capture.label_event import LabelEvent
+from capture.labels import add_events, read_labels
 from capture.rows import day_of, rows_by_partition
 from capture.sampling import hash_limit, read_pictures, read_sample
 from capture.segments import read_segment, sealed_segments
@@ -75,6 +76,14 @@ def test_a_sample_is_bounded_fair_and_the_same_again(store, make_record):
     assert (sample.rows["site"] == "small").sum() > 60
     again = rows_in(store, max_rows=200, min_rows_per_site=80)
     assert list(again.rows["request_id"]) == list(sample.rows["request_id"])
+
+
+def test_bulk_requests_are_no_part_of_the_sample_but_of_the_audit(store, make_record):
+    records = [make_record(n, is_bulk=n % 2 == 0, audit_probability=0.01) for n in range(100)]
+    fill(store, records)
+    sample = rows_in(store, columns=["digit"], max_rows=1_000, min_rows_per_site=10)
+    assert (len(sample.rows), sample.num_stored, len(sample.marked)) == (50, 50, 100)
+    assert not sample.rows["is_bulk"].any()
 
 
 def test_labelled_rows_are_read_whether_sampled_or_not(store, make_record):
@@ -179,9 +188,9 @@ def test_an_erased_request_is_gone_and_does_not_come_back(store, make_record, re
     records = [make_record(n, time_us=noon_us + n) for n in range(2)]
     mine = [make_record(3, request_id=request_id, time_us=noon_us, index=n) for n in range(2)]
     fill(store, [*records, *mine])
-    add_labels(
+    add_events(
         store,
-        pd.DataFrame({"read_id": [request_id, "other"], "crop_index": [0, 0], "label": [4, 5]}),
+        [LabelEvent(one, 0, "4", "ada", 1, "keyed") for one in (request_id, "other")],
     )
     assert erase_from_archive(store, request_id) == 3
     assert len(rows_in(store, window).rows) == 2
@@ -196,8 +205,7 @@ def test_an_erased_request_is_gone_and_does_not_come_back(store, make_record, re
 def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased(store, make_record):
     request_id = "0193465c-5800-7000-8000-000000000042"  # a uuid7 of 2024; the record is of 2026
     fill(store, [make_record(1, request_id=request_id), make_record(2)])
-    labels = pd.DataFrame({"read_id": [request_id], "crop_index": [0], "label": [4]})
-    add_labels(store, labels)
+    add_events(store, [LabelEvent(request_id, 0, "4", "ada", 1, "keyed")])
     assert erase_from_archive(store, request_id) == 2
     everything = b"".join(store.get(key) for key in store.find("records/"))
     assert request_id.encode() not in everything
@@ -221,27 +229,6 @@ def test_the_erase_command_reaches_spool_archive_and_pictures(tmp_path, make_rec
         make_record(n).request_id for n in (0, 2)
     ]
     assert reports.find("") == []
-
-
-def test_labels_that_disagree_are_both_left_out(store):
-    def label(read_id, digit):
-        return pd.DataFrame({"read_id": [read_id], "crop_index": [0], "label": [digit]})
-
-    for labels in (label("a", 1), label("a", 1), label("b", 2), label("b", 3)):
-        add_labels(store, labels)
-    assert read_labels(store).to_dict("records") == [{"read_id": "a", "crop_index": 0, "label": 1}]
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        ({"read_id": ["a"], "label": [1]}, "crop_index"),
-        ({"read_id": ["a"], "crop_index": [0], "label": [10]}, "10 is not a digit"),
-    ],
-)
-def test_malformed_labels_are_refused(store, labels, message):
-    with pytest.raises(ValueError, match=message):
-        add_labels(store, pd.DataFrame(labels))
 
 
 def test_files_from_before_a_column_was_added_are_compacted_with_later_ones(store, make_record):

@@ -24,7 +24,7 @@ class WithSkew(CaptureRecord):
     """The record with one row more."""
 
     skew_deg: float = field(
-        default=0.0, metadata=captured(Kind.RATIO, "angle of the crop", of="framed", since=5)
+        default=0.0, metadata=captured(Kind.RATIO, "angle of the crop", of="framed", since=6)
     )
 
 
@@ -49,7 +49,7 @@ def as_class(record, record_class, **more):
 def test_a_new_field_is_encoded_decoded_and_a_column(make_record):
     record = as_class(make_record(3), WithSkew, skew_deg=1.5)
     encoded = make_encoder(WithSkew)(record)
-    assert encoded[0] == version_of(WithSkew) == 5
+    assert encoded[0] == version_of(WithSkew) == 6
     decoded = make_decoder(WithSkew)(encoded)
     assert decoded.skew_deg == 1.5
     assert make_encoder(WithSkew)(decoded) == encoded
@@ -68,7 +68,7 @@ def test_a_new_field_of_each_kind_survives(make_record, row):
 
     @dataclass(slots=True, eq=False, kw_only=True)
     class Extended(CaptureRecord):
-        added: object = field(default=None, metadata=captured(kind, "new", since=5))
+        added: object = field(default=None, metadata=captured(kind, "new", since=6))
 
     record = as_class(make_record(3), Extended, added=value)
     decoded = make_decoder(Extended)(make_encoder(Extended)(record))
@@ -110,6 +110,8 @@ def arguments(**changes):
         "site": "leeds",
         "model_version": "9",
         "threshold": 0.875,
+        "audit_probability": 0.25,
+        "is_bulk": True,
         "garbage": -1.5,
         "image": image,
         "crop": image,
@@ -149,6 +151,7 @@ def test_the_generated_encoder_equals_its_plain_twin(make_record, seed, with_cro
         inverted=bool(rng.integers(2)),
         passed_through=bool(rng.integers(2)),
         read_id=f"0193465c-5800-7000-8000-{seed:012d}",
+        is_bulk=bool(rng.integers(2)),
         crop_scale=int(rng.integers(1, 100_000)),
         num_parts=int(rng.integers(100_000)),
         num_dropped=int(rng.integers(100_000)),

@@ -1,12 +1,12 @@
 """Labelled captures as the file that retraining reads."""
 
 import numpy as np
-import pandas as pd
 from made_records import make
 
 from capture import archive, labelled, ship
 from capture.erasure import fingerprint
-from capture.labels import add_labels
+from capture.label_event import LabelEvent
+from capture.labels import add_events
 from capture.sampling import SYNTHETIC_SITE
 from capture.spool import Spool
 from capture.store import open_store
@@ -20,9 +20,11 @@ def archived(tmp_path, labels, **changes):
     spool.close()
     store = open_store(str(tmp_path / "archive"))
     ship.ship_once(tmp_path / "spool", store)
-    rows = [(make(number).read_id, 0, label) for number, label in labels.items()]
-    frame = pd.DataFrame(rows, columns=["read_id", "crop_index", "label"])
-    add_labels(store, frame)
+    events = [
+        LabelEvent(make(number).read_id, 0, str(label), "ada", 1, "keyed")
+        for number, label in labels.items()
+    ]
+    add_events(store, events)
     return store
 
 
@@ -49,3 +51,8 @@ def test_synthetic_reads_are_not_trained_on(tmp_path):
 
 def test_an_archive_without_labels_gives_none(tmp_path):
     assert len(labelled.read(open_store(str(tmp_path)))) == 0
+
+
+def test_crops_that_are_no_digit_or_unreadable_are_not_trained_on(tmp_path):
+    store = archived(tmp_path, {0: "not_a_digit", 1: "unreadable", 2: 5})
+    assert labelled.read(store).labels.tolist() == [5]

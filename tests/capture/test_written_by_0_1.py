@@ -32,7 +32,7 @@ from capture.store import Store, open_store
 WRITTEN: Final = Path(__file__).parents[1] / "data" / "written_by_0_1"
 EXPECTED: Final[dict[str, Any]] = json.loads((WRITTEN / "expected.json").read_text())
 PICTURES: Final = ("image_png", "crop_png")
-ADDED_LATER: Final = ("read_id", "crop_scale")
+ADDED_LATER: Final = ("read_id", "crop_scale", "audit_probability", "is_bulk")
 
 
 def as_json(value: Any) -> Any:
@@ -76,6 +76,8 @@ def plain_record(record: CaptureRecord) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(record).items() if not name.endswith("_ms")}
     assert fields.pop("read_id") == fields["request_id"]
     assert fields.pop("crop_scale") == 1
+    assert fields.pop("audit_probability") == 0
+    assert not fields.pop("is_bulk")
     fields |= {"image": pixels(record.image), "crop": pixels(record.crop)}
     fields["probs"] = list(record.probs)
     if not np.isfinite(record.garbage):
@@ -110,7 +112,10 @@ def whole_archive(store: Store) -> dict[str, Any]:
         "labelled_keys": sample.labelled[KEY].to_numpy().tolist(),
         "few": few.rows[KEY].to_numpy().tolist(),
         "few_below": few.sample_below,
-        "labels": labels.sort_values(KEY).to_numpy().tolist(),
+        "labels": [
+            [one.read_id, one.crop_index, int(one.label)]
+            for one in labels.sort_values(KEY).itertuples()
+        ],
         "erased": sorted(erased_ids(store)),
         "pictures": {
             f"{request_id}/{index}": {name: png_pixels(row[name]) for name in PICTURES}
@@ -142,6 +147,8 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     for row in frame.to_dict("records"):
         row["time"] = row["time"].isoformat()
         assert row.pop("read_id") == row["request_id"]
+        assert not row.pop("audit_probability") > 0
+        assert row.pop("is_bulk") in (None, False)
         rows.append({str(name): plain(value) for name, value in row.items()})
     return rows
 
@@ -182,6 +189,7 @@ def erased_request(spool: Path, store: Store) -> str:
 def without_bad_records(shipped: dict[str, int]) -> dict[str, int]:
     """The counts that version 0.1 had."""
     assert shipped.pop("num_bad_records") == 0
+    assert shipped.pop("num_labels") == 0
     return shipped
 
 

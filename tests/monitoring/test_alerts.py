@@ -82,12 +82,36 @@ def test_a_second_problem_has_its_own_start_date(reports, told):
     assert read()[-1] == (2, "2026-11-03")
 
 
-def test_a_new_site_is_sent_and_a_recovered_site_is_not(reports, told):
-    sink, read = told
-    for day, sites in enumerate([("a",), ("a", "b"), ("b",), ("a",)], start=1):
-        notify(reports, [sink], event(day=f"2026-11-0{day}", sites=sites))
+def days_of_sites(reports, tmp_path, days, judged=("a", "b")) -> list[dict]:
+    """Notify of the sites of each day, calm where there are none; returns what was sent."""
+    for day, sites in enumerate(days, start=1):
+        severity = Severity.ACT if sites else Severity.CALM
+        told = event(severity, f"2026-11-0{day}", sites)
+        notify(reports, [f"file:{tmp_path / 'sites.jsonl'}"], told, judged=judged)
         flush(reports, sleep=lambda _: None)
-    assert len(read()) == 2
+    return [json.loads(line) for line in (tmp_path / "sites.jsonl").read_text().splitlines()]
+
+
+def test_a_site_that_relapses_is_sent_again(reports, tmp_path):
+    sent = days_of_sites(reports, tmp_path, [("a", "b"), ("b",), ("a", "b"), ("a", "b")])
+    assert [one["sites"] for one in sent] == [["a", "b"], ["b"], ["a", "b"]]
+
+
+def test_the_end_names_the_sites_that_recovered(reports, tmp_path):
+    end = days_of_sites(reports, tmp_path, [("a", "b"), ()])[-1]
+    assert end["sites"] == ["a", "b"]
+    assert "site a: nothing stands out any more" in end["details"]
+
+
+def test_a_site_that_recovers_while_another_does_not_is_told(reports, tmp_path):
+    sent = days_of_sites(reports, tmp_path, [("a", "b"), ("b",)])[-1]
+    assert "site a: nothing stands out any more" in sent["details"]
+    assert sent["sites"] == ["b"]
+
+
+def test_a_site_with_too_little_mail_has_not_recovered(reports, tmp_path):
+    sent = days_of_sites(reports, tmp_path, [("a", "b"), ("b",)], judged=("b",))[-1]
+    assert "site a: too little mail to be judged" in sent["details"]
 
 
 def test_a_sink_that_is_down_loses_no_event_and_delays_no_other_sink(reports, told, tmp_path):

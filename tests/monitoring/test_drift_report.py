@@ -18,7 +18,8 @@ from made_records import NOON
 from capture import archive
 from capture.archive import Window
 from capture.erasure import erase_pictures, picture_name
-from capture.labels import add_labels
+from capture.label_event import LabelEvent
+from capture.labels import add_events
 from capture.parquet_schema import SCHEMA
 from capture.predictions import Predictions
 from capture.reference import Reference, build, to_parquet
@@ -65,7 +66,7 @@ def locations(tmp_path) -> ReportLocations:
     )
 
 
-def fill(store, records, day=DAY) -> None:
+def fill(store, records, day=DAY, *, audit_probability=0.0) -> None:
     moved = int((datetime.combine(day, NOON.time(), UTC) - NOON).total_seconds() * 1e6)
     groups = defaultdict(list)
     for record in records:
@@ -74,10 +75,20 @@ def fill(store, records, day=DAY) -> None:
         rows = to_table(group).to_pandas()
         rows["time"] += timedelta(microseconds=moved)
         rows["read_id"] = str(day) + rows["read_id"]
+        rows["audit_probability"] = np.where(rows["accepted"], audit_probability, 0.0)
         rows["sample_key"] = [archive.sample_key(one, 0) for one in rows["read_id"]]
         table = pa.Table.from_pandas(rows, SCHEMA, preserve_index=False)
         key = f"{archive.partition(str(day), site)}/{on}.parquet"
         store.put(key, archive.encode(table), content_type=archive.PARQUET)
+
+
+def label(locations, records, labels, how="keyed") -> None:
+    """Label the first crops of records that `fill` stored."""
+    events = [
+        LabelEvent(f"{DAY}{record.request_id}", 0, str(said), "ada", 1, how)
+        for record, said in zip(records, labels, strict=True)
+    ]
+    add_events(locations.captures, events)
 
 
 def run(locations, made, window=WINDOW, today=TODAY):
@@ -136,7 +147,8 @@ def test_a_day_of_rejects_sends_an_alert_with_a_link_and_what_to_do(locations, m
     (event,) = alerts_in(locations)
     assert event["link"] == "https://reports.example/2026-11-20/index.html"
     assert "docs/monitoring.md" in event["to_do"]
-    assert "25.0% of crops are rejected" in event["details"][0]
+    assert "site leeds rejects 40.0% of its crops" in event["details"][0]
+    assert any("25.0% of crops are rejected" in one for one in event["details"])
 
 
 def test_a_site_has_the_badge_of_its_worst_finding(locations, mail, make_record):
@@ -184,6 +196,19 @@ def test_unusual_crops_are_pictures_beside_the_page_and_can_be_erased(
     for key in locations.reports.find("2026-11-20/"):
         assert read_id.encode() not in locations.reports.get(key), key
     assert erase_pictures(locations.reports, read_id) == 1
+
+
+def test_pictures_of_the_named_site_come_first(locations, mail, make_record):
+    records, made = mail
+    pale = np.full((40, 32), 250, np.uint8)
+    pale[8:32, 12:18] = 200
+    dirty = [make_record(n, site="bonn-1", crop=pale) for n in range(600, 900)]
+    fill(locations.captures, [*records, *dirty])
+    run(locations, made)
+    text = page(locations, "2026-11-20/index.html")
+    assert "Site bonn-1 looks dirty" in text
+    captions = re.findall(r"<br>([^:<]+): ", text)
+    assert captions[:4] == ["bonn-1"] * 4
 
 
 def test_running_a_day_again_leaves_the_same_files(locations, mail):
@@ -235,20 +260,51 @@ def test_a_run_killed_anywhere_is_repeated_and_notifies_once(
 
 def test_labels_that_arrived_are_judged(locations, mail):
     records, made = mail
-    fill(locations.captures, records)
-    labels = pd.DataFrame(
-        {
-            "read_id": [f"{DAY}{record.request_id}" for record in records],
-            "crop_index": 0,
-            "label": [(record.digit + (n < 30)) % 10 for n, record in enumerate(records)],
-        }
-    )
-    add_labels(locations.captures, labels)
+    fill(locations.captures, records, audit_probability=0.5)
+    said = [(one.digit + (n < 30)) % 10 for n, one in enumerate(records)]
+    label(locations, records, said, how="audit")
     assessment, _ = run(locations, made)
     assert assessment.num_labels == 600
     assert assessment.accuracy == pytest.approx(0.95)
     assert assessment.severity == Severity.ACT
     assert "labelled.html" in page(locations, "2026-11-20/index.html")
+
+
+def test_labels_that_are_no_audit_judge_no_accepted_read(locations, mail):
+    records, made = mail
+    fill(locations.captures, records, audit_probability=0.5)
+    label(locations, records, [(record.digit + 1) % 10 for record in records])
+    assessment, _ = run(locations, made)
+    assert assessment.num_labels == 0
+    assert assessment.severity == Severity.CALM
+    assert "2026-11-20/labelled.html" not in locations.reports.find("2026-11-20/")
+
+
+def test_the_page_has_wrong_among_accepted_by_site_and_over_all(locations, mail):
+    records, made = mail
+    fill(locations.captures, records, audit_probability=0.5)
+    said = [(one.digit + (n < 30)) % 10 for n, one in enumerate(records)]
+    label(locations, records, said, how="audit")
+    run(locations, made)
+    summary = json.loads(page(locations, "2026-11-20/report.json"))
+    assert [(one["site"], one["num_judged"], one["num_wrong"]) for one in summary["audits"]] == [
+        ("", 600, 30), ("leeds", 300, 15), ("york", 300, 15),
+    ]  # fmt: skip
+    shown = page(locations, "2026-11-20/index.html").partition("<h2>Wrong among accepted</h2>")[2]
+    assert "5.00%" in shown.partition("all sites")[2].partition("</tr>")[0]
+
+
+def test_labels_of_rejected_crops_are_told_apart_from_audits(locations, mail, make_record):
+    records, made = mail
+    rejected = [
+        make_record(n, accepted=False, rejected_because="low_confidence") for n in range(600, 620)
+    ]
+    fill(locations.captures, [*records, *rejected], audit_probability=0.5)
+    label(locations, rejected, [(one.digit + (n < 5)) % 10 for n, one in enumerate(rejected)])
+    assessment, _ = run(locations, made)
+    assert assessment.num_labels == 0
+    text = page(locations, "2026-11-20/index.html")
+    assert "20 rejected crops have a label; the most probable digit was right in 15" in text
 
 
 @pytest.mark.parametrize(
@@ -274,18 +330,11 @@ def test_the_report_says_what_a_million_reads_cost_and_where_the_error_is_from(
 
 def test_all_labels_are_judged_when_only_part_of_a_window_is_sampled(locations, mail, monkeypatch):
     records, made = mail
-    fill(locations.captures, records)
+    fill(locations.captures, records, audit_probability=0.5)
     monkeypatch.setattr(report, "MAX_ROWS", 510)
     monkeypatch.setattr(report, "MIN_ROWS_PER_SITE", 0)
     least = sorted(records, key=lambda one: -archive.sample_key(f"{DAY}{one.request_id}", 0))
-    labels = pd.DataFrame(
-        {
-            "read_id": [f"{DAY}{record.request_id}" for record in least[:110]],
-            "crop_index": 0,
-            "label": [(record.digit + 1) % 10 for record in least[:110]],
-        }
-    )
-    add_labels(locations.captures, labels)
+    label(locations, least[:110], [(record.digit + 1) % 10 for record in least[:110]], how="audit")
     assessment, _ = run(locations, made)
     assert assessment.num_records < 600
     assert assessment.num_labels == 110

@@ -6,6 +6,7 @@ import pytest
 from capture.reference import NUMERIC
 from contract import slo
 from monitoring import rules
+from monitoring.distances import LEAST_SPREAD
 from monitoring.findings import Severity
 from monitoring.rules import assess
 
@@ -175,3 +176,35 @@ def test_a_new_pen_at_every_site_names_no_site(rows_of, reference):
 def test_sites_with_little_mail_are_not_judged(rows_of, reference):
     rows = dirty(rows_of(1_000, sites=10), "site 02")
     assert assess(rows, reference).sites == ()
+
+
+def test_every_distance_has_a_least_spread():
+    assert set(LEAST_SPREAD) == set(NUMERIC)
+
+
+@pytest.mark.parametrize(("height_px", "is_named"), [(41, False), (56, True)])
+def test_beside_scanners_of_one_fixed_height_a_site_is_judged_in_sane_units(
+    rows_of, reference, height_px, is_named
+):
+    rows = rows_of(2_000, sites=4)
+    rows["height_px"] = np.float32(40)
+    rows.loc[rows["site"] == "site 02", "height_px"] = np.float32(height_px)
+    (site,) = (one for one in assess(rows, reference).sites if one.site == "site 02")
+    assert site.named == is_named
+    assert site.distance < 10
+
+
+def test_the_headline_is_the_dirty_site_where_it_explains_the_rest(rows_of, reference):
+    rows = dirty(rows_of(4_000, sites=4, rejected=0), "site 02")
+    rows.loc[rows["site"] == "site 02", "accepted"] = False
+    assessment = assess(rows, reference)
+    assert assessment.findings[0].text.startswith("site site 02 looks dirty: it rejects 100.0%")
+    (of_mail,) = (one for one in assessment.findings if one.rule == "rejects")
+    assert of_mail.text.endswith("; not without site 02")
+
+
+def test_rejects_come_before_a_site_that_does_not_explain_them(rows_of, reference):
+    rows = dirty(rows_of(4_000, sites=4, rejected=0.3), "site 02")
+    of_all, of_site, explained = assess(rows, reference).findings
+    assert (of_all.rule, of_site.site) == ("rejects", "site 02")
+    assert explained.text.endswith("; not without site 02")

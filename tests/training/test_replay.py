@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from made_records import make
 from PIL import Image
 
 from capture import ship
-from capture.labels import add_labels
+from capture.label_event import LabelEvent
+from capture.labels import add_events
 from capture.spool import Spool
 from capture.store import open_store
 from model import artifact
@@ -109,8 +109,11 @@ def test_only_what_is_read_differently_goes_to_people(run, shifted, tmp_path):
 
 
 def test_their_labels_decide_after_each_key(run, shifted, archive, digits):
-    rows = [(make(0).read_id, number, digits[number]) for number in (0, 3, 6)]
-    add_labels(archive, pd.DataFrame(rows, columns=["read_id", "crop_index", "label"]))
+    events = [
+        LabelEvent(make(0).read_id, number, str(digits[number]), "ada", 1, "keyed")
+        for number in (0, 3, 6)
+    ]
+    add_events(archive, events)
     found = run()
     assert found.standing == Standing(num_champion=3, num_candidate=0)
     assert "7 are read as different digits, 4 of them without a label" in str(found)

@@ -20,6 +20,7 @@ GUARDED = {
     "/v2/models/digits/versions/tiny-1", "/v2/models/digits/versions/tiny-1/infer",
 }  # fmt: skip
 ADMIN = {"/v1/sites", "/v1/sites/{name}/release"}  # tests/serving/api/test_http_sites.py
+LABEL = {"/v1/labels"}  # tests/serving/api/test_http_labels.py
 CREDENTIALS = {
     "none": {},
     "bad": {"authorization": "Bearer wrong"},
@@ -63,7 +64,7 @@ async def locked(serve, keys_json):
 
 
 async def test_the_table_has_every_route(client):
-    assert set(client.app.routes) == OPEN | GUARDED | ADMIN
+    assert set(client.app.routes) == OPEN | GUARDED | ADMIN | LABEL
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)

@@ -56,6 +56,19 @@ async def test_what_is_answered_is_on_disk_before_its_answer(serve, crops, tmp_p
     assert_array_equal(pixels_of(record), crops[0].pixels)
 
 
+@pytest.mark.parametrize(
+    ("path", "num_files", "is_bulk"),
+    [("/v1/digits", 1, False), ("/v1/digits", 2, True), ("/v1/postcode", 5, False)],
+)
+async def test_records_say_whether_the_request_was_bulk(
+    serve, crops, tmp_path, path, num_files, is_bulk
+):
+    client = await serve(capture_dir=tmp_path)
+    kind, body = form(*(crop.png for crop in crops[:num_files]))
+    await client.post(path, body, kind)
+    assert [one.is_bulk for one in records_in(tmp_path)] == [is_bulk] * num_files
+
+
 async def test_a_large_png_is_kept_as_its_file_without_metadata(serve, tmp_path, large):
     client = await serve(capture_dir=tmp_path)
     sent = io.BytesIO()
@@ -432,6 +445,8 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
         "rejected_because": "low_confidence",
         "crop_scale": 1,
         "threshold": 0.875,
+        "audit_probability": 0.0,
+        "is_bulk": False,
         "garbage": -1.5,
         "probs": (0.0625,) * 9 + (0.4375,),
         "inverted": True,
@@ -478,3 +493,16 @@ async def test_without_a_folder_no_spool_is_opened(serve, crops, monkeypatch):
     monkeypatch.setattr("serving.reading.capture_sink.Spool", refuse)
     client = await serve()
     assert (await client.post("/v1/digit", crops[0].png)).status == 200
+
+
+async def test_accepted_crops_are_marked_with_their_probability_and_rejected_ones_never(
+    serve, crops, tmp_path
+):
+    client = await serve(capture_dir=tmp_path, audit_frac=1.0)
+    blank = io.BytesIO()
+    Image.fromarray(np.full((40, 40), 255, np.uint8)).save(blank, "PNG")
+    kind, body = form(*(one.png for one in crops), blank.getvalue())
+    await client.post("/v1/digits", body, kind)
+    found = records_in(tmp_path)
+    assert {one.accepted for one in found} == {True, False}
+    assert all(one.audit_probability == one.accepted for one in found)

@@ -1,8 +1,9 @@
-"""A CSV of true digits: taken as it is written, or refused line by line; never a traceback."""
+"""A CSV of labels: taken as it is written, or refused line by line; never a traceback."""
 
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -10,17 +11,24 @@ from hypothesis import strategies as st
 from made_records import make
 
 from capture import ship
-from capture.labels import read_labels
+from capture.label_csv import Defaults, LabelFileError
+from capture.label_csv import parse as parse_with
+from capture.label_event import LabelEvent
+from capture.labels import add_events, read_events, read_labels
 from capture.spool import Spool
 from capture.store import open_store
-from capture.truth_csv import TruthError, parse
 from monitoring.__main__ import main
 
 HEADER = b"request_id,crop_index,label\n"
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def parse(data: bytes):
+    return parse_with(data, Defaults(who="ada", how="import", now=NOW))
 
 
 def rows(data: bytes):
-    return [(one.request_id, one.crop_index, one.label) for one in parse(data)]
+    return [(one.request_id, one.event.crop_index, int(one.event.label)) for one in parse(data)]
 
 
 @pytest.mark.parametrize("text", ["00123", "NA", "null", "1e5", "nan", "True", "1.0", "0x1F", "-"])
@@ -40,7 +48,6 @@ def test_an_id_stays_as_it_is_written(text):
         b"request_id,crop_index,label,,\nabc,0,7,,\n,,,,\n\n",
         b'"request_id","crop_index","label"\n"abc","0","7"\n',
         "request_id,crop_index,label\nabc,0,7\n".encode("utf-16"),
-        HEADER + b"abc,0,7\nabc,0,7\n",
         HEADER + b"abc,0.0,7.0\n",
         HEADER + b"abc,00,07\n",
     ],
@@ -58,7 +65,7 @@ def test_what_is_certain_is_read(data):
         (b"abc,0,7\n", "line 1: the header 'abc,0,7' has neither read_id nor request_id"),
         (b"request_id,label\nabc,7\n", "line 1: .* no crop_index"),
         (b"request_id,crop_index,label,label\nabc,0,7,7\n", "label twice"),
-        (HEADER + b"abc,0,10\n", "line 2: label '10' is not a digit"),
+        (HEADER + b"abc,0,10\n", "line 2: label '10': write a digit"),
         (HEADER + b"abc,0,7\nabd,0,7.5\n", "line 3: label '7.5'"),
         (HEADER + b"abc,0,\n", "line 2: label ''"),
         (HEADER + b"abc,0,-1\n", "line 2: label '-1'"),
@@ -69,7 +76,11 @@ def test_what_is_certain_is_read(data):
         (HEADER + b",0,7\n", "line 2: has no id"),
         (HEADER + b"abc,0\n", "line 2: has 2 cells; the header has 3"),
         (HEADER + b"abc,0,7,8\n", "line 2: has 4 cells"),
-        (HEADER + b"abc,0,7\nabc,0,8\n", "line 3: label 8, but line 2 says 7"),
+        (b"read_id,crop_index,label,who\na,0,7,x\x01\n", "line 2: who"),
+        (b"read_id,crop_index,label,how\na,0,7,guess\n", "line 2: how 'guess': write one of"),
+        (b"read_id,crop_index,label,when\na,0,7,now\n", "line 2: when 'now': write the moment"),
+        (b"read_id,crop_index,label,when\na,0,7,2026-11-20T10:00:00\n", "its time zone"),
+        (b"read_id,crop_index,label,when\na,0,7,2026-11-28T10:00:00Z\n", "set the clock"),
         (HEADER + b"a\0bc,0,7\n", "line 2: has a NUL"),
         (HEADER + b"a\x01bc,0,7\n", "line 2: request_id"),
         (HEADER + b"x" * 256 + b",0,7\n", "line 2: request_id"),
@@ -80,12 +91,12 @@ def test_what_is_certain_is_read(data):
     ],
 )
 def test_a_mistake_is_named_with_its_line(data, message):
-    with pytest.raises(TruthError, match=message):
+    with pytest.raises(LabelFileError, match=message):
         parse(data)
 
 
 def test_each_of_many_mistakes_is_named():
-    with pytest.raises(TruthError) as raised:
+    with pytest.raises(LabelFileError) as raised:
         parse(HEADER + b"abc,0,x\n" * 30)
     lines = str(raised.value).splitlines()
     assert lines[0].startswith("line 2:")
@@ -95,7 +106,7 @@ def test_each_of_many_mistakes_is_named():
 @given(st.binary(max_size=200))
 def test_any_bytes_are_labels_or_a_named_mistake(data):
     for prefix in (b"", HEADER):
-        with contextlib.suppress(TruthError):
+        with contextlib.suppress(LabelFileError):
             assert parse(prefix + data)
 
 
@@ -118,11 +129,13 @@ def archive(tmp_path):
 def label(tmp_path, text):
     path = tmp_path / "truth.csv"
     path.write_text(text)
-    return main(["label", str(path), "--store", str(tmp_path / "store")])
+    folders = [f"--{name}={tmp_path / name}" for name in ("spool", "store")]
+    return main(["label", str(path), "--who", "ada", *folders])
 
 
 def labelled(store):
-    return [tuple(row) for row in read_labels(store).sort_values("read_id").to_numpy().tolist()]
+    found = read_labels(store)
+    return [(one.read_id, one.crop_index, int(one.label)) for one in found.itertuples()]
 
 
 def test_labels_go_by_read_id_or_by_a_request_id_that_names_one_read(archive, tmp_path):
@@ -155,12 +168,65 @@ def test_two_names_of_one_crop_must_agree(archive, tmp_path, capsys):
     assert labelled(archive) == []
 
 
-def test_ids_that_are_not_in_the_archive_are_stored_as_read_ids_and_counted(
+def test_the_same_label_twice_in_a_file_is_one(archive, tmp_path):
+    assert label(tmp_path, "read_id,crop_index,label\nread-1,0,5\nread-1,0,5\n") == 0
+    assert len(read_events(archive)) == 1
+
+
+def test_two_labels_of_one_person_in_a_file_without_times_are_refused(archive, tmp_path, capsys):
+    assert label(tmp_path, "read_id,crop_index,label\nread-1,0,5\nread-1,0,6\n") == 1
+    assert "line 3: label 6, but line 2 says 5" in capsys.readouterr().err
+    assert labelled(archive) == []
+
+
+def test_an_unknown_read_is_refused_by_line_and_nothing_of_the_file_is_stored(
     archive, tmp_path, capsys
 ):
-    assert label(tmp_path, "request_id,crop_index,label\nNA,0,7\nnull,1,3\n") == 0
-    assert "2 labels name no read in the archive" in capsys.readouterr().err
-    assert labelled(archive) == [("NA", 0, 7), ("null", 1, 3)]
+    assert label(tmp_path, "read_id,crop_index,label\nread-1,0,7\nread-9,0,3\n") == 1
+    assert "line 3: read_id 'read-9' is not known; check it" in capsys.readouterr().err
+    assert labelled(archive) == []
+
+
+def test_a_read_that_is_still_in_the_spool_is_known(archive, tmp_path):
+    spool = Spool(tmp_path / "spool")
+    spool.append(make(1, read_id="read-4"))
+    assert label(tmp_path, "read_id,crop_index,label\nread-4,0,7\n") == 0
+    spool.close()
+    assert labelled(archive) == [("read-4", 0, 7)]
+
+
+def test_a_file_that_is_read_twice_adds_nothing(archive, tmp_path, capsys):
+    text = "read_id,crop_index,label\nread-1,0,7\n"
+    assert label(tmp_path, text) == 0
+    assert label(tmp_path, text) == 0
+    assert "0 labels stored; 1 were known already" in capsys.readouterr().out
+    assert len(read_events(archive)) == 1
+
+
+def test_a_file_without_a_person_says_how_to_name_one(archive, tmp_path, capsys):
+    path = tmp_path / "truth.csv"
+    path.write_text("read_id,crop_index,label\nread-1,0,7\n")
+    folders = [f"--{name}={tmp_path / name}" for name in ("spool", "store")]
+    assert main(["label", str(path), *folders]) == 1
+    assert "line 2: who '': write a column who, or --who NAME" in capsys.readouterr().err
+
+
+def test_the_command_labels_lists_disputes_and_reads_that_are_not_captured(
+    archive, tmp_path, capsys
+):
+    add_events(
+        archive,
+        [
+            LabelEvent("read-1", 0, "4", "ada", 1, "keyed"),
+            LabelEvent("read-1", 0, "9", "ben", 2, "keyed"),
+            LabelEvent("read-9", 0, "3", "ada", 1, "keyed"),
+        ],
+    )
+    assert main(["labels", "--store", str(tmp_path / "store")]) == 0
+    said = capsys.readouterr().out
+    assert "3 events; 1 crops settled, 1 disputed" in said
+    assert "disputed: read-1 crop 0 (ada: 4, ben: 9); ask a third person" in said
+    assert "no captured read: read-9" in said
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "folder"])
@@ -211,7 +277,7 @@ def test_what_is_still_in_the_spool_is_found_and_erased_when_it_comes(archive, t
 
 
 def test_a_file_of_separators_alone_is_a_named_mistake():
-    with pytest.raises(TruthError, match="no line has any value"):
+    with pytest.raises(LabelFileError, match="no line has any value"):
         parse(b";\n;;\n")
 
 
