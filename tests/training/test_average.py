@@ -45,6 +45,7 @@ def test_the_mean_lies_between_the_fits_and_names_their_runs(tmp_path):
     name = "digit_head.weight"
     assert torch.allclose(mean[name], (first[name] + second[name]) / 2)
     networks.build("default").load_state_dict(mean)
+    assert (work.pictures / "learning_curves.png").exists()  # the card shows it
     record = load_fit(work)
     assert (record.run_id, record.averaged) == ("mean", ("run-1", "run-2"))
 

@@ -21,7 +21,8 @@ import torch
 from training import network as networks
 from training import provenance, tracking
 from training.config import Workspace
-from training.steps.files import FitRecord, StepError, load_fit
+from training.evaluation import pictures
+from training.steps.files import FitRecord, StepError, load_fit, write_picture
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def run(fits: Sequence[Path], work: Workspace) -> FitRecord:
         work.folder.mkdir(parents=True, exist_ok=True)
         torch.save(mean, work.weights)
         work.fit.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        write_picture(work, "learning_curves.png", pictures.learning_curves(record.history))
         tracking.log_file(work.weights)
     logger.info("the mean of %d fits is in %s", len(fits), work.weights)
     return record
