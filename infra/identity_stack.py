@@ -36,7 +36,7 @@ class Identity(cdk.Stack):
             "Deployer",
             role_name=f"digitline-{environment.name}-deployer",
             description="GitHub Actions: pushes images, deploys through the CDK's roles",
-            max_session_duration=cdk.Duration.hours(1),
+            max_session_duration=cdk.Duration.hours(4),  # a release, until its canary has ended
             assumed_by=iam.WebIdentityPrincipal(
                 provider.attr_arn,
                 conditions={
