@@ -12,7 +12,7 @@ from infra.invariants.rule import must_hold
 from infra.world import Resource, World, dig
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html")
 def scheduled_jobs_run_and_lost_starts_raise_an_alarm(world: World) -> Iterator[str]:
     """Enabled, with a time zone, retried, with a dead-letter queue that an alarm watches."""
     watched = [json.dumps(a.properties) for a in world.all("CloudWatch::Alarm")]
@@ -41,7 +41,9 @@ def scheduled_jobs_run_and_lost_starts_raise_an_alarm(world: World) -> Iterator[
             yield f"no schedule runs {command!r}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/supported-iam-actions-tagging.html"
+)
 def jobs_publish_how_they_ended(world: World) -> Iterator[str]:
     """State machines publish success and failure; each task is retried or its error caught."""
     for machine in world.all("StepFunctions::StateMachine"):
@@ -90,7 +92,7 @@ def _may_tag_on_create(statement: dict[str, Any]) -> bool:
     )
 
 
-@must_hold
+@must_hold("https://mlflow.org/docs/latest/self-hosting/security/network")
 def mlflow_is_private_and_requires_sign_in(world: World) -> Iterator[str]:
     """Administrator, allowed hosts, no load balancer, and the address that the jobs use."""
     for service in world.all("ECS::Service"):
@@ -111,7 +113,9 @@ def mlflow_is_private_and_requires_sign_in(world: World) -> Iterator[str]:
                 yield f"{task}: MLflow does not allow the host of {uri}, only {hosts}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-supplied-parameter-types.html"
+)
 def promotion_goes_through_the_canary(world: World) -> Iterator[str]:
     """A pushed champion changes the image tags of service and jobs, and nothing else."""
     rules = [
