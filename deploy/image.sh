@@ -141,7 +141,7 @@ build() {
   local manifest=model/champion/manifest.json
   field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$manifest" "$1"; }
   CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$IMAGE" -f deploy/Dockerfile \
-    --build-arg "MODEL_VERSION=$(field version)" --build-arg "MODEL_SHA256=$(field sha256)" \
+    --build-arg "BASE=$BASE" --build-arg "MODEL_VERSION=$(field version)" --build-arg "MODEL_SHA256=$(field sha256)" \
     --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
     > "$FILES/build.log" 2>&1 || { tail -30 "$FILES/build.log"; return 1; }
   buildah images
@@ -151,7 +151,7 @@ build() {
 jobs() {
   buildah inspect --type image "$IMAGE" > /dev/null 2>&1 || build
   CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t "$JOBS" -f deploy/Dockerfile.jobs \
-    --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
+    --build-arg "BASE=$BASE" --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" . \
     > "$FILES/jobs.log" 2>&1 || { tail -30 "$FILES/jobs.log"; return 1; }
   buildah images "$JOBS"
   DIGITLINE_JOBS_IMAGE=$JOBS DIGITLINE_IMAGE=$IMAGE PYTHONPATH=. \
@@ -161,7 +161,7 @@ jobs() {
 # Builds the MLflow server's image and tests it as its task definition runs it.
 mlflow() {
   CONTAINERS_CONF=$FILES/build.conf buildah bud --pull-never -t localhost/digitline:mlflow \
-    infra/mlflow > "$FILES/mlflow.log" 2>&1 || { tail -30 "$FILES/mlflow.log"; return 1; }
+    --build-arg "BASE=$BASE" infra/mlflow > "$FILES/mlflow.log" 2>&1 || { tail -30 "$FILES/mlflow.log"; return 1; }
   DIGITLINE_MLFLOW_IMAGE=localhost/digitline:mlflow PYTHONPATH=. "${PYTHON:-python3}" \
     -m pytest -q -s --no-header tests/image/test_mlflow.py
   buildah images localhost/digitline:mlflow

@@ -1,32 +1,16 @@
-"""Facts about AWS that the rules check against: names, Fargate's sizes, limits.
+"""Names that the rules check against: AWS's metrics, and what this deployment promises.
 
-Source: the user guides of ECS (task size, service metrics, Container Insights), Elastic Load
-Balancing (attributes, metrics), CloudWatch, and Application Auto Scaling.
+Source: the user guides of ECS (service metrics, Container Insights), Elastic Load Balancing,
+CloudWatch and Application Auto Scaling.
 """
 
 from __future__ import annotations
-
-import re
 
 from contract import metrics
 
 # deployment strategies that shift traffic between two target groups
 SHIFTING = ("CANARY", "LINEAR", "BLUE_GREEN")
-ACTIONS_WITHOUT_RESOURCE = re.compile(  # IAM has no resource for them
-    r"ecr:GetAuthorizationToken|xray:Put\w+|xray:GetSampling\w+|logs:\w+LogDelivery|"
-    r"logs:ListLogDeliveries|logs:PutResourcePolicy|logs:DescribeResourcePolicies|"
-    r"logs:DescribeLogGroups|ssmmessages:\w+"
-)
-
 ALGORITHM = "load_balancing.algorithm.type"
-BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
-FARGATE_MEMORY_MIB = {
-    256: (512, 1024, 2048),
-    512: range(1024, 4097, 1024),
-    1024: range(2048, 8193, 1024),
-    2048: range(4096, 16385, 1024),
-    4096: range(8192, 30721, 1024),
-}
 PROMISED_ALARMS = [
     "p99",
     "errors",
@@ -62,30 +46,6 @@ PROMISED_GRAPHS = {  # traffic, latency, shed, saturation, tasks, rejects, drift
 }
 COMFORT_JOBS = ("training retrain --until gate",)
 PROMISED_JOBS = ("training retrain --until gate", "monitoring report", "monitoring compact")
-TARGET_GROUP_ATTRIBUTES = frozenset(
-    {
-        ALGORITHM,
-        "deregistration_delay.timeout_seconds",
-        "load_balancing.algorithm.anomaly_mitigation",
-        "load_balancing.cross_zone.enabled",
-        "slow_start.duration_seconds",
-        "stickiness.enabled",
-        "stickiness.type",
-    }
-)
-LOAD_BALANCER_ATTRIBUTES = frozenset(
-    {
-        "access_logs.s3.bucket",
-        "access_logs.s3.enabled",
-        "access_logs.s3.prefix",
-        "client_keep_alive.seconds",
-        "deletion_protection.enabled",
-        "idle_timeout.timeout_seconds",
-        "routing.http.desync_mitigation_mode",
-        "routing.http.drop_invalid_header_fields.enabled",
-        "routing.http2.enabled",
-    }
-)
 
 
 def _with(*dimension_sets: str) -> set[frozenset[str]]:

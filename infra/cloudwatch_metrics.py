@@ -77,28 +77,19 @@ class TrafficMetrics:
 
     def unhealthy_hosts(self, period: cdk.Duration) -> cloudwatch.MathExpression:
         """Tasks that fail their health check, in both target groups."""
-        blue, green = self.groups
-        return cloudwatch.MathExpression(
-            expression="FILL(blue, 0) + FILL(green, 0)",
-            using_metrics={
-                "blue": blue.metrics.unhealthy_host_count(period=period, statistic="Maximum"),
-                "green": green.metrics.unhealthy_host_count(period=period, statistic="Maximum"),
-            },
-            label="unhealthy tasks",
-            period=period,
+        return _sum_of_two(
+            "unhealthy tasks",
+            [
+                g.metrics.unhealthy_host_count(period=period, statistic="Maximum")
+                for g in self.groups
+            ],
         )
 
     def healthy_hosts(self, period: cdk.Duration) -> cloudwatch.MathExpression:
         """Tasks that pass their health check, in both target groups; no data if none is left."""
-        blue, green = self.groups
-        return cloudwatch.MathExpression(
-            expression="FILL(blue, 0) + FILL(green, 0)",
-            using_metrics={
-                "blue": blue.metrics.healthy_host_count(period=period, statistic="Minimum"),
-                "green": green.metrics.healthy_host_count(period=period, statistic="Minimum"),
-            },
-            label="healthy tasks",
-            period=period,
+        return _sum_of_two(
+            "healthy tasks",
+            [g.metrics.healthy_host_count(period=period, statistic="Minimum") for g in self.groups],
         )
 
     def reject_frac(self, period: cdk.Duration) -> cloudwatch.MathExpression:
@@ -146,3 +137,13 @@ class TrafficMetrics:
             label="shed share",
             period=period,
         )
+
+
+def _sum_of_two(label: str, metrics: Sequence[cloudwatch.Metric]) -> cloudwatch.MathExpression:
+    blue, green = metrics
+    return cloudwatch.MathExpression(
+        expression="FILL(blue, 0) + FILL(green, 0)",
+        using_metrics={"blue": blue, "green": green},
+        label=label,
+        period=blue.period,
+    )

@@ -36,7 +36,7 @@ class Identity(cdk.Stack):
             "Deployer",
             role_name=f"digitline-{environment.name}-deployer",
             description="GitHub Actions: pushes images, deploys through the CDK's roles",
-            max_session_duration=cdk.Duration.hours(1),
+            max_session_duration=cdk.Duration.hours(4),  # a release, until its canary has ended
             assumed_by=iam.WebIdentityPrincipal(
                 provider.attr_arn,
                 conditions={
@@ -55,49 +55,35 @@ class Identity(cdk.Stack):
         """Push images, read their scans, assume the CDK's roles, write tags, list releases."""
         for images in (foundation.service_images, foundation.jobs_images, foundation.mlflow_images):
             images.grant_pull_push(role)
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="DeployByCdk",
-                actions=["sts:AssumeRole"],
-                resources=[
-                    self.format_arn(
-                        service="iam",
-                        region="",
-                        resource="role",
-                        resource_name=f"cdk-hnb659fds-{part}-role-{self.account}-{self.region}",
-                    )
-                    for part in ("deploy", "file-publishing", "lookup")
-                ],
+        cdk_roles = [
+            self.format_arn(
+                service="iam",
+                region="",
+                resource="role",
+                resource_name=f"cdk-hnb659fds-{part}-role-{self.account}-{self.region}",
             )
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="NameImages",
-                actions=["ssm:GetParameter", "ssm:PutParameter"],
-                resources=[
-                    self.format_arn(
-                        service="ssm",
-                        resource="parameter",
-                        resource_name=environment.parameter(f"{image}-image-tag")[1:],
-                    )
-                    for image in ("service", "jobs", "mlflow")
-                ],
+            for part in ("deploy", "file-publishing", "lookup")
+        ]
+        tags = [
+            self.format_arn(
+                service="ssm",
+                resource="parameter",
+                resource_name=environment.parameter(f"{image}-image-tag")[1:],
             )
+            for image in ("service", "jobs", "mlflow")
+        ]
+        machine = self.format_arn(
+            service="states",
+            resource="stateMachine",
+            resource_name=f"digitline-{environment.name}-mlops-release",
+            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
         )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="WaitForRelease",
-                actions=["states:ListExecutions"],
-                resources=[
-                    self.format_arn(
-                        service="states",
-                        resource="stateMachine",
-                        resource_name=f"digitline-{environment.name}-mlops-release",
-                        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-                    )
-                ],
-            )
-        )
+        for name, actions, resources in (
+            ("DeployByCdk", ["sts:AssumeRole"], cdk_roles),
+            ("NameImages", ["ssm:GetParameter", "ssm:PutParameter"], tags),
+            ("WaitForRelease", ["states:ListExecutions"], [machine]),
+        ):
+            role.add_to_policy(iam.PolicyStatement(sid=name, actions=actions, resources=resources))
         for images in (foundation.service_images, foundation.jobs_images):
             images.grant(role, "ecr:DescribeImageScanFindings")
         grants.accept_any_resource(role, "ecr:GetAuthorizationToken has no resource in IAM")

@@ -114,45 +114,41 @@ def listener_rule(
     certificate = ssm.StringParameter.value_for_string_parameter(
         scope, environment.parameter("certificate-arn")
     )
+    no_such_path = elbv2.ListenerAction.fixed_response(
+        404, content_type="text/plain", message_body="no such path"
+    )
     listener = alb.add_listener(
         "Https",
         port=settings.HTTPS_PORT,
         certificates=[acm.Certificate.from_certificate_arn(scope, "Certificate", certificate)],
         ssl_policy=elbv2.SslPolicy.RECOMMENDED_TLS,  # TLS 1.2 and 1.3
         open=False,
-        default_action=elbv2.ListenerAction.fixed_response(
-            404, content_type="text/plain", message_body="no such path"
-        ),
+        default_action=no_such_path,
     )
+
+    def rule(
+        name: str, priority: int, condition: elbv2.ListenerCondition, action: elbv2.ListenerAction
+    ) -> elbv2.ApplicationListenerRule:
+        return elbv2.ApplicationListenerRule(
+            scope,
+            name,
+            listener=listener,
+            priority=priority,
+            conditions=[condition],
+            action=action,
+        )
+
     # ECS shifts these weights during a release: 100/0 -> 90/10 -> 0/100. An edit of the rule would
     # write 100/0 back; the stack policy in docs/deploy.md refuses it (aws/aws-cdk issue 36649).
-    production = elbv2.ApplicationListenerRule(
-        scope,
-        "Production",
-        listener=listener,
-        priority=settings.PRODUCTION_PRIORITY,
-        conditions=[elbv2.ListenerCondition.path_patterns(["/*"])],
-        action=_weighted(blue, green),
+    everything = elbv2.ListenerCondition.path_patterns(["/*"])
+    production = rule(
+        "Production", settings.PRODUCTION_PRIORITY, everything, _weighted(blue, green)
     )
     # No release moves this rule: ECS changes only the one that the service names.
-    metrics = elbv2.ApplicationListenerRule(
-        scope,
-        "Metrics",
-        listener=listener,
-        priority=settings.METRICS_PRIORITY,
-        conditions=[elbv2.ListenerCondition.path_patterns(["/metrics", "/metrics/*"])],
-        action=elbv2.ListenerAction.fixed_response(
-            404, content_type="text/plain", message_body="no such path"
-        ),
-    )
-    test = elbv2.ApplicationListenerRule(
-        scope,
-        "Test",
-        listener=listener,
-        priority=settings.TEST_PRIORITY,
-        conditions=[elbv2.ListenerCondition.http_header(settings.TEST_HEADER, ["yes"])],
-        action=_weighted(blue, green),
-    )
+    hidden = elbv2.ListenerCondition.path_patterns(["/metrics", "/metrics/*"])
+    metrics = rule("Metrics", settings.METRICS_PRIORITY, hidden, no_such_path)
+    marked = elbv2.ListenerCondition.http_header(settings.TEST_HEADER, ["yes"])
+    test = rule("Test", settings.TEST_PRIORITY, marked, _weighted(blue, green))
     metrics.node.add_dependency(production)  # which may have this priority in an older stack
     return production, test
 

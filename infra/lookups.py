@@ -100,14 +100,10 @@ def hides(rule: Resource, path: str) -> bool:
     )
 
 
-def forwards(rule: Resource) -> bool:
-    """Whether a listener rule sends requests to targets."""
-    return any(action.get("Type") == "forward" for action in rule.get("Actions", []))
-
-
-def forwards_by_default(listener: Resource) -> bool:
-    """Whether a listener sends to targets what no rule takes."""
-    return any(action.get("Type") == "forward" for action in listener.get("DefaultActions", []))
+def forwards(resource: Resource) -> bool:
+    """Whether a listener rule, or a listener by default, sends requests to targets."""
+    actions = resource.get("Actions", resource.get("DefaultActions", []))
+    return any(action.get("Type") == "forward" for action in actions)
 
 
 def allows(world: World, way: str, owner: str, other: str, port: int) -> bool:
@@ -168,25 +164,18 @@ def all_metrics(world: World) -> Iterator[tuple[Resource, dict[str, Any]]]:
                     )
 
 
-def identity_statements(world: World) -> Iterator[tuple[Resource, dict[str, Any]]]:
-    """Each statement of each policy attached to a role."""
-    for policy in world.all("IAM::Policy"):
-        yield from ((policy, s) for s in policy.get("PolicyDocument.Statement", []))
-    for role in world.all("IAM::Role"):
-        for inline in role.get("Policies", []):
-            yield from ((role, s) for s in dig(inline, "PolicyDocument.Statement", []))
-
-
 def statements(world: World, role_arn: object) -> list[dict[str, Any]]:
-    """The statements of one role, by its ARN."""
+    """The statements of one role, by its ARN: inline, and of the policies attached to it."""
     role = world.at(role_arn)
     if role is None:
         return []
-    return [
-        statement
-        for owner, statement in identity_statements(world)
-        if owner.ref == role.ref or role.ref in owner.get("Roles", [])
+    documents = [inline["PolicyDocument"] for inline in role.get("Policies", [])]
+    documents += [
+        policy.get("PolicyDocument")
+        for policy in world.all("IAM::Policy")
+        if role.ref in policy.get("Roles", [])
     ]
+    return [statement for document in documents for statement in document["Statement"]]
 
 
 def permits(statements: Sequence[dict[str, Any]], action: str, resource: str) -> bool:

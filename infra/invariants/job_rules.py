@@ -12,7 +12,7 @@ from infra.invariants.rule import must_hold
 from infra.world import Resource, World, dig
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/scheduler/latest/UserGuide/configuring-schedule-dlq.html")
 def scheduled_jobs_run_and_lost_starts_raise_an_alarm(world: World) -> Iterator[str]:
     """Enabled, with a time zone, retried, with a dead-letter queue that an alarm watches."""
     watched = [json.dumps(a.properties) for a in world.all("CloudWatch::Alarm")]
@@ -40,7 +40,7 @@ def scheduled_jobs_run_and_lost_starts_raise_an_alarm(world: World) -> Iterator[
             yield f"{schedule}: its role may not start it"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html")
 def the_promised_jobs_are_scheduled(world: World) -> Iterator[str]:
     """The retraining only where MLflow is."""
     has_comforts = bool(world.all("RDS::DBInstance"))
@@ -50,7 +50,7 @@ def the_promised_jobs_are_scheduled(world: World) -> Iterator[str]:
             yield f"no schedule runs {command!r}"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html")
 def mlflow_runs_when_the_retraining_needs_it(world: World) -> Iterator[str]:
     """Database and server start before it and stop each evening; each role may do so."""
     calls = [s for s in world.all("Scheduler::Schedule") if "aws-sdk" in s.get("Target.Arn", "")]
@@ -77,7 +77,9 @@ def mlflow_runs_when_the_retraining_needs_it(world: World) -> Iterator[str]:
             yield f"{call}: its role may not {action}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/supported-iam-actions-tagging.html"
+)
 def jobs_publish_how_they_ended(world: World) -> Iterator[str]:
     """State machines publish success and failure; each task is retried or its error caught."""
     for machine in world.all("StepFunctions::StateMachine"):
@@ -126,7 +128,7 @@ def _may_tag_on_create(statement: dict[str, Any]) -> bool:
     )
 
 
-@must_hold
+@must_hold("https://mlflow.org/docs/latest/self-hosting/security/network")
 def mlflow_is_private_and_requires_sign_in(world: World) -> Iterator[str]:
     """Administrator, allowed hosts, no load balancer, and the address that the jobs use."""
     for service in world.all("ECS::Service"):
@@ -147,7 +149,9 @@ def mlflow_is_private_and_requires_sign_in(world: World) -> Iterator[str]:
                 yield f"{task}: MLflow does not allow the host of {uri}, only {hosts}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-supplied-parameter-types.html"
+)
 def promotion_goes_through_the_canary(world: World) -> Iterator[str]:
     """A pushed champion changes the image tags of service and jobs, and nothing else."""
     rules = [

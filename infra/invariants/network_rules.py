@@ -9,7 +9,7 @@ from infra.invariants.rule import must_hold
 from infra.world import World
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Internet_Gateway.html")
 def tasks_have_no_way_to_the_internet(world: World) -> Iterator[str]:
     """Isolated subnets, no public address, no route out; without endpoints neither can be.
 
@@ -34,7 +34,7 @@ def tasks_have_no_way_to_the_internet(world: World) -> Iterator[str]:
         yield "a NAT gateway gives tasks a route to the internet"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html")
 def isolated_tasks_have_the_endpoints_they_call(world: World) -> Iterator[str]:
     """Without an endpoint a task hangs in PENDING, or its call times out."""
     if not has_endpoints(world):
@@ -60,7 +60,7 @@ def has_endpoints(world: World) -> bool:
     return any(e.get("VpcEndpointType") == "Interface" for e in world.all("EC2::VPCEndpoint"))
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html")
 def tasks_accept_only_our_own_groups(world: World) -> Iterator[str]:
     """No address range may call a task, whether it has a public address or not."""
     groups = {g for _, network in lookups.task_networks(world) for g in network["SecurityGroups"]}
@@ -72,9 +72,9 @@ def tasks_accept_only_our_own_groups(world: World) -> Iterator[str]:
             yield f"{rule}: accepts an address range"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html")
 def only_the_load_balancer_is_open_to_the_world(world: World) -> Iterator[str]:
-    """And on port 443 only."""
+    """And on port 443 only; checkov looks at the ports 22, 80 and 3389."""
     fronts = {g for alb in lookups.albs(world) for g in alb.get("SecurityGroups", [])}
     for group in world.all("EC2::SecurityGroup"):
         for rule in group.get("SecurityGroupIngress", []):

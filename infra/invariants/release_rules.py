@@ -9,7 +9,9 @@ from infra.invariants.rule import must_hold
 from infra.world import World, dig
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentCircuitBreaker.html"
+)
 def releases_roll_back_automatically(world: World) -> Iterator[str]:
     """Traffic shifting needs alarms and no circuit breaker; rolling needs the circuit breaker."""
     alarm_names = {a.ref for a in world.all("CloudWatch::Alarm")}
@@ -31,7 +33,7 @@ def releases_roll_back_automatically(world: World) -> Iterator[str]:
                 yield f"{service}: rollback alarm {name} does not exist"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/developerguide/canary-deployment.html")
 def a_canary_is_compared_with_the_version_before_it(world: World) -> Iterator[str]:
     """A tenth of the traffic moves no alarm on the whole: one reads the new version alone.
 
@@ -62,7 +64,9 @@ def a_canary_is_compared_with_the_version_before_it(world: World) -> Iterator[st
             yield f"{service}: no rollback alarm reads the new version alone"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/alb-resources-for-blue-green.html"
+)
 def traffic_shifts_between_two_target_groups(world: World) -> Iterator[str]:
     """The listener rule sends all traffic to the first group."""
     for service, balancer in lookups.balanced(world):
@@ -83,7 +87,7 @@ def traffic_shifts_between_two_target_groups(world: World) -> Iterator[str]:
             yield f"{service}: the listener rule's weights are {weights}"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CanaryConfiguration.html")
 def rollback_alarms_can_fire_within_the_canary(world: World) -> Iterator[str]:
     """An alarm slower than the canary step lets a bad release reach all traffic."""
     for service in world.all("ECS::Service"):
@@ -98,7 +102,7 @@ def rollback_alarms_can_fire_within_the_canary(world: World) -> Iterator[str]:
                 yield f"{alarm}: needs {minutes} min, the canary lasts {canary}"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-rebalancing.html")
 def one_zone_can_fail(world: World) -> Iterator[str]:
     """Two zones or more, rebalanced; a task in each while trucks unload, and always two."""
     for service, _ in lookups.balanced(world):

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from infra.world import World
 
-Rule = Callable[[World], Iterator[str]]
+Check = Callable[[World], Iterator[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What must hold, and the document or public thread with the fact that it stands on."""
+
+    name: str
+    check: Check
+    source: str
+
+
 RULES: list[Rule] = []  # in the order of the modules, and in each from top to bottom
 
 
-def must_hold(function: Rule) -> Rule:
-    """Register a rule."""
-    RULES.append(function)
-    return function
+def must_hold(source: str) -> Callable[[Check], Check]:
+    """Register a rule.
+
+    Args:
+        source: address of the document.
+    """
+
+    def register(check: Check) -> Check:
+        RULES.append(Rule(check.__name__, check, source))
+        return check
+
+    return register

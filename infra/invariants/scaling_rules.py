@@ -11,7 +11,9 @@ from infra.invariants.rule import must_hold
 from infra.world import World
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScheduledAction.html"
+)
 def autoscaling_limits_are_in_order(world: World) -> Iterator[str]:
     """Of the target itself and of every scheduled action."""
     for target in world.all("ApplicationAutoScaling::ScalableTarget"):
@@ -26,7 +28,7 @@ def autoscaling_limits_are_in_order(world: World) -> Iterator[str]:
             yield f"{target}: no time zone: the schedule shifts with daylight saving"
 
 
-@must_hold
+@must_hold("https://github.com/aws/containers-roadmap/issues/493")
 def autoscaling_alone_sets_the_number_of_tasks(world: World) -> Iterator[str]:
     """A desired count in the template would reset scaling at each deployment."""
     scaled = {t.get("ResourceId") for t in world.all("ApplicationAutoScaling::ScalableTarget")}
@@ -39,7 +41,9 @@ def autoscaling_alone_sets_the_number_of_tasks(world: World) -> Iterator[str]:
             yield f"{service}: no scalable target"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-autoscaling-targettracking.html"
+)
 def no_policy_counts_requests(world: World) -> Iterator[str]:
     """A bundle of 64 crops is one request; and a count of one target group ends with a release."""
     alarms = {a.ref: a for a in world.all("CloudWatch::Alarm")}
@@ -50,7 +54,9 @@ def no_policy_counts_requests(world: World) -> Iterator[str]:
             yield f"{one}: scales on the number of requests"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/target-tracking-faster-auto-scaling.html"
+)
 def high_resolution_scaling_has_high_resolution_metrics(world: World) -> Iterator[str]:
     """The 20-second policy type needs the service to publish every 20 seconds."""
     for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):
@@ -71,7 +77,9 @@ def high_resolution_scaling_has_high_resolution_metrics(world: World) -> Iterato
             yield f"{alarm}: starts a step policy, and sees a burst by the minute"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/autoscaling/application/APIReference/API_StepAdjustment.html"
+)
 def every_policy_has_a_target_and_a_trigger(world: World) -> Iterator[str]:
     """Tracking policies have a value above 0; step policies an alarm and steps without gaps."""
     triggered = {
@@ -97,7 +105,9 @@ def every_policy_has_a_target_and_a_trigger(world: World) -> Iterator[str]:
             yield f"{policy}: gap or overlap between steps {bounds}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/autoscaling/application/APIReference/API_TargetTrackingScalingPolicyConfiguration.html"
+)
 def scale_in_is_slower_than_scale_out(world: World) -> Iterator[str]:
     """A second truck soon after the first still finds its tasks running."""
     for policy in world.all("ApplicationAutoScaling::ScalingPolicy"):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from infra import aws, lookups, settings
+from infra import lookups, settings
 from infra.invariants.rule import must_hold
 from infra.world import World, dig
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/security-tasks-containers.html"
+)
 def containers_have_least_privilege(world: World) -> Iterator[str]:
     """Not root, read-only root, no capability, logs kept, no secret in plain variables."""
     for task, container in lookups.all_containers(world):
@@ -28,7 +30,7 @@ def containers_have_least_privilege(world: World) -> Iterator[str]:
                 yield f"{name}: {variable} is a plain variable, not a secret"
 
 
-@must_hold
+@must_hold("https://github.com/aws/containers-roadmap/issues/1359")
 def ecs_exec_works_where_it_is_enabled(world: World) -> Iterator[str]:
     """ECS Exec's agent needs writable folders, permission for its channels, and an endpoint."""
     endpoints = [str(e.get("ServiceName")) for e in world.all("EC2::VPCEndpoint")]
@@ -50,24 +52,22 @@ def ecs_exec_works_where_it_is_enabled(world: World) -> Iterator[str]:
             yield f"{service}: no endpoint for ssmmessages"
 
 
-@must_hold
-def tasks_have_a_size_that_fargate_offers(world: World) -> Iterator[str]:
-    """CPU and memory are a valid pair, and the containers fit."""
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html"
+)
+def containers_fit_their_task(world: World) -> Iterator[str]:
+    """And every task is on Graviton, which the images are built for."""
     for task in world.all("ECS::TaskDefinition"):
-        cpu, memory = int(task.get("Cpu", 0)), int(task.get("Memory", 0))
-        if memory not in aws.FARGATE_MEMORY_MIB.get(cpu, range(0)):
-            yield f"{task}: {cpu} CPU units with {memory} MiB"
+        memory = int(task.get("Memory", 0))
         if sum(c.get("Memory", 0) for c in task.get("ContainerDefinitions")) > memory:
             yield f"{task}: its containers need more than {memory} MiB"
         if task.get("RuntimePlatform.CpuArchitecture") != "ARM64":
             yield f"{task}: not on Graviton"
-        if task.get("NetworkMode") != "awsvpc" or "FARGATE" not in task.get(
-            "RequiresCompatibilities", []
-        ):
-            yield f"{task}: not a Fargate task"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html"
+)
 def execution_roles_can_start_their_tasks(world: World) -> Iterator[str]:
     """Pull each image, read each secret, write each log; otherwise the task stays PENDING."""
     for task, container in lookups.all_containers(world):
@@ -88,7 +88,7 @@ def execution_roles_can_start_their_tasks(world: World) -> Iterator[str]:
                 yield f"{task} {container['Name']}: may not {action} on {resource}"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html")
 def task_roles_allow_the_buckets_in_their_variables(world: World) -> Iterator[str]:
     """Every s3:// URL in a task's variables is below a prefix that its role may access."""
     for task, container in lookups.all_containers(world):
@@ -101,7 +101,7 @@ def task_roles_allow_the_buckets_in_their_variables(world: World) -> Iterator[st
                 yield f"{task}: {name} is {value}, which its role may not access"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html")
 def server_and_shipper_share_the_spool(world: World) -> Iterator[str]:
     """Same folder on one volume; the shipper starts before the server and so stops after it."""
     for service, balancer in lookups.balanced(world):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator
 
 from contract.timeouts import KEEP_ALIVE_S
@@ -12,7 +11,7 @@ from infra.invariants.rule import must_hold
 from infra.world import Resource, World, dig
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LoadBalancer.html")
 def ports_agree_from_listener_to_container(world: World) -> Iterator[str]:
     """Target group, service, container and server use one port."""
     for service, balancer in lookups.balanced(world):
@@ -28,7 +27,9 @@ def ports_agree_from_listener_to_container(world: World) -> Iterator[str]:
             yield f"{service}: DIGITS_PORT is not {port}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-update-security-groups.html"
+)
 def security_groups_let_the_load_balancer_reach_the_tasks(world: World) -> Iterator[str]:
     """Egress of the balancer's group and ingress of the tasks' group allow the port."""
     for service, balancer in lookups.balanced(world):
@@ -42,17 +43,9 @@ def security_groups_let_the_load_balancer_reach_the_tasks(world: World) -> Itera
                 yield f"{service}: the load balancer has no egress to port {port}"
 
 
-@must_hold
-def listeners_accept_tls_1_2_or_newer_only(world: World) -> Iterator[str]:
-    """No plain HTTP, no older TLS policy."""
-    for listener in world.all("ElasticLoadBalancingV2::Listener"):
-        if listener.get("Protocol") != "HTTPS" or not listener.get("Certificates"):
-            yield f"{listener}: protocol {listener.get('Protocol')}"
-        elif not re.search(r"TLS13-1-[23]", listener.get("SslPolicy", "")):
-            yield f"{listener}: policy {listener.get('SslPolicy')} allows TLS below 1.2"
-
-
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/listener-rules.html"
+)
 def the_metrics_are_not_public(world: World) -> Iterator[str]:
     """Before any rule that forwards, one answers 404 at /metrics and below it.
 
@@ -71,11 +64,13 @@ def the_metrics_are_not_public(world: World) -> Iterator[str]:
         for path, priority in hidden.items():
             if priority is None or priority >= first:
                 yield f"{listener}: {path} is hidden at {priority}, but forwarded at {first}"
-        if lookups.forwards_by_default(listener):
+        if lookups.forwards(listener):
             yield f"{listener}: forwards what no rule takes"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/waf/latest/developerguide/aws-managed-rule-groups-baseline.html"
+)
 def the_firewall_protects_the_load_balancer(world: World) -> Iterator[str]:
     """The flood alarm puts it there; it blocks by rate, and not by the content of bodies."""
     for alb in lookups.albs(world):
@@ -117,7 +112,9 @@ def _raises(world: World, function: Resource, alb: Resource) -> bool:
     )
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/waf/latest/developerguide/waf-rule-statement-type-rate-based.html"
+)
 def the_rate_rule_allows_the_planned_peak(world: World) -> Iterator[str]:
     """All scanners may share one address: the limit is above peak * window."""
     outputs = world.templates["service"].get("Outputs", {})
@@ -129,7 +126,9 @@ def the_rate_rule_allows_the_planned_peak(world: World) -> Iterator[str]:
                 yield f"{acl}: {rate['Limit']} per {rate['EvaluationWindowSec']} s < {peak} req/s"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html"
+)
 def timeouts_are_in_order(world: World) -> Iterator[str]:
     """Keep-alive > idle; stop > deadline + drain; deregistration >= drain."""
     idle_s = max(
@@ -151,7 +150,7 @@ def timeouts_are_in_order(world: World) -> Iterator[str]:
                 yield f"{group}: deregistration {delay_s} s is not in {drain_s}..{stop_s} s"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html")
 def stop_timeouts_are_within_fargates_limit(world: World) -> Iterator[str]:
     """CloudFormation accepts a longer one; ECS rejects it at deployment."""
     for task, container in lookups.all_containers(world):
@@ -160,7 +159,9 @@ def stop_timeouts_are_within_fargates_limit(world: World) -> Iterator[str]:
             yield f"{task}: stop timeout {stop_s} s, Fargate allows {limit_s}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html"
+)
 def health_check_timeouts_are_below_their_interval(world: World) -> Iterator[str]:
     """For target groups and containers."""
     for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
@@ -173,7 +174,9 @@ def health_check_timeouts_are_below_their_interval(world: World) -> Iterator[str
             yield f"{task}: container timeout {health['Timeout']} s >= interval"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html"
+)
 def target_groups_check_readiness(world: World) -> Iterator[str]:
     """/readyz reads the golden crop; a task that fails it gets no traffic."""
     for service, balancer in lookups.balanced(world):
@@ -182,23 +185,20 @@ def target_groups_check_readiness(world: World) -> Iterator[str]:
                 yield f"{group}: checks {group.get('HealthCheckPath')} for {service}"
 
 
-@must_hold
-def load_balancer_attributes_exist(world: World) -> Iterator[str]:
-    """Every linter accepts a misspelt key; the deployment fails on it."""
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html"
+)
+def slow_start_is_off_where_it_does_not_work(world: World) -> Iterator[str]:
+    """The two cannot be combined; no linter reports it, and the deployment fails."""
     for group in world.all("ElasticLoadBalancingV2::TargetGroup"):
-        for attribute in group.get("TargetGroupAttributes", []):
-            if attribute["Key"] not in aws.TARGET_GROUP_ATTRIBUTES:
-                yield f"{group}: unknown attribute {attribute['Key']}"
         slow = lookups.attribute(group, "slow_start.duration_seconds", "0")
         if slow != "0" and "least_outstanding" in lookups.attribute(group, aws.ALGORITHM, ""):
             yield f"{group}: slow start does not work with least_outstanding_requests"
-    for alb in lookups.albs(world):
-        for attribute in alb.get("LoadBalancerAttributes", []):
-            if attribute["Key"] not in aws.LOAD_BALANCER_ATTRIBUTES:
-                yield f"{alb}: unknown attribute {attribute['Key']}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html"
+)
 def requests_go_to_the_least_busy_task(world: World) -> Iterator[str]:
     """Round robin queues requests behind a busy task."""
     for group in world.all("ElasticLoadBalancingV2::TargetGroup"):

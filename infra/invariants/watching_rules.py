@@ -15,7 +15,9 @@ from infra.world import Resource, World
 OUTAGE_S = 300  # a total outage is reported within
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html"
+)
 def metrics_exist(world: World) -> Iterator[str]:
     """Name, namespace and dimensions, in alarms, scaling policies and the dashboard."""
     for owner, metric in lookups.all_metrics(world):
@@ -27,7 +29,9 @@ def metrics_exist(world: World) -> Iterator[str]:
             yield f"{owner}: {metric['MetricName']} has no dimensions {sorted(dimensions)}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html"
+)
 def our_metrics_are_the_ones_that_our_code_writes(world: World) -> Iterator[str]:
     """Same namespace, same ``Service``: else the alarm never has data and never fires."""
     for owner, metric in lookups.all_metrics(world):
@@ -39,21 +43,9 @@ def our_metrics_are_the_ones_that_our_code_writes(world: World) -> Iterator[str]
             yield f"{owner}: reads {metric['MetricName']} of {read}, written to {written}"
 
 
-@must_hold
-def container_insights_are_on_where_they_are_read(world: World) -> Iterator[str]:
-    """Without them RunningTaskCount has no data, and the policy silently does nothing."""
-    for owner, metric in lookups.all_metrics(world):
-        if metric["Namespace"] != "ECS/ContainerInsights":
-            continue
-        for dimension in metric["Dimensions"]:
-            cluster = world.at(dimension["Value"]) if dimension["Name"] == "ClusterName" else None
-            if cluster and {"Name": "containerInsights", "Value": "enabled"} not in cluster.get(
-                "ClusterSettings", []
-            ):
-                yield f"{owner}: {cluster} has no Container Insights"
-
-
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"
+)
 def alarms_notify_a_topic_and_link_a_runbook(world: World) -> Iterator[str]:
     """Each alarm acts on an existing topic or policy; one that mails links its runbook."""
     runbook = (settings.REPOSITORY_ROOT / "docs" / "operations.md").read_text()
@@ -67,7 +59,9 @@ def alarms_notify_a_topic_and_link_a_runbook(world: World) -> Iterator[str]:
                 yield f"{alarm}: no runbook section at #{anchor or '(none)'}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"
+)
 def alarm_arithmetic_is_possible(world: World) -> Iterator[str]:
     """One returned value, all identifiers defined, CloudWatch's limits kept."""
     for alarm in world.all("CloudWatch::Alarm"):
@@ -87,7 +81,9 @@ def alarm_arithmetic_is_possible(world: World) -> Iterator[str]:
                 yield f"{alarm}: expression uses undefined {sorted(used - ids)}"
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html"
+)
 def a_missing_drift_report_raises_an_alarm(world: World) -> Iterator[str]:
     """A job that did not run writes no metric: no report counts as 0 wherever reads were served."""
     watching = [
@@ -113,7 +109,9 @@ def _expressions_of(alarm: Resource, metric: str) -> Iterator[str]:
         yield from (query["Expression"] for query in queries if "Expression" in query)
 
 
-@must_hold
+@must_hold(
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html"
+)
 def a_total_outage_raises_an_alarm(world: World) -> Iterator[str]:
     """Without tasks the load balancer's metrics have no data: missing data must breach."""
     alarms = world.all("CloudWatch::Alarm")
@@ -132,7 +130,7 @@ def a_total_outage_raises_an_alarm(world: World) -> Iterator[str]:
                 yield f"{alarm}: refused requests are not in the denominator"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/cost-management/latest/userguide/budgets-sns-policy.html")
 def the_promised_alarms_exist(world: World) -> Iterator[str]:
     """Each by the end of its name; and the budget, which notifies an existing topic."""
     names = " ".join(str(a.get("AlarmName")) for a in world.all("CloudWatch::Alarm"))
@@ -151,7 +149,7 @@ def the_promised_alarms_exist(world: World) -> Iterator[str]:
         yield "no budget"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/AmazonECS/latest/developerguide/available-metrics.html")
 def the_dashboard_shows_what_was_promised(world: World) -> Iterator[str]:
     """Traffic, latency, shed load, saturation, tasks, rejects, drift and cost."""
     if not world.all("RDS::DBInstance"):  # an environment without comforts
@@ -161,7 +159,7 @@ def the_dashboard_shows_what_was_promised(world: World) -> Iterator[str]:
         yield f"no dashboard shows {missing}"
 
 
-@must_hold
+@must_hold("https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html")
 def aws_services_may_publish_to_the_topics(world: World) -> Iterator[str]:
     """Encrypted with a key that CloudWatch, Budgets and EventBridge may use, and subscribed."""
     listeners = {s.get("TopicArn") for s in world.all("SNS::Subscription")}

@@ -14,7 +14,6 @@ import yaml
 from infra import settings
 
 WORKFLOWS = sorted((settings.REPOSITORY_ROOT / ".github" / "workflows").glob("*.yml"))
-RELEASE = settings.REPOSITORY_ROOT / "deploy" / "release.sh"
 
 
 def jobs(file: Path) -> list[dict[str, Any]]:
@@ -60,11 +59,23 @@ def test_zizmor_finds_nothing(file: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_actionlint_finds_nothing(file: Path) -> None:
+    actionlint = Path(sys.executable).with_name("actionlint")
+    if not actionlint.exists():
+        pytest.skip("actionlint's package has wheels for Linux only")
+    done = subprocess.run([actionlint, file], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_rebuild_passes_the_secrets_of_the_releases_environments() -> None:
+    used = "secrets." in (WORKFLOWS[0].parent / "release.yml").read_text()
+    rebuild = yaml.safe_load((WORKFLOWS[0].parent / "rebuild.yml").read_text())["jobs"]["release"]
+    assert used
+    assert rebuild["secrets"] == "inherit"
+
+
 def test_production_waits_for_staging_and_its_environments_approval() -> None:
     release = yaml.safe_load((WORKFLOWS[0].parent / "release.yml").read_text())["jobs"]
     assert release["prod"]["needs"] == "staging"
     assert release["prod"]["environment"] == "prod"
-
-
-def test_the_release_script_parses() -> None:
-    assert subprocess.run(["bash", "-n", RELEASE], check=False).returncode == 0

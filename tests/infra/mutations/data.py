@@ -8,28 +8,28 @@ from mutations.seed import (
 )
 
 
-@seeds("buckets_are_private_encrypted_and_expire_objects")
+@seeds("CKV_AWS_54")
 def public_bucket(t: Templates) -> None:
     block = t.one("S3::Bucket", "Captures")["PublicAccessBlockConfiguration"]
     block["BlockPublicPolicy"] = False
 
 
-@seeds("buckets_are_private_encrypted_and_expire_objects")
+@seeds("buckets_are_encrypted_and_expire_objects")
 def bucket_without_kms(t: Templates) -> None:
     t.replace("S3::Bucket", "Reports", "aws:kms", "AES256")
 
 
-@seeds("buckets_are_private_encrypted_and_expire_objects")
+@seeds("buckets_are_encrypted_and_expire_objects")
 def bucket_that_accepts_plain_http(t: Templates) -> None:
     t.delete("S3::BucketPolicy", "Training")
 
 
-@seeds("buckets_are_private_encrypted_and_expire_objects")
+@seeds("buckets_are_encrypted_and_expire_objects")
 def bucket_without_a_lifecycle(t: Templates) -> None:
     del t.one("S3::Bucket", "Artifacts")["LifecycleConfiguration"]
 
 
-@seeds("buckets_are_private_encrypted_and_expire_objects")
+@seeds("CKV_AWS_18")
 def unlogged_bucket(t: Templates) -> None:
     del t.one("S3::Bucket", "Captures")["LoggingConfiguration"]
 
@@ -56,31 +56,31 @@ def marks_of_erasure_expire(t: Templates) -> None:
     del t.one("S3::Bucket", "Captures")["LifecycleConfiguration"]["Rules"][0]["Prefix"]
 
 
-@seeds("the_database_is_private_encrypted_and_backed_up")
+@seeds("CKV_AWS_17")
 def public_database(t: Templates) -> None:
     t.one("RDS::DBInstance")["PubliclyAccessible"] = True
 
 
-@seeds("the_database_is_private_encrypted_and_backed_up")
+@seeds("CKV2_AWS_69")
 def database_without_tls(t: Templates) -> None:
     t.one("RDS::DBParameterGroup")["Parameters"]["rds.force_ssl"] = "0"
 
 
-@seeds("the_database_is_private_encrypted_and_backed_up")
+@seeds("the_database_is_backed_up")
 def database_without_backups(t: Templates) -> None:
     t.one("RDS::DBInstance")["BackupRetentionPeriod"] = 0
 
 
-@seeds("images_cannot_be_replaced")
+@seeds("CKV_AWS_51")
 def movable_tags(t: Templates) -> None:
     t.one("ECR::Repository", "Service")["ImageTagMutability"] = "MUTABLE"
 
 
-@seeds("images_cannot_be_replaced")
+@seeds("images_take_their_tag_from_a_parameter")
 def image_named_latest(t: Templates) -> None:
     t.container("server")["Image"] = "digits:latest"
 
 
-@seeds("logs_are_encrypted_and_expire")
+@seeds("CKV_AWS_66")
 def log_group_without_retention(t: Templates) -> None:
     del t.one("Logs::LogGroup", "ServerLogs")["RetentionInDays"]

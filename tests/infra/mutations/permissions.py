@@ -8,17 +8,12 @@ from mutations.seed import (
 )
 
 
-@seeds("permissions_name_actions_and_resources")
-def wildcard_action(t: Templates) -> None:
-    t.policy_of("TaskTaskRole")[0]["Action"] = "s3:*"
-
-
-@seeds("permissions_name_actions_and_resources")
+@seeds("CKV_AWS_111")
 def every_object_of_the_account(t: Templates) -> None:
     t.policy_of("TaskTaskRole")[0]["Resource"] = "*"
 
 
-@seeds("roles_are_assumed_by_one_kind_of_principal")
+@seeds("CKV_AWS_60")
 def role_for_everyone(t: Templates) -> None:
     role = t.one("IAM::Role", "TaskTaskRole")
     role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] = {"AWS": "*"}

@@ -1,7 +1,8 @@
-"""A mutation: an edit of a copy of production's templates that a rule must report."""
+"""A mutation: an edit of a copy of production's templates that a rule or a linter must report."""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +16,16 @@ MUTATIONS: list[Mutation] = []
 
 @dataclass(frozen=True)
 class Mutation:
-    """A fault, and the name of the rule that must report it."""
+    """A fault, and the name of the rule, or of the linter's check, that must report it."""
 
     rule: str
     change: Change
+
+    @property
+    def linter(self) -> str:
+        """The linter that the check belongs to; empty for a rule."""
+        names = {"CKV": "checkov", "E": "cfn-lint"}
+        return next((names[start] for start in names if self.rule.startswith(start)), "")
 
     @property
     def name(self) -> str:
@@ -26,6 +33,17 @@ class Mutation:
 
     def __str__(self) -> str:
         return self.name
+
+    def changed(self, stacks: dict[str, Template]) -> dict[str, Template]:
+        """A copy of the templates with the fault.
+
+        Args:
+            stacks: one environment's templates.
+        """
+        templates = copy.deepcopy(stacks)
+        self.change(Templates(templates))
+        assert templates != stacks, f"{self} changed nothing"
+        return templates
 
 
 def seeds(rule: str) -> Callable[[Change], Change]:

@@ -44,17 +44,17 @@ def exec_agent_without_an_endpoint(t: Templates) -> None:
     t.delete("EC2::VPCEndpoint", "VpcExec")
 
 
-@seeds("tasks_have_a_size_that_fargate_offers")
+@seeds("E3047")
 def one_vcpu_with_one_gigabyte(t: Templates) -> None:
     t.one("ECS::TaskDefinition", "Task")["Memory"] = "1024"
 
 
-@seeds("tasks_have_a_size_that_fargate_offers")
+@seeds("containers_fit_their_task")
 def shipper_larger_than_its_task(t: Templates) -> None:
     t.container("shipper")["Memory"] = 4096
 
 
-@seeds("tasks_have_a_size_that_fargate_offers")
+@seeds("containers_fit_their_task")
 def x86_task(t: Templates) -> None:
     t.one("ECS::TaskDefinition", "Task")["RuntimePlatform"]["CpuArchitecture"] = "X86_64"
 

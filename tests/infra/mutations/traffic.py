@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mutations.seed import (
-    ALB,
     GROUP,
     Templates,
     attribute,
@@ -29,12 +28,12 @@ def load_balancer_without_egress(t: Templates) -> None:
     t.delete("EC2::SecurityGroupEgress", "AlbGroup")
 
 
-@seeds("listeners_accept_tls_1_2_or_newer_only")
+@seeds("CKV_AWS_2")
 def plain_http_listener(t: Templates) -> None:
     t.one("ElasticLoadBalancingV2::Listener").update(Protocol="HTTP", Port=80)
 
 
-@seeds("listeners_accept_tls_1_2_or_newer_only")
+@seeds("CKV_AWS_103")
 def tls_1_0_policy(t: Templates) -> None:
     t.one("ElasticLoadBalancingV2::Listener")["SslPolicy"] = "ELBSecurityPolicy-TLS13-1-0-2021-06"
 
@@ -111,13 +110,6 @@ def container_health_timeout_not_below_its_interval(t: Templates) -> None:
 @seeds("target_groups_check_readiness")
 def shallow_health_check(t: Templates) -> None:
     t.one(GROUP, "Green")["HealthCheckPath"] = "/livez"
-
-
-@seeds("load_balancer_attributes_exist")
-def load_balancer_attribute_misspelt(t: Templates) -> None:
-    attribute(t.one(ALB)["LoadBalancerAttributes"], "idle_timeout.timeout_seconds")["Key"] = (
-        "idle_timeout.seconds"
-    )
 
 
 @seeds("requests_go_to_the_least_busy_task")

@@ -1,4 +1,4 @@
-"""Thirteen faults that cfn-lint, checkov and cdk-nag did not report when tried."""
+"""Twelve faults that cfn-lint, checkov and cdk-nag did not report when tried."""
 
 from __future__ import annotations
 
@@ -61,15 +61,10 @@ def rollback_alarm_misspelt(t: Templates) -> None:
     alarms["AlarmNames"][0] = "digitline-prod-p98"
 
 
-@seeds("load_balancer_attributes_exist")
+@seeds("slow_start_is_off_where_it_does_not_work")
 def slow_start_with_least_outstanding_requests(t: Templates) -> None:
     slow = {"Key": "slow_start.duration_seconds", "Value": "30"}
     t.one(GROUP, "Blue")["TargetGroupAttributes"].append(slow)
-
-
-@seeds("load_balancer_attributes_exist")
-def target_group_attribute_misspelt(t: Templates) -> None:
-    t.one(GROUP, "Green")["TargetGroupAttributes"][0]["Key"] = "deregistration_delay.timeout"
 
 
 @seeds("stop_timeouts_are_within_fargates_limit")

@@ -52,7 +52,7 @@ replaces(
 )
 
 
-@seeds("container_insights_are_on_where_they_are_read")
+@seeds("CKV_AWS_65")
 def container_insights_off(t: Templates) -> None:
     t.replace("ECS::Cluster", "", "enabled", "disabled")
 
