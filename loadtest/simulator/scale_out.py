@@ -1,7 +1,8 @@
 """`python -m loadtest steps`: what unplanned load costs and what it is refused, by setting.
 
-A step of the load to five times as much, far above the plan, for different minimums of tasks, task
-sizes and burst thresholds. The limits and policies are those of the deployment's own templates.
+A step of the load from the planned peak to 5, 8 and 17 times as much, for different minimums of
+tasks, task sizes and burst thresholds. The limits and policies are those of the deployment's own
+templates.
 """
 
 from dataclasses import dataclass, replace
@@ -21,8 +22,8 @@ from loadtest.simulator.simulate_command import TEMPLATES
 TRUCKS_MIN: Final = 6 * 60  # Monday 06:00: the minimum of the truck hours is in force
 STEADY_S: Final = 120
 AFTER_S: Final = 300
-GROWTH: Final = 5.0
-STEPS_RPS: Final = (500.0, 1000.0, 1400.0)  # before the step
+BEFORE_RPS: Final = 300.0  # the planned peak
+AFTER_RPS: Final = (1500.0, 2500.0, 5000.0)
 NUM_TASKS: Final = (2, 3, 4)
 VCPUS: Final = (0.5, 1.0)
 THRESHOLDS: Final = (40.0, None)  # percent of CPU; None: target tracking alone
@@ -31,7 +32,7 @@ HEADER: Final = (
     "vCPU",
     "burst threshold",
     "USD/month",
-    *(f"{rps:,.0f} -> {GROWTH * rps:,.0f}/s: first task, refused" for rps in STEPS_RPS),
+    *(f"-> {rps:,.0f}/s: first task, refused" for rps in AFTER_RPS),
 )
 
 
@@ -74,7 +75,7 @@ def setting(
 ) -> Setting:
     """Simulate every step with the deployment's policies and these sizes."""
     tried = with_burst_threshold(plan.with_minimum(num_tasks).with_size(vcpus), threshold)
-    outcomes = [step(tried, measured, rps, GROWTH * rps) for rps in STEPS_RPS]
+    outcomes = [step(tried, measured, BEFORE_RPS, rps) for rps in AFTER_RPS]
     truck_h, quiet_h = cost.hours()
     task_h = num_tasks * truck_h + min(num_tasks, plan.min_tasks) * quiet_h
     return Setting(

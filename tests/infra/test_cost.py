@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from infra import capacity, cost, foundation_stack, lookups, prices
-from infra.__main__ import main
+from infra.__main__ import COMPARISON, main
 from infra.app import ENVIRONMENTS, LEAN, PROD
 from infra.capacity import Measured
 from infra.settings import Environment
@@ -29,6 +29,8 @@ def test_production_costs_at_most_2_50_usd_a_million_reads() -> None:
     found = bill(PROD, capacity.read_measured())
     assert found.num_reads == pytest.approx(86.7e6, rel=0.01)
     assert found.usd_per_million <= 2.50
+    promised = f"costs {found.usd_per_million:.2f} USD for a million reads at 86.7 million a month"
+    assert promised in COMPARISON.read_text()
 
 
 def test_an_office_costs_at_most_100_usd_a_month() -> None:

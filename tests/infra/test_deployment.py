@@ -212,7 +212,10 @@ def test_a_flood_puts_the_firewall_on_the_load_balancer(
     (summary,) = client.list_web_acls(Scope="REGIONAL")["WebACLs"]
     monkeypatch.setenv("FIREWALL", summary["ARN"])
     monkeypatch.setenv("BALANCER", balancer)
-    monkeypatch.setattr(raise_firewall.boto3, "client", live.client)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", live.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", live.environment.region)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     for _ in range(2):  # the alarm may ring again
         raise_firewall.raise_it({}, None)
     acl = client.get_web_acl_for_resource(ResourceArn=balancer)["WebACL"]
