@@ -97,8 +97,8 @@ TEST_HEADER = "x-digitline-test"  # requests with it go to the version that is b
 PRODUCTION_PRIORITY = 10
 # Of each digit the smallest file in tests/data/crops that the champion accepts: read from outside.
 GOLDEN_CROPS = (
-    *("0-09704", "1-03625", "2-00624", "3-04996", "4-01453"),
-    *("5-02029", "6-01888", "7-01721", "8-03340", "9-02019"),
+    *("0-09519", "1-05132", "2-01932", "3-06160", "4-03497"),
+    *("5-09337", "6-06987", "7-04669", "8-03340", "9-03387"),
 )
 MAX_RULE_PRIORITY = 50_000  # Elastic Load Balancing's limit
 
