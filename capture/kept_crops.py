@@ -11,6 +11,7 @@ import hashlib
 from datetime import date
 from typing import Final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -42,9 +43,9 @@ def keep_labelled(store: Store) -> int:
     keys = read_events(store)[KEY].drop_duplicates()
     kept = _kept_keys(store)
     is_new = [key not in kept for key in keys.itertuples(index=False, name=None)]
-    read_ids = sorted(set(keys[is_new]["read_id"]))
+    wanted = keys[np.array(is_new, bool)]
+    read_ids = sorted(set(wanted[READ_ID]))
     starts = range(0, len(read_ids), _READS_AT_ONCE)
-    wanted = keys[is_new]
     return sum(_keep(store, read_ids[at : at + _READS_AT_ONCE], wanted) for at in starts)
 
 

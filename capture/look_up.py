@@ -22,7 +22,7 @@ from capture.sampling import has_read_id, open_dataset
 from capture.store import Store
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ANSWER_US = 120_000_000  # a read is answered within 60 s; and clocks are set
+_ANSWER_US = 300_000_000  # a read is answered within 60 s; and clocks are set
 _SEGMENT_US = 300_000_000  # a segment is finished within 21 s
 _LAST_US = 253_402_300_799_999_999  # the last microsecond that a datetime has
 

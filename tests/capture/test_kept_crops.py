@@ -46,6 +46,10 @@ def test_labelled_crops_outlive_the_records(store, label, make_record):
     assert sorted(after.labels.tolist()) == [1, 3]
 
 
+def test_where_nobody_labelled_nothing_is_kept(store, label):
+    assert keep_labelled(store) == 0
+
+
 def test_a_crop_is_kept_once_and_a_later_label_adds_its_own(store, label):
     label(1)  # the records' ids are of another year than their times
     assert (keep_labelled(store), keep_labelled(store)) == (1, 0)

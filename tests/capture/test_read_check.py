@@ -19,12 +19,11 @@ from capture.rows import rows_by_partition
 from capture.spool import Spool
 from capture.store import open_store
 
-NOW_S = time.time()
 ABSENT = "01934657-b26a-7f00-8000-000000000001"
 
 
-def read_id(number, at_s=NOW_S):
-    bits = f"{int(at_s * 1000):012x}"
+def read_id(number, at_s=None):
+    bits = f"{int((time.time() if at_s is None else at_s) * 1000):012x}"
     return f"{bits[:8]}-{bits[8:]}-7000-8000-{number:012d}"
 
 
@@ -44,7 +43,7 @@ def capture(spool, make_record):
     """Capture one crop and leave it in a finished segment."""
 
     def write(number, **changes):
-        known = {"read_id": read_id(number), "time_us": int(NOW_S * 1e6)} | changes
+        known = {"read_id": read_id(number), "time_us": int(time.time() * 1e6)} | changes
         writer = Spool(spool)
         writer.append(make_record(number, **known))
         writer.close()
@@ -75,13 +74,13 @@ def test_a_shipped_crop_is_known_also_when_merged(spool, store, capture):
     ship.ship_once(spool, store)
     with answering(spool, store):
         assert check_reads(spool, keys) == ["known", "known", "no_read"]
-        compact(store, datetime.fromtimestamp(NOW_S, UTC).date())
+        compact(store, datetime.fromtimestamp(time.time(), UTC).date())
         assert check_reads(spool, keys) == ["known", "known", "no_read"]
 
 
 @pytest.mark.parametrize("name", ["{:016d}-00ff", "merged-00ff"])
 def test_a_crop_answered_after_midnight_is_found(store, make_record, name):
-    midnight_us = int(NOW_S // 86_400 * 86_400 * 1e6)
+    midnight_us = int(time.time() // 86_400 * 86_400 * 1e6)
     known = read_id(1, midnight_us / 1e6 - 1)
     record = make_record(1, read_id=known, time_us=midnight_us)
     (folder, table), *_ = rows_by_partition([record])[0].items()
@@ -92,8 +91,8 @@ def test_a_crop_answered_after_midnight_is_found(store, make_record, name):
 
 def test_only_files_of_the_time_of_the_read_are_opened(store):
     """The others are no Parquet, so opening one would fail."""
-    day = datetime.fromtimestamp(NOW_S, UTC).date()
-    for begun_s in (NOW_S - 3600, NOW_S + 3600):
+    day = datetime.fromtimestamp(time.time(), UTC).date()
+    for begun_s in (time.time() - 3600, time.time() + 3600):
         key = f"records/day={day}/site=x/{int(begun_s * 1e6):016d}-00ff.parquet"
         store.put(key, b"none", content_type=PARQUET)
     assert find_crops(store, [read_id(1)]) == []
