@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from infra import capacity
-from infra.app import PROD, STAGING
+from infra.app import LEAN, PROD, STAGING
 from infra.settings import Environment
 from infra.world import Template, World
 
@@ -62,6 +62,33 @@ def test_staging_differs_from_production_in_these_values_only(
         for _, path, value in only:
             found.setdefault(path, (set(), set()))[side].add(value)
     assert found == DIFFERENCES
+
+
+def test_one_office_is_served_as_production_is_but_for_sizes_and_network(
+    synthesised: dict[str, dict[str, Template]],
+) -> None:
+    prod, lean = (
+        Counter(facts(e, {s: synthesised[e.name][s] for s in ("foundation", "service")}))
+        for e in (PROD, LEAN)
+    )
+    network = ("EC2::", "foundation.", "service.Outputs.")
+    differing = {path for _, path, _ in (prod - lean) + (lean - prod)}
+    assert {path for path in differing if not path.startswith(network)} == {
+        # a third of production's peak, on half of its task
+        "CloudWatch::Alarm.Threshold",
+        "WAFv2::WebACL.Rules.Statement.RateBasedStatement.Limit",
+        "ECS::TaskDefinition.Cpu",
+        "ECS::TaskDefinition.Memory",
+        "ECS::TaskDefinition.ContainerDefinitions.Memory",
+        # two zones instead of three; addresses instead of endpoints
+        "ElasticLoadBalancingV2::LoadBalancer.Subnets",
+        "ECS::Service.NetworkConfiguration.AwsvpcConfiguration.AssignPublicIp",
+        "ECS::Service.NetworkConfiguration.AwsvpcConfiguration.Subnets",
+        # no Container Insights
+        "ECS::Cluster.ClusterSettings.Value",
+        "Metadata.checkov.skip.id",
+        "Metadata.checkov.skip.comment",
+    }
 
 
 def facts(environment: Environment, stacks: dict[str, Template]) -> Iterator[tuple[str, str, str]]:
