@@ -27,6 +27,7 @@ JOB_VARIABLES: Final = frozenset(
         "DATA_CACHE",
         "DATA_FOLDER",
         "DATA_LOCATION",
+        "MODEL_STORE",
         "PROMOTED_BY",
         "REPORTS",
         "REPORTS_URL",

@@ -44,7 +44,7 @@ class LabelHandler:
         """Store one label, or up to 1,024."""
         if not self.capture.is_on:
             raise Problem(
-                501, "labels are stored beside captures, and this service captures nothing; "
+                404, "labels are stored beside captures, and this service captures nothing; "
                 "set DIGITS_CAPTURE_DIR",
             )  # fmt: skip
         return await asyncio.to_thread(self._store, request)

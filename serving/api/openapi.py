@@ -135,7 +135,7 @@ def _paths() -> dict[str, Any]:
                         }
                     },
                 },
-                "responses": _responses("LabelsAnswer", (400, 408, 413, 415, 501, *_COMMON)),
+                "responses": _responses("LabelsAnswer", (400, 404, 408, 413, 415, *_COMMON)),
             }
         },
         "/v1/model": {"get": _get("The served model and its input limits", "ModelAnswer")},

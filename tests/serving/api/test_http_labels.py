@@ -142,7 +142,7 @@ async def test_a_label_that_is_not_on_disk_is_not_acknowledged(capturing, tmp_pa
 
 async def test_where_nothing_is_captured_the_remedy_is_named(client):
     reply = await send(client, LABEL)
-    assert reply.status == 501
+    assert reply.status == 404
     assert "DIGITS_CAPTURE_DIR" in reply.json["detail"]
 
 
