@@ -115,6 +115,8 @@ def new_key(
 ) -> tuple[str, dict[str, object]]:
     """Make a key: the key, for its user, and its entry, for the key file."""
     key = secrets.token_urlsafe(_SECRET_BYTES)
+    while key.startswith("-"):  # command lines would take it for an option
+        key = secrets.token_urlsafe(_SECRET_BYTES)
     entry: dict[str, object] = {
         "site": site,
         "sha256": hashlib.sha256(key.encode()).hexdigest(),

@@ -220,7 +220,7 @@ def test_the_scheduled_retraining_uses_new_labels(
     captures = prod.outputs["foundation"]["CapturesBucket"]
     compact = scheduled(prod, "compact")  # its role may write there, as an operator's may
     label = [str(PYTHON), "-m", "monitoring", "label", str(tmp_path / "truth.csv")]
-    labelled = compact.run([*label, "--store", f"s3://{captures}/captures"])
+    labelled = compact.run([*label, "--who", "ada", "--store", f"s3://{captures}/captures"])
     assert labelled.returncode == 0, labelled.stderr
     retrain = scheduled(prod, "retrain")
     retrain.variables |= {

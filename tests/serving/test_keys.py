@@ -83,6 +83,12 @@ def test_expiry_respects_the_time_zone(expires, is_live):
     assert parse(entry(expires=expires)).find(b"key 0").is_live(now_s) is is_live
 
 
+def test_a_new_key_is_no_option_of_a_command_line(monkeypatch):
+    drawn = iter(["-abc", "-def", "ghi"])
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: next(drawn))
+    assert new_key("a", ["predict"], None)[0] == "ghi"
+
+
 def test_an_expired_key_is_still_an_entry():
     assert not parse(entry(expires="2020-01-01T00:00:00Z")).find(b"key 0").is_live(NOW_S)
 
