@@ -97,8 +97,10 @@ class SiteWatch:
     async def run(self) -> None:
         """Exchange states with other processes until cancelled; at once when a site trips."""
         while True:
+            # Until Python 3.12, asyncio.wait_for loses a cancellation that comes with the news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._has_news.wait(), EXCHANGE_S)
+                async with asyncio.timeout(EXCHANGE_S):
+                    await self._has_news.wait()
             self._has_news.clear()
             try:
                 await self._exchange()

@@ -108,7 +108,8 @@ class WorkerServer(uvicorn.Server):
         self._tick(self._loop)
         while not self.should_exit:  # a signal before the loop was known set no event
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._exit_requested.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self._exit_requested.wait()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Report that the worker lives, renew the date header and close slow connections.
