@@ -1,13 +1,12 @@
 import json
 import os
-import signal
-import sys
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killed import run_in_a_child
 from test_gate_rules import a_set, a_threshold
 from tiny import TinyNetwork, draw_digits
 
@@ -134,33 +133,12 @@ def test_a_package_that_would_not_be_served_changes_nothing(package, tmp_path):
     assert artifact.load(champion).version == "1"
 
 
-def promote_in_a_child(package, champion: Path, deadly: int) -> int:
-    """Promote in a forked process that dies at the given file operation; returns its status."""
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1]
-    num_calls = 0
-
-    def watch(event, _):
-        # audit events fire before every open, rename, mkdir, rmdir, remove and foreign call
-        nonlocal num_calls
-        if event.split(".")[0] in ("open", "os", "shutil", "ctypes"):
-            num_calls += 1
-            if num_calls == deadly:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-    try:
-        do_promote(package, champion)
-    finally:
-        os._exit(0)
-
-
 def test_a_promotion_killed_at_any_point_leaves_a_whole_champion(package, tmp_path):
     seen = []
     for deadly in range(1, 1000):
         champion = prepared(package, tmp_path / str(deadly))
-        status = promote_in_a_child(replace(package, version="2"), champion, deadly)
+        second = replace(package, version="2")
+        status = run_in_a_child(partial(do_promote, second, champion), deadly)
         seen.append(artifact.load(champion).version)  # raises when it is not whole
         if not os.WIFSIGNALED(status):
             break  # it was over before the deadly operation

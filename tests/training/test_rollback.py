@@ -1,12 +1,11 @@
 """An earlier champion comes back whole; folder, log and alias agree after a kill at any point."""
 
 import os
-import signal
-import sys
 from dataclasses import replace
 from functools import partial
 
 import pytest
+from killed import run_in_a_child
 from test_champion_folder import onnx_bytes, package  # noqa: F401 - fixtures
 
 from capture.store import open_store
@@ -132,7 +131,7 @@ def test_a_rollback_killed_at_any_point_leaves_folder_log_and_alias_in_agreement
         for version in ("1", "2"):
             origin = replace(package.origin, run_id=version)
             put_in_place(replace(package, version=version, origin=origin), champion, store)
-        status = roll_back_in_a_child((champion, store), deadly)
+        status = run_in_a_child(partial(roll_back, (champion, store)), deadly)
         promote.settle(champion)
         served = artifact.load(champion).version
         assert promotion_log.read(champion)[-1].to_version == served
@@ -145,24 +144,3 @@ def test_a_rollback_killed_at_any_point_leaves_folder_log_and_alias_in_agreement
     assert len(seen) > 20
     assert seen == sorted(seen, reverse=True)  # new until one moment, old from then on
     assert set(seen) == {"1", "2"}
-
-
-def roll_back_in_a_child(champions, deadly: int) -> int:
-    """Roll back in a forked process that dies at the given file operation; returns its status."""
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1]
-    num_calls = 0
-
-    def watch(event, _):
-        nonlocal num_calls
-        if event.split(".")[0] in ("open", "os", "shutil", "ctypes"):
-            num_calls += 1
-            if num_calls == deadly:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-    try:
-        roll_back(champions)
-    finally:
-        os._exit(0)
