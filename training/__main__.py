@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from training.command_options import STEPS, build_parser
-from training.config import DataConfig, Workspace
+from training.config import DataConfig, Workspace, YearConfig
 from training.data.datasets import load_mnist
 from training.data.mnist_files import DataError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.data.render import RenderConfig
     from training.fitting import FitConfig
 
-STUDIES = ("search", "average", "compare", "styles", "harm", "replay")
+STUDIES = ("search", "average", "compare", "styles", "harm", "replay", "year")
 OF_CHAMPIONS = ("rollback", "history", "recall")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -128,6 +128,8 @@ def _run_study(options: argparse.Namespace) -> None:
             picture=options.picture,
         )
         print(replayed)
+    elif options.command == "year":
+        print(_run_year(options))
     elif options.command == "average":
         average.run(options.fits, Workspace(options.work))
     elif options.command == "compare":
@@ -139,6 +141,29 @@ def _run_study(options: argparse.Namespace) -> None:
         harm_table.run(_data_config(options), options.champion)
     else:
         styles_table.run(_data_config(options), options.champion)
+
+
+def _run_year(options: argparse.Namespace) -> str:
+    from training.steps import year
+
+    config = YearConfig(
+        mail=options.mail,
+        num_months=options.months,
+        num_crops=options.num_crops,
+        num_orders=options.orders,
+        num_replay=options.num_replay,
+        num_steps=options.steps,
+        audit_frac=options.audit[0],
+        seed=options.seed,
+    )
+    return year.run(
+        _data_config(options),
+        options.champion,
+        config,
+        audit_fracs=options.audit[1:],
+        report=options.report,
+        out=options.out,
+    )
 
 
 def _run_of_champions(options: argparse.Namespace) -> None:

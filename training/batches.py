@@ -101,7 +101,7 @@ def mixed(
             rendered.take(_wrapped(rendered_order, batch * num_rendered, num_rendered)),
         )
         images, labels = (torch.cat(both) for both in zip(*parts, strict=True))
-        yield _jitter(images, jitter, rng), labels
+        yield jitter_images(images, jitter, rng), labels
 
 
 def num_steps(train: Part, batch_size: int) -> int:
@@ -114,7 +114,7 @@ def _wrapped(order: NDArray[np.intp], start: int, num: int) -> NDArray[np.intp]:
     return rows
 
 
-def _jitter(images: torch.Tensor, scale: float, rng: np.random.Generator) -> torch.Tensor:
+def jitter_images(images: torch.Tensor, scale: float, rng: np.random.Generator) -> torch.Tensor:
     """Move half of the images a little: about a pixel, 6 degrees, 7 % of size."""
     num = len(images)
     moves = rng.uniform(-1, 1, (num, 2, 3)) * scale * (rng.random((num, 1, 1)) < 0.5)

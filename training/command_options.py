@@ -10,7 +10,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from training.config import DataConfig, Workspace
+from training.config import DataConfig, Workspace, YearConfig
 
 CHAMPION = Path("model/champion")
 STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
@@ -27,6 +27,7 @@ HELP = {
     "replay": "read captured mail with champion and candidate, and list where they differ",
     "recall": "read again what a rolled back model accepted, and list what changes",
     "history": "show which champion followed which, when, by whom and why",
+    "year": "simulate a year of mail: judged each month, then retrained with what people keyed",
     "fetch": "download a candidate that passed the gate in another run or place",
     "search": "compare network shapes: accuracy against latency",
     "try": "fit on few crops for three minutes and read validation crops, to compare recipes",
@@ -73,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_option(average, "--work", Workspace().folder, "folder to write the mean to")
     _add_recall_options(commands.choices["recall"])
     _add_replay_options(commands.choices["replay"])
+    _add_year_options(commands.choices["year"])
     for name in ("styles", "harm"):
         _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
@@ -108,6 +110,36 @@ def _add_replay_options(command: argparse.ArgumentParser) -> None:
     _add_option(command, "--picture", Path("replay.png"), "picture of the differences to write")
     _add_option(command, "--champion", CHAMPION, "folder of the served model")
     _add_capture_store(command)
+
+
+def _add_year_options(command: argparse.ArgumentParser) -> None:
+    config = YearConfig()
+    command.add_argument(
+        "--mail",
+        type=Path,
+        help="real labelled mail: a Parquet file with the columns png and label, a folder with one,"
+        " or a folder with sub-folders 0 to 9 (default: synthetic mail)",
+    )
+    _add_option(command, "--months", config.num_months, "months of the year")
+    _add_option(command, "--num-crops", config.num_crops, "largest number of synthetic crops")
+    _add_option(command, "--num-replay", config.num_replay, "rendered crops that keep old skill")
+    _add_option(command, "--steps", config.num_steps, "steps of each half of a retraining")
+    _add_option(command, "--orders", config.num_orders, "orders of the crops; the median is shown")
+    command.add_argument(
+        "--audit",
+        type=float,
+        nargs="+",
+        metavar="SHARE",
+        default=[config.audit_frac],
+        help="share of the accepted reads that people key; further shares are tried on the first"
+        " order (default: %(default)s)",
+    )
+    _add_option(command, "--seed", config.seed, "seed of mail, people and fits")
+    _add_option(command, "--report", Path(".work/year"), "folder of the chart and the table")
+    command.add_argument(
+        "--out", type=Path, help="folder to write the last model to (default: it is not written)"
+    )
+    _add_option(command, "--champion", CHAMPION, "folder of the model that the year begins with")
 
 
 def _time(text: str) -> datetime:
@@ -213,7 +245,7 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
 
 
 def _add_option(
-    command: argparse.ArgumentParser, name: str, default: str | int | Path, text: str
+    command: argparse.ArgumentParser, name: str, default: str | float | Path, text: str
 ) -> None:
     help_text = f"{text} (default: %(default)s)"
     command.add_argument(name, type=type(default), default=default, help=help_text)

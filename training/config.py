@@ -83,3 +83,17 @@ class Workspace:
     def verdict(self) -> Path:
         """The gate's verdict with its reasons, and the files and data that it holds for."""
         return self.folder / "verdict.json"
+
+
+@dataclass(frozen=True, slots=True)
+class YearConfig:
+    """A simulated year of mail."""
+
+    mail: Path | None = None  # real labelled mail; None: synthetic
+    num_months: int = 12
+    num_crops: int = 10_000  # of synthetic mail
+    num_orders: int = 1  # of the crops
+    num_replay: int = 60_000  # rendered crops
+    num_steps: int = 80  # of each half of a retraining
+    audit_frac: float = 0.1  # of the accepted reads
+    seed: int = 7

@@ -163,7 +163,7 @@ def _epochs(
     )
     steps_per_epoch = batches.num_steps(train, config.batch_size)
     optimiser, schedule = _optimiser(config, network, config.epochs * steps_per_epoch)
-    averaged = _moving_average(network, config.augmented.ema_decay) if config.augmented else None
+    averaged = moving_average(network, config.augmented.ema_decay) if config.augmented else None
     evaluated = network if averaged is None else averaged.module
     in_bfloat16 = _is_in_bfloat16(config)
     for number in range(config.epochs):
@@ -213,7 +213,7 @@ def _is_in_bfloat16(config: FitConfig) -> bool:
     return bool(config.augmented and config.augmented.bfloat16)
 
 
-def _moving_average(network: nn.Module, decay: float) -> AveragedModel:
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """Exponential moving average of weights and batch statistics, faster in the first steps."""
 
     def average(mean: torch.Tensor, value: torch.Tensor, num: torch.Tensor | int) -> torch.Tensor:

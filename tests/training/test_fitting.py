@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import TinyNetwork, draw_digits
 
-from training.batches import FitData, _jitter
+from training.batches import FitData, jitter_images
 from training.data.datasets import LabelledImages
 from training.data.render import DAMAGED, GARBAGE_LABEL
 from training.fitting import (
@@ -133,7 +133,7 @@ def test_a_move_keeps_the_marks_at_the_border():
     images = torch.zeros(64, 1, 28, 28)
     images[:, :, :2, 10:14] = 1
     images[:, :, 12:16, 12:16] = 1
-    moved = _jitter(images, 1.0, np.random.default_rng(0))
+    moved = jitter_images(images, 1.0, np.random.default_rng(0))
     assert torch.equal(moved[:, :, :2, 10:14], images[:, :, :2, 10:14])
     assert not torch.equal(moved[:, :, 12:16], images[:, :, 12:16])
 

@@ -7,20 +7,20 @@ the test sets only give results. Knows nothing about files or promotion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract import costs
-from model.classifier import Classifier
+from model.classifier import Classifier, Scores
 from model.decision import Policy, softmax
 from training import quantization
 from training.evaluation import confidence as numbers
 from training.evaluation import harm, thresholds
 from training.evaluation.harm import HarmResult
-from training.evaluation.suites import ORDINARY_SEVERITY, LabelledBatch, Suites
+from training.evaluation.suites import ORDINARY_SEVERITY, LabelledBatch, PolicySets, Suites
 from training.evaluation.thresholds import Threshold
 
 # Of the clean validation digits, refused by the garbage head. Nearly all of them have a confidence
@@ -28,6 +28,7 @@ from training.evaluation.thresholds import Threshold
 # 0.2 % refused, and the mean harm of damage that training has not seen falls from 4.4 to 3.7 %.
 CLEAN_REFUSED_FRAC = 0.04
 SCORING_BATCH = 512
+Scorer = Callable[[NDArray[np.float32]], Scores]  # a Classifier, or a network in torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +141,14 @@ class Evaluation:
     judged: Judged | None = None  # the files and data; the gate refuses an evaluation without
 
 
-def read(classifier: Classifier, part: LabelledBatch, temperature: float) -> Reads:
+def read(classifier: Scorer, part: LabelledBatch, temperature: float) -> Reads:
     """Score one set."""
     logits, garbage = score(classifier, part.batch)
     return Reads(part.labels, logits, garbage, softmax(logits, temperature).max(1))
 
 
 def score(
-    classifier: Classifier, batch: NDArray[np.float32]
+    classifier: Scorer, batch: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits (N, 10) and garbage (N,) of a set of any size."""
     scores = [
@@ -161,21 +162,21 @@ def score(
 
 
 def fit_policy(
-    classifier: Classifier, suites: Suites
+    classifier: Scorer, sets: PolicySets
 ) -> tuple[Policy, tuple[thresholds.Threshold, ...]]:
     """Fit temperature and garbage threshold on validation, then the thresholds on the holdout.
 
     Raises:
         ValueError: no threshold shows the default error target.
     """
-    logits, garbage = score(classifier, suites.validation.batch)
-    labels = suites.validation.labels
+    logits, garbage = score(classifier, sets.validation.batch)
+    labels = sets.validation.labels
     temperature = numbers.fit_temperature(logits, labels)
     garbage_threshold = 0.0  # unused by a network without a garbage head
     if np.isfinite(garbage).all():
-        clean = garbage[suites.validation_is_clean]
+        clean = garbage[sets.validation_is_clean]
         garbage_threshold = float(np.quantile(clean, 1 - CLEAN_REFUSED_FRAC))
-    held_out = read(classifier, suites.holdout, temperature)
+    held_out = read(classifier, sets.holdout, temperature)
     found = thresholds.choose_thresholds(
         held_out.confidence,
         held_out.right,
@@ -185,7 +186,7 @@ def fit_policy(
     by_target = {row.error_target: row.threshold for row in found}
     if thresholds.DEFAULT_ERROR_TARGET not in by_target:
         raise ValueError(
-            f"{len(suites.holdout)} held-out digits show at no confidence threshold that at most"
+            f"{len(sets.holdout)} held-out digits show at no confidence threshold that at most"
             f" {thresholds.DEFAULT_ERROR_TARGET:.1%} of accepted reads are wrong; the model is not"
             " fit for use"
         )
@@ -205,7 +206,7 @@ def evaluate(
         champion: the current model, which reads the same crops for comparison.
     """
     fp32, int8 = Classifier(fp32_bytes), Classifier(int8_bytes)
-    policy, found = fit_policy(int8, suites)
+    policy, found = fit_policy(int8, suites.policy)
     corruptions: dict[str, dict[str, float]] = {}
     for (name, severity), part in suites.corruptions.items():
         right = read(int8, part, policy.temperature).right

@@ -43,12 +43,19 @@ class LabelledBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Suites:
-    """Every set of one evaluation."""
+class PolicySets:
+    """The sets that a model's thresholds are fitted on."""
 
     validation: LabelledBatch  # clean and rendered: temperature and garbage threshold
     validation_is_clean: NDArray[np.bool_]
     holdout: LabelledBatch  # one crop of each digit, clean or rendered: the accept thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Suites:
+    """Every set of one evaluation."""
+
+    policy: PolicySets
     tests: Mapping[str, LabelledBatch]
     corruptions: Mapping[tuple[str, int], LabelledBatch]
     garbage: Mapping[str, NDArray[np.float32]]
@@ -70,16 +77,6 @@ def build_suites(
         letters: letters of the held-out fonts.
         others: further test sets of 8x8 or 28x28 digits, rendered as plain crops.
     """
-    clean = _raw(mnist.validation)
-    renderings = [
-        frame_set(
-            *render.render_digits(
-                mnist.validation, severity=ORDINARY_SEVERITY, seed=SEED + 100 + number
-            )
-        )
-        for number in range(NUM_RENDERINGS)
-    ]
-    validation = _join([clean, *renderings])
     tests = {
         "mnist": _raw(mnist.test),
         "mnist_reframed": frame_set(*plain_crops(mnist.test, SEED + 1)),
@@ -92,13 +89,30 @@ def build_suites(
     for offset, (name, images) in enumerate(others.items()):
         tests[name] = frame_set(*plain_crops(images, SEED + 10 + offset))
     return Suites(
-        validation=validation,
-        validation_is_clean=np.arange(len(validation)) < len(clean),
-        holdout=_one_crop_each(mnist.holdout),
+        policy=build_policy_sets(mnist),
         tests=tests,
         corruptions=_corruptions(mnist.test),
         garbage=_garbage(mnist.test, letters),
         harm=harm.draw(mnist.test, glyphs, letters, seed=HARM_SEED),
+    )
+
+
+def build_policy_sets(mnist: Mnist) -> PolicySets:
+    """Render MNIST's validation and holdout digits."""
+    clean = _raw(mnist.validation)
+    renderings = [
+        frame_set(
+            *render.render_digits(
+                mnist.validation, severity=ORDINARY_SEVERITY, seed=SEED + 100 + number
+            )
+        )
+        for number in range(NUM_RENDERINGS)
+    ]
+    validation = _join([clean, *renderings])
+    return PolicySets(
+        validation=validation,
+        validation_is_clean=np.arange(len(validation)) < len(clean),
+        holdout=_one_crop_each(mnist.holdout),
     )
 
 

@@ -48,7 +48,11 @@ class Oracle:
 
 @pytest.fixture(scope="module")
 def oracle(small_suites):
-    parts = [small_suites.validation, small_suites.holdout, *small_suites.tests.values()]
+    parts = [
+        small_suites.policy.validation,
+        small_suites.policy.holdout,
+        *small_suites.tests.values(),
+    ]
     return Oracle([zip(part.batch, part.labels, strict=True) for part in parts])
 
 
@@ -61,8 +65,8 @@ def test_every_set_is_there_and_framed(small_suites):
         "uci",
     }
     assert len(small_suites.corruptions) == 12 * 5
-    assert len(small_suites.validation) == 5 * 300
-    assert small_suites.validation_is_clean.sum() == 300
+    assert len(small_suites.policy.validation) == 5 * 300
+    assert small_suites.policy.validation_is_clean.sum() == 300
     for part in small_suites.tests.values():
         assert part.batch.shape[1:] == (1, 28, 28)
         assert part.batch.min() >= 0
@@ -70,9 +74,9 @@ def test_every_set_is_there_and_framed(small_suites):
 
 
 def test_each_holdout_digit_is_there_once_and_a_third_of_them_as_they_are(small_suites):
-    assert len(small_suites.holdout) == 320
+    assert len(small_suites.policy.holdout) == 320
     known = {image.tobytes() for image in suites._raw(draw_digits(320, 7)).batch}
-    as_they_are = [image.tobytes() in known for image in small_suites.holdout.batch]
+    as_they_are = [image.tobytes() in known for image in small_suites.policy.holdout.batch]
     assert sum(as_they_are) == pytest.approx(320 / 3, abs=2)
 
 
@@ -85,12 +89,12 @@ def test_the_same_data_gives_the_same_suites():
 def test_a_policy_needs_a_threshold_for_the_default_target(small_suites):
     never_sure = Oracle([])
     with pytest.raises(ValueError, match="not fit for use"):
-        judge.fit_policy(never_sure, small_suites)
+        judge.fit_policy(never_sure, small_suites.policy)
 
 
 def test_a_perfect_reader_scores_one(oracle, small_suites, monkeypatch):
     monkeypatch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.01)
-    policy, _ = judge.fit_policy(oracle, small_suites)
+    policy, _ = judge.fit_policy(oracle, small_suites.policy)
     result = judge.judge_set(oracle, small_suites.tests["mnist"], policy, champion=oracle)
     assert result.accuracy == 1.0
     assert result.accepted_frac == 1.0
@@ -103,7 +107,7 @@ def test_a_perfect_reader_scores_one(oracle, small_suites, monkeypatch):
 
 def test_garbage_is_evaluated_by_kind(oracle, small_suites, monkeypatch):
     monkeypatch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.01)
-    policy, _ = judge.fit_policy(oracle, small_suites)
+    policy, _ = judge.fit_policy(oracle, small_suites.policy)
     result = judge.judge_garbage(oracle, small_suites, policy)
     assert result is not None
     assert result.auroc == 1.0
@@ -118,7 +122,7 @@ def test_a_network_without_a_garbage_head_has_no_garbage_result(oracle, small_su
         scores = oracle(batch)
         return Scores(scores.logits, np.full(len(batch), -np.inf, np.float32))
 
-    policy, _ = judge.fit_policy(blind, small_suites)
+    policy, _ = judge.fit_policy(blind, small_suites.policy)
     assert policy.garbage_threshold == 0.0
     assert judge.judge_garbage(blind, small_suites, policy) is None
 
@@ -135,6 +139,6 @@ def test_the_garbage_threshold_refuses_four_of_a_hundred_clean_digits(
     def graded(batch):
         return Scores(oracle(batch).logits, garbage_of(batch))
 
-    policy, _ = judge.fit_policy(graded, small_suites)
-    clean = small_suites.validation.batch[small_suites.validation_is_clean]
+    policy, _ = judge.fit_policy(graded, small_suites.policy)
+    clean = small_suites.policy.validation.batch[small_suites.policy.validation_is_clean]
     assert (garbage_of(clean) > policy.garbage_threshold).mean() == pytest.approx(0.04, abs=0.01)

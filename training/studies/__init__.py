@@ -1,0 +1,1 @@
+"""Studies: programs that measure the product as a whole; no part of it."""
