@@ -39,8 +39,9 @@ ALLOWED = {
     "training": {
         "contract", "model", "capture.answered", "capture.record", "capture.predictions",
         "capture.reference", "capture.labelled", "capture.labels", "capture.segments",
-        "capture.store", "pages", "numpy", "torch", "onnx", "onnxruntime", "mlflow", "boto3",
-        "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
+        "capture.snapshot_files", "capture.store", "pages", "numpy", "pyarrow", "torch", "onnx",
+        "onnxruntime", "mlflow", "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy",
+        "sklearn",
     },
 }  # fmt: skip
 ONLY_IN = {
