@@ -1,4 +1,4 @@
-"""Where captures and reports are stored: a folder or a bucket, with the same five methods.
+"""Where captures and reports are stored: a folder or a bucket, with the same methods.
 
 In both, a write is complete or absent: in a folder a new file is renamed into place, S3 gets one
 PUT and checks its SHA-256. Knows nothing about what it stores.
@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from capture.segments import sync_folder
 
 _DELETE_AT_ONCE: Final = 1000  # S3's limit
 _TEMPORARY: Final = ".part-"
+_TAKEN: Final = ("PreconditionFailed", "ConditionalRequestConflict")  # HTTP 412 and 409
 
 
 class StoreError(OSError):
@@ -34,6 +36,10 @@ class MissingKey(StoreError):
     """Nothing is stored under this key."""
 
 
+class KeyTaken(StoreError):
+    """Something is stored under this key already; it was not touched."""
+
+
 class Store(Protocol):
     """Keys are relative paths with ``/`` between their parts."""
 
@@ -41,6 +47,9 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes, *, content_type: str) -> None:
         """Store bytes under a key, replacing what was there. Raises StoreError."""
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> None:
+        """Store bytes where nothing is yet; of several writers one wins. Raises KeyTaken."""
 
     def get(self, key: str) -> bytes:
         """Read what is under a key. Raises MissingKey, StoreError."""
@@ -78,6 +87,18 @@ class Folder:
 
     def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 - S3's
         """Write to a temporary name, flush to disk, rename."""
+        self._write(key, data, Path.replace)
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 - S3's
+        """Write to a temporary name, flush to disk, link: a link never replaces a file."""
+
+        def link(temporary: Path, path: Path) -> None:
+            path.hardlink_to(temporary)
+            temporary.unlink()
+
+        self._write(key, data, link)
+
+    def _write(self, key: str, data: bytes, place: Callable[[Path, Path], object]) -> None:
         path = self._path(key)
         temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
         try:
@@ -86,11 +107,13 @@ class Folder:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            place(temporary, path)
             sync_folder(path.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+            if isinstance(error, FileExistsError):
+                raise KeyTaken(f"{path} exists already") from error
             raise StoreError(f"cannot write {path}: {error}") from error
 
     def get(self, key: str) -> bytes:
@@ -152,6 +175,13 @@ class Bucket:
 
     def put(self, key: str, data: bytes, *, content_type: str) -> None:
         """One PUT; S3 refuses it when the received bytes have another SHA-256."""
+        self._put(key, data, content_type)
+
+    def put_new(self, key: str, data: bytes, *, content_type: str) -> None:
+        """One PUT that S3 refuses where the key exists, or another writer is at it."""
+        self._put(key, data, content_type, IfNoneMatch="*")
+
+    def _put(self, key: str, data: bytes, content_type: str, **condition: str) -> None:
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         try:
             self._client.put_object(
@@ -160,8 +190,13 @@ class Bucket:
                 Body=data,
                 ContentType=content_type,
                 ChecksumSHA256=digest,
+                **condition,
             )
-        except (BotoCoreError, ClientError) as error:
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _TAKEN:
+                raise KeyTaken(f"{self.url}/{key} exists already") from error
+            raise StoreError(f"cannot write {self.url}/{key}: {error}") from error
+        except BotoCoreError as error:
             raise StoreError(f"cannot write {self.url}/{key}: {error}") from error
 
     def get(self, key: str) -> bytes:

@@ -39,13 +39,15 @@ ALLOWED = {
     "training": {
         "contract", "model", "capture.answered", "capture.record", "capture.predictions",
         "capture.reference", "capture.labelled", "capture.labels", "capture.segments",
-        "capture.store", "pages", "numpy", "torch", "onnx", "onnxruntime", "mlflow", "boto3",
-        "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn",
+        "capture.snapshot_files", "capture.store", "pages", "numpy", "pyarrow", "torch", "onnx",
+        "onnxruntime", "mlflow", "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy",
+        "sklearn", "cleanlab",
     },
 }  # fmt: skip
 ONLY_IN = {
     "mlflow": {"training/tracking.py"},
     "evidently": {"monitoring/drift.py"},
+    "cleanlab": {"training/snapshots/label_noise.py"},
     "jinja2": {"pages/templating.py"},
     "re2": {"serving/api/codes.py"},
 }  # fmt: skip

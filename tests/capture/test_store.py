@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import pytest
 
-from capture.store import MissingKey, StoreError, open_store
+from capture.store import KeyTaken, MissingKey, StoreError, open_store
 
 
 def test_get_returns_what_put_stored(store):
     store.put("a/b.txt", b"one", content_type="text/plain")
     store.put("a/b.txt", b"two", content_type="text/plain")
     assert store.get("a/b.txt") == b"two"
+
+
+def test_put_new_never_replaces_what_is_there(store):
+    store.put_new("a/b.txt", b"one", content_type="text/plain")
+    with pytest.raises(KeyTaken, match=r"a/b\.txt exists"):
+        store.put_new("a/b.txt", b"two", content_type="text/plain")
+    assert store.get("a/b.txt") == b"one"
+    assert store.find("") == ["a/b.txt"]
 
 
 def test_keys_are_found_by_prefix_in_order(store):
