@@ -144,7 +144,7 @@ def _run_study(options: argparse.Namespace) -> None:
 
 
 def _run_year(options: argparse.Namespace) -> str:
-    from training.steps import year
+    from training.studies import year_command
 
     config = YearConfig(
         mail=options.mail,
@@ -156,7 +156,7 @@ def _run_year(options: argparse.Namespace) -> str:
         audit_frac=options.audit[0],
         seed=options.seed,
     )
-    return year.run(
+    return year_command.run(
         _data_config(options),
         options.champion,
         config,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 KEYING_ERROR = 0.01
 SWAPPED = (4, 9)  # by the person whose batch is poisoned
 POISONED_KEYS = 60
+POISONER = "temp-7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def poisoned_batch(
     chosen = rng.permutation(np.flatnonzero(np.isin(truth, SWAPPED)))[:POISONED_KEYS]
     first, other = SWAPPED
     labels = np.where(truth[chosen] == first, other, first).astype(np.uint8)
-    who = np.full(len(chosen), "temp-7")
+    who = np.full(len(chosen), POISONER)
     return Keyed(rows[chosen], labels, who, np.ones(len(chosen)), len(chosen))
 
 

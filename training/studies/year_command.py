@@ -40,7 +40,7 @@ from training.studies.year_run import CHECKED, NEVER
 
 logger = logging.getLogger(__name__)
 
-MISLABELLED = Path(__file__).parents[1] / "studies" / "mislabelled_mail.txt"
+MISLABELLED = Path(__file__).with_name("mislabelled_mail.txt")
 WEIGHTS = "weights.pt"
 PARITY_IMAGES = 1000
 NUM_GUARDED = 3000  # digits of each set on which nothing may be forgotten
