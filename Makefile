@@ -31,7 +31,7 @@ serve: $(VENV)/.serving  ## serve the shipped model on PORT (default 3000)
 setup: $(VENV)/.all  ## install everything into .venv
 
 train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promote (80 epochs; 27 s each on two AVX2 cores)
-	$(RUN) -m training run
+	$(RUN) -m training run --until promote
 
 ##@ Test
 test: $(VENV)/.all  ## all tests except the slow ones, in parallel (4 min)

@@ -21,9 +21,6 @@ LOWEST_THRESHOLD = 0.98
 NUM_STEPS = 4  # of the threshold, then of the garbage threshold
 GARBAGE_STEP = 0.25
 NUM_GARBAGE_STEPS = 12
-# Of damaged digits, above what the champion accepts and reads wrongly of the same crops. The gate
-# allows as much of its own damaged crops (gate_rules.ANCHOR_HARM_MARGIN).
-HARM_MARGIN = 0.002
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -117,6 +117,22 @@ def choose_thresholds(
                 )
             )
     return tuple(found)
+
+
+def with_default(found: Sequence[Threshold], threshold: float) -> tuple[Threshold, ...]:
+    """Thresholds with an office's own for the default target.
+
+    Stricter targets keep at least it, looser ones at most. What was counted stays the model's.
+    """
+    rows = []
+    for row in found:
+        held = threshold
+        if row.error_target < DEFAULT_ERROR_TARGET:
+            held = max(row.threshold, threshold)
+        elif row.error_target > DEFAULT_ERROR_TARGET:
+            held = min(row.threshold, threshold)
+        rows.append(replace(row, threshold=held))
+    return tuple(rows)
 
 
 @cache
