@@ -10,9 +10,13 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from training import snapshot_options
 from training.config import DataConfig, Workspace
 
-CHAMPION = Path("model/champion")
+WITHOUT_MNIST = (
+    "average", "rollback", "history", "recall", "replay", "snapshot", "validate", "data",
+)  # fmt: skip
+CHAMPION = snapshot_options.CHAMPION
 STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
 HELP = {
     "fit": "train a network and keep the weights of its best epoch",
@@ -23,6 +27,9 @@ HELP = {
     "promote": "make the candidate the champion",
     "run": "run fit, export, quantize, evaluate, gate and promote",
     "retrain": "run all steps with the new labelled captures, and notify people",
+    "snapshot": "store the labelled crops of a month and all before as a dated data set",
+    "validate": "judge a snapshot before it is trained on, write a page; exit code 1: refused",
+    "data": "add labelled crops from elsewhere to the next snapshot, list or remove them",
     "rollback": "make an earlier champion the champion again",
     "replay": "read captured mail with champion and candidate, and list where they differ",
     "recall": "read again what a rolled back model accepted, and list what changes",
@@ -49,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
-        if name not in ("average", "rollback", "history", "recall", "replay"):
+        if name not in WITHOUT_MNIST:
             _add_data_options(command)
     _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
@@ -73,6 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_option(average, "--work", Workspace().folder, "folder to write the mean to")
     _add_recall_options(commands.choices["recall"])
     _add_replay_options(commands.choices["replay"])
+    _add_capture_store(commands.choices["snapshot"])
+    snapshot_options.add_to(commands.choices)
     for name in ("styles", "harm"):
         _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
