@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.fitting import FitConfig
 
 STUDIES = ("search", "average", "compare", "styles", "harm", "replay", "year")
+OF_DATA = ("snapshot", "validate", "data")
 OF_CHAMPIONS = ("rollback", "history", "recall")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -49,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     chosen = _chosen_steps(options)
     try:
+        if options.command in OF_DATA:
+            from training.snapshots import data_commands
+
+            return data_commands.run(options)
         if options.command == "retrain":
             return _retrain(chosen, options)
         if options.command in STUDIES:

@@ -10,9 +10,13 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from training import snapshot_options
 from training.config import DataConfig, Workspace, YearConfig
 
-CHAMPION = Path("model/champion")
+WITHOUT_MNIST = (
+    "average", "rollback", "history", "recall", "replay", "snapshot", "validate", "data",
+)  # fmt: skip
+CHAMPION = snapshot_options.CHAMPION
 STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
 RETRAIN_STEPS = (
     *("snapshot", "validate", "adapt", "export", "quantize", "evaluate", "gate", "promote"),
@@ -26,6 +30,9 @@ HELP = {
     "promote": "make the candidate the champion",
     "run": "run fit, export, quantize, evaluate, gate and promote",
     "retrain": "make a candidate from the champion and a month's labels, and tell people",
+    "snapshot": "store the labelled crops of a month and all before as a dated data set",
+    "validate": "judge a snapshot before it is trained on, write a page; exit code 1: refused",
+    "data": "add labelled crops from elsewhere to the next snapshot, list or remove them",
     "rollback": "make an earlier champion the champion again",
     "replay": "read captured mail with champion and candidate, and list where they differ",
     "recall": "read again what a rolled back model accepted, and list what changes",
@@ -53,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
-        if name not in ("average", "rollback", "history", "recall", "replay"):
+        if name not in WITHOUT_MNIST:
             _add_data_options(command)
     _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
@@ -78,6 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_recall_options(commands.choices["recall"])
     _add_replay_options(commands.choices["replay"])
     _add_year_options(commands.choices["year"])
+    _add_capture_store(commands.choices["snapshot"])
+    snapshot_options.add_to(commands.choices)
     for name in ("styles", "harm"):
         _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
@@ -262,7 +271,7 @@ def _add_retrain_options(command: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="train, also where no label is new or it is done"
     )
     _add_capture_store(command)
-    _add_data_store(command)
+    snapshot_options.add_data_store(command)
 
 
 def _past_month(now: datetime) -> str:
@@ -274,15 +283,6 @@ def _month(text: str) -> str:
         return f"{datetime.strptime(text, '%Y-%m').replace(tzinfo=UTC):%Y-%m}"
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no month, such as 2026-11") from error
-
-
-def _add_data_store(command: argparse.ArgumentParser) -> None:
-    _add_option(
-        command,
-        "--data-store",
-        os.environ.get("DIGITS_DATA_STORE", ".work/data"),
-        "where snapshots are kept, a folder or s3://bucket/prefix; DIGITS_DATA_STORE",
-    )
 
 
 def _add_option(

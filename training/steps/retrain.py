@@ -18,24 +18,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from capture.store import Store
-from model import artifact
-from model.classifier import Classifier
-from model.decision import softmax
 from training import provenance, retrain_state, tracking
 from training.adapting import AdaptConfig
 from training.config import DataConfig, Workspace
 from training.data.render import RenderConfig
-from training.evaluation import judge
-from training.snapshots import building, reading
+from training.snapshots import building, checking, reading
+from training.snapshots.checking import Checked
 from training.snapshots.reading import MailSnapshot
-from training.snapshots.validation import Limits, ValidationReport, validate
+from training.snapshots.validation import Limits, ValidationReport
+from training.snapshots.validation_page import write_page
 from training.steps import adapt, promote
 from training.steps.files import (
     StepError,
     champion_sha256,
     load_fit,
     load_verdict,
-    network_input,
     sha256,
 )
 
@@ -113,7 +110,7 @@ def run(
         return
     if config.force and chosen[-1] in state.done:
         state = retrain_state.RetrainState(state.about)
-    report = _validate(config, places, snapshot)
+    report = _validate(config, places).report
     for step in chosen[2:]:
         if step in state.done:
             print(f"== {step}: done at {state.done[step]}", flush=True)
@@ -163,23 +160,23 @@ def _nothing_to_do(
     return f"no new label since run {earlier}, which reached the gate (--force trains again)"
 
 
-def _validate(config: RetrainConfig, places: Places, snapshot: MailSnapshot) -> ValidationReport:
-    """Judge the labels by the champion's reads.
+def _validate(config: RetrainConfig, places: Places) -> Checked:
+    """Judge the labels by the champion's reads, and write the page.
 
     Raises:
         StepError: nothing may be trained on.
     """
-    loaded = artifact.load(places.champion)
-    logits, _ = judge.score(Classifier(loaded.onnx_bytes), network_input(snapshot.train.images))
-    probs = softmax(logits, loaded.policy().temperature)
     limits = Limits(stop_on_quarantine=config.stop_on_quarantine)
-    report = validate(snapshot.train, snapshot.test, probs, limits=limits)
-    print(f"== validate: {report.verdict}", flush=True)
-    for finding in report.findings:
+    checked = checking.check(places.data_store, config.as_of, places.champion, limits)
+    page = places.work.folder / "validation.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(write_page(checked), encoding="utf-8")
+    print(f"== validate: {checked.report.verdict}; page: {page}", flush=True)
+    for finding in checked.report.findings:
         print(f"   {finding.severity}: {finding.text}")
-    if report.is_refused:
-        raise StepError(f"{snapshot.version} is not trained on; {report.verdict}")
-    return report
+    if checked.report.is_refused:
+        raise StepError(f"{checked.snapshot.version} is not trained on: see {page}")
+    return checked
 
 
 def _outcome(work: Workspace, report: ValidationReport) -> Outcome:
