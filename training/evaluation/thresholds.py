@@ -119,6 +119,24 @@ def choose_thresholds(
     return tuple(found)
 
 
+def holds(
+    threshold: float,
+    confidence: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    passed: NDArray[np.bool_],
+    *,
+    error_target: float = DEFAULT_ERROR_TARGET,
+) -> bool:
+    """Whether these reads show an error target at one threshold that was fixed before.
+
+    One test needs no sequence: the champion's threshold, on a candidate, was not chosen by these
+    reads. Arguments as for `choose_thresholds`.
+    """
+    accepted = passed & (confidence >= threshold)
+    num, num_wrong = int(accepted.sum()), int((accepted & ~right).sum())
+    return float(binom.cdf(num_wrong, num, error_target)) <= 1 - CONFIDENCE
+
+
 def with_default(found: Sequence[Threshold], threshold: float) -> tuple[Threshold, ...]:
     """Thresholds with an office's own for the default target.
 

@@ -69,7 +69,14 @@ def run(
     fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
     evidence = mail_evidence.load(work, champion)
     refine = evidence.refine if evidence else None
-    result = judge.evaluate(fp32_bytes, int8_bytes, sets, champion=current, refine=refine)
+    result = judge.evaluate(
+        fp32_bytes,
+        int8_bytes,
+        sets,
+        champion=current,
+        refine=refine,
+        earlier_threshold=evidence.champion_policy.threshold if evidence else None,
+    )
     judged = judge.Judged(
         candidate_sha256=sha256(int8_bytes),
         champion_sha256=champion_sha256(champion),

@@ -54,7 +54,7 @@ class MailEvidence:
             standard,
             mail,
             self._damaged(candidate),
-            harm_limit=limit,
+            champion_harm=limit,
             error_target=DEFAULT_ERROR_TARGET,
         )
 

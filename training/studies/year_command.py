@@ -82,7 +82,7 @@ def load_bench(data: DataConfig, champion: Path, config: YearConfig, mnist: Mnis
         replay=Replay(mnist.train, rendered),
         policy_sets=suites.build_policy_sets(mnist),
         damaged=damaged,
-        harm_limit=office_policy.harm(
+        champion_harm=office_policy.harm(
             year_arms.score(network, damaged.images, damaged.labels), policy
         ),
         guarded={
