@@ -14,7 +14,7 @@ from tiny_run import HARD_FLOORS, run
 from capture.store import open_store
 from model import artifact
 from training import __main__ as command_line
-from training import adapting, gate_rules, retrain_state
+from training import adapting, anchor, gate_rules, retrain_state
 from training.snapshots import building
 from training.steps import promote, retrain
 from training.steps.files import sha256
@@ -50,6 +50,7 @@ def month(promoted, monkeypatch):
     small = {"num_steps": 3, "num_mail": 8, "num_raw": 4, "num_rendered": 4, "num_threads": 1}
     monkeypatch.setattr(adapting, "AdaptConfig", lambda **given: config(**small | given))
     monkeypatch.setattr(building, "build", build)
+    monkeypatch.setattr(anchor, "load", lambda _: None)  # tiny candidates differ by points
     monkeypatch.setattr(retrain, "_start_notification", keep)
     return box
 
