@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # third of the time, in memory-safe code for PNG; re2 (serving.api.codes)
 # matches callers' patterns in linear time; uvicorn, its parser httptools and bentoml (serving) run
 # the workers; PIL (capture) writes captured crops as PNG; training makes the champion's drift
-# reference (capture.reference) and reads labelled captures (capture.labelled, capture.store).
+# reference (capture.reference) and data sets of labelled captures (the rest of capture).
 ALLOWED = {
     "contract": set(),
     "pages": {"jinja2"},
@@ -37,11 +37,13 @@ ALLOWED = {
         "evidently", "scipy",
     },
     "training": {
-        "contract", "model", "capture.answered", "capture.record", "capture.predictions",
-        "capture.reference", "capture.labelled", "capture.labels", "capture.segments",
-        "capture.snapshot_files", "capture.store", "pages", "numpy", "pyarrow", "torch", "onnx",
-        "onnxruntime", "mlflow", "boto3", "botocore", "PIL", "matplotlib", "tqdm", "scipy",
-        "sklearn", "cleanlab",
+        "contract", "model", "capture.answered", "capture.archive", "capture.erasure",
+        "capture.kept_crops", "capture.label_decision", "capture.label_event", "capture.labelled",
+        "capture.labels", "capture.predictions", "capture.record", "capture.reference",
+        "capture.rows", "capture.segments", "capture.snapshot_erasure",
+        "capture.snapshot_files", "capture.store", "pages",
+        "numpy", "pandas", "pyarrow", "torch", "onnx", "onnxruntime", "mlflow", "boto3",
+        "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn", "cleanlab",
     },
 }  # fmt: skip
 ONLY_IN = {

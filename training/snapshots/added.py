@@ -128,6 +128,13 @@ def read_added(data: Store, until: datetime) -> list[AddedSet]:
     return found
 
 
+def remove(data: Store, name: str) -> int:
+    """Delete an added set; returns the number of its files. Raises StoreError."""
+    keys = [key for key in data.find(f"{ADDED}/") if key.split("/")[1] == name]
+    data.delete(keys)
+    return len(keys)
+
+
 def _set(manifest: dict[str, Any], rows: pa.Table) -> AddedSet:
     when = datetime.fromisoformat(manifest["added_at"])
     return AddedSet(

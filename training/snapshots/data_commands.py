@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
+from capture.snapshot_erasure import erase_from_snapshots, mark_champions, of_set
 from capture.store import Store, open_store
 from training import provenance
 from training.data.mnist_files import DataError
@@ -17,6 +18,7 @@ from training.snapshots.validation import Limits
 from training.snapshots.validation_page import write_page
 
 EXIT_REFUSED = 1
+_ALWAYS = datetime.max.replace(tzinfo=UTC)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -80,7 +82,23 @@ def _run_set(options: argparse.Namespace, data: Store) -> None:
             f"{one.num} crops added as {one.name}, site {one.site}; they join the snapshots of "
             f"{now:%Y-%m} and later"
         )
-    elif options.action == "list":
-        for one in added.read_added(data, datetime.max.replace(tzinfo=UTC)):
+    elif options.action == "remove":
+        _remove(options, data)
+    else:
+        for one in added.read_added(data, _ALWAYS):
             when = f"{one.added_at:%Y-%m-%d}"
             print(f"{one.name}: {one.num} crops, site {one.site}, added on {when}")
+
+
+def _remove(options: argparse.Namespace, data: Store) -> None:
+    """Erase an added set, from the snapshots too, and tell which champions were trained on it."""
+    models = _open(options.model_store, "--model-store")
+    num = added.remove(data, options.name)
+    rewritten = erase_from_snapshots(data, of_set(options.name))
+    champions = mark_champions(models, options.champion, rewritten, when=provenance.now())
+    if not num and not rewritten:
+        names = ", ".join(one.name for one in added.read_added(data, _ALWAYS)) or "none"
+        raise DataError(f"no set is called {options.name!r}; there are: {names}")
+    print(f"{num} files of {options.name} removed", *rewritten, sep="\n")
+    for version in champions:
+        print(f"champion {version} was trained on it and is marked: retrain due")
