@@ -57,7 +57,7 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
 
     commands.register(add, settings.capture)
     label_commands.register(add, settings.capture)
-    reference_command.register(add, settings.capture)
+    reference_command.register(add, settings.capture, reports_url=settings.reports_url)
     _register(add, settings)
     return parser
 
