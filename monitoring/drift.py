@@ -264,20 +264,22 @@ def find_unusual(rows: pd.DataFrame, reference: pd.DataFrame, count: int) -> lis
         if used.get(name, 0) >= _PER_FEATURE:
             continue
         used[name] = used.get(name, 0) + 1
-        row = rows.loc[place]
-        chosen.append(
-            Unusual(
-                read_id=str(row["read_id"]),
-                crop_index=int(row["crop_index"]),
-                site=str(row["site"]),
-                digit=None if pd.isna(row["digit"]) else str(row["digit"]),
-                confidence=0.0 if pd.isna(row["confidence"]) else float(row["confidence"]),
-                accepted=bool(row["accepted"]) if pd.notna(row["accepted"]) else False,
-                feature=name,
-                value=float(row[name]),
-                strength=float(most[place]),
-            )
-        )
+        chosen.append(described(rows.loc[place], feature=name, strength=float(most[place])))
         if len(chosen) == count:
             break
     return chosen
+
+
+def described(row: pd.Series, *, feature: str, strength: float) -> Unusual:
+    """What a page says of one crop; `feature` is empty where none is to be named."""
+    return Unusual(
+        read_id=str(row["read_id"]),
+        crop_index=int(row["crop_index"]),
+        site=str(row["site"]),
+        digit=None if pd.isna(row["digit"]) else str(row["digit"]),
+        confidence=0.0 if pd.isna(row["confidence"]) else float(row["confidence"]),
+        accepted=bool(row["accepted"]) if pd.notna(row["accepted"]) else False,
+        feature=feature,
+        value=float(row[feature]) if feature else float("nan"),
+        strength=strength,
+    )

@@ -238,11 +238,16 @@ def _without_nan(value: Any) -> Any:
 
 def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
     """Write index.html from all report.json files; returns these, oldest first."""
-    keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
-    summaries = sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: one["last"])
+    summaries = read_summaries(reports)
     page = drift_pages.calendar_page(summaries, today=today)
     reports.put("index.html", page.encode(), content_type=HTML)
     return summaries
+
+
+def read_summaries(reports: Store) -> list[dict[str, Any]]:
+    """The content of every report.json, oldest first."""
+    keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
+    return sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: str(one["last"]))
 
 
 def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[date]:

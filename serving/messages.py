@@ -14,6 +14,20 @@ JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+SCANNER, BULK, OTHER = "scanner", "bulk", "other"  # kinds of traffic; the p99 is of scanners
+
+
+class RequestLabels:
+    """The metric labels of one request, set as soon as they are known."""
+
+    __slots__ = ("endpoint", "site", "traffic")
+
+    def __init__(self, site: str = "") -> None:
+        self.endpoint = "none"
+        self.site = site
+        self.traffic = OTHER
+
+
 # NamedTuples: creating a frozen dataclass takes three times as long, for each request and crop
 # (python -m loadtest bench --parts saturation).
 class Request(NamedTuple):
@@ -29,6 +43,7 @@ class Request(NamedTuple):
     started: float  # time.perf_counter() at arrival
     guard_ms: float  # from arrival to the complete body
     path: str = ""
+    labels: RequestLabels | None = None
     sender: Hashable = None  # whose share of each pool and of the time it takes: a key or address
 
 
