@@ -151,6 +151,14 @@ def test_what_is_no_digit_or_in_dispute_is_counted_and_left_out(archive, data, f
     assert (left_out["not a digit"], left_out["unreadable"], left_out["in dispute"]) == (1, 1, 1)
 
 
+def test_reads_of_a_site_on_hold_are_counted_and_left_out(archive, data, tmp_path):
+    capture(archive, tmp_path, "2026-10", 6, rejected_because="site_on_hold")
+    label(archive, "2026-10", range(6))
+    made = build(archive, data, "2026-10", git_commit="abc")
+    assert (made.num_train, made.num_test) == (0, 0)
+    assert read_manifest(data, "2026-10")["left_out"]["site on hold"] == 6
+
+
 def test_a_correction_of_a_later_month_counts_from_then_on(archive, data, fill):
     fill("2026-10")
     snapshot(archive, data, "2026-10")

@@ -23,7 +23,10 @@ from capture.snapshot_files import CAPTURES, SCHEMA, check_month
 from capture.store import Store
 from training.snapshots.sources import TOGETHER
 
-_COLUMNS: Final = [*KEY, "image_png", "crop_png", "site", "time", "accepted", "audit_probability"]
+_COLUMNS: Final = [
+    *(*KEY, "image_png", "crop_png", "site", "time"),
+    *("accepted", "rejected_because", "audit_probability"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,17 @@ def read_captured(archive: Store, as_of: str) -> Captured:
     found = crops.to_pandas().sort_values([*KEY, "time"]).drop_duplicates(KEY)
     named = labels[is_digit].merge(_voters(events), on=[*KEY, "label"])
     joined = named.merge(found, on=KEY)
-    usable = joined[joined["image_png"].notna()]
+    has_ink = joined["image_png"].notna()
+    # What a faulty scanner sends teaches nothing about digits.
+    is_held = has_ink & (joined["rejected_because"] == "site_on_hold")
+    usable = joined[has_ink & ~is_held]
     left_out = {
         "in dispute": len(undecided),
         "not a digit": int((labels["label"] == NOT_A_DIGIT).sum()),
         "unreadable": int((~is_digit).sum() - (labels["label"] == NOT_A_DIGIT).sum()),
         "no captured crop": int(is_digit.sum()) - len(joined),
-        "blank": len(joined) - len(usable),
+        "blank": int((~has_ink).sum()),
+        "site on hold": int(is_held.sum()),
     }
     return Captured(_rows(usable), _events(events), left_out, undecided, _keys(labels[~is_digit]))
 
