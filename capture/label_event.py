@@ -121,6 +121,8 @@ def _label(value: object) -> str:
 
 
 def _whole(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():  # JSON made of a table with gaps
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     match = _WHOLE.fullmatch(str(value))

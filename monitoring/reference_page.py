@@ -23,7 +23,7 @@ from pages.templating import render
 
 FOLDER: Final = "reference"
 SITES_SHOWN: Final = 20
-ORDINARY_PER_SITE: Final = 8
+ORDINARY_PER_SITE: Final = 7
 UNUSUAL_PER_SITE: Final = 4
 _HTML: Final = "text/html; charset=utf-8"
 
