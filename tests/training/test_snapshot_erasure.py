@@ -5,6 +5,7 @@ import json
 import pytest
 from labelled_mail import capture, label, read_id
 
+from capture.erasure import erase_from_archive
 from capture.snapshot_erasure import erase_from_snapshots, mark_champions, of_reads, retrain_due
 from capture.snapshot_files import read_manifest
 from capture.store import StoreError, open_store
@@ -115,6 +116,16 @@ def test_a_read_of_november_leaves_october_alone(data):
 def test_the_month_can_be_built_again_after_an_erasure(archive, data, models, trained, tmp_path):
     erase(trained, archive, data, models, tmp_path / "none", tmp_path)
     assert not build(archive, data, "2026-11", git_commit="other").is_new
+
+
+def test_no_training_crop_moves_to_the_test_share_when_test_crops_are_erased(archive, data):
+    before = read(data, "2026-10")
+    reads = [name.rpartition("/")[0] for name in before.test_ids[:6]]
+    for one in reads:
+        erase_from_archive(archive, one)
+    erase_from_snapshots(data, of_reads(reads))
+    assert not build(archive, data, "2026-10", git_commit="other").is_new
+    assert read(data, "2026-10").train_ids.tolist() == before.train_ids.tolist()
 
 
 def test_erase_lists_snapshots_and_champions_and_marks_these(

@@ -2,6 +2,7 @@
 
 from datetime import date
 
+import numpy as np
 import pytest
 from labelled_mail import capture, image_of, label, moment, read_id
 
@@ -12,6 +13,7 @@ from capture.store import open_store
 from training.data.mnist_files import DataError
 from training.snapshots.building import build
 from training.snapshots.reading import read
+from training.snapshots.splitting import split
 
 
 @pytest.fixture
@@ -204,6 +206,24 @@ def test_a_disputed_test_crop_stays_with_its_label_until_a_third_person_decides(
     found = read(data, "2026-11")
     assert set(found.test_ids.tolist()) == test
     assert len(found.train) == 0
+
+
+def test_a_test_crop_that_shows_no_digit_after_all_leaves_the_share(archive, data, fill):
+    fill("2026-10")
+    snapshot(archive, data, "2026-10")
+    name = read(data, "2026-10").test_ids[0]
+    number, when = int(name[-14:-2]), moment("2026-11", 2)
+    label(archive, "2026-10", [number], said="not_a_digit", when=when)
+    snapshot(archive, data, "2026-11")
+    found = read(data, "2026-11")
+    assert name not in {*found.train_ids, *found.test_ids}
+    assert len(found.test) == 7
+
+
+def test_what_a_new_crop_would_join_stays_where_it_was():
+    images = np.random.default_rng(1).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    in_test = split(["a", "a", "a"], ["bonn-1"] * 3, images, {0: False, 1: True})
+    assert in_test.tolist() == [False, True, True]
 
 
 def test_near_duplicates_go_where_the_first_one_is(archive, data, tmp_path, fill):
