@@ -129,6 +129,15 @@ def log_metrics(metrics: Mapping[str, float], *, step: int | None = None) -> Non
     mlflow.log_metrics(dict(metrics), step=step)
 
 
+def page_of(run_id: str) -> str:
+    """Address of a run's page; its id where there is no server to show it."""
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith(("http://", "https://")):
+        return f"MLflow run {run_id}"
+    experiment = mlflow.get_run(run_id).info.experiment_id
+    return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+
 def log_dataset(name: str, *, version: str, place: str) -> None:
     """Show which data version a run was trained on, in MLflow's column Dataset.
 

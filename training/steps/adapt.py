@@ -43,8 +43,19 @@ def run(
     champion: Path,
     snapshot: MailSnapshot,
     report: ValidationReport,
+    place: str,
 ) -> FitRecord:
     """Fit the champion's network on the mail that validation keeps.
+
+    Args:
+        config: recipe.
+        rendering: of the crops that keep the champion's skill.
+        data: where MNIST is.
+        work: where the candidate's files are written.
+        champion: the folder whose weights it goes on from.
+        snapshot: the labelled mail.
+        report: which of it is trained on.
+        place: of the snapshot, for MLflow.
 
     Raises:
         StepError: the champion has no weights, or there are labels of fewer than two letters.
@@ -63,6 +74,7 @@ def run(
         tracking.log_config(config, prefix="adapt")
         tracking.log_config(rendering, prefix="render")
         tracking.log_tags(fit.run_tags(mnist) | data_tags(snapshot))
+        tracking.log_dataset("mail", version=snapshot.version, place=place)
         try:
             adapted = adapting.adapt(network, mail, Replay(mnist.train, loaded.rendered), config)
         except ValueError as error:

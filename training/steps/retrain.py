@@ -120,7 +120,7 @@ def run(
         if step == "adapt":
             adapt.run(
                 config.adapt, config.rendering, places.data, places.work, places.champion,
-                snapshot, report,
+                snapshot, report, f"{places.data_store.url}/snapshots/{config.as_of}",
             )  # fmt: skip
         else:
             passed = run_step(step)
@@ -196,7 +196,7 @@ def _outcome(work: Workspace, report: ValidationReport) -> Outcome:
     else:
         title = "Retraining: the gate refused the candidate; the champion stays"
         to_do = "Read which limits it missed; label more crops of the digits that it confuses."
-    return Outcome(title, tuple(details), to_do, _WATCH, f"MLflow run {record.run_id}")
+    return Outcome(title, tuple(details), to_do, _WATCH, tracking.page_of(record.run_id))
 
 
 def _tell(work: Workspace, outcome: Outcome) -> None:

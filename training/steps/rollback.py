@@ -64,7 +64,7 @@ def history(champion: Path, store: Store) -> str:
     Below it stand the champions that were trained on crops that have been erased since.
     """
     settle(champion)
-    head = ("when", "from", "to", "who", "why", *(name.replace("_", " ") for name in SHOWN))
+    head = ("when", "from", "to", "who", "why", "data", *(name.replace("_", " ") for name in SHOWN))
     rows = [head, ("---",) * len(head)]
     for entry in promotion_log.read(champion):
         metrics = model_store.metrics(entry.to_version, store)
@@ -75,6 +75,7 @@ def history(champion: Path, store: Store) -> str:
                 entry.to_version,
                 entry.who,
                 entry.why,
+                model_store.data_version(entry.to_version, store),
                 *(f"{metrics[name]:.2%}" if name in metrics else "-" for name in SHOWN),
             )
         )
