@@ -16,7 +16,7 @@ MINUTES ?= 2
 # Image and infrastructure have targets of their own.
 TESTS := --ignore=tests/infra --ignore=tests/image
 
-.PHONY: help serve setup test test-all nightly coverage check train acceptance fuzz bench loadtest soak simulate \
+.PHONY: help serve setup test test-all nightly coverage check train year acceptance fuzz bench loadtest soak simulate \
   infra-test image-test ci release load-staging lock clean
 
 help:  ## show this list
@@ -54,6 +54,9 @@ infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS s
 
 image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it
 	PYTHON=$(BIN)/python bash deploy/image.sh
+
+year: $(VENV)/.all  ## a simulated year of mail, retrained each month (20 min; ARGS="--mail FOLDER --out FOLDER")
+	$(RUN) -m training year $(ARGS)
 
 acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, floods (15 min)
 	$(RUN) -m tests.acceptance $(ARGS)
