@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from model.decision import Decision
 from model.framed import Framed
+from serving.served_model import ServedModel
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -18,11 +19,12 @@ SCANNER, BULK, OTHER = "scanner", "bulk", "other"  # kinds of traffic; the p99 i
 
 
 class RequestLabels:
-    """The metric labels of one request, set as soon as they are known."""
+    """The metric labels of one request, set as soon as they are known, and its model."""
 
-    __slots__ = ("endpoint", "site", "traffic")
+    __slots__ = ("endpoint", "model", "site", "traffic")
 
-    def __init__(self, site: str = "") -> None:
+    def __init__(self, model: ServedModel, site: str = "") -> None:
+        self.model = model
         self.endpoint = "none"
         self.site = site
         self.traffic = OTHER
@@ -42,6 +44,7 @@ class Request(NamedTuple):
     body: bytes
     started: float  # time.perf_counter() at arrival
     guard_ms: float  # from arrival to the complete body
+    model: ServedModel  # answers all of it, also when another one takes its place meanwhile
     path: str = ""
     labels: RequestLabels | None = None
     sender: Hashable = None  # whose share of each pool and of the time it takes: a key or address
