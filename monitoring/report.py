@@ -23,7 +23,7 @@ from capture.reference import Reference
 from capture.sampling import read_pictures, read_sample
 from capture.store import MissingKey, Store
 from contract import costs, emf
-from monitoring import alerts, audits, drift, drift_pages, rules
+from monitoring import alerts, audits, drift, drift_pages, rules, shadow_compare
 from monitoring.events import TO_DO, drift_event, missing_event
 from monitoring.findings import Assessment
 
@@ -111,6 +111,8 @@ def make(
         _put_pictures(locations, window, unusual)
     summary = summarise(window, assessment, sample.num_stored, reference, fair)
     summary |= _labels_in_words(marked, labelled)
+    compared = [asdict(one) for one in shadow_compare.compare(rows)]
+    summary["challengers"] = _without_nan(compared)
     page = drift_pages.window_page(summary, unusual)
     locations.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary

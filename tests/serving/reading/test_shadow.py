@@ -35,7 +35,10 @@ async def metrics_with(client, text):
             await asyncio.sleep(0.01)
 
 
-SHADOW_READS = 'digits_shadow_reads_total{challenger="tiny-2",champion="tiny-1",result="only_champion_accepts"}'
+SHADOW_READS = (
+    'digits_shadow_reads_total{challenger="tiny-2",champion="tiny-1",'
+    'result="only_champion_accepts"}'
+)
 
 
 async def test_both_answers_are_counted_by_version_and_end_in_one_row(
