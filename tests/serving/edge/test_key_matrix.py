@@ -64,7 +64,9 @@ async def locked(serve, keys_json):
 
 
 async def test_the_table_has_every_route(client):
-    assert set(client.app.routes) == OPEN | GUARDED | ADMIN | LABEL
+    """A path with a model version is the one without, for the version in service."""
+    named = OPEN | GUARDED | ADMIN | LABEL
+    assert set(client.app.routes) == {path for path in named if "/versions/" not in path}
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
