@@ -232,6 +232,6 @@ def _limits(origin: Origin) -> str:
         "## Limits\n\n"
         f"The training data is American handwriting of about 1990{mail} and simulated scanners; the"
         f" 1s, 7s and 9s of other countries come only from {others}. Of all garbage, half digits"
-        " and pairs of digits are most often read as a digit. Confidence is right on average for mail"
-        " like the validation mix, not for each scanner: watch the share of rejected crops."
+        " and pairs of digits are most often read as a digit. Confidence is right on average for"
+        " mail like the validation mix, not for each scanner: watch the share of rejected crops."
     )
