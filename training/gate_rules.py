@@ -214,6 +214,8 @@ def _notes(candidate: Evaluation, floors: Floors, anchor: Anchor | None) -> Iter
     yield f"int8 at batch {LATENCY_BATCH}: {us:.1f} us a digit; budget {floors.int8_us:.0f}"
     yield from harm_rules.notes(candidate.harm, floors.harm)
     yield from mail_rules.notes(candidate.mail)
+    if candidate.judged is not None and "mail" in candidate.judged.data and not candidate.mail:
+        yield "mail: the test share has no label, so nothing of an office's mail was judged"
     if candidate.judged is not None and candidate.judged.champion_sha256 is None:
         yield "no champion was compared with"
     if anchor is None:

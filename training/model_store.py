@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from capture.store import MissingKey, Store
+from training.champion_folder import WEIGHTS
 
 MANIFEST = "manifest.json"
 CONTENT_TYPE = "application/octet-stream"
@@ -61,12 +62,16 @@ def fetch(version: str, store: Store, folder: Path) -> None:
         path = folder / key.removeprefix(f"{version}/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(store.get(key))
-    found = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-    if found != manifest["sha256"]:
-        raise VersionError(
-            f"version {version} in {store.url} is damaged: its model has sha256 {found}, its"
-            f" manifest says {manifest['sha256']}"
-        )
+    for name, member in (("model.onnx", "sha256"), (WEIGHTS, "weights_sha256")):
+        if member not in manifest:
+            continue  # promoted before weights were kept
+        path = folder / name
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "none"
+        if found != manifest[member]:
+            raise VersionError(
+                f"version {version} in {store.url} is damaged: {name} has sha256 {found}, its"
+                f" manifest says {manifest[member]}"
+            )
 
 
 def versions(store: Store) -> list[str]:

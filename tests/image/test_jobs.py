@@ -84,6 +84,6 @@ def test_captures_of_the_service_become_a_report(volume):
     assert f"{len(digit_crops.load())} records" in report
     pages = job("sh", "-c", f"ls -R {HOME}/reports", volume=volume)
     assert "index.html" in pages
-    assert "nothing to retrain on" in job(
+    assert "has no crop to train on" in job(
         "python", "-m", "training", "retrain", "--work", f"{HOME}/train", volume=volume
     )

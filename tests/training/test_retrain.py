@@ -91,7 +91,7 @@ def test_a_month_is_retrained_once_unless_forced(month, capsys):
     capsys.readouterr()
     assert retrain_month() == 0
     assert f"{MONTH} was retrained at" in capsys.readouterr().out
-    assert events(month)[-1]["title"] == "Retraining: nothing new"
+    assert len(events(month)) == 1, "the verdict was told; nothing happened since"
     assert retrain_month("--force") == 0
     assert "== evaluate\n" in capsys.readouterr().out
 
@@ -102,6 +102,33 @@ def test_another_machine_does_not_train_again_without_a_new_label(month, capsys)
     capsys.readouterr()
     assert retrain_month() == 0
     assert "no new label since run" in capsys.readouterr().out
+    assert events(month)[-1]["title"] == "Retraining: nothing new"
+
+
+def test_a_month_whose_candidate_is_served_is_done(month, capsys):
+    retrain_month("--until", "promote")
+    capsys.readouterr()
+    assert retrain_month("--until", "promote") == 0
+    assert "its candidate is the champion" in capsys.readouterr().out
+    assert artifact.load(Path("champion")).version == "2"
+
+
+def test_labels_that_came_late_do_not_stop_a_run_that_goes_on(month, capsys):
+    assert retrain_month("--until", "export") == 0
+    month["digits"] = draw_digits(80, seed=6)  # the archive would now give another snapshot
+    assert retrain_month() == 0
+    assert "== export: done at" in capsys.readouterr().out
+
+
+def test_a_step_is_done_again_where_another_command_wrote_its_files(month, capsys):
+    retrain_month("--until", "quantize")
+    Path("work/fp32.onnx").write_bytes(b"of another fit")
+    capsys.readouterr()
+    retrain_month("--until", "quantize")
+    said = capsys.readouterr().out
+    assert "== adapt: done at" in said
+    assert "== export\n" in said
+    assert "== quantize\n" in said
 
 
 def test_a_refused_candidate_is_told_and_the_champion_stays(month, monkeypatch):
@@ -111,6 +138,15 @@ def test_a_refused_candidate_is_told_and_the_champion_stays(month, monkeypatch):
     assert event["title"].startswith("Retraining: the gate refused")
     assert any("int8 accuracy drop" in detail for detail in event["details"])
     assert artifact.load(Path("champion")).version == "1"
+    assert retrain_month("--until", "promote") == 0, "a second run is no error"
+    assert len(events(month)) == 1
+
+
+def test_weights_of_another_fit_are_not_promoted(month, capsys):
+    assert retrain_month() == 0
+    torch.save({}, "work/weights.pt")
+    assert run("promote", "--why", "x") == command_line.EXIT_ERROR
+    assert "not what the candidate was made of" in capsys.readouterr().err
 
 
 def test_a_month_without_labels_says_so(month, capsys):

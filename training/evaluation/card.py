@@ -47,7 +47,7 @@ def write_card(version: str, origin: Origin, evaluation: Evaluation) -> str:
                 _garbage(evaluation),
                 _harm(evaluation),
                 _speed(evaluation),
-                _limits(),
+                _limits(origin),
                 "\n\n".join(f"![{text}](card/{name})" for name, text in PICTURES),
             ]
         )
@@ -225,11 +225,13 @@ def _speed(evaluation: Evaluation) -> str:
     )
 
 
-def _limits() -> str:
+def _limits(origin: Origin) -> str:
+    mail = f", labelled mail of {len(origin.mail.sites)} sites" if origin.mail else ""
+    others = "this mail and the simulator" if origin.mail else "the simulator"
     return (
         "## Limits\n\n"
-        "The training data is American handwriting of about 1990 and simulated scanners; the 1s, 7s"
-        " and 9s of other countries come only from the simulator. Of all garbage, half digits and"
-        " pairs of digits are most often read as a digit. Confidence is right on average for mail"
-        " like the validation mix, not for each scanner: watch the share of rejected crops."
+        f"The training data is American handwriting of about 1990{mail} and simulated scanners; the"
+        f" 1s, 7s and 9s of other countries come only from {others}. Of all garbage, half digits"
+        " and pairs of digits are most often read as a digit. Confidence is right on average for"
+        " mail like the validation mix, not for each scanner: watch the share of rejected crops."
     )

@@ -120,6 +120,7 @@ class Judged:
     train_fonts: tuple[str, ...]  # families of the printed digits in training
     held_out_fonts: tuple[str, ...]  # families of the set `held_out_fonts`
     data: Mapping[str, str]  # MNIST's files and each set, name -> "md5:..." or "sha256:..."
+    weights_sha256: str | None = None  # fp32 state beside the candidate; None: it was not noted
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class MailResult:
     champion_wrong_frac: float
     loss_p: float  # chance of losing so many right reads, were both as good
     wrong_p: float  # the same of accepting so many more wrong reads
+    accepted_p: float  # the same of accepting so many fewer reads
 
 
 def judge_mail(candidate: Judged, champion: Judged, sites: Strings) -> tuple[MailResult, ...]:
@@ -81,6 +82,7 @@ def _result(site: str, rows: NDArray[np.bool_], new: Judged, old: Judged) -> Mai
         wrong_p=sign_flip_p(
             (new.accepted & ~new.right)[rows], (old.accepted & ~old.right)[rows], weights
         ),
+        accepted_p=sign_flip_p(old.accepted[rows], new.accepted[rows], weights),
     )
 
 

@@ -32,7 +32,7 @@ from training.steps.files import FitRecord, StepError, sha256
 
 logger = logging.getLogger(__name__)
 
-NUM_REPLAY = 60_000  # rendered crops that keep the champion's skill
+LABELS_TAG = "data.labels"  # label events and added sets, the same in months without a new one
 
 
 def run(
@@ -146,8 +146,10 @@ def to_mail(snapshot: MailSnapshot, report: ValidationReport) -> Mail:
 
 def data_tags(snapshot: MailSnapshot) -> dict[str, str]:
     """By which a later run finds that this data has been used."""
-    events = snapshot.manifest["label_events"]["sha256"]
-    return {"data.mail": snapshot.version, "data.label_events": str(events)}
+    manifest = snapshot.manifest
+    labels = [manifest["label_events"]["sha256"], manifest.get("added", {})]
+    digest = sha256(json.dumps(labels, sort_keys=True).encode())
+    return {"data.mail": snapshot.version, LABELS_TAG: digest}
 
 
 def _origin(snapshot: MailSnapshot, report: ValidationReport, mail: Mail) -> MailOrigin:

@@ -86,6 +86,7 @@ def run(
         | {f"set {name}": f"sha256:{suites.digest(part)}" for name, part in sets.tests.items()}
         | {"damaged crops": f"sha256:{suites.harm_digest(sets.harm)}"}
         | ({"mail": record.mail.data_version} if record.mail else {}),
+        weights_sha256=sha256(work.weights.read_bytes()),
     )
     result = replace(result, judged=judged)
     if evidence is not None:

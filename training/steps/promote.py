@@ -165,6 +165,11 @@ def _judged(work: Workspace, champion: Path, mnist: Mnist) -> judge.Judged:
             )
     judged = load_evaluation(work).judged
     assert judged is not None, "holds_for has read it"
+    if not work.weights.exists() or sha256(work.weights.read_bytes()) != judged.weights_sha256:
+        raise StepError(
+            f"{work.weights} is missing or not what the candidate was made of, and a retraining"
+            " would go on from it; run `export` to `gate` again"
+        )
     for name in MNIST_MD5:
         if judged.data.get(name) != f"md5:{mnist.checksums[name]}":
             raise StepError(f"{name} is not the file that was judged on; run `evaluate` again")

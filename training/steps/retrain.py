@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from capture.snapshot_erasure import RETRAIN_DUE
+from capture.snapshot_files import months
 from capture.store import Store
 from training import provenance, retrain_state, tracking
 from training.adapting import AdaptConfig
@@ -94,17 +96,12 @@ def run(
         StepError, DataError, StoreError: a step cannot run; the state is kept.
     """
     promote.settle(places.champion)
-    written = building.build(
-        places.archive, places.data_store, config.as_of, git_commit=provenance.git_commit()
-    )
-    print(
-        f"== snapshot: {written.version}, {written.num_train} crops to train on,"
-        f" {written.num_test} in the test share",
-        flush=True,
-    )
-    snapshot = reading.read(places.data_store, config.as_of)
+    snapshot = _snapshot(config, places)
     state = retrain_state.load(places.work.folder, _about(config, places, snapshot))
-    if not config.force and (said := _nothing_to_do(state, snapshot, chosen)):
+    if not config.force and (said := _done_before(state, places, chosen)):
+        print(said)
+        return
+    if not config.force and (said := _nothing_new(state, snapshot, places)):
         print(said)
         _tell(places.work, Outcome("Retraining: nothing new", (said,), "Label mail.", _WATCH, ""))
         return
@@ -126,9 +123,40 @@ def run(
             passed = run_step(step)
         if step == "gate":
             _tell(places.work, _outcome(places.work, report))
-        state = retrain_state.mark(state, step, places.work.folder)
+        wrote = _files_of(places.work).get(step, ())
+        state = retrain_state.mark(state, step, places.work.folder, wrote=wrote)
         if not passed:
             return  # people were told, and another attempt would end the same way
+
+
+def _snapshot(config: RetrainConfig, places: Places) -> MailSnapshot:
+    """The month's snapshot, built where it is missing.
+
+    One that is there is not built again: labels that were shipped since are in the next month's,
+    and must not stop a run that goes on.
+    """
+    if config.as_of not in months(places.data_store):
+        building.build(
+            places.archive, places.data_store, config.as_of, git_commit=provenance.git_commit()
+        )
+    snapshot = reading.read(places.data_store, config.as_of)
+    print(
+        f"== snapshot: {snapshot.version}, {len(snapshot.train)} crops to train on,"
+        f" {len(snapshot.test)} in the test share",
+        flush=True,
+    )
+    return snapshot
+
+
+def _files_of(work: Workspace) -> Mapping[str, Sequence[Path]]:
+    """What each step writes for the later ones."""
+    return {
+        "adapt": (work.weights, work.fit, work.mail),
+        "export": (work.fp32,),
+        "quantize": (work.int8,),
+        "evaluate": (work.evaluation, work.report, work.predictions),
+        "gate": (work.verdict,),
+    }
 
 
 def _about(config: RetrainConfig, places: Places, snapshot: MailSnapshot) -> Mapping[str, str]:
@@ -141,20 +169,27 @@ def _about(config: RetrainConfig, places: Places, snapshot: MailSnapshot) -> Map
     }
 
 
-def _nothing_to_do(
-    state: retrain_state.RetrainState, snapshot: MailSnapshot, chosen: Sequence[str]
-) -> str:
-    """One sentence that says why nothing needs to be done; empty where something does."""
+def _done_before(state: retrain_state.RetrainState, places: Places, chosen: Sequence[str]) -> str:
+    """What was done and when; empty where a step is left."""
+    month, gated = state.about["month"], state.done.get("gate")
+    served = champion_sha256(places.champion) or "none"
+    if gated and retrain_state.is_candidate(state, served):
+        return f"{month} was retrained at {gated}, and its candidate is the champion (--force)"
+    if gated and not load_verdict(places.work)[0].passed:
+        return f"{month} was retrained at {gated}; the gate refused it (--force does it again)"
+    if chosen[-1] not in state.done:
+        return ""
+    return f"{month} was retrained at {state.done[chosen[-1]]} (--force does it again)"
+
+
+def _nothing_new(state: retrain_state.RetrainState, snapshot: MailSnapshot, places: Places) -> str:
+    """One sentence that says why there is nothing to train on; empty where there is."""
     if not len(snapshot.train):
         return f"{snapshot.version} has no crop to train on; `monitoring label` adds labels"
-    if chosen[-1] in state.done:
-        when = state.done[chosen[-1]]
-        return f"{state.about['month']} was retrained at {when} (--force does it again)"
-    if state.done:
-        return ""  # a run that was killed
+    if state.done or (places.champion / RETRAIN_DUE).exists():
+        return ""  # a run that was killed, or a champion that saw what has been erased
     tracking.connect()
-    tags = adapt.data_tags(snapshot)
-    earlier = tracking.find_gated_run("data.label_events", tags["data.label_events"])
+    earlier = tracking.find_gated_run(adapt.LABELS_TAG, adapt.data_tags(snapshot)[adapt.LABELS_TAG])
     if earlier is None:
         return ""
     return f"no new label since run {earlier}, which reached the gate (--force trains again)"

@@ -82,3 +82,23 @@ def test_few_labels_are_not_judged_and_the_verdict_says_so():
 def test_no_mail_gives_no_results():
     nothing = read_as([], [])
     assert judge_mail(nothing, nothing, np.zeros(0, np.str_)) == ()
+
+
+def rejecting(num, num_rejected):
+    """A candidate as right as the champion, which rejects some of essen's crops."""
+    labels = np.ones(num, int)
+    champion = read_as(labels, labels)
+    candidate = read_as(labels, labels)
+    candidate.accepted[:num_rejected] = False
+    sites = np.array(["essen"] * (num // 2) + ["bonn"] * (num - num // 2))
+    return judge_mail(candidate, champion, sites)
+
+
+def test_a_site_of_which_much_less_is_accepted_refuses_the_candidate():
+    failed = [reason.name for reason in mail_rules.judge(rejecting(800, 40)) if not reason.passed]
+    assert any("essen" in name and "100.00% -> 90.00% accepted" in name for name in failed)
+    assert not any("bonn" in name for name in failed)
+
+
+def test_two_points_of_coverage_are_no_reason_to_refuse():
+    assert all(reason.passed for reason in mail_rules.judge(rejecting(4000, 39)))
