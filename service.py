@@ -12,7 +12,10 @@ from bentoml.validators import DType, Shape
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from serving.edge.edge import Edge
+    from serving.served_model import ServedModel
 
 
 class EdgeService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML ships no usable types
@@ -22,7 +25,9 @@ class EdgeService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML ships 
         """Build the application of one worker; called once in each worker process."""
         from serving.build import build_edge
 
-        return build_edge(super().to_asgi(is_main=is_main))
+        edge = build_edge(super().to_asgi(is_main=is_main))
+        self.inner.model_in_force = staticmethod(edge.model_in_force)  # DigitService's
+        return edge
 
 
 @bentoml.service(
@@ -35,13 +40,7 @@ class EdgeService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML ships 
 class DigitService:
     """Reads handwritten digits through BentoML's own API. Scanners use /v1/digit."""
 
-    def __init__(self) -> None:
-        from model.artifact import load
-        from model.classifier import Classifier
-
-        artifact = load()
-        self._policy = artifact.policy()
-        self._classifier = Classifier(artifact.onnx_bytes)
+    model_in_force: "Callable[[], ServedModel]"  # set before BentoML makes the instance
 
     @bentoml.api(batchable=True, max_batch_size=256, max_latency_ms=1000)  # type: ignore[untyped-decorator]
     def classify(
@@ -58,10 +57,11 @@ class DigitService:
         """
         from model.decision import softmax
 
+        model = self.model_in_force()
         rows = np.asarray(images, dtype=np.float32).reshape(-1, 1, 28, 28)
         is_image = ((rows >= 0) & (rows <= 1)).all(axis=(1, 2, 3))
         probs = np.full((len(rows), 10), np.nan, dtype=np.float32)
         if is_image.any():
-            logits = self._classifier(rows[is_image]).logits
-            probs[is_image] = softmax(logits, self._policy.temperature)
+            logits = model.classifier(rows[is_image]).logits
+            probs[is_image] = softmax(logits, model.policy.temperature)
         return probs

@@ -6,6 +6,8 @@ is created only after all of them.
 
 import hashlib
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +17,7 @@ from model.errors import ArtifactRefused
 from model.onnx_inspect import inspect
 
 CHAMPION: Final = Path(__file__).parent / "champion"
+SERVED_FILES: Final = ("manifest.json", "model.onnx", "golden.png")
 MAX_MODEL_BYTES: Final = 5_000_000
 MANIFEST_SCHEMA: Final = 1
 
@@ -68,12 +71,47 @@ def load(folder: Path = CHAMPION) -> Artifact:
     """Read and verify a champion folder.
 
     Raises:
+        ArtifactRefused: as `verify`.
+    """
+    return verify(read_files(folder))
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The files of a champion folder that serving needs; one that cannot be read is absent.
+
+    All are of one folder, even if another one takes its name meanwhile. It is opened anew in each
+    call, so a folder that has taken the name is seen.
+    """
+    files: dict[str, bytes] = {}
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return files
+    try:
+        for name in SERVED_FILES:
+            try:
+                with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=opened), "rb") as file:
+                    files[name] = file.read()
+            except OSError:
+                continue
+    finally:
+        os.close(opened)
+    return files
+
+
+def verify(files: Mapping[str, bytes]) -> Artifact:
+    """Verify the files of a champion.
+
+    Args:
+        files: name -> content; those of SERVED_FILES.
+
+    Raises:
         ArtifactRefused: a file is missing, differs from the manifest's sha256, is larger than
             5 MB, uses external data, a custom operator domain or an untested opset; or the manifest
             lacks a member or has an impossible one.
     """
-    manifest = _read_manifest(folder / "manifest.json")
-    onnx_bytes = _read(folder / "model.onnx")
+    manifest = _read_manifest(_file(files, "manifest.json"))
+    onnx_bytes = _file(files, "model.onnx")
     if len(onnx_bytes) > MAX_MODEL_BYTES:
         raise ArtifactRefused(
             f"model.onnx has {len(onnx_bytes)} bytes; at most {MAX_MODEL_BYTES} are allowed"
@@ -91,7 +129,7 @@ def load(folder: Path = CHAMPION) -> Artifact:
             version=str(manifest["version"]),
             sha256=sha256,
             manifest=manifest,
-            golden=_read_golden(folder, manifest["golden"]),
+            golden=_read_golden(files, manifest["golden"]),
         )
         for row in manifest["thresholds"]:
             artifact.policy(row["error_target"])
@@ -101,24 +139,23 @@ def load(folder: Path = CHAMPION) -> Artifact:
     return artifact
 
 
-def _read_golden(folder: Path, entry: dict[str, Any]) -> Golden:
+def _read_golden(files: Mapping[str, bytes], entry: dict[str, Any]) -> Golden:
     return Golden(
-        png=_read(folder / Path(entry["file"]).name),
+        png=_file(files, entry["file"]),
         digit=int(entry["digit"]),
         min_confidence=float(entry["min_confidence"]),
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ArtifactRefused(f"{path.name} of the champion cannot be read: {error}") from error
+def _file(files: Mapping[str, bytes], name: str) -> bytes:
+    if name not in files:
+        raise ArtifactRefused(f"{name} of the champion cannot be read; promote or copy it again")
+    return files[name]
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(content: bytes) -> dict[str, Any]:
     try:
-        manifest = json.loads(_read(path))
+        manifest = json.loads(content)
         if manifest["schema"] != MANIFEST_SCHEMA:
             raise ArtifactRefused(
                 f"manifest.json has schema {manifest['schema']}; this code reads {MANIFEST_SCHEMA}"

@@ -7,9 +7,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from capture.site_states import SiteStates
-from model import artifact as champion
-from model.artifact import Artifact
-from model.decision import Policy
+from model.artifact import CHAMPION, verify
 from serving.api import swagger
 from serving.api.codes import load_postcodes
 from serving.api.routes import build_routes
@@ -22,9 +20,12 @@ from serving.edge.key_ring import KeyRing
 from serving.edge.lifecycle import Lifecycle
 from serving.logs import configure_logging
 from serving.reading.capture_sink import CaptureSink
+from serving.reading.champion_source import ChampionSource, open_source
+from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.reading.site_watch import SiteWatch
+from serving.served_model import ServedModel, build_model
 from serving.telemetry import Telemetry
 from serving.tracing import Tracer
 
@@ -40,14 +41,24 @@ def build_edge(bento_app: ASGIApp) -> Edge:
     """
     settings = load_settings()
     configure_logging(settings.log_level)
-    artifact = champion.load()
-    policy = artifact.policy(settings.error_target)
-    telemetry = Telemetry(settings, artifact.version, artifact.sha256)
-    capture = CaptureSink(settings, artifact, policy)
-    watch = _build_watch(settings, artifact, policy, telemetry)
+    source = open_source(settings.champion or str(CHAMPION))
+    files = _read_champion(source)
+    model = build_model(verify(files), settings.error_target)
+    telemetry = Telemetry(settings, model.artifact)
+    capture = CaptureSink(settings)
+    watch = _build_watch(settings, model, telemetry)
     on_hold = () if watch is None else watch.on_hold
-    reader = Reader(artifact, policy, settings, telemetry.on_batch, capture.persist, on_hold)
-    health = Health(reader, capture, champion.CHAMPION / "model.onnx")
+    reader = Reader(model, settings, telemetry.on_batch, capture.persist, on_hold)
+
+    def on_swap(old: ServedModel, new: ServedModel) -> None:
+        telemetry.on_swap(old.artifact, new.artifact)
+        if watch is not None:
+            watch.change_model(new)
+
+    champion = ChampionWatch(
+        source, files, settings.error_target, reader, on_swap, telemetry.on_refused
+    )
+    health = Health(reader, capture, champion)
     tracer = Tracer(settings)
     routes = build_routes(
         reader=reader,
@@ -55,6 +66,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         telemetry=telemetry,
         tracer=tracer,
         health=health,
+        champion=champion,
         valid_codes=load_postcodes(settings.postcodes) if settings.postcodes else None,
         page=swagger.load_page(swagger.package_folder()),
         watch=watch,
@@ -88,6 +100,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         health=health,
         telemetry=telemetry,
         watch=watch,
+        champion=champion,
         drain_s=settings.drain_s,
         on_close=close,
     )
@@ -101,13 +114,11 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         health=health,
         telemetry=telemetry,
         wait_turn=reader.wait_turn,
-        model_version=artifact.version,
+        model_in_force=lambda: reader.model,
     )
 
 
-def _build_watch(
-    settings: Settings, artifact: Artifact, policy: Policy, telemetry: Telemetry
-) -> SiteWatch | None:
+def _build_watch(settings: Settings, model: ServedModel, telemetry: Telemetry) -> SiteWatch | None:
     """Build the watch of the sites; None where it is off.
 
     Raises:
@@ -125,9 +136,7 @@ def _build_watch(
             settings.site_states_dir.mkdir(parents=True, exist_ok=True)
         return SiteWatch(
             SiteStates(folder),
-            policy,
-            model_version=artifact.version,
-            expected_reject_share=_expected_reject_share(artifact, policy),
+            model,
             may_hold=settings.site_breaker == "hold",
             on_change=telemetry.on_site,
         )
@@ -138,11 +147,19 @@ def _build_watch(
         ) from error
 
 
-def _expected_reject_share(artifact: Artifact, policy: Policy) -> float:
-    """The share of its validation digits that the champion rejected at the threshold in force."""
-    rows = artifact.manifest["thresholds"]
-    row = next(row for row in rows if float(row["threshold"]) == policy.threshold)
-    return 1 - float(row["accepted_frac"])
+def _read_champion(source: ChampionSource) -> dict[str, bytes]:
+    """The champion's files, at start.
+
+    Raises:
+        ConfigError: the source cannot be reached.
+    """
+    try:
+        return source.read()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the champion at {source.url} cannot be read: {error}; check DIGITS_CHAMPION, the "
+            "credentials and the network"
+        ) from error
 
 
 def _tune_garbage_collector() -> None:

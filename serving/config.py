@@ -61,6 +61,12 @@ class Settings(BaseSettings):
         description="Largest fraction of accepted reads that may be wrong, on mail like the "
         "validation set. A lower value sends more crops to people. Unset: the model's default.",
     )
+    champion: str | None = Field(
+        None,
+        description="Folder of the model, or s3://BUCKET/PREFIX. A running service verifies "
+        "another model that is put there and exchanges it; at once on SIGHUP. Unset: the shipped "
+        "folder.",
+    )
     max_batch_size: int = Field(32, ge=1, le=256, description="Maximum images in one batch.")
     queue_limit: int = Field(
         1024,

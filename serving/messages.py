@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from model.decision import Decision
 from model.framed import Framed
+from serving.served_model import ServedModel
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -28,6 +29,7 @@ class Request(NamedTuple):
     body: bytes
     started: float  # time.perf_counter() at arrival
     guard_ms: float  # from arrival to the complete body
+    model: ServedModel  # answers all of it, also when another one takes its place meanwhile
     path: str = ""
     sender: Hashable = None  # whose share of each pool and of the time it takes: a key or address
 

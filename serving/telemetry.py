@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from capture.site_states import SiteState
 from contract import emf
 from contract.metrics import SERVING
+from model.artifact import Artifact
 from serving.config import Settings
 from serving.messages import BatchStats, Reading
 
@@ -34,12 +35,11 @@ class Telemetry:
     """Counts and exports the metrics of one worker process.
 
     Args:
-        settings: log level and embedded metrics.
-        version: the model's.
-        sha256: the model's.
+        settings: embedded metrics.
+        model: the champion.
     """
 
-    def __init__(self, settings: Settings, version: str, sha256: str) -> None:
+    def __init__(self, settings: Settings, model: Artifact) -> None:
         self.registry = CollectorRegistry()
         self._requests = self._counter(
             "requests", "Requests answered.", ("endpoint", "site", "status")
@@ -72,8 +72,14 @@ class Telemetry:
         self.in_flight = self._gauge("in_flight", "Requests being answered.", "livesum")
         self._gauge("workers", "Worker processes that serve.", "livesum").set(1)
         self.ready = self._gauge("ready", "1 when the last readiness check passed.", "livemin")
-        info = self._gauge("model_info", "The model served.", "livemax", ("version", "sha256"))
-        info.labels(version, sha256[:12]).set(1)
+        self._info = self._gauge(
+            "model_info", "1 for the model served.", "livemax", ("version", "sha256")
+        )
+        self._swaps = self._counter("champion_swaps", "Times the champion was exchanged.", ())
+        self._refused = self._gauge(
+            "champion_refused", "1 while a new champion is refused.", "livemax"
+        )
+        self._name_model(model, is_served=True)
         self._children: dict[tuple[Any, ...], Any] = {}
         self._num_readings = self._num_in_flight = 0
         self._keys_read_s = time.monotonic()
@@ -100,6 +106,19 @@ class Telemetry:
         if child is None:
             child = self._children[key] = metric.labels(*labels)
         return child
+
+    def _name_model(self, model: Artifact, *, is_served: bool) -> None:
+        self._info.labels(model.version, model.sha256[:12]).set(is_served)
+
+    def on_swap(self, old: Artifact, new: Artifact) -> None:
+        """The champion was exchanged."""
+        self._name_model(old, is_served=False)
+        self._name_model(new, is_served=True)
+        self._swaps.inc()
+
+    def on_refused(self, is_refused: bool) -> None:  # noqa: FBT001  a callback
+        """A new champion was refused, or is not there any more."""
+        self._refused.set(is_refused)
 
     def on_request(self, endpoint: str, site: str, status: int, seconds: float) -> None:
         """One request has been answered."""

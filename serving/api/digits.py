@@ -42,7 +42,7 @@ class DigitHandlers:
             "request_id": request.id,
             "read_id": request.read_id,
             **reading_fields(reading.decision, top_k),
-            "model_version": self.reader.artifact.version,
+            "model_version": request.model.version,
         }
         return answer_of_read(request, content)
 
@@ -67,7 +67,7 @@ class DigitHandlers:
         content = {
             "request_id": request.id,
             "read_id": request.read_id,
-            "model_version": self.reader.artifact.version,
+            "model_version": request.model.version,
             "results": results,
         }
         return answer_of_read(request, content)

@@ -19,11 +19,9 @@ _IF_NONE_MATCH: Final = b"if-none-match"
 class OpenApiHandler:
     """The handler of /openapi.json."""
 
-    version: str
-
     async def openapi(self, request: Request) -> Answer:
         """The OpenAPI 3.1 document; built at the first request, then cached."""
-        return _unless_known(Answer(openapi.to_json(self.version)), request)
+        return _unless_known(Answer(openapi.to_json(request.model.version)), request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class OpenInferenceHandlers:
 
     async def server(self, request: Request) -> Answer:
         """The server's name, version and extensions."""
-        return json_answer(server_metadata(self.reader.artifact.version))
+        return json_answer(server_metadata(request.model.version))
 
     async def live(self, request: Request) -> Answer:
         """Liveness."""
@@ -45,7 +45,7 @@ class OpenInferenceHandlers:
 
     async def model(self, request: Request) -> Answer:
         """The model's input and output tensors."""
-        return json_answer(model_metadata(self.reader.artifact.version))
+        return json_answer(model_metadata(request.model.version))
 
     async def infer(self, request: Request) -> Answer:
         """Read the images of one inference request."""
@@ -57,7 +57,7 @@ class OpenInferenceHandlers:
         kept = [one for one in readings if isinstance(one, Reading)]
         self.counter.count_soon(request, kept)
         decisions = [one.decision for one in kept]
-        build = partial(tensors.answer, call, decisions, self.reader.artifact.version)
+        build = partial(tensors.answer, call, decisions, request.model.version)
         answer = await answer_in_turn(self.reader, request, len(decisions), build)
         return answer._replace(headers=(*answer.headers, *read_id_header(request)))
 

@@ -58,7 +58,7 @@ class PostcodeHandler:
             if isinstance(one, CropError):
                 raise Problem(problem_of(one).status, f"crop {position}: {one}")
             readings.append(one)
-        decide = partial(self._decide_code, readings, pattern)
+        decide = partial(self._decide_code, readings, pattern, request.model.policy.threshold)
         if pattern is None:
             answer = await self.reader.in_turn(decide, request, _RANK_S, is_admitted=True)
         else:
@@ -69,11 +69,13 @@ class PostcodeHandler:
             "read_id": request.read_id,
             **answer,
             "digits": [reading_fields(one.decision, DEFAULT_TOP_K) for one in readings],
-            "model_version": self.reader.artifact.version,
+            "model_version": request.model.version,
         }
         return answer_of_read(request, content)
 
-    def _decide_code(self, readings: list[Reading], pattern: Pattern | None) -> dict[str, Any]:
+    def _decide_code(
+        self, readings: list[Reading], pattern: Pattern | None, threshold: float
+    ) -> dict[str, Any]:
         """Accept a code that is complete, possible and probable enough.
 
         The threshold is the one for a digit. The error target is meant for each result that a
@@ -103,7 +105,7 @@ class PostcodeHandler:
             return _code_answer("no_valid_code", candidates)
         if any(one.rejected_because == "not_a_digit" for one in decisions):
             return _code_answer("not_a_digit", candidates)
-        if ranking.candidates[0].probability < self.reader.policy.threshold:
+        if ranking.candidates[0].probability < threshold:
             return _code_answer("low_confidence", candidates)
         return _code_answer(None, candidates)
 

@@ -18,6 +18,7 @@ from serving.config import Settings
 from serving.key_scope import KeyScope
 from serving.messages import Answer, Request
 from serving.reading.capture_sink import CaptureSink
+from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.reading.site_watch import SiteWatch
@@ -51,6 +52,7 @@ def build_routes(
     telemetry: Telemetry,
     tracer: Tracer,
     health: Health,
+    champion: ChampionWatch,
     valid_codes: Postcodes | None,
     page: dict[str, Answer],
     watch: SiteWatch | None,
@@ -64,6 +66,7 @@ def build_routes(
         telemetry: counts readings; /metrics shows it.
         tracer: traces readings.
         health: decides readiness.
+        champion: follows the champion.
         valid_codes: the possible postcodes; None: all codes are possible.
         page: path -> file, of /docs.
         watch: watches the sites; None: nothing does.
@@ -72,8 +75,8 @@ def build_routes(
     counter = ReadingCounter(telemetry, tracer, watch)
     digits = DigitHandlers(reader, counter)
     postcode = PostcodeHandler(reader, counter, valid_codes)
-    status = StatusHandlers(reader, settings, telemetry, health)
-    document = OpenApiHandler(reader.artifact.version)
+    status = StatusHandlers(settings, telemetry, health, champion)
+    document = OpenApiHandler()
     site_handlers = sites.SiteHandlers(watch)
     inference = OpenInferenceHandlers(reader, counter, status)
     single, bulk = (*IMAGE_TYPES, FORM_TYPE), (FORM_TYPE, NPY_TYPE)
@@ -105,12 +108,11 @@ def build_routes(
         "/v2/health/live": Route("v2-live", "GET", inference.live, scope=None),
         "/v2/health/ready": Route("v2-ready", "GET", inference.ready, scope=None),
         **_model_routes(MODEL_PATH, inference),
-        **_model_routes(f"{MODEL_PATH}/versions/{reader.artifact.version}", inference),
     }
 
 
 def _model_routes(path: str, inference: OpenInferenceHandlers) -> dict[str, Route]:
-    """Open Inference Protocol: the model's paths, with and without its version."""
+    """Open Inference Protocol: the model's paths. The edge takes the version out of a path."""
     types = (JSON_TYPE, OCTET_TYPE, NO_TYPE)
     return {
         path: Route("v2-model", "GET", inference.model),

@@ -10,8 +10,8 @@ from serving.api.digits import MAX_CROPS, MAX_PACKED_CROPS
 from serving.api.payloads import IMAGE_TYPES
 from serving.config import Settings
 from serving.messages import Answer, Request, json_answer
+from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
-from serving.reading.reader import Reader
 from serving.telemetry import METRICS_CONTENT_TYPE, Telemetry
 
 
@@ -19,18 +19,19 @@ from serving.telemetry import METRICS_CONTENT_TYPE, Telemetry
 class StatusHandlers:
     """The handlers of /v1/model, /livez, /readyz and /metrics."""
 
-    reader: Reader
     settings: Settings
     telemetry: Telemetry
     health: Health
+    champion: ChampionWatch
 
     async def model(self, request: Request) -> Answer:
         """The served model and its input limits."""
-        manifest, policy = self.reader.artifact.manifest, self.reader.policy
+        artifact, policy = request.model.artifact, request.model.policy
+        manifest, refused = artifact.manifest, self.champion.refused
         content = {
             "name": manifest.get("name", "digits"),
-            "version": self.reader.artifact.version,
-            "sha256": self.reader.artifact.sha256,
+            "version": artifact.version,
+            "sha256": artifact.sha256,
             "created": manifest.get("created", ""),
             "metrics": manifest["metrics"],
             "thresholds": {
@@ -40,6 +41,7 @@ class StatusHandlers:
                 "temperature": policy.temperature,
             },
             "input_limits": self._input_limits(),
+            "champion": {"source": self.champion.url, "refused": refused},
         }
         return json_answer(content)
 

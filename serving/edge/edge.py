@@ -15,6 +15,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import sites
+from serving.api.openinference import MODEL_PATH
 from serving.api.routes import Route
 from serving.api.turns import MAX_AT_ONCE_S, json_s
 from serving.config import Settings
@@ -30,6 +31,7 @@ from serving.edge.sender import sender_of, trusted_proxies, was_forwarded
 from serving.messages import Answer, Request
 from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
+from serving.served_model import ServedModel
 from serving.telemetry import Telemetry
 
 # Never refused: a load balancer must not take a flood of other requests for a fault.
@@ -52,7 +54,7 @@ class Edge:
         health: tells whether this process is draining.
         telemetry: counts requests.
         wait_turn: waits until it is the turn of a sender whose request costs so many seconds.
-        model_version: sent with every answer.
+        model_in_force: the model that answers the requests which arrive now.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Edge:
         health: Health,
         telemetry: Telemetry,
         wait_turn: Callable[[Hashable, float], Awaitable[None]],
-        model_version: str,
+        model_in_force: Callable[[], ServedModel],
     ) -> None:
         self.routes = routes
         self.guard = guard
@@ -80,7 +82,7 @@ class Edge:
         self._body_memory = BodyMemory()
         self._telemetry = telemetry
         self._wait_turn = wait_turn
-        self._version_header = (b"x-model-version", model_version.encode())
+        self.model_in_force = model_in_force
         self._trusted = trusted_proxies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +106,8 @@ class Edge:
     ) -> None:
         headers = dict(scope["headers"])
         request_id = request_id_of(headers)
-        labels = _Labels()
+        # The model once: one version answers all of the request.
+        labels = _Labels(self.model_in_force())
         try:
             answer = await self._handle(scope, headers, receive, exchange, request_id, labels)
         except Disconnected:
@@ -120,7 +123,7 @@ class Edge:
         status = CLIENT_GONE if answer is None else answer.status
         seconds = time.perf_counter() - exchange.started
         if answer is not None:
-            await self._send(send, answer, request_id)
+            await self._send(send, answer, request_id, labels.model.version)
         # Count after the loop has written the answer, so that the client does not wait for it.
         asyncio.get_running_loop().call_soon(
             self._telemetry.on_request, labels.endpoint, labels.site, status, seconds
@@ -137,7 +140,7 @@ class Edge:
     ) -> Answer:
         """Admit the request, read its body and call its handler."""
         path = scope["path"]
-        route = self._route(path, scope["method"])
+        route = self._route(path, scope["method"], labels.model)
         labels.endpoint = route.endpoint
         if route.is_internal and was_forwarded(headers):
             raise _nothing_at(path)
@@ -148,7 +151,7 @@ class Edge:
         if route.handler is None:
             if (parse_s := json_s(body)) > MAX_AT_ONCE_S:
                 await self._wait_turn(client.bucket, parse_s)
-            return await ask_bento(self._bento, scope, kind, body, receive)
+            return await self._ask_bento(scope, kind, body, receive, labels)
         return await route.handler(
             Request(
                 id=request_id,
@@ -160,13 +163,28 @@ class Edge:
                 body=body,
                 started=exchange.started,
                 guard_ms=(time.perf_counter() - exchange.started) * 1e3,
+                model=labels.model,
                 path=path,
                 sender=client.bucket,
             )
         )
 
-    def _route(self, path: str, method: str) -> Route:
+    async def _ask_bento(
+        self, scope: Scope, kind: str, body: bytes, receive: Receive, labels: "_Labels"
+    ) -> Answer:
+        """BentoML's answer, of one model: it is asked again if that was exchanged meanwhile."""
+        while True:
+            model = self.model_in_force()
+            answer = await ask_bento(self._bento, scope, kind, body, receive)
+            if model is self.model_in_force():
+                labels.model = model
+                return answer
+
+    def _route(self, path: str, method: str, model: ServedModel) -> Route:
         route = self.routes.get(path)
+        versioned = f"{MODEL_PATH}/versions/{model.version}"
+        if route is None and path.startswith(versioned):
+            route = self.routes.get(MODEL_PATH + path.removeprefix(versioned))
         if route is None and path.startswith(sites.PREFIX) and path.endswith(sites.SUFFIX):
             route = self.routes[sites.RELEASE]
         if route is None or path == sites.RELEASE:
@@ -252,11 +270,11 @@ class Edge:
             log.debug("request refused", **facts, detail=problem.detail)
         return to_answer(problem, request_id, is_open_inference=path.startswith("/v2"))
 
-    async def _send(self, send: Send, answer: Answer, request_id: str) -> None:
+    async def _send(self, send: Send, answer: Answer, request_id: str, model_version: str) -> None:
         headers = [
             (b"content-type", answer.content_type),
             (b"x-request-id", request_id.encode()),
-            self._version_header,
+            (b"x-model-version", model_version.encode()),
             *answer.headers,
         ]
         if answer.status != NOT_MODIFIED:  # its length would be that of the answer it stands for
@@ -272,10 +290,11 @@ def _nothing_at(path: str) -> Problem:
 
 
 class _Labels:
-    """The metric labels of one request, set as soon as they are known."""
+    """The metric labels of one request, set as soon as they are known, and its model."""
 
-    __slots__ = ("endpoint", "site")
+    __slots__ = ("endpoint", "model", "site")
 
-    def __init__(self) -> None:
+    def __init__(self, model: ServedModel) -> None:
         self.endpoint = "none"
         self.site = ANONYMOUS
+        self.model = model

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.edge.guard import KeyGuard
 from serving.edge.in_flight import InFlight
 from serving.edge.key_ring import KeyRing, KeysError
+from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
 from serving.reading.site_watch import SiteWatch
 from serving.telemetry import Telemetry
@@ -38,6 +39,7 @@ class Lifecycle:
         health: polled every HEALTH_EVERY_S; told when draining begins.
         telemetry: the readiness gauge and the requests in progress.
         watch: judges sites at each tick; None: nothing does.
+        champion: follows the champion; SIGHUP makes it look at once.
         drain_s: between SIGTERM and the server's stop.
         on_close: called after the last answer.
     """
@@ -53,6 +55,7 @@ class Lifecycle:
         health: Health,
         telemetry: Telemetry,
         watch: SiteWatch | None,
+        champion: ChampionWatch,
         drain_s: float,
         on_close: Callable[[], None],
     ) -> None:
@@ -64,6 +67,7 @@ class Lifecycle:
         self._health = health
         self._telemetry = telemetry
         self._watch = watch
+        self._champion = champion
         self._drain_s = drain_s
         self._on_close = on_close
         self._next_tick: asyncio.TimerHandle
@@ -73,12 +77,14 @@ class Lifecycle:
         background = [
             asyncio.create_task(self._poll_keys()),
             asyncio.create_task(self.watch_health()),
+            asyncio.create_task(self._champion.run()),
         ]
         if self._watch is not None:
             background.append(asyncio.create_task(self._watch.run()))
         loop = asyncio.get_running_loop()
         self._next_tick = loop.call_later(TICK_S, self._tick, loop)
         self._drain_before_exit()
+        self._look_at_sighup()
 
         async def close_first(message: Message) -> None:
             # The server stops the loop when it receives shutdown.complete, so close before.
@@ -159,3 +165,11 @@ class Lifecycle:
 
         if callable(stop):  # the server's own handler; absent in tests
             signal.signal(signal.SIGTERM, drain)
+
+    def _look_at_sighup(self) -> None:
+        """On SIGHUP, look at the champion at once. The supervisor forwards the signal."""
+        loop = asyncio.get_running_loop()
+        signal.signal(
+            signal.SIGHUP,
+            lambda *_: loop.call_soon_threadsafe(self._champion.look_soon),
+        )

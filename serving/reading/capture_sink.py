@@ -20,8 +20,6 @@ from capture.label_event import LabelEvent, encode
 from capture.read_check import check_reads
 from capture.record import CaptureRecord, StageTimes, build, to_uint8_many
 from capture.spool import Spool, SpoolError
-from model.artifact import Artifact
-from model.decision import Policy
 from model.framed import SIDE_PX, Framed
 from model.png_file import bare_png
 from serving.config import Settings
@@ -49,16 +47,12 @@ class CaptureSink:
 
     Args:
         settings: where and how much to capture.
-        artifact: the model served.
-        policy: its threshold goes into every record.
 
     Raises:
         SpoolError: the folder cannot be written.
     """
 
-    def __init__(self, settings: Settings, artifact: Artifact, policy: Policy) -> None:
-        self._version = artifact.version
-        self._threshold = policy.threshold
+    def __init__(self, settings: Settings) -> None:
         self._audit_frac = settings.audit_frac
         self._capture_frac = settings.capture_sample_frac
         self._folder = settings.capture_dir
@@ -152,8 +146,8 @@ class CaptureSink:
             index=one.crop_index,
             time_us=now_us,
             site=request.site,
-            model_version=self._version,
-            threshold=self._threshold,
+            model_version=one.model.version,
+            threshold=one.model.policy.threshold,
             audit_probability=self._audit_probability(one, reading),
             is_bulk=one.is_bulk,
             garbage=reading.garbage,

@@ -1,22 +1,20 @@
 """Readiness: the reasons why requests should not be sent to this process."""
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from model.errors import ModelError
 from serving.problems import Overloaded
 from serving.reading.capture_sink import CaptureSink
+from serving.reading.champion_watch import ChampionWatch
 from serving.reading.reader import Reader
 
 GOLDEN_TIMEOUT_S: Final = 1.0
 GOLDEN_FRESH_S: Final = 0.25  # a golden crop at most this often, however often readiness is polled
 HUNG_AFTER_S: Final = 5.0  # then a batch is taken as hung; a normal one takes milliseconds
-_FILE_CHECK_EVERY_S: Final = 5.0
 
 
 class Health:
@@ -25,7 +23,7 @@ class Health:
     Args:
         reader: reads the golden crop.
         capture: must be able to write its spool.
-        model_file: the file that the model was loaded from; it must not change.
+        champion: tells whether what would be loaded at a restart is fit.
         clock: seconds, monotonic.
     """
 
@@ -33,16 +31,14 @@ class Health:
         self,
         reader: Reader,
         capture: CaptureSink,
-        model_file: Path,
+        champion: ChampionWatch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.is_draining = False
         self._reader = reader
         self._capture = capture
-        self._model_file = model_file
+        self._champion = champion
         self._clock = clock
-        self._file_checked = -_FILE_CHECK_EVERY_S
-        self._file_reason: str | None = None
         self._golden: asyncio.Future[str | None] | None = None
         self._golden_asked = 0.0
 
@@ -57,9 +53,8 @@ class Health:
             os.close(os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
             reasons.append(f"no file can be opened: {error}")
-        file_reason = self._check_file()
-        if file_reason is not None:
-            reasons.append(file_reason)
+        if self._champion.refused is not None:
+            reasons.append(self._champion.refused)
         model_reason = await self._check_model()
         if model_reason is not None:
             reasons.append(model_reason)
@@ -92,20 +87,4 @@ class Health:
             return f"the golden crop was not read within {GOLDEN_TIMEOUT_S:g} s"
         except ModelError as error:
             return str(error)
-        return None
-
-    def _check_file(self) -> str | None:
-        now = self._clock()
-        if now - self._file_checked >= _FILE_CHECK_EVERY_S:
-            self._file_checked = now
-            self._file_reason = self._compare_file()
-        return self._file_reason
-
-    def _compare_file(self) -> str | None:
-        try:
-            sha256 = hashlib.sha256(self._model_file.read_bytes()).hexdigest()
-        except OSError as error:
-            return f"{self._model_file.name} cannot be read any more: {error}"
-        if sha256 != self._reader.artifact.sha256:
-            return f"{self._model_file.name} has changed on disk since it was loaded; restart"
         return None

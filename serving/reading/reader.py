@@ -13,15 +13,14 @@ from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from model.artifact import Artifact
-from model.classifier import Classifier
-from model.decision import BLANK, Decision, Policy, decide
+from model.decision import BLANK, Decision, decide
 from model.errors import CropError, ModelError
 from serving.config import Settings
 from serving.messages import BatchStats, Reading, Request
 from serving.reading.batcher import Batcher
 from serving.reading.crop_cost import CROP_S, DEAR_S, LATER_S, Source, cost_s, pieces
 from serving.reading.preparing import NotFramed, Prepared, prepare
+from serving.served_model import ServedModel
 
 Value = TypeVar("Value")
 
@@ -37,6 +36,7 @@ class ReadRequest(NamedTuple):
     source: Source
     request: Request | None  # None: our own health check, which is not captured
     crop_index: int  # within the request
+    model: ServedModel
     prepared: Prepared | None = None  # of a crop that was dear to decode
     is_bulk: bool = False  # one of many crops that no scanner waits for
 
@@ -47,11 +47,13 @@ PersistBatch = Callable[
 
 
 class Reader:
-    """Reads crops with one model.
+    """Reads crops, each with the model that its request came to.
+
+    `model` is the one in force. To assign another exchanges it for the requests that arrive from
+    then on; check it with `check_golden` first.
 
     Args:
-        artifact: the verified champion.
-        policy: how scores become decisions.
+        model: the verified champion.
         settings: batch size, queue limit and longest wait are used.
         on_batch: called on the event loop after each batch.
         persist: writes a batch's readings to disk, before any caller is answered. Returns an error
@@ -64,17 +66,13 @@ class Reader:
 
     def __init__(
         self,
-        artifact: Artifact,
-        policy: Policy,
+        model: ServedModel,
         settings: Settings,
         on_batch: Callable[[BatchStats], None],
         persist: PersistBatch,
         on_hold: Collection[str] = (),
     ) -> None:
-        self.artifact = artifact
-        self.policy = policy
-        self._classifier = Classifier(artifact.onnx_bytes)
-        self._classifier.warm_up()
+        self.model = model
         self._persist = persist
         self._on_hold = on_hold
         self._batcher = Batcher[ReadRequest, Reading](
@@ -94,7 +92,7 @@ class Reader:
             on_batch=_ignore,
         )
         self._chunk = min(CHUNK, settings.max_batch_size)
-        self._check_golden(self._read_batch([artifact.golden.png])[0])
+        self.check_golden(model)
         self._prime_time_estimate()
 
     @property
@@ -122,7 +120,7 @@ class Reader:
         """
         sender = _HEALTH if request is None else request.sender
         crop_s = cost_s(source)
-        one = ReadRequest(source, request, 0)
+        one = ReadRequest(source, request, 0, self._model_of(request))
         if crop_s > DEAR_S:
             self._dear.admit(1, sender, crop_s)
             outcome = await self._read_dear(one, sender, crop_s)
@@ -153,6 +151,7 @@ class Reader:
             SpoolError, RecordError: the record of one could not be written.
         """
         sender = _HEALTH if request is None else request.sender
+        model = self._model_of(request)
         readings: list[Reading | CropError] = []
         # One piece at a time: other senders run between two, and what is left of a request that
         # has ended is never run.
@@ -160,7 +159,7 @@ class Reader:
             if start == 0:  # later pieces are not refused: the work so far would be lost
                 (self._dear if piece_s > DEAR_S else self._batcher).admit(end, sender, piece_s)
             piece = [
-                ReadRequest(sources[place], request, place, is_bulk=is_bulk)
+                ReadRequest(sources[place], request, place, model, is_bulk=is_bulk)
                 for place in range(start, end)
             ]
             for outcome in await self._read_piece(piece, sender, piece_s):
@@ -227,7 +226,19 @@ class Reader:
             ModelError: it is not read as it was when the model was promoted.
             Overloaded: the queue has no room for it.
         """
-        self._check_golden(await self.read(self.artifact.golden.png))
+        model = self.model  # `read` takes the same one: nothing else runs in between
+        _check_golden(model, await self.read(model.artifact.golden.png))
+
+    def check_golden(self, model: ServedModel) -> None:
+        """Read a model's golden crop with it, on the calling thread.
+
+        Raises:
+            ModelError: it is not read as it was when the model was promoted.
+        """
+        _check_golden(model, _read_batch([model.artifact.golden.png], model)[0])
+
+    def _model_of(self, request: Request | None) -> ServedModel:
+        return self.model if request is None else request.model
 
     async def _read_piece(
         self, piece: list[ReadRequest], sender: Hashable, piece_s: float
@@ -268,25 +279,15 @@ class Reader:
 
     def _prime_time_estimate(self) -> None:
         """Time single crops and chunks, so that the first burst is predicted correctly."""
-        golden = self.artifact.golden.png
+        golden = self.model.artifact.golden.png
         for size in (1, self._chunk) * _TIMED_BATCHES:
             started = time.perf_counter()
-            self._read_batch([golden] * size)
+            _read_batch([golden] * size, self.model)
             self._batcher.learn(size * cost_s(golden), time.perf_counter() - started)
-
-    def _check_golden(self, outcome: Reading | Exception) -> None:
-        if isinstance(outcome, Exception):
-            raise ModelError(f"the golden crop cannot be read: {outcome}") from outcome
-        golden, decision = self.artifact.golden, outcome.decision
-        if decision.digit != golden.digit or decision.confidence < golden.min_confidence:
-            raise ModelError(
-                f"the golden crop reads {decision.digit} at {decision.confidence:.3f}; "
-                f"{golden.digit} at >= {golden.min_confidence} is expected"
-            )
 
     def _read_and_persist(self, requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
         """Read and persist a batch; a reading that cannot be persisted becomes an error."""
-        outcomes = self._read_batch([one.prepared or one.source for one in requests])
+        outcomes = _read_by_model(requests)
         if self._on_hold:
             outcomes = [
                 _held(outcome)
@@ -300,32 +301,57 @@ class Reader:
             outcomes[place] = failure
         return outcomes
 
-    def _read_batch(self, sources: Sequence[Source | Prepared]) -> list[Reading | Exception]:
-        """Decode and frame each source, then infer all images in one call."""
-        prepared = prepare(sources)
-        images = [
-            one.image for one in prepared if isinstance(one, Prepared) and one.image is not None
-        ]
-        if not images:
-            return [_blank(one) if isinstance(one, Prepared) else one for one in prepared]
-        started = time.perf_counter()
-        # np.stack takes twice as long for one crop (`python -m loadtest bench --parts latency`).
-        scores = self._classifier(np.concatenate(images)[:, np.newaxis])
-        inferred = time.perf_counter()
-        decisions = decide(scores, self.policy)
-        inference_ms = (inferred - started) * 1e3
-        decision_ms = (time.perf_counter() - inferred) * 1e3
-        decided = iter(zip(decisions, scores.garbage.tolist(), strict=True))
-        readings: list[Reading | Exception] = []
-        for one in prepared:
-            if not isinstance(one, Prepared):
-                readings.append(one)
-            elif one.image is None:
-                readings.append(_blank(one))
-            else:
-                decision, garbage = next(decided)
-                readings.append(_reading(one, decision, garbage, inference_ms, decision_ms))
-        return readings
+
+def _read_by_model(requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
+    """Read a batch: in one call, but right after a swap once with each model."""
+    model = requests[0].model
+    if all(one.model is model for one in requests):
+        return _read_batch([one.prepared or one.source for one in requests], model)
+    outcomes: dict[int, Reading | Exception] = {}
+    for model in dict.fromkeys(one.model for one in requests):
+        places = [place for place, one in enumerate(requests) if one.model is model]
+        sources = [requests[place].prepared or requests[place].source for place in places]
+        outcomes.update(zip(places, _read_batch(sources, model), strict=True))
+    return [outcomes[place] for place in range(len(requests))]
+
+
+def _read_batch(
+    sources: Sequence[Source | Prepared], model: ServedModel
+) -> list[Reading | Exception]:
+    """Decode and frame each source, then infer all images in one call."""
+    prepared = prepare(sources)
+    images = [one.image for one in prepared if isinstance(one, Prepared) and one.image is not None]
+    if not images:
+        return [_blank(one) if isinstance(one, Prepared) else one for one in prepared]
+    started = time.perf_counter()
+    # np.stack takes twice as long for one crop (`python -m loadtest bench --parts latency`).
+    scores = model.classifier(np.concatenate(images)[:, np.newaxis])
+    inferred = time.perf_counter()
+    decisions = decide(scores, model.policy)
+    inference_ms = (inferred - started) * 1e3
+    decision_ms = (time.perf_counter() - inferred) * 1e3
+    decided = iter(zip(decisions, scores.garbage.tolist(), strict=True))
+    readings: list[Reading | Exception] = []
+    for one in prepared:
+        if not isinstance(one, Prepared):
+            readings.append(one)
+        elif one.image is None:
+            readings.append(_blank(one))
+        else:
+            decision, garbage = next(decided)
+            readings.append(_reading(one, decision, garbage, inference_ms, decision_ms))
+    return readings
+
+
+def _check_golden(model: ServedModel, outcome: Reading | Exception) -> None:
+    if isinstance(outcome, Exception):
+        raise ModelError(f"the golden crop cannot be read: {outcome}") from outcome
+    golden, decision = model.artifact.golden, outcome.decision
+    if decision.digit != golden.digit or decision.confidence < golden.min_confidence:
+        raise ModelError(
+            f"the golden crop reads {decision.digit} at {decision.confidence:.3f}; "
+            f"{golden.digit} at >= {golden.min_confidence} is expected"
+        )
 
 
 def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:

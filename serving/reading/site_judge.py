@@ -77,6 +77,13 @@ class SiteJudge:
             self.state.site, self._version, len(learned), signal.means_of(learned), incident
         )
 
+    def change_model(self, version: str, expected_reject_share: float) -> None:
+        """Go on with another champion; reads of the one before that are not shared are dropped."""
+        self._learned.clear()
+        self._version = version
+        self._expected = expected_reject_share + NEW_WRITERS_EXCESS
+        self._usual = self._usual_now()
+
     def adopt(self, state: SiteState) -> None:
         """Go on from the shared state."""
         if state.status != self.state.status:

@@ -15,11 +15,11 @@ from typing import Final
 import structlog
 
 from capture.site_states import Change, Incident, SiteState, SiteStates, released
-from model.decision import Policy
 from serving.messages import Reading
 from serving.reading import site_signals as signal
 from serving.reading.change_test import LOOK_FROM
 from serving.reading.site_judge import SiteJudge
+from serving.served_model import ServedModel
 
 EXCHANGE_S: Final = 15.0  # another process's hold arrives within it
 JUDGED_READS: Final = 16  # fewer reads of a site wait until they are a second old
@@ -34,9 +34,7 @@ class SiteWatch:
 
     Args:
         states: shared with other processes.
-        policy: tells which reads the model rejects.
-        model_version: of the champion.
-        expected_reject_share: of its validation digits.
+        model: the champion; its policy tells which reads it rejects.
         may_hold: False: sites that trip are only reported.
         on_change: called with a changed state, and whether this process changed it.
     """
@@ -44,18 +42,14 @@ class SiteWatch:
     def __init__(
         self,
         states: SiteStates,
-        policy: Policy,
+        model: ServedModel,
         *,
-        model_version: str,
-        expected_reject_share: float,
         may_hold: bool,
         on_change: Callable[[SiteState, bool], None],
     ) -> None:
         self.on_hold: set[str] = set()  # the reader looks here
         self._states = states
-        self._policy = policy
-        self._version = model_version
-        self._expected = expected_reject_share
+        self._model = model
         self._may_hold = may_hold
         self._on_change = on_change
         self._judges: dict[str, SiteJudge] = {}
@@ -117,6 +111,15 @@ class SiteWatch:
         except OSError as error:
             log.warning("site states not written", detail=str(error))
 
+    def change_model(self, model: ServedModel) -> None:
+        """Judge from now on by another champion; what was noted is judged by the one before."""
+        for site, notes in self._notes.items():
+            self._judge(site, notes)
+        self._notes.clear()
+        self._model = model
+        for judge in self._judges.values():
+            judge.change_model(model.version, model.expected_reject_share)
+
     def states(self) -> list[SiteState]:
         """Every site that is known, by name."""
         return [self._judges[site].state for site in sorted(self._judges)]
@@ -146,7 +149,7 @@ class SiteWatch:
 
     def _judge(self, site: str, notes: "array[float]") -> None:
         judge = self._judges.get(site) or self._new_judge(SiteState(site))
-        incident = judge.add(signal.to_signals(notes, self._policy), time.time_ns() // 1000)
+        incident = judge.add(signal.to_signals(notes, self._model.policy), time.time_ns() // 1000)
         if incident is None:
             return
         # At once here, before the others know: the next reads are on hold already.
@@ -158,8 +161,8 @@ class SiteWatch:
     def _new_judge(self, state: SiteState) -> SiteJudge:
         judge = self._judges[state.site] = SiteJudge(
             state,
-            model_version=self._version,
-            expected_reject_share=self._expected,
+            model_version=self._model.version,
+            expected_reject_share=self._model.expected_reject_share,
             may_hold=self._may_hold,
         )
         return judge

@@ -40,7 +40,7 @@ EXITS_WITHIN_S: Final = 30.0
 REFUSED: Final = 2  # exit code: a setting, the champion or the keys are unfit
 CRASHED: Final = 1
 BIND_AGAIN_S: Final = 0.2
-_HANDLED: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+_HANDLED: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(slots=True)
@@ -130,12 +130,21 @@ class Supervisor:
             self._wait()
             if signal.SIGTERM in self._signals or signal.SIGINT in self._signals:
                 return 0
+            if signal.SIGHUP in self._signals:
+                self._look_at_champion()
             for worker in list(self._workers):
                 code = self._reap(worker)
                 if code is not None:
                     return code
             if self._may_start():
                 self._start()
+
+    def _look_at_champion(self) -> None:
+        """Forward SIGHUP. A worker that is not ready yet has no handler, and would die of it."""
+        self._signals[:] = [one for one in self._signals if one != signal.SIGHUP]
+        for worker in self._workers:
+            if worker.is_ready and worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGHUP)
 
     def _may_start(self) -> bool:
         """Whether to start a worker: one at a time, so that a fatal error is reported once."""

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy
@@ -25,7 +26,7 @@ FUNCTIONS = {"sum", "min", "max", "rate", "by", "ignoring", "group_left", "histo
 @pytest.fixture(scope="module")
 def metrics():
     """Name of each series -> its labels, as the service exposes them."""
-    telemetry = Telemetry(Settings(), "1", "0" * 64)
+    telemetry = Telemetry(Settings(), SimpleNamespace(version="1", sha256="0" * 64))
     known = {}
     for collector in telemetry.registry._collector_to_names:
         labels = set(collector._labelnames)

@@ -10,13 +10,11 @@ import pytest
 import structlog
 from asgi import Client
 
-from model import artifact
 from model.classifier import Classifier
+from serving import served_model
 from serving.build import build_edge
 from serving.edge.lifecycle import Lifecycle
-from serving.reading import reader
 
-LOAD = artifact.load
 PATIENCE_S = 20  # only a broken test waits this long
 
 
@@ -51,7 +49,7 @@ def gate(monkeypatch):
             assert event.wait(PATIENCE_S)
             return super().__call__(batch)
 
-    monkeypatch.setattr(reader, "Classifier", GatedClassifier)
+    monkeypatch.setattr(served_model, "Classifier", GatedClassifier)
     yield event
     event.set()
 
@@ -120,8 +118,7 @@ async def serve(monkeypatch, tiny_champion, bento):
         async def start(champion=tiny_champion, *, watches_health=False, **settings):
             if not watches_health:  # its golden crops would mix with the test's crops
                 monkeypatch.setattr(Lifecycle, "watch_health", watch_nothing)
-            monkeypatch.setattr(artifact, "load", lambda: LOAD(champion))
-            monkeypatch.setattr(artifact, "CHAMPION", champion)
+            monkeypatch.setenv("DIGITS_CHAMPION", str(champion))
             for name, value in settings.items():
                 monkeypatch.setenv(f"DIGITS_{name.upper()}", str(value))
             edge = build_edge(bento)

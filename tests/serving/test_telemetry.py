@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
@@ -13,16 +14,18 @@ from model.artifact import load
 from model.decision import BLANK
 from serving.config import Settings
 from serving.reading.reader import Reader
+from serving.served_model import build_model
 from serving.telemetry import BatchHistogram, EmfWriter, Telemetry
 from serving.tracing import Tracer
 
 ROOT = Path(__file__).parents[2]
+MODEL = SimpleNamespace(version="3", sha256="ab" * 32)
 
 
 @pytest.fixture
 async def reading(tiny_champion, crops):
-    artifact = load(tiny_champion)
-    reader = Reader(artifact, artifact.policy(), Settings(), lambda stats: None, lambda *batch: {})
+    model = build_model(load(tiny_champion), None)
+    reader = Reader(model, Settings(), lambda stats: None, lambda *batch: {})
     yield await reader.read(crops[0].png)
     reader.close()
 
@@ -78,7 +81,7 @@ def test_the_age_of_the_keys_starts_again_when_they_are_read(monkeypatch):
     )
     clock = iter([0.0, 0.0, 100.0])  # the keys', the line's, and of the second reading
     monkeypatch.setattr("serving.telemetry.time.monotonic", lambda: next(clock))
-    telemetry = Telemetry(Settings(emf=True), "3", "ab" * 32)
+    telemetry = Telemetry(Settings(emf=True), MODEL)
     telemetry.tick(0, 90.0)
     telemetry.on_keys_read()
     telemetry.tick(0, 160.0)
@@ -86,7 +89,7 @@ def test_the_age_of_the_keys_starts_again_when_they_are_read(monkeypatch):
 
 
 async def test_a_reading_is_counted_by_outcome_and_digit(reading):
-    telemetry = Telemetry(Settings(), "3", "ab" * 32)
+    telemetry = Telemetry(Settings(), MODEL)
     for _ in range(16):
         telemetry.on_readings([reading], "leeds", guard_ms=0.1)
     text = telemetry.exposition().decode()
@@ -97,7 +100,7 @@ async def test_a_reading_is_counted_by_outcome_and_digit(reading):
 
 
 async def test_a_bundle_shows_its_stages_once(reading):
-    telemetry = Telemetry(Settings(), "3", "ab" * 32)
+    telemetry = Telemetry(Settings(), MODEL)
     telemetry.on_readings([reading] * 256, "leeds", guard_ms=0.1)
     telemetry.on_readings([reading] * 7, "leeds", guard_ms=0.1)
     assert 'digits_stage_duration_seconds_count{stage="inference"} 1.0' in (
@@ -106,7 +109,7 @@ async def test_a_bundle_shows_its_stages_once(reading):
 
 
 async def test_a_blank_crop_is_counted_but_has_no_confidence(reading):
-    telemetry = Telemetry(Settings(), "3", "ab" * 32)
+    telemetry = Telemetry(Settings(), MODEL)
     telemetry.on_readings([reading._replace(decision=BLANK), reading], "leeds", guard_ms=0.1)
     telemetry.on_readings([reading._replace(decision=BLANK)], "leeds", guard_ms=0.1)
     text = telemetry.exposition().decode()
@@ -136,7 +139,7 @@ def test_many_values_at_once_are_the_same_as_one_by_one():
 
 
 def test_the_model_is_named_in_the_metrics():
-    text = Telemetry(Settings(), "3", "ab" * 32).exposition().decode()
+    text = Telemetry(Settings(), MODEL).exposition().decode()
     assert 'digits_model_info{sha256="abababababab",version="3"} 1.0' in text
 
 

@@ -12,6 +12,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from moto import settings as moto_settings
 
+from serving import aws_signature
 from serving.edge import key_store, lifecycle
 from serving.edge.key_ring import KeysError
 from serving.telemetry import Telemetry
@@ -60,7 +61,7 @@ def test_a_signature_is_the_one_that_botocore_makes(token, monkeypatch):
         "x-amz-target": "secretsmanager.GetSecretValue",
     }
     keys = {"AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "s/ecret", "Token": token}
-    ours = key_store.sign(headers, b"{}", credentials=keys, region="eu-west-1", now=NOW)
+    ours = aws_signature.sign(headers, b"{}", credentials=keys, region="eu-west-1", now=NOW)
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: NOW.replace(tzinfo=None))
     url = f"https://{headers['host']}/"
     theirs = AWSRequest(method="POST", url=url, data=b"{}", headers=headers)
@@ -94,9 +95,9 @@ def test_a_task_takes_its_roles_credentials(monkeypatch):
     with HTTPServer(("127.0.0.1", 0), Agent) as agent:
         threading.Thread(target=agent.handle_request).start()
         address = f"http://127.0.0.1:{agent.server_port}"
-        monkeypatch.setattr(key_store, "_TASK_ADDRESS", address)
+        monkeypatch.setattr(aws_signature, "_TASK_ADDRESS", address)
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/1")
-        assert key_store._credentials()["AccessKeyId"] == "of /v2/credentials/1"
+        assert aws_signature.find_credentials()["AccessKeyId"] == "of /v2/credentials/1"
 
 
 @pytest.mark.parametrize("arn", ["keys", "arn:aws:s3:::keys", ARN.replace("eu-west-1", "")])

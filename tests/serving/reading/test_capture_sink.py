@@ -35,6 +35,7 @@ from serving.config import Settings
 from serving.messages import Reading, Request
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.reader import ReadRequest
+from serving.served_model import ServedModel
 
 
 def records_in(folder):
@@ -417,15 +418,22 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
     decision = Decision(7, 0.8125, "low_confidence", [0.0625] * 9 + [0.4375], list(range(10)))
     framed = Framed(image, True, False, 2, 3, 0.75, 1)
     reading = Reading(crop, framed, image, decision, -1.5, 2.0, 3.0, 4.0, 5.0)
+    policy = Policy(temperature=1.0, threshold=0.875, garbage_threshold=0.0)
+    model = ServedModel(SimpleNamespace(version="9"), policy, None)
     request = Request(
-        "r-1", "read-1", "berlin-1", "image/png", {}, b"", b"", started=100.0, guard_ms=1.0
+        "r-1",
+        "read-1",
+        "berlin-1",
+        "image/png",
+        {},
+        b"",
+        b"",
+        started=100.0,
+        guard_ms=1.0,
+        model=model,
     )
-    sink = CaptureSink(
-        Settings(capture_dir=tmp_path),
-        SimpleNamespace(version="9"),
-        Policy(temperature=1.0, threshold=0.875, garbage_threshold=0.0),
-    )
-    assert sink.persist([ReadRequest(crop, request, 6)], [reading]) == {}
+    sink = CaptureSink(Settings(capture_dir=tmp_path))
+    assert sink.persist([ReadRequest(crop, request, 6, model)], [reading]) == {}
     sink.close()
     (record,) = records_in(tmp_path)
     assert_array_equal(record.image, np.full((28, 28), 51))

@@ -1,8 +1,8 @@
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
-from model.artifact import load
 from model.errors import ModelError
 from serving.problems import Overloaded
 from serving.reading import health as health_module
@@ -12,8 +12,7 @@ from serving.reading.health import Health
 class Reader:
     """Answers what the test sets."""
 
-    def __init__(self, artifact):
-        self.artifact = artifact
+    def __init__(self):
         self.busy_s = 0.0
         self.error = None
         self.hangs = False
@@ -45,8 +44,13 @@ class Clock:
 
 
 @pytest.fixture
-def reader(own_champion):
-    return Reader(load(own_champion))
+def reader():
+    return Reader()
+
+
+@pytest.fixture
+def champion():
+    return SimpleNamespace(refused=None)
 
 
 @pytest.fixture
@@ -60,8 +64,8 @@ def clock():
 
 
 @pytest.fixture
-def health(reader, capture, own_champion, clock):
-    return Health(reader, capture, own_champion / "model.onnx", clock)
+def health(reader, capture, champion, clock):
+    return Health(reader, capture, champion, clock)
 
 
 async def test_a_ready_process_has_no_reasons(health):
@@ -95,18 +99,11 @@ async def test_a_batch_that_does_not_end_is_a_reason(health, reader):
     assert "busy with one batch for 7.0 s" in (await health.reasons_not_ready())[0]
 
 
-async def test_a_model_file_that_changes_is_noticed_at_the_next_check(health, own_champion, clock):
+async def test_a_refused_champion_is_a_reason_until_it_is_fit_again(health, champion):
+    champion.refused = "it has changed on disk"
+    assert await health.reasons_not_ready() == ["it has changed on disk"]
+    champion.refused = None
     assert await health.reasons_not_ready() == []
-    path = own_champion / "model.onnx"
-    path.write_bytes(path.read_bytes() + b"\0")
-    assert await health.reasons_not_ready() == []  # checked a moment ago, so not checked again
-    clock.now += 5.0
-    assert "changed on disk" in (await health.reasons_not_ready())[0]
-
-
-async def test_a_model_file_that_vanishes_is_noticed(health, own_champion):
-    (own_champion / "model.onnx").unlink()
-    assert "cannot be read any more" in (await health.reasons_not_ready())[0]
 
 
 async def test_many_readiness_requests_read_the_golden_crop_once(health, reader, clock):

@@ -1,6 +1,7 @@
 import asyncio
 import io
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,16 +15,17 @@ from model.errors import CropError, ModelError, UnreadableCrop
 from serving.config import Settings
 from serving.messages import Reading, Request
 from serving.problems import Overloaded
+from serving.reading import reader as reader_module
 from serving.reading.batcher import Batcher
 from serving.reading.crop_cost import DEAR_S, PIECE_S, cost_s, pieces
 from serving.reading.preparing import NotFramed, prepare
 from serving.reading.reader import CHUNK, Reader
+from serving.served_model import build_model
 
 
 def make_reader(folder, **settings):
-    artifact = load(folder)
-    policy, limits = artifact.policy(), Settings(**settings)
-    return Reader(artifact, policy, limits, lambda stats: None, lambda *batch: {})
+    model = build_model(load(folder), None)
+    return Reader(model, Settings(**settings), lambda stats: None, lambda *batch: {})
 
 
 @pytest.fixture
@@ -63,8 +65,8 @@ async def test_a_blank_is_a_reading_without_an_image(reader):
     assert reading.image is None
 
 
-async def test_only_blanks_need_no_inference(reader, monkeypatch):
-    monkeypatch.setattr(reader, "_classifier", None)
+async def test_only_blanks_need_no_inference(reader):
+    reader.model = replace(reader.model, classifier=None)
     paper = np.full((30, 30), 255, dtype=np.uint8)
     readings = await reader.read_many([paper, paper])
     assert [one.decision.digit for one in readings] == [None, None]
@@ -147,14 +149,14 @@ def striped(side_px):
 async def test_a_batch_frames_what_its_time_allows_and_the_rest_is_read_later(
     reader, crops, monkeypatch
 ):
-    sizes, read_batch = [], reader._read_batch
+    sizes, read_batch = [], reader_module._read_batch
 
-    def note(sources):
-        readings = read_batch(sources)
+    def note(sources, model):
+        readings = read_batch(sources, model)
         sizes.append(sum(isinstance(one, Reading) for one in readings))
         return readings
 
-    monkeypatch.setattr(reader, "_read_batch", note)
+    monkeypatch.setattr(reader_module, "_read_batch", note)
     monkeypatch.setattr("serving.reading.preparing.FRAMING_S", 0.0)
     sources = [crop.png for crop in crops[:5]]
     readings = await reader.read_many(sources)
@@ -273,13 +275,13 @@ async def test_the_rest_of_a_bulk_request_whose_caller_has_gone_is_not_read(
 
 
 async def test_long_work_runs_beside_the_model(reader):
-    request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, sender="a")
+    request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, reader.model, sender="a")
     thread = await reader.beside(lambda: threading.current_thread().name, request, 0.005)
     assert thread == "dear crops"
 
 
 async def test_work_in_turn_returns_its_value_or_raises_its_error(reader):
-    request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, sender="a")
+    request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, reader.model, sender="a")
     assert await reader.in_turn(lambda: threading.current_thread().name, request, 0.001) == "model"
     with pytest.raises(ZeroDivisionError):
         await reader.in_turn(lambda: 1 // 0, request, 0.001)

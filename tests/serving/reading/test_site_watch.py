@@ -12,9 +12,7 @@ from serving.reading.site_watch import SiteWatch
 def watch():
     return SiteWatch(
         Mock(exchange=Mock(return_value=[])),
-        Mock(),
-        model_version="7",
-        expected_reject_share=0.03,
+        Mock(version="7", expected_reject_share=0.03),
         may_hold=True,
         on_change=Mock(),
     )
