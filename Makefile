@@ -16,7 +16,7 @@ MINUTES ?= 2
 # Image and infrastructure have targets of their own.
 TESTS := --ignore=tests/infra --ignore=tests/image
 
-.PHONY: help serve setup test test-all nightly coverage check train acceptance fuzz bench loadtest soak simulate \
+.PHONY: help serve setup test test-all nightly coverage check train year acceptance fuzz bench loadtest soak simulate \
   infra-test image-test ci release load-staging lock clean
 
 help:  ## show this list
@@ -31,7 +31,7 @@ serve: $(VENV)/.serving  ## serve the shipped model on PORT (default 3000)
 setup: $(VENV)/.all  ## install everything into .venv
 
 train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promote (80 epochs; 27 s each on two AVX2 cores)
-	$(RUN) -m training run
+	$(RUN) -m training run --until promote
 
 ##@ Test
 test: $(VENV)/.all  ## all tests except the slow ones, in parallel (4 min)
@@ -54,6 +54,9 @@ infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS s
 
 image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it
 	PYTHON=$(BIN)/python bash deploy/image.sh
+
+year: $(VENV)/.all  ## a simulated year of mail, retrained each month (20 min; ARGS="--mail FOLDER --out FOLDER")
+	$(RUN) -m training year $(ARGS)
 
 acceptance: $(VENV)/.all  ## faults against the running service: kills, drains, floods (15 min)
 	$(RUN) -m tests.acceptance $(ARGS)

@@ -51,7 +51,8 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
     find.add_argument("--spool", type=Path, default=settings.spool, help=SPOOL_HELP)
     find.add_argument("--store", default=settings.store, help=STORE_HELP)
 
-    erase = add("erase", _erase, "remove a read from spool, archive, labels and reports")
+    text = "remove a read from spool, archive, labels, reports and data snapshots"
+    erase = add("erase", _erase, text)
     _add_id(erase)
     erase.add_argument(
         "--all", action="store_true", help="remove every read that has this request_id"
@@ -59,6 +60,15 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
     erase.add_argument("--spool", type=Path, default=settings.spool, help=SPOOL_HELP)
     erase.add_argument("--store", default=settings.store, help=STORE_HELP)
     erase.add_argument("--reports", default=settings.reports, help=REPORTS_HELP)
+    erase.add_argument(
+        "--data-store", default=settings.data, help="data snapshots: a folder or s3://bucket/prefix"
+    )
+    erase.add_argument(
+        "--model-store", default=settings.models, help="champions: a folder or s3://bucket/prefix"
+    )
+    erase.add_argument(
+        "--champion", type=Path, default=Path("model/champion"), help="folder of the served model"
+    )
 
     bench = add("bench", _bench, "time one append: what capture adds to an answer")
     bench.add_argument(
@@ -190,7 +200,25 @@ def _erase(options: argparse.Namespace) -> int:
     in_archive = sum(erase_from_archive(store, read_id) for read_id in read_ids)
     pictures = sum(erase_pictures(reports, read_id) for read_id in read_ids)
     print(f"removed {in_spool} records from the spool, {in_archive} rows, {pictures} pictures")
+    _erase_from_data(options, read_ids)
     return 0
+
+
+def _erase_from_data(options: argparse.Namespace, read_ids: set[str]) -> None:
+    """Erase reads from the data snapshots, and tell which snapshots and champions used them."""
+    from capture.snapshot_erasure import erase_from_snapshots, mark_champions, of_reads
+    from capture.store import open_store
+
+    rewritten = erase_from_snapshots(open_store(options.data_store), of_reads(read_ids))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    models = open_store(options.model_store)
+    champions = mark_champions(models, options.champion, rewritten, when=now)
+    for one in rewritten:
+        print(one)
+    for version in champions:
+        print(f"champion {version} was trained on it and is marked: retrain due")
+    if not rewritten:
+        print("no data snapshot had it")
 
 
 def _to_erase(reads: list[Read], given: str, *, every: bool) -> list[Read]:

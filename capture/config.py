@@ -18,6 +18,8 @@ class CaptureSettings:
     spool: Path  # DIGITS_CAPTURE_DIR: the folder that the service writes to
     store: str  # DIGITS_CAPTURE_STORE: folder or s3://bucket/prefix with the archive
     reports: str  # DIGITS_REPORTS: folder or s3://bucket/prefix
+    data: str  # DIGITS_DATA_STORE: folder or s3://bucket/prefix with the data snapshots
+    models: str  # DIGITS_MODEL_STORE: folder or s3://bucket/prefix with every champion
     keep_days: int  # DIGITS_CAPTURE_KEEP_DAYS: older records are deleted
     emf: bool  # DIGITS_EMF=on: metric lines on stdout
 
@@ -35,6 +37,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> CaptureSett
         spool=Path(environment.get("DIGITS_CAPTURE_DIR", "captures/spool")),
         store=environment.get("DIGITS_CAPTURE_STORE", "captures"),
         reports=environment.get("DIGITS_REPORTS", "reports"),
+        data=environment.get("DIGITS_DATA_STORE", ".work/data"),
+        models=environment.get("DIGITS_MODEL_STORE", "model-store"),
         keep_days=int(keep_days),
         emf=environment.get("DIGITS_EMF", "off").lower() in ("on", "true", "1", "yes"),
     )

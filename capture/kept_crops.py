@@ -104,13 +104,21 @@ def _keys_of(table: pa.Table) -> list[tuple[str, int]]:
     return list(zip(*(table[name].to_pylist() for name in KEY), strict=True))
 
 
+def read_kept(store: Store, columns: list[str]) -> pa.Table:
+    """Some columns of what is kept, without erased reads; of a crop that was kept twice, both rows.
+
+    A kept row has its site as a column.
+    """
+    return without_erased(_read_kept(store, columns), erased_ids(store))
+
+
 def _read_kept(store: Store, columns: list[str]) -> pa.Table:
-    """Some columns of what is kept; of a crop that was kept twice, both rows."""
+    schema = SCHEMA.append(pa.field("site", pa.string()))
     filesystem, root = store.arrow()
     paths = [f"{root}/{key}" for key in store.find(f"{KEPT}/")]
     if not paths:
-        return SCHEMA.empty_table().select(columns)
-    return ds.dataset(paths, SCHEMA, "parquet", filesystem).to_table(columns=columns)
+        return schema.empty_table().select(columns)
+    return ds.dataset(paths, schema, "parquet", filesystem).to_table(columns=columns)
 
 
 def read_labelled_pictures(store: Store, keys: list[tuple[str, int]]) -> pd.DataFrame:
@@ -119,7 +127,7 @@ def read_labelled_pictures(store: Store, keys: list[tuple[str, int]]) -> pd.Data
     Erased reads are left out.
     """
     columns = [*KEY, "image_png", "crop_png"]
-    found = without_erased(_read_kept(store, columns), erased_ids(store)).to_pandas()
+    found = read_kept(store, columns).to_pandas()
     kept = found.drop_duplicates(KEY).set_index(KEY)
     kept = kept.loc[kept.index.isin(keys)]
     missing = [key for key in keys if key not in kept.index]

@@ -45,7 +45,7 @@ def _label(options: argparse.Namespace) -> int:
 
     defaults = Defaults(who=options.who, how=options.how, now=datetime.now(UTC))
     try:
-        rows = parse(options.csv.read_bytes(), defaults)
+        rows = parse(_read(options.csv), defaults)
         stored = store_rows(open_store(options.store), options.spool, rows)
     except (LabelFileError, OSError) as error:
         print(f"{options.csv}: nothing is stored:\n{error}", file=sys.stderr)
@@ -53,6 +53,19 @@ def _label(options: argparse.Namespace) -> int:
     where = f" as {stored.key}" if stored.key else ""
     print(f"{stored.num_new} labels stored{where}; {stored.num_known} were known already")
     return 0
+
+
+def _read(path: Path) -> bytes:
+    """The content of a file, bounded in memory: a wrong path may be a film, or endless."""
+    from capture.label_csv import MAX_FILE_BYTES, LabelFileError
+
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise LabelFileError(
+            [f"it has more than {MAX_FILE_BYTES // 1_000_000} MB, the most that is read; split it"]
+        )
+    return data
 
 
 def _labels(options: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ COLUMNS: Final = (
     "when",
     "how",
 )
+MAX_FILE_BYTES: Final = 32_000_000  # about 600,000 labels
 _MAX_SHOWN: Final = 20  # mistakes in one message
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _EXAMPLE: Final = "read_id,crop_index,label"

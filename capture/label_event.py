@@ -25,7 +25,7 @@ MAX_CLOCK_AHEAD: Final = timedelta(minutes=5)
 _MAX_TEXT_BYTES: Final = 255
 _MAX_INDEX: Final = 2**31 - 1
 _MAX_SHOWN: Final = 40  # characters of a wrong value
-_WHOLE: Final = re.compile(r"([0-9]{1,18})(?:\.0*)?")  # spreadsheets write 7 as 7.0
+_WHOLE: Final = re.compile(r"([0-9]{1,18})(?:\.0*|,00?)?")  # spreadsheets write 7 as 7.0, or as 7,0
 _MISSING: Final = {
     "read_id": "give the read_id of the answer",
     "who": "write a column who, or --who NAME",
@@ -121,6 +121,8 @@ def _label(value: object) -> str:
 
 
 def _whole(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():  # JSON made of a table with gaps
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     match = _WHOLE.fullmatch(str(value))

@@ -75,9 +75,13 @@ class Reference:
         rejected: NDArray[np.bool_] = below | (rows["garbage"].to_numpy() > self.garbage_threshold)
         return rejected
 
+    def accepted_truth(self, threshold: float) -> pd.DataFrame:
+        """The rows with a known label that a threshold accepts."""
+        return self.truth[~self._is_rejected(self.truth, threshold)]
+
     def accepted_errors(self, threshold: float) -> NDArray[np.bool_]:
         """Of the rows with a known label that a threshold accepts, which were read wrong."""
-        accepted = self.truth[~self._is_rejected(self.truth, threshold)]
+        accepted = self.accepted_truth(threshold)
         wrong: NDArray[np.bool_] = (accepted["digit"] != accepted["label"]).to_numpy(bool)
         return wrong
 

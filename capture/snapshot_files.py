@@ -42,6 +42,7 @@ SCHEMA: Final = pa.schema(
         ("received_at", pa.timestamp("us", tz="UTC")),
     ]
 )
+CAPTURES: Final = "captures"  # the source of crops that the service read
 COUNTED: Final = ("label", "site", "source", "how")
 _MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 

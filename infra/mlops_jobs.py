@@ -26,6 +26,7 @@ def retrain(foundation: Foundation, tracking_uri: str, admin: secretsmanager.Sec
         ),
         environment={
             "DIGITS_CAPTURE_STORE": foundation.captures.url("captures"),
+            "DIGITS_DATA_STORE": foundation.training.url("mail"),
             "DIGITS_REPORTS": foundation.reports.url("drift"),
             "DIGITS_ALERTS": _alerts(foundation),
             "DIGITS_DATA_CACHE": f"{settings.WRITABLE}/mnist",
@@ -40,6 +41,18 @@ def retrain(foundation: Foundation, tracking_uri: str, admin: secretsmanager.Sec
             ObjectGrant(foundation.training, "mnist", grants.READ, "training reads MNIST"),
             ObjectGrant(
                 foundation.captures, "captures", grants.READ, "training uses labelled captures"
+            ),
+            ObjectGrant(
+                foundation.captures,
+                "captures/labelled",
+                grants.WRITE,
+                "labelled crops outlive the captures",
+            ),
+            ObjectGrant(
+                foundation.training,
+                "mail",
+                grants.READ + grants.WRITE,
+                "each month's data set is stored, and is the next one's parent",
             ),
             ObjectGrant(
                 foundation.reports,

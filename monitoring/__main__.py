@@ -1,8 +1,8 @@
 """``python -m monitoring``: the commands of capture and of drift.
 
 ship, erase, compact and expire maintain the archive; label and labels store and show what people
-keyed; reference, report, watch and check compare mail with the model's reference; labelled and tell
-serve retraining; bench times capture.
+keyed; reference, report, watch and check compare mail with the model's reference; serve shows the
+reports; retrain, labelled and tell serve retraining; bench times capture.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
 
     commands.register(add, settings.capture)
     label_commands.register(add, settings.capture)
-    reference_command.register(add, settings.capture)
+    reference_command.register(add, settings.capture, reports_url=settings.reports_url)
     _register(add, settings)
     return parser
 
@@ -68,6 +68,24 @@ def _register(add: commands.AddCommand, settings: Settings) -> None:
     tell.add_argument("event", type=Path, help="the JSON file")
     tell.add_argument("--reports", default=settings.capture.reports, help=commands.REPORTS_HELP)
     tell.add_argument("--alerts", nargs="*", default=sinks, metavar="SINK", help=_ALERTS_HELP)
+
+    serve = add("serve", partial(_serve, settings=settings), "serve the reports over HTTP")
+    serve.add_argument("--reports", default=settings.capture.reports, help=commands.REPORTS_HELP)
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    serve.add_argument("--port", type=int, default=8090, help="port to listen on")
+
+    retrain = add(
+        "retrain",
+        partial(_retrain, settings=settings),
+        "start `training retrain` when a month has ended and its labels or drift call for it",
+    )
+    retrain.add_argument("--follow", action="store_true", help="keep running, and look again")
+    retrain.add_argument("--store", default=settings.capture.store, help=commands.STORE_HELP)
+    retrain.add_argument("--reports", default=settings.capture.reports, help=commands.REPORTS_HELP)
+    retrain.add_argument("--alerts", nargs="*", default=sinks, metavar="SINK", help=_ALERTS_HELP)
+    retrain.add_argument(
+        "arguments", nargs="*", metavar="-- ARGUMENT", help="further ones of `training retrain`"
+    )
 
     for name, run, text in (
         ("report", _report, "compare a window with the reference, write the page, send alerts"),
@@ -160,6 +178,34 @@ def _watch(options: argparse.Namespace, *, settings: Settings) -> int:
         emit=metric_emitter(emf=settings.capture.emf),
         keep_days=settings.capture.keep_days,
     )
+    return 0
+
+
+def _serve(options: argparse.Namespace, *, settings: Settings) -> int:
+    from capture.store import open_store
+    from monitoring import page_server
+
+    page_server.serve(
+        open_store(options.reports),
+        reports_url=settings.reports_url,
+        host=options.host,
+        port=options.port,
+    )
+    return 0
+
+
+def _retrain(options: argparse.Namespace, *, settings: Settings) -> int:
+    from monitoring import retrain_schedule
+
+    stop = stop_on_signal()
+    locations = _locations(options, settings)
+    job = retrain_schedule.RetrainJob(settings.retrain, tuple(options.arguments))
+    if options.follow:
+        retrain_schedule.follow(locations, job, stop)
+        return 0
+    due = retrain_schedule.look(locations, job, stop)
+    if due is not None:
+        print(f"no retraining now: {due.reason}")
     return 0
 
 

@@ -75,7 +75,7 @@ class Rendered:
 
     html: str
     json: str
-    labelled_html: str | None  # accuracy of labelled reads; None when there are too few
+    labelled_html: str | None  # accuracy of audited accepted reads; None when there are too few
 
 
 def render(
@@ -84,7 +84,8 @@ def render(
     """Run Evidently on a window with at least `rules.MIN_RECORDS` rows.
 
     A column that has no value on one of the sides is left out.
-    `labelled` are all of the window's labelled rows; those of `current` when None.
+    `labelled` are all of the window's audited rows; those of `current` when None. Only accepted
+    reads are compared, on both sides.
     """
     labelled_rows = current if labelled is None else labelled
     with warnings.catch_warnings():
@@ -108,7 +109,8 @@ def _run(current: pd.DataFrame, reference: Reference, labelled_rows: pd.DataFram
         for names in ((*NUMERIC, "rejected", "total_ms"), (*CATEGORICAL, "site"))
     )
     columns = [*numeric, *categorical]
-    labelled = labelled_rows[labelled_rows["label"].notna() & labelled_rows["digit"].notna()]
+    is_known = labelled_rows["label"].notna() & labelled_rows["digit"].notna()
+    labelled = labelled_rows[is_known & labelled_rows["accepted"].eq(True)]  # noqa: FBT003 - pandas
     definition = DataDefinition(
         numerical_columns=numeric,
         categorical_columns=categorical,
@@ -121,7 +123,9 @@ def _run(current: pd.DataFrame, reference: Reference, labelled_rows: pd.DataFram
     return Rendered(
         html=snapshot.get_html_str(as_iframe=False),
         json=snapshot.json(),
-        labelled_html=_quality(labelled, reference) if len(labelled) >= rules.MIN_LABELS else None,
+        labelled_html=_quality(labelled, reference.accepted_truth(threshold))
+        if len(labelled) >= rules.MIN_LABELS
+        else None,
     )
 
 
@@ -199,8 +203,8 @@ def _measure(
     return distance, distance > limit
 
 
-def _quality(labelled: pd.DataFrame, reference: Reference) -> str:
-    """Evidently's classification metrics of labelled reads and of validation data."""
+def _quality(audited: pd.DataFrame, accepted: pd.DataFrame) -> str:
+    """Evidently's classification metrics of audited reads and of accepted validation crops."""
     from evidently import DataDefinition, Dataset, MulticlassClassification, Report
     from evidently.metrics import Accuracy, F1ByLabel
 
@@ -210,7 +214,7 @@ def _quality(labelled: pd.DataFrame, reference: Reference) -> str:
     )
     current_rows, reference_rows = (
         Dataset.from_pandas(rows[["digit", "label"]].dropna(), definition)
-        for rows in (labelled, reference.truth)
+        for rows in (audited, accepted)
     )
     snapshot = Report([Accuracy(), F1ByLabel()]).run(current_rows, reference_rows)
     return str(snapshot.get_html_str(as_iframe=False))
@@ -264,20 +268,22 @@ def find_unusual(rows: pd.DataFrame, reference: pd.DataFrame, count: int) -> lis
         if used.get(name, 0) >= _PER_FEATURE:
             continue
         used[name] = used.get(name, 0) + 1
-        row = rows.loc[place]
-        chosen.append(
-            Unusual(
-                read_id=str(row["read_id"]),
-                crop_index=int(row["crop_index"]),
-                site=str(row["site"]),
-                digit=None if pd.isna(row["digit"]) else str(row["digit"]),
-                confidence=0.0 if pd.isna(row["confidence"]) else float(row["confidence"]),
-                accepted=bool(row["accepted"]) if pd.notna(row["accepted"]) else False,
-                feature=name,
-                value=float(row[name]),
-                strength=float(most[place]),
-            )
-        )
+        chosen.append(described(rows.loc[place], feature=name, strength=float(most[place])))
         if len(chosen) == count:
             break
     return chosen
+
+
+def described(row: pd.Series, *, feature: str, strength: float) -> Unusual:
+    """What a page says of one crop; `feature` is empty where none is to be named."""
+    return Unusual(
+        read_id=str(row["read_id"]),
+        crop_index=int(row["crop_index"]),
+        site=str(row["site"]),
+        digit=None if pd.isna(row["digit"]) else str(row["digit"]),
+        confidence=0.0 if pd.isna(row["confidence"]) else float(row["confidence"]),
+        accepted=bool(row["accepted"]) if pd.notna(row["accepted"]) else False,
+        feature=feature,
+        value=float(row[feature]) if feature else float("nan"),
+        strength=strength,
+    )

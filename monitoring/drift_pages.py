@@ -75,6 +75,7 @@ def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:
         title=f"Drift {summary['window']}",
         verdict=_verdict(summary),
         summary=summary,
+        audited=wrong_among_accepted(summary),
         states=STATES,
         rules=rules,
         site_rules=site_rules,
@@ -159,14 +160,18 @@ def _trends(days: Sequence[Summary], today: date) -> list[tuple[Chart, str]]:
         _trend("Records", days, [one["num_stored"] for one in days]),
         _trend("p99 latency", days, [one["p99_ms"] or 0 for one in days], unit=" ms"),
     ]
-    labelled = [one for one in days if one["accuracy"] is not None]
-    if len(labelled) > 1:
-        right = [_percent(one["accuracy"]) for one in labelled]
-        shortfall = max(100 - min(right), 0.5)
-        name = "Accuracy of audited accepted reads"
-        span = (100 - 2 * shortfall, 100.0)  # on an axis from 0, a fall of one point is invisible
-        charts.append(_trend(name, labelled, right, unit="%", span=span))
+    audited = [one for one in days if wrong_among_accepted(one) is not None]
+    if len(audited) > 1:
+        wrong = [_percent((wrong_among_accepted(one) or {})["error"]) for one in audited]
+        span = (0.0, max(*wrong, 1.0))  # without a wrong read, an axis of no height
+        charts.append(_trend("Wrong among accepted, by audit", audited, wrong, unit="%", span=span))
     return charts
+
+
+def wrong_among_accepted(summary: Summary) -> dict[str, Any] | None:
+    """The audit's estimate over all sites; None where nothing is audited, or by an older report."""
+    overall = next(iter(summary.get("audits", [])), None)
+    return None if overall is None or overall["error"] is None else overall
 
 
 def _percent(share: float | None) -> float:

@@ -15,7 +15,11 @@ from monitoring.findings import Assessment, Severity
 TO_DO: Final = {
     Severity.CALM: "Nothing.",
     Severity.WATCH: "In office hours, check in the report whether a scanner, pen or source is new.",
-    Severity.ACT: "Follow docs/monitoring.md, 'Drift says act': find the site, then see its crops.",
+    Severity.ACT: (
+        "Look at the crops of the site that is named first. If they are dirty, call the site and "
+        "take it out of automatic sorting until they are clean. If no site is named, see 'Drift "
+        "says act' in docs/monitoring.md."
+    ),
 }
 _DRIFT_TITLES: Final = {
     Severity.CALM: "Drift is over",

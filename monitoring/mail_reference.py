@@ -64,8 +64,8 @@ def load(name: str, reports: Store) -> Reference:
     return replace(adopted, judged=found.truth)
 
 
-def make(captures: Store, window: Window, champion: Reference) -> Reference:
-    """Describe a window of mail that the champion read. Its validation data stays the truth.
+def read_week(captures: Store, window: Window, champion: Reference) -> pd.DataFrame:
+    """Read a window of mail that the champion read, as `drift.prepare` gives rows.
 
     Raises:
         ValueError: it has too few crops of the champion.
@@ -86,10 +86,15 @@ def make(captures: Store, window: Window, champion: Reference) -> Reference:
             f"{window} has {rows[_IS_FAIR].sum():,} crops that model {champion.model_version} "
             f"read; a reference needs {MIN_ROWS:,}"
         )
+    return rows.reset_index(drop=True)
+
+
+def make(rows: pd.DataFrame, window: Window, champion: Reference) -> Reference:
+    """Describe a week as a reference. The champion's validation data stays the truth."""
     return _with_sites(
         replace(
             champion,
-            rows=rows[[*_COLUMNS, _IS_FAIR]].reset_index(drop=True),
+            rows=rows[[*_COLUMNS, _IS_FAIR]],
             days=str(window),
             judged=champion.truth,
         )

@@ -15,7 +15,7 @@ from capture.config import CaptureSettings
 _NPZ = ".npz"
 
 
-def register(add: commands.AddCommand, settings: CaptureSettings) -> None:
+def register(add: commands.AddCommand, settings: CaptureSettings, *, reports_url: str) -> None:
     """Add the command that makes a drift reference."""
     made = add(
         "reference",
@@ -33,6 +33,7 @@ def register(add: commands.AddCommand, settings: CaptureSettings) -> None:
     made.add_argument("--out", type=Path, help="of predictions: the Parquet file to write")
     made.add_argument("--store", default=settings.store, help=commands.STORE_HELP)
     made.add_argument("--reports", default=settings.reports, help=commands.REPORTS_HELP)
+    made.set_defaults(reports_url=reports_url)
 
 
 def _reference(options: argparse.Namespace) -> int:
@@ -60,13 +61,15 @@ def _of_mail(options: argparse.Namespace) -> int:
     from capture import reference
     from capture.archive import parse_window
     from capture.store import open_store
-    from monitoring import mail_reference, rules
+    from monitoring import mail_reference, reference_page, rules
     from monitoring.findings import Severity
 
     reports = open_store(options.reports)
     window = parse_window(options.source, today=commands.today())
     champion = reference.load(mail_reference.CHAMPION)
-    made = mail_reference.make(open_store(options.store), window, champion)
+    captures = open_store(options.store)
+    week = mail_reference.read_week(captures, window, champion)
+    made = mail_reference.make(week, window, champion)
     in_force = mail_reference.load(mail_reference.CHAMPION, reports)
     assert made.of_sites is not None
     shown = rules.assess(made.of_sites[made.of_sites["is_fair"]], in_force, by_site=made.of_sites)
@@ -80,6 +83,8 @@ def _of_mail(options: argparse.Namespace) -> int:
         print(
             f"  site {site.site}: {site.reject_share:.1%} of {site.num_records:,} rejected{differs}"
         )
+    page = reference_page.write(captures, reports, window, week, in_force, shown)
+    print(f"pictures of each site: {options.reports_url}/{page}")
     if not options.adopt:
         print("not adopted; if this is how clean mail looks, repeat it with --adopt")
         return 0

@@ -24,6 +24,7 @@ from capture.sampling import read_pictures, read_sample
 from capture.store import MissingKey, Store
 from contract import costs, emf
 from monitoring import alerts, audits, drift, drift_pages, rules
+from monitoring.audits import AuditEstimate
 from monitoring.events import TO_DO, drift_event, missing_event
 from monitoring.findings import Assessment
 
@@ -109,8 +110,9 @@ def make(
         _put_evidently(locations.reports, folder, fair, reference, audited)
         unusual = drift.find_pictures(rows, reference.rows, assessment.findings)
         _put_pictures(locations, window, unusual)
-    summary = summarise(window, assessment, sample.num_stored, reference, fair)
-    summary |= _labels_in_words(marked, labelled)
+    estimates = audits.estimate(marked)
+    summary = summarise(window, assessment, sample.num_stored, reference, fair, estimates)
+    summary |= _labels_in_words(estimates, labelled)
     page = drift_pages.window_page(summary, unusual)
     locations.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary
@@ -174,6 +176,7 @@ def summarise(
     num_stored: int,
     reference: Reference,
     rows: pd.DataFrame,
+    estimates: Sequence[AuditEstimate],
 ) -> dict[str, Any]:
     """The content of report.json: all that the pages show; it has no request id."""
     found = asdict(assessment)
@@ -192,19 +195,19 @@ def summarise(
             "reference_days": reference.days,
             "digits": {str(k): int(v) for k, v in rows["digit"].value_counts().items()},
             "to_do": TO_DO[assessment.severity],
-            **_euros(assessment),
+            **_euros(assessment, estimates),
             **found,
         }
     )
     return summary
 
 
-def _labels_in_words(marked: pd.DataFrame, labelled: pd.DataFrame) -> dict[str, Any]:
+def _labels_in_words(estimates: Sequence[AuditEstimate], labelled: pd.DataFrame) -> dict[str, Any]:
     """What audits say of accepted reads and labels of rejected ones; the two are never mixed."""
     keyed = labelled[labelled["accepted"].eq(False) & labelled["label"].notna()]  # noqa: FBT003
     found: dict[str, Any] = _without_nan(
         {
-            "audits": [asdict(one) for one in audits.estimate(marked)],
+            "audits": [asdict(one) for one in estimates],
             "num_rejects_labelled": len(keyed),
             "num_rejects_right": int((keyed["digit"] == keyed["label"]).sum()),
         }
@@ -212,11 +215,13 @@ def _labels_in_words(marked: pd.DataFrame, labelled: pd.DataFrame) -> dict[str, 
     return found
 
 
-def _euros(assessment: Assessment) -> dict[str, Any]:
+def _euros(assessment: Assessment, estimates: Sequence[AuditEstimate]) -> dict[str, Any]:
     """What a million reads like these cost, and where its share of wrong reads comes from."""
     accepted_frac = 1 - assessment.reject_share  # NaN where no verdict is known
-    is_measured = assessment.num_labels >= MIN_LABELS_FOR_COST
-    error = 1 - assessment.accuracy if is_measured else costs.PROMISED_ERROR_FRAC
+    overall = next(iter(estimates), None)  # of all sites; one figure for the whole page
+    error, is_measured = costs.PROMISED_ERROR_FRAC, False
+    if overall is not None and overall.num_judged >= MIN_LABELS_FOR_COST:
+        error, is_measured = overall.error, True
     return {
         "euros_per_million": costs.DEFAULT.euros_per_million(
             assessment.reject_share, accepted_frac * error
@@ -238,11 +243,16 @@ def _without_nan(value: Any) -> Any:
 
 def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
     """Write index.html from all report.json files; returns these, oldest first."""
-    keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
-    summaries = sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: one["last"])
+    summaries = read_summaries(reports)
     page = drift_pages.calendar_page(summaries, today=today)
     reports.put("index.html", page.encode(), content_type=HTML)
     return summaries
+
+
+def read_summaries(reports: Store) -> list[dict[str, Any]]:
+    """The content of every report.json, oldest first."""
+    keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
+    return sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: str(one["last"]))
 
 
 def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[date]:

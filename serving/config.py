@@ -27,10 +27,13 @@ JOB_VARIABLES: Final = frozenset(
         "DATA_CACHE",
         "DATA_FOLDER",
         "DATA_LOCATION",
+        "DATA_STORE",
         "MODEL_STORE",
         "PROMOTED_BY",
         "REPORTS",
         "REPORTS_URL",
+        "RETRAIN_DRIFT",
+        "RETRAIN_LABELS",
         "SMTP_PASSWORD",
     )
 )

@@ -15,6 +15,21 @@ JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+SCANNER, BULK, OTHER = "scanner", "bulk", "other"  # kinds of traffic; the p99 is of scanners
+
+
+class RequestLabels:
+    """The metric labels of one request, set as soon as they are known, and its model."""
+
+    __slots__ = ("endpoint", "model", "site", "traffic")
+
+    def __init__(self, model: ServedModel, site: str = "") -> None:
+        self.model = model
+        self.endpoint = "none"
+        self.site = site
+        self.traffic = OTHER
+
+
 # NamedTuples: creating a frozen dataclass takes three times as long, for each request and crop
 # (python -m loadtest bench --parts saturation).
 class Request(NamedTuple):
@@ -31,6 +46,7 @@ class Request(NamedTuple):
     guard_ms: float  # from arrival to the complete body
     model: ServedModel  # answers all of it, also when another one takes its place meanwhile
     path: str = ""
+    labels: RequestLabels | None = None
     sender: Hashable = None  # whose share of each pool and of the time it takes: a key or address
 
 

@@ -17,7 +17,7 @@ from contract import emf
 from contract.metrics import SERVING
 from model.artifact import Artifact
 from serving.config import Settings
-from serving.messages import BatchStats, Reading
+from serving.messages import BatchStats, Reading, RequestLabels
 
 METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 # Observe the stage times of every 8th crop; each needs five histograms.
@@ -48,7 +48,10 @@ class Telemetry:
         self._decisions = self._counter("decisions", "Crops by outcome.", ("outcome", "site"))
         self._digits = self._counter("digit", "Crops read, by digit.", ("digit",))
         self._duration = self._histogram(
-            "request_duration_seconds", "Arrival to answer.", _LATENCY_BUCKETS, ("endpoint",)
+            "request_duration_seconds",
+            "Arrival to answer; traffic is scanner, bulk or other.",
+            _LATENCY_BUCKETS,
+            ("endpoint", "traffic"),
         )
         self._stage = self._histogram(
             "stage_duration_seconds",
@@ -120,10 +123,10 @@ class Telemetry:
         """A new champion was refused, or is not there any more."""
         self._refused.set(is_refused)
 
-    def on_request(self, endpoint: str, site: str, status: int, seconds: float) -> None:
+    def on_request(self, labels: RequestLabels, status: int, seconds: float) -> None:
         """One request has been answered."""
-        self._labelled_metric(self._requests, endpoint, site, str(status)).inc()
-        self._labelled_metric(self._duration, endpoint).observe(seconds)
+        self._labelled_metric(self._requests, labels.endpoint, labels.site, str(status)).inc()
+        self._labelled_metric(self._duration, labels.endpoint, labels.traffic).observe(seconds)
         if self._emf is not None:
             self._emf.add("Requests")
             if status >= 500:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from training.command_options import STEPS, build_parser
+from training.command_options import RETRAIN_STEPS, STEPS, build_parser
 from training.config import DataConfig, Workspace, YearConfig
 from training.data.datasets import load_mnist
 from training.data.mnist_files import DataError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.fitting import FitConfig
 
 STUDIES = ("search", "average", "compare", "styles", "harm", "replay", "year")
+OF_DATA = ("snapshot", "validate", "data")
 OF_CHAMPIONS = ("rollback", "history", "recall")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -49,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     chosen = _chosen_steps(options)
     try:
+        if options.command in OF_DATA:
+            from training.snapshots import data_commands
+
+            return data_commands.run(options)
         if options.command == "retrain":
             return _retrain(chosen, options)
         if options.command in STUDIES:
@@ -78,39 +83,37 @@ def _run_steps(chosen: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def _chosen_steps(options: argparse.Namespace) -> Sequence[str]:
-    if options.command in ("run", "retrain"):
+    if options.command == "run":
         return STEPS[: STEPS.index(options.until) + 1]
+    if options.command == "retrain":
+        return RETRAIN_STEPS[: RETRAIN_STEPS.index(options.until) + 1]
     if options.command == "try":
         return ("fit", "export", "quantize", "try")
     return (options.command,)
 
 
 def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
-    """Run the steps with newly labelled captures.
-
-    Returns:
-        0, also when no capture is new and when the gate refuses the candidate.
-    """
+    """Run a month's retraining; returns 0, also when the gate refuses and when nothing is new."""
+    from training.adapting import AdaptConfig
+    from training.data.render import RenderConfig
     from training.steps import retrain
-    from training.steps.files import load_fit, load_verdict
 
-    work = Workspace(options.work)
-    captures = retrain.collect(work, options.store, force=options.force)
-    if isinstance(captures, str):
-        print(captures)
-        return 0
-    print(captures, flush=True)
-    options.labelled = captures.train
-    if captures.held_out is not None:
-        options.extra.append((retrain.SET_NAME, captures.held_out))
-    for step in chosen:
-        print(f"== {step}", flush=True)
-        passed = _run_step(step, options)
-        if step == "gate":
-            verdict, _ = load_verdict(work)
-            retrain.notify(work, captures, verdict, run_id=load_fit(work).run_id)
-        if not passed:
-            break  # exit code 0: people were notified, and another attempt would end the same way
+    config = retrain.RetrainConfig(
+        as_of=options.as_of,
+        adapt=AdaptConfig(seed=options.seed),
+        rendering=RenderConfig(num_crops=options.num_crops),
+        stop_on_quarantine=options.stop_on_quarantine,
+        force=options.force,
+    )
+    places = retrain.Places(
+        archive=_store(options.store, "--store"),
+        data_store=_store(options.data_store, "--data-store"),
+        data=_data_config(options),
+        work=Workspace(options.work),
+        champion=options.champion,
+    )
+    print(config, flush=True)
+    retrain.run(config, places, chosen, run_step=lambda step: _run_step(step, options))
     return 0
 
 
@@ -286,7 +289,6 @@ def _data_config(options: argparse.Namespace) -> DataConfig:
         cache=options.data_cache,
         folder=options.data_folder,
         location=options.data_location,
-        labelled=options.labelled,
         semeion=options.semeion,
         without_fonts=options.without_fonts,
     )

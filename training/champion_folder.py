@@ -27,6 +27,7 @@ from training.evaluation.judge import Evaluation
 from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
 from training.promotion_log import Promotion
 
+WEIGHTS = "weights.pt"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -37,6 +38,18 @@ class Golden:
     png: bytes
     digit: int
     min_confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class MailOrigin:
+    """The labelled mail that a candidate was fitted on."""
+
+    data_version: str  # of the snapshot
+    num_train: int  # after validation
+    num_test: int
+    sites: Mapping[str, int]  # training crops of each
+    sources: Mapping[str, int]
+    quarantined: tuple[str, ...]  # sources that validation left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,7 @@ class Origin:
     num_epochs: int
     warm_start: str | None  # sha256 of the weights that the fit went on from
     averaged: tuple[str, ...] = ()  # runs whose weights it is the mean of
+    mail: MailOrigin | None = None  # None: fitted on MNIST, fonts and rendered crops alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,7 @@ class Package:
     evaluation: Evaluation
     origin: Origin
     golden: Golden
+    weights: bytes  # fp32 torch state, from which a retraining goes on
     extra_files: Mapping[str, bytes]  # model card, its pictures, drift reference
 
 
@@ -162,6 +177,7 @@ def pack(package: Package, folder: Path) -> None:
     files: dict[str, bytes] = dict(package.extra_files)
     files["model.onnx"] = package.onnx_bytes
     files["golden.png"] = package.golden.png
+    files[WEIGHTS] = package.weights
     files["manifest.json"] = (json.dumps(manifest(package), indent=1) + "\n").encode()
     for name, data in files.items():
         path = folder / name
@@ -183,6 +199,7 @@ def manifest(package: Package) -> dict[str, object]:
         "created": origin.created,
         "sha256": hashlib.sha256(package.onnx_bytes).hexdigest(),
         "size_bytes": len(package.onnx_bytes),
+        "weights_sha256": hashlib.sha256(package.weights).hexdigest(),
         "opset": _opset(package.onnx_bytes),
         "run_id": origin.run_id,
         "git_commit": origin.git_commit,
@@ -195,6 +212,7 @@ def manifest(package: Package) -> dict[str, object]:
         },
         "libraries": dict(origin.libraries),
         "data": dict(origin.data),
+        "mail": asdict(origin.mail) if origin.mail else None,
         "fonts": list(evaluation.judged.train_fonts) if evaluation.judged else [],
         "temperature": evaluation.temperature,
         "default_error_target": DEFAULT_ERROR_TARGET,

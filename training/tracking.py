@@ -20,6 +20,8 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import onnx
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
@@ -125,6 +127,27 @@ def log_tags(tags: Mapping[str, str]) -> None:
 def log_metrics(metrics: Mapping[str, float], *, step: int | None = None) -> None:
     """Log numbers, those of one epoch with its `step`."""
     mlflow.log_metrics(dict(metrics), step=step)
+
+
+def page_of(run_id: str) -> str:
+    """Address of a run's page; its id where there is no server to show it."""
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith(("http://", "https://")):
+        return f"MLflow run {run_id}"
+    experiment = mlflow.get_run(run_id).info.experiment_id
+    return f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def log_dataset(name: str, *, version: str, place: str) -> None:
+    """Show which data version a run was trained on, in MLflow's column Dataset.
+
+    Args:
+        name: of the data set.
+        version: at most 36 characters.
+        place: of the snapshot, a folder or s3://bucket/prefix.
+    """
+    dataset = MetaDataset(resolve_dataset_source(place), name=name, digest=version)
+    mlflow.log_input(dataset, context="training")
 
 
 def log_file(path: Path, *, folder: str | None = None) -> None:

@@ -28,7 +28,7 @@ from serving.edge.lifecycle import Lifecycle
 from serving.edge.rate_limit import RateLimiter
 from serving.edge.request_id import read_id_of, request_id_of
 from serving.edge.sender import sender_of, trusted_proxies, was_forwarded
-from serving.messages import Answer, Request
+from serving.messages import SCANNER, Answer, Request, RequestLabels
 from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
 from serving.served_model import ServedModel
@@ -107,7 +107,7 @@ class Edge:
         headers = dict(scope["headers"])
         request_id = request_id_of(headers)
         # The model once: one version answers all of the request.
-        labels = _Labels(self.model_in_force())
+        labels = RequestLabels(self.model_in_force(), ANONYMOUS)
         try:
             answer = await self._handle(scope, headers, receive, exchange, request_id, labels)
         except Disconnected:
@@ -125,9 +125,7 @@ class Edge:
         if answer is not None:
             await self._send(send, answer, request_id, labels.model.version)
         # Count after the loop has written the answer, so that the client does not wait for it.
-        asyncio.get_running_loop().call_soon(
-            self._telemetry.on_request, labels.endpoint, labels.site, status, seconds
-        )
+        asyncio.get_running_loop().call_soon(self._telemetry.on_request, labels, status, seconds)
 
     async def _handle(
         self,
@@ -136,12 +134,14 @@ class Edge:
         receive: Receive,
         exchange: Exchange,
         request_id: str,
-        labels: "_Labels",
+        labels: RequestLabels,
     ) -> Answer:
         """Admit the request, read its body and call its handler."""
         path = scope["path"]
         route = self._route(path, scope["method"], labels.model)
         labels.endpoint = route.endpoint
+        if route.scope == "predict" and route.method == "POST":
+            labels.traffic = SCANNER  # the reader says which are bulk
         if route.is_internal and was_forwarded(headers):
             raise _nothing_at(path)
         client = self._admit(route, headers, scope, exchange)
@@ -165,12 +165,13 @@ class Edge:
                 guard_ms=(time.perf_counter() - exchange.started) * 1e3,
                 model=labels.model,
                 path=path,
+                labels=labels,
                 sender=client.bucket,
             )
         )
 
     async def _ask_bento(
-        self, scope: Scope, kind: str, body: bytes, receive: Receive, labels: "_Labels"
+        self, scope: Scope, kind: str, body: bytes, receive: Receive, labels: RequestLabels
     ) -> Answer:
         """BentoML's answer, of one model: it is asked again if that was exchanged meanwhile."""
         while True:
@@ -287,14 +288,3 @@ class Edge:
 
 def _nothing_at(path: str) -> Problem:
     return Problem(404, f"there is nothing at {path[:80]!r}; see /docs", closes_connection=True)
-
-
-class _Labels:
-    """The metric labels of one request, set as soon as they are known, and its model."""
-
-    __slots__ = ("endpoint", "model", "site")
-
-    def __init__(self, model: ServedModel) -> None:
-        self.endpoint = "none"
-        self.site = ANONYMOUS
-        self.model = model

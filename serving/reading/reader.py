@@ -16,7 +16,7 @@ import numpy as np
 from model.decision import BLANK, Decision, decide
 from model.errors import CropError, ModelError
 from serving.config import Settings
-from serving.messages import BatchStats, Reading, Request
+from serving.messages import BULK, BatchStats, Reading, Request
 from serving.reading.batcher import Batcher
 from serving.reading.crop_cost import CROP_S, DEAR_S, LATER_S, Source, cost_s, pieces
 from serving.reading.preparing import NotFramed, Prepared, prepare
@@ -151,6 +151,8 @@ class Reader:
             SpoolError, RecordError: the record of one could not be written.
         """
         sender = _HEALTH if request is None else request.sender
+        if is_bulk and request is not None and request.labels is not None:
+            request.labels.traffic = BULK
         model = self._model_of(request)
         readings: list[Reading | CropError] = []
         # One piece at a time: other senders run between two, and what is left of a request that

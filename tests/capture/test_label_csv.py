@@ -236,6 +236,25 @@ def test_a_path_that_cannot_be_read_is_an_error_and_no_traceback(tmp_path, capsy
     assert name in capsys.readouterr().err
 
 
+def test_a_file_without_end_is_refused_with_the_limit(tmp_path, capsys):
+    assert main(["label", "/dev/zero", "--store", str(tmp_path / "store")]) == 1
+    assert "more than 32 MB, the most that is read; split it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("label", ["7.0", "7,0", "7,00", "07"])
+def test_a_digit_as_a_spreadsheet_writes_it_is_that_digit(label):
+    data = f"read_id;crop_index;label\nread-1;0,0;{label}\n".encode()
+    (row,) = parse(data)
+    assert (row.event.label, row.event.crop_index) == ("7", 0)
+
+
+@pytest.mark.parametrize("label", ["7,5", "7.5", "1,000", "7,0,0", ",7", "\u0667"])
+def test_what_is_no_whole_number_is_no_digit(label):
+    data = f"read_id;crop_index;label\nread-1;0;{label}\n".encode()
+    with pytest.raises(LabelFileError, match="line 2: label"):
+        parse(data)
+
+
 def erase(tmp_path, *arguments):
     folders = [f"--{name}={tmp_path / name}" for name in ("spool", "store", "reports")]
     return main(["erase", *arguments, *folders])

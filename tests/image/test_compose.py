@@ -11,13 +11,15 @@ import pytest
 import sqlalchemy
 import yaml
 
+from monitoring.__main__ import build_parser
+from monitoring.config import from_environment
 from serving.config import Settings
 from serving.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "compose.yaml"
 COMPOSE = yaml.safe_load(FILE.read_text())
-OURS = ("service", "shipper", "mlflow")
+OURS = ("service", "shipper", "watch", "retrain", "reports", "mlflow")
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/digitline.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 FUNCTIONS = {"sum", "min", "max", "rate", "by", "ignoring", "group_left", "histogram_quantile"}
@@ -109,7 +111,8 @@ def test_our_containers_own_the_mount_points_of_their_volumes():
         build = service["build"]
         image = (FILE.parent / build["context"] / build["dockerfile"]).read_text()
         owned = set(" ".join(re.findall(r"install -d -o 10001 -g 10001 (.*)", image)).split())
-        mounted = {volume.split(":")[1] for volume in service["volumes"]}
+        named = [volume for volume in service["volumes"] if volume[0].isalpha()]  # not host folders
+        mounted = {volume.split(":")[1] for volume in named}
         assert mounted <= owned, name
 
 
@@ -117,6 +120,33 @@ def test_the_service_has_the_settings_in_the_file():
     known = {f"DIGITS_{name.upper()}" for name in Settings.model_fields}
     used = COMPOSE["services"]["service"]["environment"]
     assert {name for name in used if name.startswith("DIGITS_")} <= known
+
+
+def test_the_links_of_alerts_lead_to_the_report_server():
+    reports = COMPOSE["services"]["reports"]
+    ((published, listened),) = [port.rsplit(":", 1) for port in reports["ports"]]
+    parser = build_parser(from_environment({}))
+    options = parser.parse_args(reports["command"][3:])
+    assert (options.host, str(options.port)) == ("0.0.0.0", listened)
+    for name in ("watch", "retrain", "reports"):
+        given = COMPOSE["services"][name]["environment"]
+        assert given["DIGITS_REPORTS_URL"] == f"http://{published}", name
+        assert given["DIGITS_REPORTS"] == "/var/lib/reports", name
+
+
+@pytest.mark.parametrize("name", ["shipper", "watch", "retrain", "reports"])
+def test_a_job_is_a_command_that_its_program_takes(name):
+    parser = build_parser(from_environment({}))
+    parser.parse_args(COMPOSE["services"][name]["command"][3:])
+
+
+def test_the_report_server_can_change_nothing():
+    assert COMPOSE["services"]["reports"]["volumes"] == ["reports:/var/lib/reports:ro"]
+
+
+def test_the_jobs_take_the_triggers_in_the_file():
+    given = COMPOSE["services"]["retrain"]["environment"]
+    assert from_environment(given).retrain == from_environment({}).retrain
 
 
 def test_the_driver_of_mlflows_database_is_installed():

@@ -21,7 +21,9 @@ from loadtest.clients.http1 import Request
 
 COMPOSE = shlex.split(os.environ.get("DIGITLINE_COMPOSE", ""))
 KEY = os.environ.get("DIGITLINE_STACK_KEY", "")
-NGINX, PROMETHEUS, MLFLOW = (f"http://127.0.0.1:{port}" for port in (8080, 9090, 5000))
+NGINX, PROMETHEUS, MLFLOW, REPORTS = (
+    f"http://127.0.0.1:{port}" for port in (8080, 9090, 5000, 8090)
+)
 WITHIN_S = 120.0
 
 pytestmark = pytest.mark.skipif(not COMPOSE, reason="no stack: run `deploy/compose.sh`")
@@ -108,6 +110,11 @@ def test_mlflow_stores_an_experiment_in_postgresql():
     statement = "select name from experiments"
     found = inside("postgres", "psql", "--username=mlflow", "-tA", "-c", statement)
     assert name in found.splitlines()
+
+
+def test_the_report_server_shows_the_calendar_and_nothing_of_the_alerts():
+    wait_for(lambda: send(f"{REPORTS}/index.html")[0] == 200)
+    assert send(f"{REPORTS}/alerts/state.json")[0] == 404
 
 
 def test_captures_reach_the_archive():

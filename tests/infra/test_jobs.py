@@ -205,7 +205,7 @@ def test_retraining_without_labels_reports_it(prod: Deployment, tmp_path: Path) 
     here = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}
     done = retrain.run([*retrain.command, "--work", str(tmp_path)], **here)
     assert done.returncode == 0, done.stderr
-    assert "nothing to retrain on: 0 labelled captures" in done.stdout
+    assert "has no crop to train on" in done.stdout
 
 
 @pytest.mark.skipif(not MNIST.exists(), reason="no MNIST: `python -m training crops` downloads it")
@@ -227,11 +227,13 @@ def test_the_scheduled_retraining_uses_new_labels(
         "DIGITS_DATA_CACHE": str(tmp_path / "mnist"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
     }
-    shortened = ["--work", str(tmp_path / "train"), "--epochs", "1", "--until", "fit"]
-    made = retrain.run([*retrain.command, *shortened, "--network", "prototype"])
+    as_of = f"{datetime.now(UTC):%Y-%m}"
+    shortened = ["--work", str(tmp_path / "train"), "--as-of", as_of, "--until", "validate"]
+    made = retrain.run([*retrain.command, *shortened])
     assert made.returncode == 0, made.stdout + made.stderr
-    assert "40 labelled captures" in made.stdout
-    assert list((tmp_path / "train").rglob("*.pt"))
+    assert "== validate" in made.stdout
+    stored = keys(prod, "TrainingBucket")
+    assert f"mail/snapshots/{as_of}/manifest.json" in stored
 
 
 def test_the_retraining_task_may_publish_its_outcome(prod: Deployment, tmp_path: Path) -> None:

@@ -172,3 +172,17 @@ def test_another_parquet_file_is_no_reference(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(ValueError, match="not a drift reference"):
         load(str(tmp_path / "other.parquet"))
+
+
+def test_audits_are_compared_with_accepted_validation_crops_only(rows_of, reference, monkeypatch):
+    """Rejected crops are read wrong more often: with them, accepted audits look too good."""
+    compared = []
+    monkeypatch.setattr(drift, "_quality", lambda *frames: compared.extend(frames))
+    current = rows_of(600)
+    current["label"] = current["digit"]
+    drift.render(current, reference)
+    audited, accepted = compared
+    assert audited["accepted"].all()
+    assert len(audited) < len(current)
+    assert (accepted["confidence"] >= reference.threshold).all()
+    assert len(accepted) < len(reference.rows)

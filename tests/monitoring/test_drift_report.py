@@ -29,6 +29,7 @@ from capture.store import StoreError, open_store
 from contract import costs
 from monitoring import drift_pages, report, watch
 from monitoring.__main__ import main
+from monitoring.audits import AuditEstimate
 from monitoring.findings import Assessment, Severity
 from monitoring.report import ReportLocations, missing_days
 
@@ -161,7 +162,7 @@ def test_a_site_has_the_badge_of_its_worst_finding(locations, mail, make_record)
     assessment, _ = run(locations, made)
     assert {one.severity for one in assessment.findings if one.site == "south"} >= {Severity.ACT}
     sites = page(locations, "2026-11-20/index.html").partition("<h2>Sites</h2>")[2]
-    badge = sites.partition("<td>south ")[2].partition("</td>")[0]
+    badge = sites.partition(">south<")[2].partition("</td>")[0]
     assert 'class="badge act"' in badge
 
 
@@ -270,6 +271,23 @@ def test_labels_that_arrived_are_judged(locations, mail):
     assert "labelled.html" in page(locations, "2026-11-20/index.html")
 
 
+def test_a_page_has_one_figure_of_wrong_among_accepted(locations, mail):
+    """Marks have different probabilities, so the plain share of wrong audits would be another."""
+    records, made = mail
+    fill(locations.captures, records[::2], audit_probability=0.5)  # leeds
+    fill(locations.captures, records[1::2], audit_probability=0.05)  # york
+    said = [(one.digit + (n < 60 and n % 2 == 0)) % 10 for n, one in enumerate(records)]
+    label(locations, records, said, how="audit")
+    run(locations, made)
+    summary = json.loads(page(locations, "2026-11-20/report.json"))
+    error = summary["audits"][0]["error"]
+    assert error == pytest.approx(30 / 0.5 / (300 / 0.5 + 300 / 0.05))
+    text = page(locations, "2026-11-20/index.html")
+    tile = text.split("audited reads; 95 % interval")[0].rpartition('<div class="number">')[2]
+    assert f"<b>{error:.2%}</b>" in tile
+    assert "95.00%" not in text
+
+
 def test_labels_that_are_no_audit_judge_no_accepted_read(locations, mail):
     records, made = mail
     fill(locations.captures, records, audit_probability=0.5)
@@ -290,7 +308,9 @@ def test_the_page_has_wrong_among_accepted_by_site_and_over_all(locations, mail)
     assert [(one["site"], one["num_judged"], one["num_wrong"]) for one in summary["audits"]] == [
         ("", 600, 30), ("leeds", 300, 15), ("york", 300, 15),
     ]  # fmt: skip
-    shown = page(locations, "2026-11-20/index.html").partition("<h2>Wrong among accepted</h2>")[2]
+    shown = page(locations, "2026-11-20/index.html").partition(
+        "<h2>Wrong among accepted, by audit</h2>"
+    )[2]
     assert "5.00%" in shown.partition("all sites")[2].partition("</tr>")[0]
 
 
@@ -310,17 +330,18 @@ def test_labels_of_rejected_crops_are_told_apart_from_audits(locations, mail, ma
 @pytest.mark.parametrize(
     ("num_labels", "error", "words"),
     [(2_999, 0.001, "0.10% wrong among accepted (promised, not measured)"),
-     (3_000, 0.05, "5.00% wrong among accepted (measured on labels)")],
+     (3_000, 0.05, "5.00% wrong among accepted (measured by the audit)")],
 )  # fmt: skip
 def test_the_report_says_what_a_million_reads_cost_and_where_the_error_is_from(
     num_labels, error, words
 ):
     assessment = Assessment(
-        600, enough=True, severity=Severity.CALM, reject_share=0.1, num_labels=num_labels,
-        accuracy=0.95, expected_reject_share=0.1,
+        600, enough=True, severity=Severity.CALM, reject_share=0.1, expected_reject_share=0.1,
     )  # fmt: skip
     rows = pd.DataFrame({"model_version": ["3"], "digit": [7]})
-    summary = report.summarise(WINDOW, assessment, 600, Reference(rows, "3", 0.9, 0.0), rows)
+    audited = [AuditEstimate("", num_labels, num_labels, 150, 0.05, 0.04, 0.06)]
+    made = Reference(rows, "3", 0.9, 0.0)
+    summary = report.summarise(WINDOW, assessment, 600, made, rows, audited)
     expected = 1e6 * (0.1 * costs.DEFAULT.reject_eur + 0.9 * error * costs.DEFAULT.wrong_read_eur)
     assert summary["euros_per_million"] == pytest.approx(expected)
     shown = drift_pages.window_page(summary, [])

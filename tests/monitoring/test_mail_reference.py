@@ -1,5 +1,6 @@
 """A clean week of mail as the reference: shown, adopted, per site, and for one model only."""
 
+import re
 from datetime import date
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 
 from capture import reference as champion_reference
 from capture.archive import PARQUET, Window, encode
+from capture.erasure import picture_name
 from capture.predictions import Predictions
 from capture.reference import build, to_parquet
 from capture.rows import rows_by_partition
 from capture.store import open_store
-from monitoring import mail_reference, rules
+from monitoring import mail_reference, reference_page, rules
 from monitoring.__main__ import main
+from monitoring.report import read_summaries
 from monitoring.site_rules import judge_sites
 
 DAY = date(2026, 11, 20)
@@ -157,3 +160,31 @@ def test_clean_mail_beside_its_own_week_is_calm(rows_of, reference):
     mail["paper_grain"] += 0.5
     assert rules.assess(mail, reference).severity == 1
     assert rules.assess(mail, adopted).severity == 0
+
+
+def test_the_week_is_shown_with_pictures_of_each_site_before_it_is_adopted(tmp_path, mail, capsys):
+    assert run(tmp_path) == 0
+    folder = tmp_path / "reports" / "reference" / str(DAY)
+    assert f"reference/{DAY}/index.html" in capsys.readouterr().out
+    page = (folder / "index.html").read_text()
+    for site in ("leeds", "york"):
+        section = page.split(f"<h2>{site}</h2>")[1].split("</section>")[0]
+        shown = re.findall(r'src="([0-9a-f]+-0\.png)"', section)
+        assert len(shown) >= reference_page.ORDINARY_PER_SITE
+        assert all((folder / name).is_file() for name in shown)
+
+
+def test_an_erased_read_leaves_the_pictures_of_the_week(tmp_path, mail, make_record):
+    run(tmp_path)
+    folder = tmp_path / "reports" / "reference" / str(DAY)
+    shown = {path.name for path in folder.glob("*.png")}
+    read_ids = [make_record(n).request_id for n in range(600)]
+    (one, *_) = [read_id for read_id in read_ids if picture_name(read_id, 0) in shown]
+    places = ["--store", str(tmp_path / "captures"), "--reports", str(tmp_path / "reports")]
+    assert main(["erase", one, "--spool", str(tmp_path / "spool"), *places]) == 0
+    assert {path.name for path in folder.glob("*.png")} == shown - {picture_name(one, 0)}
+
+
+def test_the_page_of_a_week_is_no_report_of_a_day(tmp_path, mail):
+    run(tmp_path)
+    assert read_summaries(open_store(str(tmp_path / "reports"))) == []

@@ -18,9 +18,11 @@ from capture import archive, reference
 from capture.predictions import Predictions
 from capture.rows import to_table
 from capture.store import open_store
+from monitoring import watch
 
 ROOT = Path(__file__).resolve().parents[2]
-NUM_DAYS = 5
+NUM_DAYS = 4
+STALLED_S = 120  # without a new file or line in the log: a busy machine is slow, but goes on
 PAGES = {"index.html", "evidently.html", "evidently.json", "report.json"}
 
 
@@ -80,11 +82,19 @@ def start(mail) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    give_up_s = time.monotonic() + 120
+    """Wait as long as the process goes on: a fixed limit for all days fails on a busy machine."""
+    done, give_up_s = progress(log), time.monotonic() + STALLED_S
     while not true():
         assert process.poll() is None, log.read_text()
+        if progress(log) != done:
+            done, give_up_s = progress(log), time.monotonic() + STALLED_S
         assert time.monotonic() < give_up_s, log.read_text()
-        time.sleep(0.02)
+        time.sleep(0.1)
+
+
+def progress(log: Path) -> tuple[int, int]:
+    """Length of the log and number of files beside it."""
+    return log.stat().st_size, sum(1 for _ in log.parent.rglob("*"))
 
 
 def reported(reports: Path) -> set[str]:
@@ -97,7 +107,7 @@ def test_sigterm_ends_the_watch_after_the_current_report_and_leaves_none_half_wr
     first = start()
     wait_until(lambda: bool(reported(reports)), first, log)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(timeout=60) == 0, log.read_text()
+    assert first.wait(timeout=STALLED_S) == 0, log.read_text()
     done = reported(reports)
     assert 1 <= len(done) <= 2, "the days missed were worked off before it ended"
     for folder in reports.glob("20*"):
@@ -113,8 +123,9 @@ def test_sigterm_ends_the_watch_after_the_current_report_and_leaves_none_half_wr
     wait_until(lambda: _is_idle(reports), second, log)
     begun = time.monotonic()
     second.send_signal(signal.SIGTERM)
-    assert second.wait(timeout=60) == 0, log.read_text()
-    assert time.monotonic() - begun < 5, "it did not end while it had nothing to do"
+    assert second.wait(timeout=STALLED_S) == 0, log.read_text()
+    waited_s = time.monotonic() - begun
+    assert waited_s < watch.RETRY_S / 5, "it did not end while it had nothing to do"
 
 
 def _is_idle(reports: Path) -> bool:

@@ -212,3 +212,17 @@ def test_a_service_with_a_mistake_does_not_start(monkeypatch):
     assert done.stderr.startswith("not starting: DIGITS_PORT='x': ")
     assert "DIGITS_AUTH='maybe'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_service_starts_in_an_environment_that_jobs_share():
+    """Every variable of the jobs is known to it: an unknown one refuses the start."""
+    root = Path(__file__).parents[2]
+    text = "".join(
+        path.read_text()
+        for package in ("capture", "monitoring", "training")
+        for path in (root / package).rglob("*.py")
+    )
+    of_jobs = set(re.findall(r'"(DIGITS_[A-Z_]+)"', text))
+    known = {f"DIGITS_{name.upper()}" for name in config.Settings.model_fields}
+    assert "DIGITS_DATA_STORE" in of_jobs
+    assert of_jobs <= known | config.JOB_VARIABLES

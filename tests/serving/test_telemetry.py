@@ -1,11 +1,14 @@
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from asgi import form, npy
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry, Histogram
@@ -187,3 +190,42 @@ def test_logs_are_json_lines_on_stderr_of_the_level_asked_for():
     assert (entry["event"], entry["level"], entry["request_id"]) == ("loud", "error", "r-1")
     assert "ZeroDivisionError" in entry["exception"]
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "num_files", "traffic"),
+    [
+        ("/v1/digits", 1, "scanner"),
+        ("/v1/digits", 2, "bulk"),
+        ("/v1/postcode", 5, "scanner"),
+    ],
+)
+async def test_the_time_of_a_bulk_request_is_apart_from_scanners(
+    serve, crops, path, num_files, traffic
+):
+    client = await serve()
+    kind, body = form(*(crop.png for crop in crops[:num_files]))
+    assert (await client.post(path, body, kind)).status == 200
+    assert await _traffic_of(client, path.rpartition("/")[2]) == {traffic}
+
+
+async def test_a_packed_postcode_is_bulk(serve, images):
+    client = await serve()
+    packed = (images[:5, 0] * 255).round().astype(np.uint8)
+    assert (await client.post("/v1/postcode", npy(packed), "application/x-npy")).status == 200
+    assert await _traffic_of(client, "postcode") == {"bulk"}
+
+
+async def test_probes_and_refusals_do_not_mix_with_scanners(serve):
+    client = await serve()
+    await client.get("/livez")
+    assert (await client.post("/v1/digit", b"")).status == 400
+    assert await _traffic_of(client, "livez") == {"other"}
+    assert await _traffic_of(client, "digit") == {"scanner"}
+
+
+async def _traffic_of(client, endpoint):
+    """The kinds of traffic that the histogram of an endpoint has counted."""
+    text = (await client.get("/metrics")).body.decode()
+    name = "digits_request_duration_seconds_count"
+    return set(re.findall(rf'{name}{{endpoint="{endpoint}",traffic="(\w+)"}}', text))

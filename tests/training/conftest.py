@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import TinyNetwork, TinySource, draw_digits, write_tiny_source
+from tiny_run import empty_database, promoted, tiny_steps, tiny_world, whole_run
 
 from training.data.datasets import LabelledImages
+
+__all__ = ["empty_database", "promoted", "tiny_steps", "tiny_world", "whole_run"]
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"

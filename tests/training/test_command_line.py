@@ -4,28 +4,21 @@ import json
 import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import ImageFont
-from tiny import TinyNetwork, draw_digits, write_tiny_source
+from tiny_run import HARD_FLOORS, fit_arguments, run
 
-from capture import labelled, reference
+from capture import reference
 from model import artifact
 from training import __main__ as command_line
-from training import anchor, champion_folder, fitting, gate_rules, harm_rules, network, quantization
+from training import anchor, fitting, gate_rules
 from training.config import Workspace
-from training.data import fonts, render, semeion
-from training.data.datasets import load_mnist
-from training.evaluation import harm, judge, suites, thresholds
+from training.data import fonts, render
 from training.evaluation.harm_kinds import KINDS
-from training.steps import evaluate, fit, promote, retrain
+from training.steps import fit
 from training.steps.files import load_fit
 
 pytestmark = [
@@ -35,130 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def tiny_steps(tmp_path_factory):
-    """The real steps on 120 drawn digits, with a tiny network and few of everything."""
-    folder = tmp_path_factory.mktemp("tiny")
-    source, face = write_tiny_source(folder / "source"), folder / "aileron.ttf"
-    face.write_bytes(ImageFont.load_default(22).font_bytes)  # Pillow's own
-    fit_configs = command_line.fit_configs
-
-    def fit_configs_in_one_process(options):  # a pool of two spends seconds on importing torch
-        config, rendering = fit_configs(options)
-        return config, replace(rendering, num_processes=1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DIGITS_CAPTURE_STORE", raising=False)
-        patch.setenv("DIGITS_DATA_FOLDER", str(source.folder))
-        patch.setitem(load_mnist.__kwdefaults__, "checksums", source.checksums)
-        patch.setattr(command_line, "fit_configs", fit_configs_in_one_process)
-        patch.setattr(network, "build", lambda name: TinyNetwork())
-        patch.setitem(fitting.fit.__kwdefaults__, "build", lambda name: TinyNetwork())
-        patch.setattr(fonts, "find_fonts", lambda: fonts.Fonts((face,), (face,)))
-        patch.setattr(render, "CHUNK", 50)
-        patch.setattr(evaluate, "load_uci_digits", lambda: draw_digits(10, seed=4))
-        patch.setattr(semeion, "load_semeion", lambda cache, file: None)
-        patch.setattr(quantization, "TIMING_S", 0.0)
-        for name in ("NUM_ORDINARY", "NUM_OTHER", "NUM_GARBAGE"):
-            patch.setattr(suites, name, 5)
-        patch.setattr(harm, "NUM_WRITTEN", 3)
-        patch.setattr(harm, "NUM_PRINTED", 1)
-        patch.setattr(thresholds, "DEFAULT_ERROR_TARGET", 0.98)
-        patch.setattr(thresholds, "FIRST_ACCEPTED_FRAC", 0.02)
-        patch.setattr(judge, "CLEAN_REFUSED_FRAC", 0.0)  # a tiny network's head refuses most crops
-        patch.setattr(thresholds, "ERROR_TARGETS", (0.98, 0.99))
-        patch.setattr(champion_folder, "DEFAULT_ERROR_TARGET", 0.98)
-        patch.setattr(gate_rules, "Floors", lambda: EASY_FLOORS)
-        patch.setattr(promote, "GOLDEN_MIN_CONFIDENCE", 0.0)
-        yield
-
-
-@pytest.fixture(scope="module")
-def empty_database(tiny_steps, tmp_path_factory):
-    """MLflow needs seconds to make its tables, so they are made once."""
-    from training import tracking
-
-    folder = tmp_path_factory.mktemp("database")
-    with pytest.MonkeyPatch.context() as patch:
-        enter(folder, patch)
-        tracking.connect()
-    return folder
-
-
-def enter(folder, patch):
-    """Work in a folder with a database of its own; MLflow leaves the last one's in the variable."""
-    from mlflow.tracking._tracking_service import utils
-
-    patch.chdir(folder)
-    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    utils._artifact_repos_cache.clear()  # by run, and a copied folder has the same runs
-
-
-def copy_database(source, target):
-    """Copy MLflow's database, which names the folder of its files by the whole path."""
-    with closing(sqlite3.connect(source / "mlflow.db")) as database:
-        script = "\n".join(database.iterdump()).replace(str(source), str(target))
-    with closing(sqlite3.connect(target / "mlflow.db")) as database:
-        database.executescript(script)
-
-
-@pytest.fixture
-def tiny_world(tiny_steps, tmp_path, monkeypatch, empty_database):
-    """An empty working folder for the tiny steps."""
-    enter(tmp_path, monkeypatch)
-    copy_database(empty_database, tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def whole_run(tiny_steps, tmp_path_factory, empty_database):
-    """A working folder after `run`, from data to the first champion, with one set of our own."""
-    folder = tmp_path_factory.mktemp("run")
-    images = np.zeros((10, 16, 16), np.uint8)
-    images[:, 4:12, 7:9] = 255
-    with pytest.MonkeyPatch.context() as patch:
-        enter(folder, patch)
-        copy_database(empty_database, folder)
-        np.savez("own.npz", images=images, labels=np.ones(10))
-        assert run("run", *fit_arguments("--why", "first light", "--extra", "own=own.npz")) == 0
-    return folder
-
-
-@pytest.fixture
-def promoted(whole_run, tmp_path, monkeypatch):
-    """A copy of that folder."""
-    folder = tmp_path / "copy"
-    shutil.copytree(whole_run, folder, ignore=shutil.ignore_patterns("mlflow.db"))
-    copy_database(whole_run, folder)
-    enter(folder, monkeypatch)
-    monkeypatch.setattr(evaluate, "_draw_pictures", lambda *_: None)  # two seconds each
-
-
-NO_FLOOR = gate_rules.SetFloor(accuracy=0.0, class_accuracy=0.0, ece=1.0)
-EASY_FLOORS = gate_rules.Floors(
-    sets={"mnist": NO_FLOOR, "rendered": NO_FLOOR, "held_out_fonts": NO_FLOOR},
-    harm=harm_rules.HarmLimits(
-        seen_kind=1.0, kinds={}, unseen_mean=1.0, unseen_kind=1.0, least_kinds=0
-    ),
-    error_target=1.0,
-    mean_corruption_accuracy=0.0,
-    corruption_accuracy=0.0,
-    garbage_auroc=0.0,
-    garbage_fpr_at_95_tpr=1.0,
-    quantisation_drop=1.0,
-    quantisation_flips_frac=1.0,
-    latency_ratio=100.0,
-)
-
-
-def run(*arguments):
-    return command_line.main([*arguments, "--work", "work", "--champion", "champion"])
-
-
-def fit_arguments(*more):
-    return ("--epochs", "2", "--num-crops", "100", "--seed", "1", *more)
 
 
 def test_run_goes_from_data_to_a_champion_and_a_second_run_replaces_it(
@@ -303,9 +172,6 @@ def check_registry(version):
     assert tracking.fetch_onnx(version, Path("fetched")) == Path("work/int8.onnx").read_bytes()
 
 
-HARD_FLOORS = replace(EASY_FLOORS, quantisation_drop=-2.0)
-
-
 @pytest.mark.parametrize(
     ("step", "message"),
     [
@@ -378,70 +244,6 @@ def test_the_shipped_crops_are_the_ones_the_command_writes(tmp_path):
     assert len(names) == 201
     for name in names:
         assert (tmp_path / name).read_bytes() == (shipped / name).read_bytes()
-
-
-@pytest.fixture
-def captures(tiny_world, monkeypatch):
-    """Labelled captures as `capture.labelled` would read them, and the events sent to people."""
-    box = {"parts": draw_digits(40, seed=5), "events": []}
-
-    def read(store):
-        assert store.url == "captures"
-        part = box["parts"]
-        return labelled.Labelled(part.images, part.labels, np.arange(len(part), dtype=np.uint8) * 6)
-
-    def keep(event):
-        box["events"].append(json.loads(event.read_text()))
-
-    monkeypatch.setattr(labelled, "read", read)
-    monkeypatch.setattr(retrain, "_start_notification", keep)
-    monkeypatch.setattr(evaluate, "_draw_pictures", lambda *_: None)
-    return box
-
-
-def test_a_retraining_adds_the_labels_notifies_people_and_promotes_what_passed(captures, capsys):
-    assert run("retrain", *fit_arguments()) == 0
-    (event,) = captures["events"]
-    assert event["title"] == "Retraining: the candidate passed the gate"
-    assert event["details"] == ["31 labelled captures joined, 9 were held out"]
-    manifest = artifact.load(Path("champion")).manifest
-    assert "labelled-captures" in manifest["data"]
-    assert "captures" in json.loads(Path("work/evaluation.json").read_text())["sets"]
-    capsys.readouterr()
-
-    assert run("retrain", *fit_arguments()) == 0
-    assert "nothing new: run" in capsys.readouterr().out
-    assert artifact.load(Path("champion")).version == "1"
-    assert len(captures["events"]) == 1
-
-    run("retrain", *fit_arguments("--force"))
-    assert len(captures["events"]) == 2
-
-
-def test_a_retraining_that_the_gate_refuses_notifies_people_and_promotes_nothing(
-    captures, monkeypatch
-):
-    monkeypatch.setattr(gate_rules, "Floors", lambda: HARD_FLOORS)
-    assert run("retrain", *fit_arguments()) == 0
-    (event,) = captures["events"]
-    assert event["title"].startswith("Retraining: the gate refused")
-    assert any("int8 accuracy drop" in detail for detail in event["details"])
-    assert not Path("champion").exists()
-
-
-@pytest.mark.parametrize("error", [FileNotFoundError("compacted meanwhile"), OSError("S3")])
-def test_a_retraining_whose_store_fails_is_an_error_and_no_refusal(captures, monkeypatch, error):
-    def fail(store):
-        raise error
-
-    monkeypatch.setattr(labelled, "read", fail)
-    assert run("retrain", *fit_arguments()) == command_line.EXIT_ERROR
-
-
-def test_a_retraining_without_labels_says_so(captures, capsys):
-    captures["parts"] = captures["parts"].take(slice(0, 0))
-    assert run("retrain", *fit_arguments()) == 0
-    assert "nothing to retrain on: 0 labelled captures" in capsys.readouterr().out
 
 
 def test_several_seeds_are_fitted_compared_and_summed_up(tiny_world, capsys):

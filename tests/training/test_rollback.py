@@ -1,5 +1,6 @@
 """An earlier champion comes back whole; folder, log and alias agree after a kill at any point."""
 
+import json
 import os
 from dataclasses import replace
 from functools import partial
@@ -117,6 +118,15 @@ def test_the_history_shows_rollbacks_and_the_numbers_of_kept_champions(champions
     assert "| 2 | 1 |" in lines[-1]
     assert "it read 4 as 9" in lines[-1]
     assert "99.80%" in lines[-1]
+
+
+def test_the_history_names_a_champion_whose_crops_were_erased(champions):
+    store = champions[1]
+    mark = json.dumps({"retrain_due": True, "since": "2026-12-01T08:00:00Z"}).encode()
+    model_store.keep(champions[0], store)
+    store.put("2/retrain_due.json", mark, content_type="application/json")
+    last = rollback.history(*champions).splitlines()[-1]
+    assert last.startswith("version 2: retrain due since 2026-12-01")
 
 
 def test_a_rollback_killed_at_any_point_leaves_folder_log_and_alias_in_agreement(

@@ -117,6 +117,23 @@ def run_three(program, folder, *arguments):
     return sorted(out.splitlines()[-1] for out, *_ in ended)
 
 
+def test_the_dataset_column_shows_the_data_version(tmp_path, monkeypatch):
+    import mlflow
+
+    from training import tracking
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking.connect()
+    place = "s3://digits/data/snapshots/2026-11"
+    with tracking.run(name="test") as run_id:
+        tracking.log_dataset("mail", version="2026-11-1f3a9c2e", place=place)
+    (shown,) = mlflow.get_run(run_id).inputs.dataset_inputs
+    assert (shown.dataset.name, shown.dataset.digest) == ("mail", "2026-11-1f3a9c2e")
+    assert place in shown.dataset.source
+    assert shown.tags[0].value == "training"
+
+
 def test_three_first_trainers_at_once_share_one_new_database(tmp_path):
     said = run_three(CONNECT, tmp_path)
     assert len({*said}) == 1

@@ -138,10 +138,19 @@ def test_a_quarantine_stops_training_where_that_is_chosen(mail, test, probs):
     assert validate(mail, test, probs, limits=Limits(stop_on_quarantine=True)).is_refused
 
 
-def test_a_champion_that_is_too_sure_of_new_mail_accuses_nobody(mail, test, probs):
-    sure = probs**4
-    sure /= sure.sum(axis=1, keepdims=True)
-    assert not validate(mail, test, sure).quarantined
+def test_a_champion_that_is_too_sure_of_new_mail_accuses_nobody(rng, mail, test):
+    is_right = rng.random(NUM) < 0.6
+    digits = np.where(is_right, mail.labels, (mail.labels + rng.integers(1, 10, NUM)) % 10)
+    probs = np.full((NUM, 10), 0.002)
+    probs[np.arange(NUM), digits] = 0.982
+    assert not validate(mail, test, probs).quarantined
+
+
+def test_a_site_whose_4_the_champion_takes_for_9_is_not_accused(mail, test, probs):
+    rest = np.flatnonzero(np.isin(mail.labels[:60], [4, 9]))
+    mail.labels[rest], probs[rest] = 3, np.eye(10)[3] * 0.8 + 0.02
+    mail.labels[:60:6], probs[:60:6] = 4, np.eye(10)[9] * 0.8 + 0.02
+    assert not validate(mail, test, probs).quarantined
 
 
 def test_of_equal_crops_one_stays(mail, test, probs):

@@ -1,4 +1,4 @@
-"""The data sets of training: MNIST's four parts, and labelled captures added to the first.
+"""The data sets of training: MNIST's four parts.
 
 Edge: reads disk. Knows nothing about rendering or models.
 
@@ -9,7 +9,6 @@ blocks of rows, and the rows between two blocks are dropped: no writer is in two
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,12 @@ from training.data.mnist_files import (
     TEST_LABELS,
     TRAIN_IMAGES,
     TRAIN_LABELS,
-    DataError,
     TruncatedData,
     fill_cache,
     read_idx,
     verify,
 )
 
-LABELLED = "labelled-captures"  # the name under which a run records them, beside the four files
 NUM_FILE = 60_000  # rows of MNIST's training file; the blocks of another file are in proportion
 # Rows between two blocks. Neighbours' style is alike for up to 300 rows, and no longer.
 GAP = 300
@@ -85,16 +82,8 @@ def load_mnist(config: DataConfig, *, checksums: Mapping[str, str] = MNIST_MD5) 
     file = _read_pair(config.cache, TRAIN_IMAGES, TRAIN_LABELS)
     is_mnist = checksums.get(TRAIN_LABELS) == MNIST_MD5[TRAIN_LABELS]
     wrong = tuple(MISLABELLED) if is_mnist else ()
-    first = _block(file, TRAIN_BLOCK, wrong)
-    if config.labelled is not None:
-        arrived = read_labelled(config.labelled)
-        checksums = {**checksums, LABELLED: digest(arrived)}
-        first = LabelledImages(
-            np.concatenate([first.images, arrived.images]),
-            np.concatenate([first.labels, arrived.labels]),
-        )
     return Mnist(
-        train=first,
+        train=_block(file, TRAIN_BLOCK, wrong),
         validation=_block(file, VALIDATION_BLOCK, wrong),
         holdout=_block(file, HOLDOUT_BLOCK, wrong),
         test=_read_pair(config.cache, TEST_IMAGES, TEST_LABELS),
@@ -109,31 +98,6 @@ def _block(
     first, end = (round(row * len(file) / NUM_FILE) for row in block)
     rows = np.arange(first, end)
     return file.take(rows[~np.isin(rows, np.array(mislabelled))])
-
-
-def read_labelled(path: Path) -> LabelledImages:
-    """Read captured images with their labels: `images` (N, 28, 28) uint8 and `labels` (N,).
-
-    Raises:
-        DataError: the file is missing or has other content.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            found = LabelledImages(saved["images"], saved["labels"])
-    except (KeyError, ValueError, OSError) as error:
-        raise DataError(f"{path} holds no labelled images: {error}") from error
-    if found.images.shape != (len(found), 28, 28) or found.images.dtype != np.uint8:
-        raise DataError(
-            f"{path}: images are {found.images.shape} {found.images.dtype}; "
-            f"expected ({len(found)}, 28, 28) uint8"
-        )
-    return found
-
-
-def digest(part: LabelledImages) -> str:
-    """The md5 of images and labels, to record them beside the four files."""
-    data = part.images.tobytes() + part.labels.tobytes()
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _read_pair(folder: Path, images_name: str, labels_name: str) -> LabelledImages:

@@ -68,13 +68,31 @@ def _origin(origin: Origin, evaluation: Evaluation) -> str:
     return (
         "## Origin\n\n"
         f"Network `{origin.network}`, MLflow run `{origin.run_id}`, commit"
-        f" `{origin.git_commit[:12]}`, made {origin.created} by `python -m training run`"
+        f" `{origin.git_commit[:12]}`, made {origin.created} by `python -m training`"
         f" ({libraries}). Data: MNIST (CC BY-SA 3.0; its first 48,000 training digits to train,"
         " 1,400 for validation, the last 10,000 for the thresholds, without 16 mislabelled ones),"
         f" {origin.num_crops:,} crops rendered from them, {_fonts(evaluation)}."
-        f" {origin.num_epochs} epochs{_warm_start(origin)}."
+        f" {_mail(origin)}{_fit(origin)}{_warm_start(origin)}."
         f" File: {evaluation.size_bytes:,} bytes int8, {evaluation.fp32_size_bytes:,} bytes fp32."
     )
+
+
+def _mail(origin: Origin) -> str:
+    """The labelled mail that it was fitted on; empty where there was none."""
+    mail = origin.mail
+    if mail is None:
+        return ""
+    sites = ", ".join(f"{name} {num:,}" for name, num in mail.sites.items())
+    sources = ", ".join(f"{name} {num:,}" for name, num in mail.sources.items())
+    left_out = f" Quarantined: {', '.join(mail.quarantined)}." if mail.quarantined else ""
+    return (
+        f"Labelled mail: data version `{mail.data_version}`, {mail.num_train:,} crops to train on"
+        f" (sites: {sites}; sources: {sources}), {mail.num_test:,} in the test share.{left_out} "
+    )
+
+
+def _fit(origin: Origin) -> str:
+    return "Fitted" if origin.mail else f"{origin.num_epochs} epochs"
 
 
 def _warm_start(origin: Origin) -> str:

@@ -20,6 +20,7 @@ from training import quantization
 from training.evaluation import confidence as numbers
 from training.evaluation import harm, thresholds
 from training.evaluation.harm import HarmResult
+from training.evaluation.mail import MailResult
 from training.evaluation.suites import ORDINARY_SEVERITY, LabelledBatch, PolicySets, Suites
 from training.evaluation.thresholds import Threshold
 
@@ -139,6 +140,7 @@ class Evaluation:
     fp32_size_bytes: int
     harm: tuple[HarmResult, ...] = ()  # damaged crops; the gate refuses an evaluation without
     judged: Judged | None = None  # the files and data; the gate refuses an evaluation without
+    mail: tuple[MailResult, ...] = ()  # the office's test share, where there is one
 
 
 def read(classifier: Scorer, part: LabelledBatch, temperature: float) -> Reads:
@@ -162,9 +164,15 @@ def score(
 
 
 def fit_policy(
-    classifier: Scorer, sets: PolicySets
+    classifier: Scorer, sets: PolicySets, *, earlier_threshold: float | None = None
 ) -> tuple[Policy, tuple[thresholds.Threshold, ...]]:
     """Fit temperature and garbage threshold on validation, then the thresholds on the holdout.
+
+    Args:
+        classifier: the model.
+        sets: what it is fitted on.
+        earlier_threshold: the champion's, which stays where the holdout shows the error target at
+            it: the chosen one varies by a point of confidence between two fits of one recipe.
 
     Raises:
         ValueError: no threshold shows the default error target.
@@ -191,11 +199,25 @@ def fit_policy(
             " fit for use"
         )
     default = by_target[thresholds.DEFAULT_ERROR_TARGET]
+    if earlier_threshold is not None and thresholds.holds(
+        earlier_threshold,
+        held_out.confidence,
+        held_out.right,
+        held_out.garbage <= garbage_threshold,
+    ):
+        default = earlier_threshold
+        found = thresholds.with_default(found, default)
     return Policy(temperature, default, garbage_threshold), found
 
 
 def evaluate(
-    fp32_bytes: bytes, int8_bytes: bytes, suites: Suites, *, champion: Classifier | None = None
+    fp32_bytes: bytes,
+    int8_bytes: bytes,
+    suites: Suites,
+    *,
+    champion: Classifier | None = None,
+    refine: Callable[[Scorer, Policy], Policy] | None = None,
+    earlier_threshold: float | None = None,
 ) -> Evaluation:
     """Evaluate a candidate.
 
@@ -204,9 +226,14 @@ def evaluate(
         int8_bytes: the quantised one, which would be served.
         suites: the sets.
         champion: the current model, which reads the same crops for comparison.
+        refine: an office's own policy, from the model's; None leaves that.
+        earlier_threshold: see `fit_policy`.
     """
     fp32, int8 = Classifier(fp32_bytes), Classifier(int8_bytes)
-    policy, found = fit_policy(int8, suites.policy)
+    policy, found = fit_policy(int8, suites.policy, earlier_threshold=earlier_threshold)
+    if refine is not None:
+        policy = refine(int8, policy)
+        found = thresholds.with_default(found, policy.threshold)
     corruptions: dict[str, dict[str, float]] = {}
     for (name, severity), part in suites.corruptions.items():
         right = read(int8, part, policy.temperature).right

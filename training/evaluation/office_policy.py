@@ -20,10 +20,8 @@ ADDED_SHARE = 0.5  # of the error target that looser thresholds may use up
 LOWEST_THRESHOLD = 0.98
 NUM_STEPS = 4  # of the threshold, then of the garbage threshold
 GARBAGE_STEP = 0.25
+HARM_MARGIN = 0.002  # above the champion's share of damaged digits that are accepted and wrong
 NUM_GARBAGE_STEPS = 12
-# Of damaged digits, above what the champion accepts and reads wrongly of the same crops. The gate
-# allows as much of its own damaged crops (gate_rules.ANCHOR_HARM_MARGIN).
-HARM_MARGIN = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Scored:
 
 
 def choose(
-    standard: Policy, mail: Scored, damaged: Scored, *, harm_limit: float, error_target: float
+    standard: Policy, mail: Scored, damaged: Scored, *, champion_harm: float, error_target: float
 ) -> Policy:
     """The loosest policy of a fixed sequence that mail and damaged crops allow.
 
@@ -62,11 +60,12 @@ def choose(
         standard: the model's own policy for the error target.
         mail: the office's labelled reads: all its rejects, and a share of the accepted.
         damaged: crops that should be rejected or still read right.
-        harm_limit: largest share of the damaged crops that may be accepted and wrong.
+        champion_harm: share of the damaged crops that the champion accepts and reads wrongly.
         error_target: largest share of accepted reads that may be wrong.
     """
     chosen = standard
     before = mail.accepted(standard)
+    harm_limit = champion_harm + HARM_MARGIN
     allowed = ADDED_SHARE * error_target * float(mail.weights.sum())
     for policy in _sequence(standard):
         added = mail.wrong & mail.accepted(policy) & ~before

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -117,6 +117,40 @@ def choose_thresholds(
                 )
             )
     return tuple(found)
+
+
+def holds(
+    threshold: float,
+    confidence: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    passed: NDArray[np.bool_],
+    *,
+    error_target: float = DEFAULT_ERROR_TARGET,
+) -> bool:
+    """Whether these reads show an error target at one threshold that was fixed before.
+
+    One test needs no sequence: the champion's threshold, on a candidate, was not chosen by these
+    reads. Arguments as for `choose_thresholds`.
+    """
+    accepted = passed & (confidence >= threshold)
+    num, num_wrong = int(accepted.sum()), int((accepted & ~right).sum())
+    return float(binom.cdf(num_wrong, num, error_target)) <= 1 - CONFIDENCE
+
+
+def with_default(found: Sequence[Threshold], threshold: float) -> tuple[Threshold, ...]:
+    """Thresholds with an office's own for the default target.
+
+    Stricter targets keep at least it, looser ones at most. What was counted stays the model's.
+    """
+    rows = []
+    for row in found:
+        held = threshold
+        if row.error_target < DEFAULT_ERROR_TARGET:
+            held = max(row.threshold, threshold)
+        elif row.error_target > DEFAULT_ERROR_TARGET:
+            held = min(row.threshold, threshold)
+        rows.append(replace(row, threshold=held))
+    return tuple(rows)
 
 
 @cache

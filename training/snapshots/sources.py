@@ -24,6 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from capture.snapshot_files import CAPTURES
 from training.snapshots.reading import MailCrops, Strings
 
 TOGETHER: Final = " + "  # between the names of people who gave a crop the same label
@@ -67,9 +68,9 @@ def sources_of(mail: MailCrops) -> list[Source]:
         Source("person", name, np.flatnonzero(_says(mail.whos, name)))
         for name in sorted({name for who in mail.whos for name in who.split(TOGETHER) if name})
     ]
-    added = sorted(set(mail.sources) - {"captures"})
+    added = sorted(set(mail.sources) - {CAPTURES})
     sets = [Source("added set", str(name), np.flatnonzero(mail.sources == name)) for name in added]
-    captured = mail.sources == "captures"
+    captured = mail.sources == CAPTURES
     sites = [
         Source("site", str(name), np.flatnonzero(captured & (mail.sites == name)))
         for name in sorted(set(mail.sites[captured]))

@@ -33,6 +33,7 @@ from training.evaluation import (
     thresholds,
 )
 from training.evaluation.answers import answer_all, save_answers
+from training.steps import mail_evidence
 from training.steps.files import (
     RENDER_VALIDATION_SEED,
     champion_sha256,
@@ -66,7 +67,16 @@ def run(
     sets = _build_suites(mnist, data, extras, found)
     current = _champion_classifier(champion)
     fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
-    result = judge.evaluate(fp32_bytes, int8_bytes, sets, champion=current)
+    evidence = mail_evidence.load(work, champion)
+    refine = evidence.refine if evidence else None
+    result = judge.evaluate(
+        fp32_bytes,
+        int8_bytes,
+        sets,
+        champion=current,
+        refine=refine,
+        earlier_threshold=evidence.champion_policy.threshold if evidence else None,
+    )
     judged = judge.Judged(
         candidate_sha256=sha256(int8_bytes),
         champion_sha256=champion_sha256(champion),
@@ -74,9 +84,13 @@ def run(
         held_out_fonts=fonts.families(found.held_out) if found else (),
         data={name: f"md5:{digest}" for name, digest in mnist.checksums.items()}
         | {f"set {name}": f"sha256:{suites.digest(part)}" for name, part in sets.tests.items()}
-        | {"damaged crops": f"sha256:{suites.harm_digest(sets.harm)}"},
+        | {"damaged crops": f"sha256:{suites.harm_digest(sets.harm)}"}
+        | ({"mail": record.mail.data_version} if record.mail else {}),
     )
     result = replace(result, judged=judged)
+    if evidence is not None:
+        served = Policy(result.temperature, _default_threshold(result), result.garbage_threshold)
+        result = replace(result, mail=evidence.compare(Classifier(int8_bytes), served))
     work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
     policy = Policy(result.temperature, _default_threshold(result), result.garbage_threshold)
     save_answers(work.answers, answer_all(Classifier(int8_bytes), sets.tests, policy))

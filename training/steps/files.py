@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import fitting, quantization
+from training.champion_folder import MailOrigin
 from training.config import Workspace
 from training.evaluation import judge
 from training.evaluation.harm import HarmResult
+from training.evaluation.mail import MailResult
 from training.evaluation.thresholds import Threshold
 from training.gate_verdict import Reason, Verdict
 
@@ -47,6 +49,7 @@ class FitRecord:
     num_crops: int = 0  # rendered for the fit
     warm_start: str | None = None  # sha256 of the weights that it went on from
     averaged: tuple[str, ...] = ()  # runs whose weights it is the mean of
+    mail: MailOrigin | None = None  # labelled mail that it was fitted on
 
 
 def load_fit(work: Workspace) -> FitRecord:
@@ -61,7 +64,12 @@ def load_fit(work: Workspace) -> FitRecord:
     history = tuple(fitting.Epoch(**row) for row in saved.pop("history"))
     families = tuple(saved.pop("fonts", ()))
     averaged = tuple(saved.pop("averaged", ()))
-    return FitRecord(**saved, history=history, fonts=families, averaged=averaged)
+    mail = _mail_origin(saved.pop("mail", None))
+    return FitRecord(**saved, history=history, fonts=families, averaged=averaged, mail=mail)
+
+
+def _mail_origin(row: dict[str, Any] | None) -> MailOrigin | None:
+    return MailOrigin(**row | {"quarantined": tuple(row["quarantined"])}) if row else None
 
 
 def load_evaluation(work: Workspace) -> judge.Evaluation:
@@ -86,6 +94,7 @@ def load_evaluation(work: Workspace) -> judge.Evaluation:
             "latency": quantization.Latency(**saved["latency"]),
             "harm": tuple(HarmResult(**row) for row in saved["harm"]),
             "judged": _judged(saved["judged"]) if saved["judged"] else None,
+            "mail": tuple(MailResult(**row) for row in saved.get("mail", ())),
         }
     )
 

@@ -55,7 +55,7 @@ def run(
         tracking.log_config(config, prefix="fit")
         if config.augmented:
             tracking.log_config(rendering, prefix="render")
-        tracking.log_tags(_run_tags(mnist))
+        tracking.log_tags(run_tags(mnist))
         fitted = fitting.fit(config, fit_data, on_epoch=report_epoch, build=build)
         record = FitRecord(
             network=config.network,
@@ -69,6 +69,7 @@ def run(
             history=fitted.history,
         )
         work.folder.mkdir(parents=True, exist_ok=True)
+        work.mail.unlink(missing_ok=True)  # of an earlier retraining in this folder
         torch.save(fitted.network.state_dict(), work.weights)
         work.fit.write_text(json.dumps(asdict(record), indent=1) + "\n")
         write_picture(work, "learning_curves.png", pictures.learning_curves(fitted.history))
@@ -108,7 +109,8 @@ def _builder(config: fitting.FitConfig) -> Callable[[str], nn.Module]:
     return build
 
 
-def _run_tags(mnist: Mnist) -> dict[str, str]:
+def run_tags(mnist: Mnist) -> dict[str, str]:
+    """Commit, data and libraries of a run."""
     tags = {"git_commit": provenance.git_commit()}
     tags |= {f"data.{name}": f"md5:{digest}" for name, digest in mnist.checksums.items()}
     tags |= {f"library.{name}": version for name, version in provenance.library_versions().items()}

@@ -59,5 +59,8 @@ def run(work: Workspace, floors: gate_rules.Floors, champion: Path) -> Verdict:
 
 def _promotable(work: Workspace) -> list[Path]:
     """All files that `promote` reads, so that `fetch` can get them for a promotion elsewhere."""
-    files = [work.fit, work.int8, work.evaluation, work.report, work.predictions, work.verdict]
+    files = [
+        *(work.fit, work.weights, work.int8, work.evaluation, work.report, work.predictions),
+        work.verdict,
+    ]
     return files + sorted(work.pictures.glob("*.png"))

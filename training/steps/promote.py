@@ -92,6 +92,7 @@ def run(
         num_epochs=len(record.history),
         warm_start=record.warm_start,
         averaged=record.averaged,
+        mail=record.mail,
     )
     files = {f"card/{path.name}": path.read_bytes() for path in sorted(work.pictures.glob("*.png"))}
     files["MODEL_CARD.md"] = card.write_card(version, origin, result).encode()
@@ -103,6 +104,7 @@ def run(
         evaluation=result,
         origin=origin,
         golden=_golden(work, mnist, result),
+        weights=work.weights.read_bytes(),
         extra_files=files,
     )
     staged = champion_folder.stage(package, champion)

@@ -9,6 +9,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
+from capture.snapshot_erasure import retrain_due
 from capture.store import Store
 from model import artifact
 from training import champion_folder, model_store, promotion_log, provenance
@@ -58,9 +59,12 @@ def run(champion: Path, store: Store, *, to_version: str | None, why: str) -> Pr
 
 
 def history(champion: Path, store: Store) -> str:
-    """A Markdown table of the promotion log, with the numbers of the champions that are kept."""
+    """A Markdown table of the promotion log, with the numbers of the champions that are kept.
+
+    Below it stand the champions that were trained on crops that have been erased since.
+    """
     settle(champion)
-    head = ("when", "from", "to", "who", "why", *(name.replace("_", " ") for name in SHOWN))
+    head = ("when", "from", "to", "who", "why", "data", *(name.replace("_", " ") for name in SHOWN))
     rows = [head, ("---",) * len(head)]
     for entry in promotion_log.read(champion):
         metrics = model_store.metrics(entry.to_version, store)
@@ -71,7 +75,13 @@ def history(champion: Path, store: Store) -> str:
                 entry.to_version,
                 entry.who,
                 entry.why,
+                model_store.data_version(entry.to_version, store),
                 *(f"{metrics[name]:.2%}" if name in metrics else "-" for name in SHOWN),
             )
         )
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    due = [
+        f"version {version}: retrain due since {since}: crops it was trained on were erased"
+        for version in model_store.versions(store)
+        if (since := retrain_due(store, version)) is not None
+    ]
+    return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + due)

@@ -39,7 +39,7 @@ class Bench:
     replay: Replay
     policy_sets: PolicySets
     damaged: LabelledImages  # damaged validation digits; labels are digits, or GARBAGE_LABEL
-    harm_limit: float  # share of `damaged` that may be accepted and wrong
+    champion_harm: float  # share of `damaged` that it accepts and reads wrongly
     guarded: dict[str, LabelledImages]  # sets on which nothing may be forgotten
     config: AdaptConfig
 
@@ -104,7 +104,7 @@ def retrain_unchecked(
     mail = mail_of(arm.labels, images, sites)
     config = replace(bench.config, seed=bench.config.seed + 100 * month)
     arm.network = adapting.go_on(arm.network, mail, bench.replay, config)
-    fitted = fit_standard(arm.network, bench.policy_sets)
+    fitted = fit_standard(arm.network, bench.policy_sets, None)
     if fitted is None:
         return "no threshold shows the error target; the last one stays"
     arm.policy, arm.thresholds = fitted
@@ -136,7 +136,7 @@ def retrain_checked(
     mail = mail_of(train, images, sites)
     config = replace(bench.config, seed=bench.config.seed + 100 * month)
     adapted = adapting.adapt(arm.network, mail, bench.replay, config)
-    fitted = fit_standard(adapted.network, bench.policy_sets)
+    fitted = fit_standard(adapted.network, bench.policy_sets, arm.policy.threshold)
     if fitted is None:
         return "refused: no threshold shows the error target"
     standard, found = fitted
@@ -151,7 +151,7 @@ def retrain_checked(
         standard,
         evidence,
         score(adapted.network, bench.damaged.images, bench.damaged.labels),
-        harm_limit=bench.harm_limit,
+        champion_harm=bench.champion_harm,
         error_target=DEFAULT_ERROR_TARGET,
     )
     refused = gate(arm, adapted.network, policy, bench, images, test, recent)
@@ -175,7 +175,7 @@ def in_test_share(rows: NDArray[np.intp]) -> NDArray[np.bool_]:
 
 
 def fit_standard(
-    network: nn.Module, sets: PolicySets
+    network: nn.Module, sets: PolicySets, earlier_threshold: float | None
 ) -> tuple[Policy, tuple[Threshold, ...]] | None:
     """The model's own policy; None where it reaches the error target at no threshold."""
 
@@ -183,7 +183,7 @@ def fit_standard(
         return Scores(*adapting.read(network, np.rint(batch[:, 0] * 255).astype(np.uint8)))
 
     try:
-        return judge.fit_policy(scores, sets)
+        return judge.fit_policy(scores, sets, earlier_threshold=earlier_threshold)
     except ValueError:
         return None
 

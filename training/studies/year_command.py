@@ -25,7 +25,7 @@ from training.config import DataConfig, YearConfig
 from training.data import extra, fonts, pool_cache, render
 from training.data.datasets import LabelledImages, Mnist, load_mnist
 from training.evaluation import office_policy, suites
-from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
+from training.evaluation.thresholds import with_default
 from training.steps.files import (
     RENDER_SEED,
     RENDER_VALIDATION_SEED,
@@ -82,7 +82,7 @@ def load_bench(data: DataConfig, champion: Path, config: YearConfig, mnist: Mnis
         replay=Replay(mnist.train, rendered),
         policy_sets=suites.build_policy_sets(mnist),
         damaged=damaged,
-        harm_limit=office_policy.harm(
+        champion_harm=office_policy.harm(
             year_arms.score(network, damaged.images, damaged.labels), policy
         ),
         guarded={
@@ -255,7 +255,7 @@ def write_model(
         "created": provenance.now(),
         "temperature": arm.policy.temperature,
         "garbage_threshold": arm.policy.garbage_threshold,
-        "thresholds": thresholds_of(arm),
+        "thresholds": [asdict(row) for row in with_default(arm.thresholds, arm.policy.threshold)],
         "metrics": {},
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
@@ -266,19 +266,3 @@ def write_model(
         " evaluated on the sets of `python -m training evaluate`.\n"
     )
     artifact.load(out)
-
-
-def thresholds_of(arm: year_arms.Arm) -> list[dict[str, float]]:
-    """The manifest's rows; the office's threshold takes the place of the default one.
-
-    Stricter targets keep at least it, looser ones at most.
-    """
-    rows = []
-    for row in arm.thresholds:
-        held = arm.policy.threshold
-        if row.error_target < DEFAULT_ERROR_TARGET:
-            held = max(row.threshold, held)
-        elif row.error_target > DEFAULT_ERROR_TARGET:
-            held = min(row.threshold, held)
-        rows.append(asdict(replace(row, threshold=held)))
-    return rows

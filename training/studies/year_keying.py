@@ -23,6 +23,13 @@ class Keyed:
     weights: NDArray[np.float64]  # (K,) reads that each stands for
     num_keys: int
 
+    def without(self, rows: NDArray[np.intp]) -> Keyed:
+        """The labels of other crops; the keys were pressed all the same."""
+        kept = ~np.isin(self.rows, rows)
+        return Keyed(
+            self.rows[kept], self.labels[kept], self.who[kept], self.weights[kept], self.num_keys
+        )
+
 
 def key(
     rows: NDArray[np.intp],

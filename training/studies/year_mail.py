@@ -85,14 +85,14 @@ def _shift(crop: Crop, site: str, month: int) -> Crop:
 
 
 def _felt_pen(crop: Crop) -> Crop:
-    side = max(2, round(min(crop.shape) / 20))
+    side = max(2, round(min(crop.shape) / 30))
     thick: Crop = ndimage.grey_erosion(crop, size=(side, side))
     return thick
 
 
 def _coarse(crop: Crop) -> Crop:
-    """A scanner of a third of the resolution."""
-    smaller = ndimage.zoom(ndimage.gaussian_filter(crop.astype(float), 1.2), 1 / 3, order=1)
+    """A scanner of half the resolution."""
+    smaller = ndimage.zoom(ndimage.gaussian_filter(crop.astype(float), 0.8), 1 / 2, order=1)
     return _as_crop(smaller)
 
 

@@ -137,7 +137,8 @@ def _live(
     """Read a month's mail, judge the answers, and let people key rejects and audits."""
     truth = mail.mail.labels[rows]
     scored, accepted = arm.read(images[rows])
-    accepted &= ~breaker.holds(arm, scored, rows)
+    held = breaker.holds(arm, scored, rows)
+    accepted &= ~held
     answers = scored.logits.argmax(axis=1)
     month = int(mail.months[rows[0]])
     is_audit = accepted & (rng.random(len(rows)) < audit_frac)
@@ -152,6 +153,8 @@ def _live(
         second_opinion=name == CHECKED,
     )
     num_keys = keyed.num_keys if name != NEVER else int((~accepted).sum())
+    # The crops of a faulty scanner are keyed for delivery, and teach nothing about digits.
+    keyed = keyed.without(rows[held])
     if month == NO_LABELS_MONTH:
         num_keys = int((~accepted).sum())
         keyed = year_keying.nothing()

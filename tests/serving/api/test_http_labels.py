@@ -167,3 +167,48 @@ async def test_the_site_of_the_key_is_the_source(serve, tmp_path, key_entry):
     client = await serve(auth="on", api_keys_json=text, capture_dir=tmp_path / "spool")
     await send(client, LABEL, x_api_key="k")
     assert read_events(archived(tmp_path))["source"].tolist() == ["bonn-1"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x00" * 1000,
+        b"\xff\xfe{\x00}\x00",
+        b"\xef\xbb\xbf{}",
+        b"[" * 40_000,
+        b'{"labels":' * 9_000,
+        b"1e999",
+        b'{"labels": [1e400]}',
+        b'{"labels": null}',
+        b'{"labels": {"0": {}}}',
+        b'{"read_id": "\\ud800"}',
+        json.dumps(LABEL | {"who": "\x00"}).encode(),
+        json.dumps(LABEL | {"who": "a\u202eb"}).encode(),
+        json.dumps(LABEL | {"label": True}).encode(),
+        json.dumps(LABEL | {"label": 7.5}).encode(),
+        json.dumps(LABEL | {"label": 10**30}).encode(),
+        json.dumps(LABEL | {"label": [7]}).encode(),
+        json.dumps(LABEL | {"crop_index": -1}).encode(),
+        json.dumps(LABEL | {"crop_index": 2**63}).encode(),
+        json.dumps(LABEL | {"crop_index": {}}).encode(),
+        json.dumps(LABEL | {"when": "0001-01-01T00:00:00+23:59"}).encode(),
+        json.dumps(LABEL | {"when": "9999-12-31T23:59:59-23:59"}).encode(),
+        json.dumps(LABEL | {"when": 1e300}).encode(),
+        json.dumps(LABEL | {"how": None}).encode(),
+        json.dumps(LABEL | {"read_id": READ_ID.upper()}).encode(),
+        json.dumps(LABEL | {"read_id": "../../" + READ_ID}).encode(),
+        json.dumps({"labels": [LABEL] * 1025}).encode(),
+    ],
+)
+async def test_a_hostile_body_is_the_sender_s_fault_and_stores_nothing(capturing, tmp_path, body):
+    reply = await capturing.post("/v1/labels", body, "application/json")
+    assert 400 <= reply.status < 500, reply.body
+    assert read_events(archived(tmp_path)).empty
+
+
+async def test_seven_as_a_table_with_gaps_sends_it_is_seven(capturing):
+    reply = await send(capturing, LABEL | {"label": 7.0, "crop_index": 0.0})
+    assert (reply.json["results"][0]["label"], reply.json["results"][0]["crop_index"]) == ("7", 0)
+    again = await send(capturing, LABEL)
+    assert reply.json["results"][0]["event_id"] == again.json["results"][0]["event_id"]

@@ -32,8 +32,10 @@ def office(num_audits=1000, *, wrong=()):
 NOTHING_DAMAGED = scored([], [])
 
 
-def choose(mail, damaged=NOTHING_DAMAGED, harm_limit=0.01):
-    return office_policy.choose(STANDARD, mail, damaged, harm_limit=harm_limit, error_target=TARGET)
+def choose(mail, damaged=NOTHING_DAMAGED, champion_harm=0.01):
+    return office_policy.choose(
+        STANDARD, mail, damaged, champion_harm=champion_harm, error_target=TARGET
+    )
 
 
 def test_an_office_whose_rejects_are_right_gets_looser_thresholds():
@@ -64,6 +66,6 @@ def test_damaged_crops_that_would_be_accepted_stop_it():
 def test_a_threshold_that_is_loose_already_is_not_made_stricter():
     loose = Policy(temperature=1.0, threshold=0.9, garbage_threshold=-3.0)
     chosen = office_policy.choose(
-        loose, office(), NOTHING_DAMAGED, harm_limit=0.01, error_target=TARGET
+        loose, office(), NOTHING_DAMAGED, champion_harm=0.01, error_target=TARGET
     )
     assert chosen.threshold == 0.9

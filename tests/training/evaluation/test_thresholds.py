@@ -123,3 +123,21 @@ def test_a_site_whose_labels_show_the_target_nowhere_keeps_the_models_threshold(
     sure = np.linspace(0.9, 1, 5_000)
     right = np.arange(5_000) % 100 != 0
     assert thresholds.site_threshold(sure, right, error_target=0.001) is None
+
+
+def test_a_threshold_that_was_fixed_before_needs_one_test():
+    confidence, passed = np.linspace(0.9, 1, 4000), np.ones(4000, bool)
+    right = np.ones(4000, bool)
+    assert thresholds.holds(0.9, confidence, right, passed)
+    assert not thresholds.holds(0.9, confidence[:2000], right[:2000], passed[:2000])
+    right[-4:] = False
+    assert not thresholds.holds(0.9, confidence, right, passed)
+
+
+def test_an_offices_threshold_leaves_stricter_targets_stricter():
+    rows = [
+        thresholds.Threshold(target, value, 0.9, 0.9, 1000, 900, 0)
+        for target, value in ((0.0005, 0.99), (0.001, 0.98), (0.002, 0.97), (0.01, 0.8))
+    ]
+    looser = [row.threshold for row in thresholds.with_default(rows, 0.95)]
+    assert looser == [0.99, 0.95, 0.95, 0.8]
