@@ -1,7 +1,7 @@
 """The record of one answered crop. Serving fills a record and hands it to the spool.
 
 `CaptureRecord` is the one table of its fields: encoding, decoding and the Parquet schema follow
-from it. To add a field, add a row with ``since=6`` (the next version) and a default, and measure
+from it. To add a field, add a row with ``since=7`` (the next version) and a default, and measure
 its value in `Framed`, `Decision`, `StageTimes` or the sink.
 
 Knows nothing about files, Parquet or drift.
@@ -160,6 +160,28 @@ class CaptureRecord:
         metadata=captured(
             Kind.MILLISECONDS, "from the request's first byte to capture", of="stages"
         )
+    )
+
+    challenger_version: str | None = field(
+        default=None,
+        metadata=captured(
+            Kind.OPTIONAL_TEXT,
+            "the model that read the crop in shadow; null when none did",
+            of="challenger",
+            since=6,
+        ),
+    )
+    challenger_digit: int | None = field(
+        default=None,
+        metadata=captured(Kind.DIGIT, "its most probable digit", of="challenger", since=6),
+    )
+    challenger_confidence: float = field(
+        default=0.0,
+        metadata=captured(Kind.PROBABILITY, "its probability", of="challenger", since=6),
+    )
+    challenger_accepted: bool = field(
+        default=False,
+        metadata=captured(Kind.FLAG, "whether a machine would act on it", of="challenger", since=6),
     )
 
     def __post_init__(self) -> None:

@@ -11,12 +11,13 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from capture import site_sync
+from capture import challenger_answer, site_sync
 from capture.archive import PARQUET, encode
+from capture.challenger_answer import ChallengerAnswer
 from capture.frames import Kind
 from capture.label_event import FIRST_BYTE, LabelEvent
 from capture.label_event import decode as decode_label
@@ -169,6 +170,7 @@ def _ship_segment(segment: Path, store: Store) -> Shipped:
     data = read_bytes(segment)
     records: list[CaptureRecord] = []
     labels: list[LabelEvent] = []
+    challenged: dict[tuple[str, int], ChallengerAnswer] = {}
     frame_of: dict[int, bytes] = {}  # id of a record -> its frame
     damaged: list[bytes] = []
     unread: list[bytes] = []
@@ -182,6 +184,10 @@ def _ship_segment(segment: Path, store: Store) -> Shipped:
             if payload.startswith(FIRST_BYTE):
                 labels.append(decode_label(payload))
                 continue
+            if payload.startswith(challenger_answer.FIRST_BYTE):
+                key, answer = challenger_answer.decode(payload)
+                challenged[key] = answer
+                continue
             record = decode(payload)
         except ValueError as error:  # a RecordError, or a label event that is none
             log.error("a record of %s is set aside: %s", segment.name, error)  # noqa: TRY400
@@ -189,6 +195,7 @@ def _ship_segment(segment: Path, store: Store) -> Shipped:
             continue
         records.append(record)
         frame_of[id(record)] = frame
+    _join(records, challenged)
     tables, refused = rows_by_partition(records)
     for record, why in refused:
         log.error("record %s of %s is set aside: %r", record.read_id, segment.name, why)
@@ -204,6 +211,21 @@ def _ship_segment(segment: Path, store: Store) -> Shipped:
     segment.unlink(missing_ok=True)
     num_shipped = sum(table.num_rows for table in tables.values())
     return Shipped(1, num_shipped, len(unread), len(bad), len(labels))
+
+
+def _join(
+    records: Sequence[CaptureRecord], challenged: Mapping[tuple[str, int], ChallengerAnswer]
+) -> None:
+    """Put the challenger's answers into their records.
+
+    An answer whose record is in the segment before is left out: a challenger takes milliseconds, so
+    that is one in some thousands, and no row depends on it.
+    """
+    for record in records:
+        answer = challenged.get((record.read_id, record.index))
+        if answer is not None:
+            for name, value in asdict(answer).items():
+                setattr(record, name, value)
 
 
 def _set_aside(segment: Path, bad: bytes) -> None:

@@ -93,6 +93,7 @@ D
 make_project() {
   rm -rf "$STACK/project"
   cp -r deploy "$STACK/project"
+  rm -rf "$STACK/model" && mkdir "$STACK/model" && cp -r model/champion "$STACK/model/"
   sed -i '/^name:/d' "$STACK/project/compose.yaml"
   local secrets=$STACK/project/secrets
   rm -rf "$secrets"

@@ -28,6 +28,7 @@ from monitoring.distances import (
 )
 from monitoring.findings import Finding
 from monitoring.gaps import fill_gaps
+from monitoring.shadow_compare import CHALLENGER_COLUMNS
 
 CAPTURE_COLUMNS: Final = (
     *NUMERIC,
@@ -39,6 +40,7 @@ CAPTURE_COLUMNS: Final = (
     "total_ms",
     "model_version",
     "time",
+    *CHALLENGER_COLUMNS,
 )
 ON_HOLD: Final = "site_on_hold"  # rejected_because
 MAX_REPORT_ROWS: Final = 20_000  # more rows do not improve Evidently's charts

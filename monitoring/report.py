@@ -23,7 +23,7 @@ from capture.reference import Reference
 from capture.sampling import read_pictures, read_sample
 from capture.store import MissingKey, Store
 from contract import costs, emf
-from monitoring import alerts, audits, drift, drift_pages, rules
+from monitoring import alerts, audits, drift, drift_pages, rules, shadow_compare
 from monitoring.audits import AuditEstimate
 from monitoring.events import TO_DO, drift_event, missing_event
 from monitoring.findings import Assessment
@@ -113,6 +113,8 @@ def make(
     estimates = audits.estimate(marked)
     summary = summarise(window, assessment, sample.num_stored, reference, fair, estimates)
     summary |= _labels_in_words(estimates, labelled)
+    compared = [asdict(one) for one in shadow_compare.compare(rows)]
+    summary["challengers"] = _without_nan(compared)
     page = drift_pages.window_page(summary, unusual)
     locations.reports.put(f"{folder}/index.html", page.encode(), content_type=HTML)
     return assessment, summary

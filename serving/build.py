@@ -2,12 +2,14 @@
 
 import gc
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from capture.site_states import SiteStates
-from model.artifact import CHAMPION, verify
+from model.artifact import CHAMPION, load, verify
+from model.errors import ModelError
 from serving.api import swagger
 from serving.api.codes import load_postcodes
 from serving.api.routes import build_routes
@@ -19,11 +21,13 @@ from serving.edge.in_flight import InFlight
 from serving.edge.key_ring import KeyRing
 from serving.edge.lifecycle import Lifecycle
 from serving.logs import configure_logging
+from serving.messages import Reading
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.champion_source import ChampionSource, open_source
 from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
-from serving.reading.reader import Reader
+from serving.reading.reader import Reader, ReadRequest, check_golden
+from serving.reading.shadow import Shadow
 from serving.reading.site_watch import SiteWatch
 from serving.served_model import ServedModel, build_model
 from serving.telemetry import Telemetry
@@ -48,7 +52,19 @@ def build_edge(bento_app: ASGIApp) -> Edge:
     capture = CaptureSink(settings)
     watch = _build_watch(settings, model, telemetry)
     on_hold = () if watch is None else watch.on_hold
-    reader = Reader(model, settings, telemetry.on_batch, capture.persist, on_hold)
+    shadow = _build_shadow(settings, capture, telemetry)
+
+    def persist(
+        requests: Sequence[ReadRequest], outcomes: Sequence[Reading | Exception]
+    ) -> dict[int, Exception]:
+        failures = capture.persist(requests, outcomes)
+        if shadow is not None:
+            shadow.offer(requests, outcomes, failures)
+        return failures
+
+    reader = Reader(model, settings, telemetry.on_batch, persist, on_hold)
+    if shadow is not None:
+        shadow.start(reader.is_idle)
 
     def on_swap(old: ServedModel, new: ServedModel) -> None:
         telemetry.on_swap(old.artifact, new.artifact)
@@ -77,6 +93,8 @@ def build_edge(bento_app: ASGIApp) -> Edge:
 
     def close() -> None:
         reader.close()
+        if shadow is not None:
+            shadow.close()
         if watch is not None:
             watch.close()
         capture.close()
@@ -145,6 +163,30 @@ def _build_watch(settings: Settings, model: ServedModel, telemetry: Telemetry) -
             f"the folder of the sites' states, {folder}, cannot be used: {error}; "
             "set DIGITS_SITE_STATES_DIR"
         ) from error
+
+
+def _build_shadow(settings: Settings, capture: CaptureSink, telemetry: Telemetry) -> Shadow | None:
+    """Load the challenger; None where there is none.
+
+    Raises:
+        ConfigError: it is unfit.
+    """
+    if settings.challenger is None:
+        return None
+    try:
+        challenger = build_model(load(settings.challenger), settings.error_target)
+        check_golden(challenger)
+    except ModelError as error:
+        raise ConfigError(
+            f"DIGITS_CHALLENGER={settings.challenger}: {error}; name a champion folder, or unset it"
+        ) from error
+    return Shadow(
+        challenger,
+        settings.challenger_frac,
+        capture.persist_compared,
+        telemetry.on_compared,
+        telemetry.on_shadow_dropped,
+    )
 
 
 def _read_champion(source: ChampionSource) -> dict[str, bytes]:

@@ -70,6 +70,18 @@ class Settings(BaseSettings):
         "another model that is put there and exchanges it; at once on SIGHUP. Unset: the shipped "
         "folder.",
     )
+    challenger: Path | None = Field(
+        None,
+        description="Folder of a second model that reads a share of the crops in shadow: its "
+        "answers are recorded and counted, never sent. Unset: none.",
+    )
+    challenger_frac: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="Fraction of the requests whose crops the challenger reads too, when the "
+        "champion is idle; under load fewer.",
+    )
     max_batch_size: int = Field(32, ge=1, le=256, description="Maximum images in one batch.")
     queue_limit: int = Field(
         1024,

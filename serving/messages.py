@@ -1,7 +1,7 @@
 """What passes between the rooms: requests, readings, batch statistics, answers. No sockets."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import orjson
@@ -62,6 +62,29 @@ class Reading(NamedTuple):
     preprocess_ms: float  # an equal share of the batch's time
     inference_ms: float  # of the whole batch, which this crop waited for
     decision_ms: float
+
+
+Result = Literal["same", "other_digit", "only_challenger_accepts", "only_champion_accepts"]
+
+
+class Compared(NamedTuple):
+    """Both answers to one crop: the one that was sent, and the challenger's."""
+
+    read_id: str
+    crop_index: int
+    champion_version: str
+    champion: Decision
+    challenger: Decision
+    version: str  # of the challenger
+
+    @property
+    def result(self) -> Result:
+        """How they differ."""
+        if self.champion.digit != self.challenger.digit:
+            return "other_digit"
+        if self.champion.accepted == self.challenger.accepted:
+            return "same"
+        return "only_champion_accepts" if self.champion.accepted else "only_challenger_accepts"
 
 
 class BatchStats(NamedTuple):

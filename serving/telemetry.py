@@ -17,7 +17,7 @@ from contract import emf
 from contract.metrics import SERVING
 from model.artifact import Artifact
 from serving.config import Settings
-from serving.messages import BatchStats, Reading, RequestLabels
+from serving.messages import BatchStats, Compared, Reading, RequestLabels
 
 METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 # Observe the stage times of every 8th crop; each needs five histograms.
@@ -72,6 +72,14 @@ class Telemetry:
         self._site_trips = self._counter(
             "site_trips", "Times a site stopped being like itself.", ("site", "reason")
         )
+        self._shadow_reads = self._counter(
+            "shadow_reads",
+            "Crops that a challenger read too, by how its answer differs.",
+            ("champion", "challenger", "result"),
+        )
+        self._shadow_dropped = self._counter(
+            "shadow_dropped", "Crops that the challenger had no time for.", ()
+        )
         self.in_flight = self._gauge("in_flight", "Requests being answered.", "livesum")
         self._gauge("workers", "Worker processes that serve.", "livesum").set(1)
         self.ready = self._gauge("ready", "1 when the last readiness check passed.", "livemin")
@@ -122,6 +130,15 @@ class Telemetry:
     def on_refused(self, is_refused: bool) -> None:  # noqa: FBT001  a callback
         """A new champion was refused, or is not there any more."""
         self._refused.set(is_refused)
+
+    def on_compared(self, compared: Sequence[Compared]) -> None:
+        """A challenger has read crops that the champion has answered."""
+        for one in compared:
+            self._shadow_reads.labels(one.champion_version, one.version, one.result).inc()
+
+    def on_shadow_dropped(self, number: int) -> None:
+        """A challenger had no time for crops."""
+        self._shadow_dropped.inc(number)
 
     def on_request(self, labels: RequestLabels, status: int, seconds: float) -> None:
         """One request has been answered."""

@@ -5,10 +5,11 @@ import subprocess
 from collections.abc import Callable
 from typing import Final
 
-from loadtest.servers import API_KEY, PEERS, Place, Server, as_shipped, ours
+from loadtest.servers import API_KEY, PEERS, ROOT, Place, Server, as_shipped, ours
 
 UNDER_BENTOML: Final = "digitline-bentoml"
 CAPTURING: Final = "digitline-capture"
+SHADOWED: Final = "digitline-shadow"
 
 
 def _bentoml(target: str) -> Callable[[Place], list[str]]:
@@ -67,6 +68,12 @@ def _capturing(place: Place) -> list[str]:
     return ["env", f"DIGITS_CAPTURE_DIR={place.folder / 'spool'}", *as_shipped(place)]
 
 
+def _shadowed(place: Place) -> list[str]:
+    """As shipped, with the champion as its own challenger on all of the traffic."""
+    challenger = f"DIGITS_CHALLENGER={ROOT / 'model' / 'champion'}"
+    return ["env", challenger, "DIGITS_CHALLENGER_FRAC=1", *as_shipped(place)]
+
+
 SERVERS: Final = {
     server.name: server
     for server in [
@@ -76,6 +83,12 @@ SERVERS: Final = {
             name=CAPTURING,
             label="Digitline, every crop captured",
             command=_capturing,
+        ),
+        ours(
+            [API_KEY],
+            name=SHADOWED,
+            label="Digitline, a challenger on every crop",
+            command=_shadowed,
         ),
         ours(
             [API_KEY],

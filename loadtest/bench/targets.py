@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from loadtest.bench.catalog import CAPTURING, UNDER_BENTOML
+from loadtest.bench.catalog import CAPTURING, SHADOWED, UNDER_BENTOML
 from loadtest.bench.crop_sets import LABELS, MNIST, SCANNED
 from loadtest.servers import OURS
 
@@ -15,6 +15,7 @@ ASYNC: Final = "fastapi-async"
 RATES: Final = {SCANNED: (8.0, 2.0), MNIST: (13.0, 2.3)}  # over BentoML; over the fastest peer
 LEVEL: Final = 1.1  # p99 of a calm load differs by a tenth between two runs of one server
 PACKED: Final = 0.70
+SHADOW_ON: Final = 0.95  # a challenger must cost no more than the rounds scatter
 CAPTURE_ON: Final = 0.90
 DECODE_US: Final = 70.0
 
@@ -73,14 +74,28 @@ def measured_targets(parts: Mapping[str, Any]) -> Iterator[Target]:
         if kept:
             what = f"{LABELS[crops]}: rate with capture, of that without"
             yield Target(what, 100 * kept, ">=", 100 * CAPTURE_ON, " %")
+    yield from _shadow_targets(saturation, parts.get("latency", {}).get("rows", {}))
     decode_us = parts.get("stages", {}).get("rows", {}).get("decode_us_noisy_128_png")
     if decode_us:
         yield Target("decode a noisy 128 px PNG", decode_us, "<=", DECODE_US, " us")
 
 
+def _shadow_targets(saturation: Rows, latency: Rows) -> Iterator[Target]:
+    """What a challenger costs the champion."""
+    for crops in RATES:
+        kept = ratio_of(saturation, SHADOWED, OURS, f"rps_{crops}")
+        if kept:
+            what = f"{LABELS[crops]}: rate with a challenger, of that without"
+            yield Target(what, 100 * kept, ">=", 100 * SHADOW_ON, " %")
+    p99 = ratio_of(latency, SHADOWED, OURS, "p99_ms")
+    if p99:
+        what = "100 requests/s: p99 with a challenger over that without"
+        yield Target(what, p99, "<=", LEVEL, "x")
+
+
 def fastest_peer(rows: Rows, figure: str) -> str | None:
     """The server of another make with the highest figure."""
-    peers = [name for name in rows if name not in (OURS, CAPTURING, UNDER_BENTOML)]
+    peers = [name for name in rows if name not in (OURS, CAPTURING, SHADOWED, UNDER_BENTOML)]
     measured = [name for name in peers if figure in rows[name]]
     return max(measured, key=lambda name: median(rows[name], figure), default=None)
 

@@ -123,6 +123,13 @@ class PostcodeAnswer(BaseModel):
     model_version: str = Field(examples=["3"])
 
 
+class ChampionStatus(BaseModel):
+    """Where the model comes from, and what is there now."""
+
+    source: str = Field(examples=["model/champion"])
+    refused: str | None = Field(description="Why what is there now is not served; null: it is.")
+
+
 class ModelAnswer(BaseModel):
     """The served model and its input limits."""
 
@@ -133,6 +140,7 @@ class ModelAnswer(BaseModel):
     metrics: dict[str, Any]
     thresholds: dict[str, float]
     input_limits: dict[str, Any]
+    champion: ChampionStatus
 
 
 class SiteIncident(BaseModel):

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from capture import challenger_answer
 from capture.audit_sample import audit_probability
 from capture.crop_size import MAX_CROP_PX, reduce_crop
 from capture.frames import add_head
@@ -23,7 +24,7 @@ from capture.spool import Spool, SpoolError
 from model.framed import SIDE_PX, Framed
 from model.png_file import bare_png
 from serving.config import Settings
-from serving.messages import Reading, Request
+from serving.messages import Compared, Reading, Request
 from serving.reading.crop_cost import Source
 from serving.reading.outcomes import without_frames
 from serving.reading.reader import ReadRequest
@@ -120,6 +121,19 @@ class CaptureSink:
         assert self._spool is not None
         self._spool.append_frames([add_head(encode(event)) for event in events])
 
+    def persist_compared(self, compared: Sequence[Compared]) -> None:
+        """Put a challenger's answers beside the records that are captured.
+
+        Raises:
+            SpoolError: they are not on disk; nothing depends on them.
+        """
+        spool = self._spool
+        if spool is None:
+            return
+        frames = [add_head(_encode_challenger(one)) for one in compared if spool.wants(one.read_id)]
+        if frames:
+            spool.append_frames(frames)
+
     def writable(self) -> bool:
         """Whether the next record could be written."""
         return self._spool is None or self._spool.writable()
@@ -157,6 +171,7 @@ class CaptureSink:
             decision=reading.decision,
             framed=reading.framed or _NOT_FRAMED,
             stages=_stage_times(request, reading, now_s),
+            challenger=challenger_answer.NO_ANSWER,
         )
 
     def _audit_probability(self, one: ReadRequest, reading: Reading) -> float:
@@ -169,6 +184,14 @@ class CaptureSink:
             audit_frac=self._audit_frac,
             capture_frac=self._capture_frac,
         )
+
+
+def _encode_challenger(one: Compared) -> bytes:
+    decision = one.challenger
+    answer = challenger_answer.ChallengerAnswer(
+        one.version, decision.digit, decision.confidence, decision.accepted
+    )
+    return challenger_answer.encode(one.read_id, one.crop_index, answer)
 
 
 def _stage_times(request: Request, reading: Reading, now_s: float) -> StageTimes:

@@ -13,7 +13,7 @@ import structlog
 from model.artifact import verify
 from model.errors import ModelError
 from serving.reading.champion_source import ChampionSource
-from serving.reading.reader import Reader
+from serving.reading.reader import Reader, check_golden
 from serving.served_model import ServedModel, build_model
 
 log = structlog.get_logger()
@@ -106,7 +106,7 @@ class ChampionWatch:
     def _build(self, files: Mapping[str, bytes]) -> ServedModel:
         """Verify and load a champion, and read its golden crop with it."""
         model = build_model(verify(files), self._error_target)
-        self._reader.check_golden(model)
+        check_golden(model)
         return model
 
     def _accept(self) -> None:

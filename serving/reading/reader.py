@@ -92,13 +92,17 @@ class Reader:
             on_batch=_ignore,
         )
         self._chunk = min(CHUNK, settings.max_batch_size)
-        self.check_golden(model)
+        check_golden(model)
         self._prime_time_estimate()
 
     @property
     def num_queued(self) -> int:
         """Crops in the queue now."""
         return self._batcher.num_queued
+
+    def is_idle(self) -> bool:
+        """Whether no crop is being read, or waits; for work that must not delay one."""
+        return not self._batcher.num_queued and not self.busy_for_s()
 
     def busy_for_s(self) -> float:
         """How long the running batch, or dear crop, has been running; 0 when both are free."""
@@ -231,14 +235,6 @@ class Reader:
         model = self.model  # `read` takes the same one: nothing else runs in between
         _check_golden(model, await self.read(model.artifact.golden.png))
 
-    def check_golden(self, model: ServedModel) -> None:
-        """Read a model's golden crop with it, on the calling thread.
-
-        Raises:
-            ModelError: it is not read as it was when the model was promoted.
-        """
-        _check_golden(model, _read_batch([model.artifact.golden.png], model)[0])
-
     def _model_of(self, request: Request | None) -> ServedModel:
         return self.model if request is None else request.model
 
@@ -343,6 +339,15 @@ def _read_batch(
             decision, garbage = next(decided)
             readings.append(_reading(one, decision, garbage, inference_ms, decision_ms))
     return readings
+
+
+def check_golden(model: ServedModel) -> None:
+    """Read a model's golden crop with it, on the calling thread.
+
+    Raises:
+        ModelError: it is not read as it was when the model was promoted.
+    """
+    _check_golden(model, _read_batch([model.artifact.golden.png], model)[0])
 
 
 def _check_golden(model: ServedModel, outcome: Reading | Exception) -> None:

@@ -5,14 +5,15 @@ import struct
 import numpy as np
 
 
-def encode_plainly(record, *, with_crop=True, version=5):
-    """Encode a record of version 5, or of an older one."""
+def encode_plainly(record, *, with_crop=True, version=6):
+    """Encode a record of version 6, or of an older one."""
     is_new = version > 3
     crop = record.crop if with_crop else None
     image = b"" if record.image is None else record.image.tobytes()
     flags = record.accepted + 2 * record.inverted + 4 * record.passed_through
     flags += 8 * (record.image is not None) + 16 * (len(record.probs) > 0)
     pixels, size = b"", (0, 0)
+    challenger_digit = 255 if record.challenger_digit is None else record.challenger_digit
     if isinstance(crop, bytes):
         flags += 32 + 64
         pixels, size = crop, divmod(len(crop), 65_536)
@@ -29,12 +30,15 @@ def encode_plainly(record, *, with_crop=True, version=5):
             record.site,
             record.model_version,
             record.rejected_because or "",
+            *([record.challenger_version or ""] if version > 5 else []),
         )
     ]
     parts = [
         struct.pack("<BB", version, flags),
         struct.pack("<?", record.is_bulk) if version > 4 else b"",
+        struct.pack("<?", record.challenger_accepted) if version > 5 else b"",
         struct.pack("<B", 255 if record.digit is None else record.digit),
+        struct.pack("<B", challenger_digit) if version > 5 else b"",
         struct.pack("<H", min(record.crop_scale, 65_535)) if is_new else b"",
         struct.pack("<H", min(record.num_parts, 65_535)),
         struct.pack("<H", min(record.num_dropped, 65_535)),
@@ -46,6 +50,7 @@ def encode_plainly(record, *, with_crop=True, version=5):
         struct.pack("<f", record.confidence),
         struct.pack("<f", record.threshold),
         struct.pack("<f", record.audit_probability) if version > 4 else b"",
+        struct.pack("<f", record.challenger_confidence) if version > 5 else b"",
         struct.pack("<f", record.garbage),
         struct.pack("<f", record.guard_ms),
         struct.pack("<f", record.decode_ms),

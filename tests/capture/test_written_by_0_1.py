@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from segment_end import measure
 
-from capture import labelled
+from capture import challenger_answer, labelled
 from capture.archive import KEY, Window, decode
 from capture.compaction import compact, expire
 from capture.erasure import erase_from_archive, erased_ids, fingerprint
@@ -32,7 +32,8 @@ from capture.store import Store, open_store
 WRITTEN: Final = Path(__file__).parents[1] / "data" / "written_by_0_1"
 EXPECTED: Final[dict[str, Any]] = json.loads((WRITTEN / "expected.json").read_text())
 PICTURES: Final = ("image_png", "crop_png")
-ADDED_LATER: Final = ("read_id", "crop_scale", "audit_probability", "is_bulk")
+CHALLENGER: Final = tuple(asdict(challenger_answer.NO_ANSWER))
+ADDED_LATER: Final = ("read_id", "crop_scale", "audit_probability", "is_bulk", *CHALLENGER)
 
 
 def as_json(value: Any) -> Any:
@@ -78,6 +79,7 @@ def plain_record(record: CaptureRecord) -> dict[str, Any]:
     assert fields.pop("crop_scale") == 1
     assert fields.pop("audit_probability") == 0
     assert not fields.pop("is_bulk")
+    assert not any(fields.pop(name) for name in CHALLENGER)
     fields |= {"image": pixels(record.image), "crop": pixels(record.crop)}
     fields["probs"] = list(record.probs)
     if not np.isfinite(record.garbage):

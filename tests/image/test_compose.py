@@ -100,7 +100,7 @@ def test_every_file_that_is_mounted_exists():
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            if source.startswith("./"):
+            if source.startswith("."):
                 assert (FILE.parent / source).exists(), source
 
 

@@ -568,3 +568,24 @@ def test_evidently_s_failure_does_not_cost_the_report(locations, mail, monkeypat
     assert "Nothing stands out." in page(locations, "2026-11-20/index.html")
     assert "ZeroDivisionError: an odd column" in page(locations, "2026-11-20/evidently.html")
     assert report.has_report(locations.reports, DAY)
+
+
+def test_the_page_compares_a_challenger_with_the_champion(locations, mail):
+    records, reference = mail
+    shadowed = [
+        replace(
+            record,
+            challenger_version="9",
+            challenger_digit=record.digit,
+            challenger_confidence=0.5,
+            challenger_accepted=False,
+        )
+        for record in records
+    ]
+    fill(locations.captures, shadowed)
+    _, summary = report.make(locations, WINDOW, reference)
+    (one,) = summary["challengers"]
+    assert (one["challenger"], one["num_both"], one["num_other_digit"]) == ("9", 600, 0)
+    assert one["challenger_reject_share"] == 1.0
+    page = locations.reports.get(f"{WINDOW}/index.html").decode()
+    assert "Challenger in shadow" in page

@@ -470,6 +470,10 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
         "inference_ms": 4.0,
         "decision_ms": 5.0,
         "total_ms": 250.0,
+        "challenger_version": None,
+        "challenger_digit": None,
+        "challenger_confidence": 0.0,
+        "challenger_accepted": False,
     }
 
 
