@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,13 +91,18 @@ def read_files(folder: Path) -> dict[str, bytes]:
     try:
         for name in SERVED_FILES:
             try:
-                with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=opened), "rb") as file:
-                    files[name] = file.read()
+                with open(name, "rb", opener=partial(_open_in, opened)) as file:
+                    files[name] = file.read(MAX_MODEL_BYTES + 1)
             except OSError:
                 continue
     finally:
         os.close(opened)
     return files
+
+
+def _open_in(folder: int, name: str, flags: int) -> int:
+    """Open a file of an open folder; a named pipe does not block until somebody writes to it."""
+    return os.open(name, flags | os.O_NONBLOCK, dir_fd=folder)
 
 
 def verify(files: Mapping[str, bytes]) -> Artifact:

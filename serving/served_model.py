@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from model.artifact import Artifact
 from model.classifier import Classifier
 from model.decision import Policy
+from model.errors import ArtifactRefused
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared by identity
@@ -17,27 +18,35 @@ class ServedModel:
     artifact: Artifact
     policy: Policy
     classifier: Classifier
+    expected_reject_share: float  # of its validation digits, at the threshold in force
 
     @property
     def version(self) -> str:
         """The version that answers, records and metrics name."""
         return self.artifact.version
 
-    @property
-    def expected_reject_share(self) -> float:
-        """The share of its validation digits that it rejected at the threshold in force."""
-        rows = self.artifact.manifest["thresholds"]
-        row = next(row for row in rows if float(row["threshold"]) == self.policy.threshold)
-        return 1 - float(row["accepted_frac"])
-
 
 def build_model(artifact: Artifact, error_target: float | None) -> ServedModel:
     """Load the session of a verified champion and warm it up.
 
     Raises:
-        ArtifactRefused: no threshold of it reaches the error target.
+        ArtifactRefused: no threshold of it reaches the error target, or it does not say how much
+            it rejects there.
         ModelError: it does not run.
     """
-    model = ServedModel(artifact, artifact.policy(error_target), Classifier(artifact.onnx_bytes))
-    model.classifier.warm_up()
-    return model
+    policy = artifact.policy(error_target)
+    expected_reject_share = _expected_reject_share(artifact, policy)
+    classifier = Classifier(artifact.onnx_bytes)
+    classifier.warm_up()
+    return ServedModel(artifact, policy, classifier, expected_reject_share)
+
+
+def _expected_reject_share(artifact: Artifact, policy: Policy) -> float:
+    rows = artifact.manifest["thresholds"]
+    row = next(row for row in rows if float(row["threshold"]) == policy.threshold)
+    try:
+        return 1 - float(row["accepted_frac"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactRefused(
+            f"threshold {policy.threshold} of manifest.json has no accepted_frac: {error!r}"
+        ) from error

@@ -109,6 +109,11 @@ class S3Source:
         try:
             with OPENER.open(request, timeout=TIMEOUT_S) as answer:
                 content: bytes = answer.read(MAX_MODEL_BYTES + 1)
+                size = int(answer.headers["content-length"])
+                # A connection that breaks ends the content early. Kept with its entity tag, it
+                # would stay: later answers are 304.
+                if len(content) < min(size, MAX_MODEL_BYTES + 1):
+                    raise OSError(f"{self.url}/{name} ended after {len(content)} of {size} bytes")
                 self._known[name] = (answer.headers["etag"], content)
                 return content
         except urllib.error.HTTPError as error:

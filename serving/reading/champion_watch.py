@@ -93,7 +93,7 @@ class ChampionWatch:
             model = await asyncio.to_thread(self._build, files)
         except ModelError as error:
             # Told when it is found twice: a copy that is still being written changes meanwhile.
-            if files == self._failed:
+            if files == self._failed or self.refused is not None:  # else the reason is of before
                 self._refuse(error)
             self._failed = files
             return

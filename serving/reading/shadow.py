@@ -9,22 +9,37 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from model.decision import decide
+from model.decision import Decision, decide
 from serving.messages import Compared, Reading
 from serving.reading.reader import ReadRequest
 from serving.served_model import ServedModel
 
-QUEUE_LIMIT: Final = 256  # crops, 3 KB each
+QUEUE_LIMIT: Final = 256  # images, 3 KB each
 STALE_S: Final = 5.0  # a crop that has waited for longer is dropped: its record is shipped soon
 FEW: Final = 4  # crops in one call: a request that arrives meanwhile waits for 0.2 ms at most
 _BUSY_WAIT_S: Final = 0.01
 _SALT: Final = zlib.crc32(b"challenger")
 log = structlog.get_logger()
+
+
+class _Offered(NamedTuple):
+    """What the challenger needs of an answered crop.
+
+    Not the request nor the reading: those hold the body and the crop, megabytes each.
+    """
+
+    since_s: float  # of time.monotonic()
+    read_id: str
+    crop_index: int
+    champion_version: str
+    champion: Decision
+    image: NDArray[np.float32]
 
 
 class Shadow:
@@ -51,7 +66,7 @@ class Shadow:
         self._persist = persist
         self._on_compared = on_compared
         self._on_dropped = on_dropped
-        self._queue: deque[tuple[float, ReadRequest, Reading]] = deque()
+        self._queue: deque[_Offered] = deque()
         self._has_crops = threading.Event()
         self._is_closed = False
 
@@ -90,7 +105,16 @@ class Shadow:
             if len(self._queue) >= QUEUE_LIMIT:
                 num_dropped += 1
             else:
-                self._queue.append((now_s, one, outcome))
+                self._queue.append(
+                    _Offered(
+                        now_s,
+                        one.request.read_id,
+                        one.crop_index,
+                        one.model.version,
+                        outcome.decision,
+                        outcome.image.copy(),  # it may be a part of a large tensor
+                    )
+                )
         if self._queue:
             self._has_crops.set()
         if num_dropped:
@@ -118,35 +142,33 @@ class Shadow:
                     log.exception("the challenger failed", version=self._challenger.version)
                     self._on_dropped(len(few))
 
-    def _take(self) -> list[tuple[ReadRequest, Reading]]:
+    def _take(self) -> list[_Offered]:
         """Take the oldest crops; drop the stale."""
-        few: list[tuple[ReadRequest, Reading]] = []
+        few: list[_Offered] = []
         num_stale, now_s = 0, time.monotonic()
         while self._queue and len(few) < FEW:
-            since_s, one, reading = self._queue.popleft()
-            if now_s - since_s > STALE_S:
+            one = self._queue.popleft()
+            if now_s - one.since_s > STALE_S:
                 num_stale += 1
             else:
-                few.append((one, reading))
+                few.append(one)
         if num_stale:
             self._on_dropped(num_stale)
         return few
 
-    def _read(self, few: Sequence[tuple[ReadRequest, Reading]]) -> None:
+    def _read(self, few: Sequence[_Offered]) -> None:
         model = self._challenger
-        images = [reading.image for _, reading in few if reading.image is not None]
-        decisions = decide(model.classifier(np.stack(images)), model.policy)
+        decisions = decide(model.classifier(np.stack([one.image for one in few])), model.policy)
         compared = [
             Compared(
-                one.request.read_id,
+                one.read_id,
                 one.crop_index,
-                one.model.version,
-                reading.decision,
+                one.champion_version,
+                one.champion,
                 decision,
                 model.version,
             )
-            for (one, reading), decision in zip(few, decisions, strict=True)
-            if one.request is not None
+            for one, decision in zip(few, decisions, strict=True)
         ]
         self._on_compared(compared)
         self._persist(compared)

@@ -419,7 +419,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
     framed = Framed(image, True, False, 2, 3, 0.75, 1)
     reading = Reading(crop, framed, image, decision, -1.5, 2.0, 3.0, 4.0, 5.0)
     policy = Policy(temperature=1.0, threshold=0.875, garbage_threshold=0.0)
-    model = ServedModel(SimpleNamespace(version="9"), policy, None)
+    model = ServedModel(SimpleNamespace(version="9"), policy, None, 0.0)
     request = Request(
         "r-1",
         "read-1",

@@ -1,5 +1,7 @@
 """The champion in S3: moto checks each signature, as AWS does."""
 
+import http.client
+
 import boto3
 import pytest
 from champions import write_champion
@@ -60,6 +62,17 @@ def test_what_has_not_changed_is_not_sent_again(bucket, tiny_champion, monkeypat
     monkeypatch.setattr(champion_source, "OPENER", Counting())
     assert source.read() == first
     assert num_sent == []  # 304 is no answer but an HTTPError
+
+
+def test_a_file_whose_connection_breaks_is_read_again(bucket, tiny_champion, monkeypatch):
+    bucket(tiny_champion)
+    source = open_source(URL)
+    read = http.client.HTTPResponse.read
+    with monkeypatch.context() as broken:
+        broken.setattr(http.client.HTTPResponse, "read", lambda self, size: read(self, 10))
+        with pytest.raises(OSError, match="ended after 10 of"):
+            source.read()
+    assert source.read()["golden.png"] == (tiny_champion / "golden.png").read_bytes()
 
 
 def test_a_bucket_that_refuses_is_an_error_with_its_reason(bucket, tiny_champion, monkeypatch):

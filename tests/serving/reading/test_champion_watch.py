@@ -5,13 +5,14 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 from asgi import form
 from champions import make_model, write_champion
 
-from model.artifact import SERVED_FILES
+from model.artifact import SERVED_FILES, read_files
 from training.champion_folder import swap
 
 
@@ -196,6 +197,7 @@ UNFIT = {
         "thresholds": [{"error_target": 0.01, "threshold": 0.5, "accepted_frac": 0.9}],
     },
     "has an impossible temperature": {"temperature": -1.0},
+    "does not say how much it rejects": {"thresholds": [{"error_target": 0.001, "threshold": 0.5}]},
 }
 
 
@@ -219,6 +221,26 @@ async def test_a_model_that_does_not_run_keeps_the_old_champion(
     watch = await look_twice(client)
     assert "not finite" in watch.refused
     assert await version_of(client, crops[0]) == "tiny-1"
+
+
+async def test_the_reason_is_that_of_what_is_there_now(serve, own_champion):
+    client = await serve(own_champion)
+    half_written(own_champion)
+    watch = await look_twice(client)
+    assert "manifest.json" in watch.refused
+    without_its_golden_crop(own_champion)
+    (own_champion / "manifest.json").write_text("{}")
+    await look_twice(client)
+    assert "manifest.json of the champion cannot be read" not in watch.refused
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_neither_blocks_nor_leaks(own_champion, make):
+    (own_champion / "model.onnx").unlink()
+    make(own_champion / "model.onnx")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert not read_files(own_champion).get("model.onnx")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 async def test_a_copy_that_is_still_being_written_is_no_alarm(serve, own_champion, other, logs):

@@ -7,6 +7,7 @@ from champions import write_champion
 
 from capture.ship import ship_once
 from capture.store import open_store
+from model.decision import Decision
 from serving.config import ConfigError
 from serving.reading import shadow
 
@@ -88,6 +89,18 @@ async def test_while_the_champion_is_busy_crops_wait_and_then_are_dropped(
     assert SHADOW_READS not in text
     is_idle = True
     await metrics_with(client, f"{SHADOW_READS} 3.0")
+
+
+async def test_what_waits_for_the_challenger_holds_no_body(serve, challenger, crops, monkeypatch):
+    monkeypatch.setattr("serving.reading.reader.Reader.is_idle", lambda reader: False)
+    queued = []
+    monkeypatch.setattr(shadow, "deque", lambda: queued)
+    client = await serve(challenger=challenger, challenger_frac=1.0)
+    await client.post("/v1/digit", crops[0].png)
+    ((*names, decision, image),) = queued
+    assert [type(one) for one in names] == [float, str, int, str]
+    assert isinstance(decision, Decision)
+    assert (image.shape, image.base) == ((1, 28, 28), None)
 
 
 async def test_a_crop_that_has_waited_too_long_is_dropped(serve, challenger, crops, monkeypatch):
