@@ -99,5 +99,5 @@ class YearConfig:
     num_orders: int = 1  # of the crops
     num_replay: int = 60_000  # rendered crops
     num_steps: int = 80  # of each half of a retraining
-    audit_frac: float = 0.1  # of the accepted reads
+    audit_frac: float = 0.02  # of the accepted reads
     seed: int = 7

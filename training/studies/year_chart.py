@@ -142,8 +142,8 @@ def _lines(rows: Sequence[MonthResult]) -> list[NDArray[np.float64]]:
 
 def _name_events(axis: Axes, last_month: int) -> None:
     low, high = axis.get_ylim()
-    axis.set_ylim(low - 0.25 * (high - low), high)
+    axis.set_ylim(low - 0.3 * (high - low), high)
     for number, (month, text) in enumerate(EVENTS.items()):
         if month <= last_month:
-            height = low - (0.08 + 0.09 * (number % 2)) * (high - low)
+            height = low - (0.06 + 0.08 * (number % 3)) * (high - low)
             axis.annotate(text, (month, height), fontsize=7, ha="center")
