@@ -67,6 +67,7 @@ def package(onnx_bytes):
             warm_start="0123456789abcdef",
         ),
         golden=champion_folder.Golden(b"png", 7, 0.9),
+        weights=b"fp32",
         extra_files={"card/confusion.png": b"picture"},
     )
 

@@ -266,7 +266,7 @@ def test_a_walk_of_small_losses_ends_at_the_anchor(good):
     [
         (with_set("rendered", num_accepted=9_600), "rendered: accepted against anchor 6"),
         (
-            {"harm": (*HARM[:10], *(harm(f"new {n}", seen=False, wrong=23) for n in range(5)))},
+            {"harm": (*HARM[:10], *(harm(f"new {n}", seen=False, wrong=34) for n in range(5)))},
             "harm, mean of unseen kinds against the anchor",
         ),
     ],

@@ -90,9 +90,10 @@ def test_a_version_that_cannot_come_back_is_refused(champions, version, error, t
     assert artifact.load(champions[0]).version == "2"
 
 
-def test_a_damaged_version_is_refused(champions, tmp_path):
-    (tmp_path / "store/1/model.onnx").write_bytes(b"other bytes")
-    with pytest.raises(VersionError, match="is damaged"):
+@pytest.mark.parametrize("name", ["model.onnx", "weights.pt"])
+def test_a_damaged_version_is_refused(champions, tmp_path, name):
+    (tmp_path / "store/1" / name).write_bytes(b"other bytes")
+    with pytest.raises(VersionError, match=f"is damaged: {name} has"):
         roll_back(champions)
     assert artifact.load(champions[0]).version == "2"
 
