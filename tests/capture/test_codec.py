@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from plain_codec import encode_plainly
 
+from capture.challenger_answer import NO_ANSWER
 from capture.codec import make_builder, make_decoder, make_encoder
 from capture.fields import Kind, captured, version_of
 from capture.parquet_schema import SCHEMA, schema_of
@@ -24,7 +25,7 @@ class WithSkew(CaptureRecord):
     """The record with one row more."""
 
     skew_deg: float = field(
-        default=0.0, metadata=captured(Kind.RATIO, "angle of the crop", of="framed", since=6)
+        default=0.0, metadata=captured(Kind.RATIO, "angle of the crop", of="framed", since=7)
     )
 
 
@@ -49,7 +50,7 @@ def as_class(record, record_class, **more):
 def test_a_new_field_is_encoded_decoded_and_a_column(make_record):
     record = as_class(make_record(3), WithSkew, skew_deg=1.5)
     encoded = make_encoder(WithSkew)(record)
-    assert encoded[0] == version_of(WithSkew) == 6
+    assert encoded[0] == version_of(WithSkew) == 7
     decoded = make_decoder(WithSkew)(encoded)
     assert decoded.skew_deg == 1.5
     assert make_encoder(WithSkew)(decoded) == encoded
@@ -68,7 +69,7 @@ def test_a_new_field_of_each_kind_survives(make_record, row):
 
     @dataclass(slots=True, eq=False, kw_only=True)
     class Extended(CaptureRecord):
-        added: object = field(default=None, metadata=captured(kind, "new", since=6))
+        added: object = field(default=None, metadata=captured(kind, "new", since=7))
 
     record = as_class(make_record(3), Extended, added=value)
     decoded = make_decoder(Extended)(make_encoder(Extended)(record))
@@ -118,6 +119,7 @@ def arguments(**changes):
         "crop_scale": 3,
         "decision": Decision(7, 0.5, "low_confidence", [0.1] * 10, list(range(10))),
         "framed": Framed(image, True, False, 2, 3, 0.75, 1),
+        "challenger": NO_ANSWER,
         "stages": StageTimes(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0),
         **changes,
     }

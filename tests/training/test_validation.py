@@ -230,3 +230,14 @@ def test_no_crops_give_an_empty_report(mail, test):
     none = mail.take(np.zeros(NUM, bool))
     report = validate(none, none, np.empty((0, 10)))
     assert report.verdict == "train on 0 of 0 crops"
+
+
+@pytest.mark.parametrize("num", [0, 1, 2, 30])
+def test_a_few_labels_of_one_digit_are_validated_too(mail, test, num):
+    """What is left of a first month after a quarantine, for example."""
+    rows = np.flatnonzero(mail.labels == 3)[:num]
+    probs = np.full((len(rows), 10), 0.01)
+    probs[:, 3] = 0.91
+    report = validate(mail.take(rows), test, probs)
+    assert not report.is_refused
+    assert len(report.likely_wrong) == 0

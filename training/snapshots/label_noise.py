@@ -37,8 +37,11 @@ class Annotator:
 
 
 def likely_wrong(labels: NDArray[np.uint8], probs: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The rows whose labels are likely wrong, the likeliest first."""
-    if not len(labels):
+    """The rows whose labels are likely wrong, the likeliest first.
+
+    Labels of a single digit give none: cleanlab compares each digit with the others.
+    """
+    if len(np.unique(labels)) < 2:
         return np.empty(0, np.intp)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a digit that has few examples
