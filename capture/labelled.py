@@ -1,4 +1,4 @@
-"""Labelled captures, kept beyond the records. `training retrain` reads the archive itself.
+"""Labelled captures as arrays, for `monitoring labelled`; training reads snapshots.
 
 Knows nothing about training.
 """

@@ -218,8 +218,7 @@ def _join(
 ) -> None:
     """Put the challenger's answers into their records.
 
-    An answer whose record is in the segment before is left out: a challenger takes milliseconds, so
-    that is one in some thousands, and no row depends on it.
+    An answer whose record is in the segment before is left out; no row depends on it.
     """
     for record in records:
         answer = challenged.get((record.read_id, record.index))

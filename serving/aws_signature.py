@@ -1,4 +1,4 @@
-"""Requests to AWS without its SDK, which would add 25 MB to the image: signature and credentials.
+"""Requests to AWS without its SDK, which the image does not carry: signature and credentials.
 
 Source:
     AWS General Reference, "Signature Version 4".

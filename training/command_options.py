@@ -28,7 +28,7 @@ HELP = {
     "evaluate": "measure the candidate on every test set and register it in MLflow",
     "gate": "compare the candidate with the floors and the champion; exit code 1 when it fails",
     "promote": "make the candidate the champion",
-    "run": "run fit, export, quantize, evaluate, gate and promote",
+    "run": "run fit, export, quantize, evaluate and gate; --until promote goes on",
     "retrain": "make a candidate from the champion and a month's labels, and tell people",
     "snapshot": "store the labelled crops of a month and all before as a dated data set",
     "validate": "judge a snapshot before it is trained on, write a page; exit code 1: refused",

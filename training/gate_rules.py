@@ -188,8 +188,8 @@ def _against_anchor(candidate: Evaluation, anchor: Anchor | None) -> Iterator[Re
 
 
 ANCHOR_ACCEPTED_MARGIN = 0.02  # points of coverage move by 1 between two fits of one recipe
-# An office's thresholds trade some harm of unseen damage for coverage of its mail: 5 points more of
-# accepted mail for 0.7 of harm on damage that hardly any mail has (docs/learning.md).
+# An office's thresholds trade some harm of unseen damage for coverage of its mail; the limits of
+# harm_rules bound how far.
 ANCHOR_HARM_MARGINS = MappingProxyType({"seen": 0.002, "unseen": 0.008})
 ANCHOR_SIGMAS = 3.0
 

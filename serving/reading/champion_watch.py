@@ -68,7 +68,7 @@ class ChampionWatch:
             self._look_now.clear()
             try:
                 await self.look()
-            except Exception:
+            except Exception:  # whatever it is, the old champion goes on
                 log.exception("the champion cannot be followed; retrying")
 
     async def look(self) -> None:

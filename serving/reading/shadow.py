@@ -22,7 +22,7 @@ from serving.served_model import ServedModel
 
 QUEUE_LIMIT: Final = 256  # images, 3 KB each
 STALE_S: Final = 5.0  # a crop that has waited for longer is dropped: its record is shipped soon
-FEW: Final = 4  # crops in one call: a request that arrives meanwhile waits for 0.2 ms at most
+FEW: Final = 4  # crops in one call: a request that arrives meanwhile waits for no more
 _BUSY_WAIT_S: Final = 0.01
 _SALT: Final = zlib.crc32(b"challenger")
 log = structlog.get_logger()

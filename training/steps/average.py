@@ -20,6 +20,7 @@ import torch
 
 from training import network as networks
 from training import provenance, tracking
+from training.adapting import mean_state
 from training.config import Workspace
 from training.evaluation import pictures
 from training.steps.files import FitRecord, StepError, load_fit, write_picture
@@ -43,7 +44,7 @@ def run(fits: Sequence[Path], work: Workspace) -> FitRecord:
     names = sorted({record.network for record in records})
     if len(names) > 1:
         raise StepError(f"these are fits of different networks: {', '.join(names)}")
-    mean = _mean([torch.load(Workspace(folder).weights, weights_only=True) for folder in fits])
+    mean = mean_state([torch.load(Workspace(folder).weights, weights_only=True) for folder in fits])
     networks.build(names[0]).load_state_dict(mean)
     tracking.connect()
     parents = tuple(record.run_id for record in records)
@@ -63,13 +64,3 @@ def run(fits: Sequence[Path], work: Workspace) -> FitRecord:
         tracking.log_file(work.weights)
     logger.info("the mean of %d fits is in %s", len(fits), work.weights)
     return record
-
-
-def _mean(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The mean of weights and batch statistics; counters are the last fit's."""
-    return {
-        name: torch.stack([state[name] for state in states]).mean(0)
-        if last.is_floating_point()
-        else last
-        for name, last in states[-1].items()
-    }
