@@ -6,6 +6,7 @@ All values are escaped. Knows nothing about what the pages show.
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -31,9 +32,19 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"formatted": format, "data_uri": _data_uri, "drawn": draw}
+    made.filters |= {
+        "formatted": format,
+        "data_uri": _data_uri,
+        "drawn": draw,
+        "moment": _moment,
+    }
     return made
 
 
 def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _moment(time_us: int) -> str:
+    """Microseconds since 1970 as a date and time to the second, UTC."""
+    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M:%S}"

@@ -24,6 +24,7 @@ JOB_VARIABLES: Final = frozenset(
         "ALERTS",
         "CAPTURE_KEEP_DAYS",
         "CAPTURE_STORE",
+        "CONSOLE_DATABASE",
         "DATA_CACHE",
         "DATA_FOLDER",
         "DATA_LOCATION",
@@ -34,7 +35,9 @@ JOB_VARIABLES: Final = frozenset(
         "REPORTS_URL",
         "RETRAIN_DRIFT",
         "RETRAIN_LABELS",
+        "SERVICE_URL",
         "SMTP_PASSWORD",
+        "TRAINING_WORK",
     )
 )
 _URL_SECRET: Final = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+")  # user and password; query

@@ -2,4 +2,4 @@
 
 from typing import Literal
 
-KeyScope = Literal["predict", "label", "admin"]
+KeyScope = Literal["predict", "label", "review", "admin"]

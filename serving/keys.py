@@ -29,7 +29,7 @@ def main() -> int:
         "--scopes",
         default="predict",
         help=f"comma-separated list of {', '.join(SCOPES)}: read crops, store labels, "
-        "release sites (default: %(default)s)",
+        "see the console's pages, change what is served (default: %(default)s)",
     )
     new.add_argument("--expires", help="end of validity, ISO 8601 with time zone (default: never)")
     new.add_argument(

@@ -46,6 +46,12 @@ ALLOWED = {
         "numpy", "pandas", "pyarrow", "torch", "onnx", "onnxruntime", "mlflow", "boto3",
         "botocore", "PIL", "matplotlib", "tqdm", "scipy", "sklearn", "cleanlab",
     },
+    "console": {
+        "contract", "model", "capture", "monitoring", "pages", "serving.api.codes",
+        "serving.config", "serving.edge.guard", "serving.edge.key_ring", "serving.key_scope",
+        "serving.problems", "alembic", "sqlalchemy", "starlette", "uvicorn", "numpy", "pandas",
+        "pyarrow", "PIL", "scipy", "httpx",
+    },
 }  # fmt: skip
 ONLY_IN = {
     "mlflow": {"training/tracking.py"},

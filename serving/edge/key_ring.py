@@ -97,6 +97,10 @@ class KeyRing:
                 self._seen[cache_key] = key
         return key
 
+    def of_hash(self, sha256: bytes) -> Key | None:
+        """The entry with this hash, live or not; for a session that was opened with its key."""
+        return self._by_hash.get(sha256)
+
     def _find_by_sha256(self, presented: bytes) -> Key | None:
         """The entry by the hash that the key file stores.
 

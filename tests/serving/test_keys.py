@@ -317,7 +317,7 @@ def test_the_command_refuses_a_third_key_and_leaves_the_file_alone(monkeypatch, 
 
 def test_the_command_refuses_an_unknown_scope(monkeypatch, capsys):
     assert run(monkeypatch, "new", "--site", "leeds", "--scopes", "root") == 2
-    assert "choose from predict, label, admin" in capsys.readouterr().err
+    assert "choose from predict, label, review, admin" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

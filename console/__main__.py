@@ -1,0 +1,47 @@
+"""`python -m console`: serve the pages for people."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from console.application import make_app, open_console
+from console.config import from_environment
+from console.database import DatabaseError
+from serving.config import ConfigError
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; 2 where a setting or the database is unfit."""
+    parser = argparse.ArgumentParser(
+        prog="python -m console",
+        description="Serve the console: keying, sites, the plant's figures, models.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on")
+    options = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        console = open_console(from_environment(), host=options.host)
+    except (ConfigError, DatabaseError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    import uvicorn
+
+    uvicorn.run(
+        make_app(console, []),
+        host=options.host,
+        port=options.port,
+        log_level="warning",
+        server_header=False,
+        lifespan="off",
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,134 @@
+"""Who gets in, with which key, and what a write needs."""
+
+import pytest
+from sqlalchemy import text
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+
+from console.application import make_app
+from console.visit import Page
+
+PAGES = [
+    Page("/see", lambda _visit: PlainTextResponse("seen"), "review"),
+    Page("/do", lambda visit: PlainTextResponse(visit.field("what")), "admin", "POST"),
+]
+
+
+@pytest.fixture
+def stranger(console):
+    return TestClient(make_app(console, PAGES), base_url="http://localhost")
+
+
+def test_a_stranger_is_sent_to_the_sign_in_page(stranger):
+    answer = stranger.get("/see?day=1", follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/sign-in?next=/see%3Fday%3D1"
+
+
+def test_a_program_without_a_session_gets_problem_json(stranger):
+    answer = stranger.get("/see", headers={"accept": "application/json"})
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_signing_in_leads_to_the_page_that_was_asked_for(stranger, key_of):
+    sent = {"who": "anna", "key": key_of["review"], "next": "/see"}
+    assert stranger.post("/sign-in", data=sent).text == "seen"
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["//evil.example/", "https://evil.example/", "/\\evil.example"]
+)
+def test_signing_in_leads_to_no_other_site(stranger, key_of, elsewhere):
+    sent = {"who": "anna", "key": key_of["review"], "next": elsewhere}
+    answer = stranger.post("/sign-in", data=sent, follow_redirects=False)
+    assert answer.headers["location"] == "/sites"
+
+
+@pytest.mark.parametrize(
+    ("who", "key", "reason"),
+    [
+        ("anna", "wrong", "not known"),
+        ("", None, "0"),
+        ("x" * 41, None, "41"),
+        ("a\x07", None, "Give a"),
+    ],
+)
+def test_an_unfit_key_or_name_is_refused_with_the_reason(stranger, key_of, who, key, reason):
+    answer = stranger.post("/sign-in", data={"who": who, "key": key or key_of["label"]})
+    assert answer.status_code == 403
+    assert reason in answer.text
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(stranger, key_of):
+    answer = stranger.post(
+        "/sign-in", data={"who": "anna", "key": key_of["label"]}, follow_redirects=False
+    )
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+
+
+def test_a_key_without_the_scope_may_not_see_a_page(sign_in):
+    assert sign_in(PAGES, "label").get("/see").status_code == 403
+
+
+def test_a_write_needs_the_sessions_own_token(sign_in):
+    client = sign_in(PAGES)
+    other = sign_in(PAGES, who="ben").csrf
+    assert client.post("/do", data={"what": "it"}).status_code == 403
+    assert client.post("/do", data={"what": "it", "csrf": other}).status_code == 403
+    assert client.post("/do", data={"what": "it", "csrf": client.csrf}).text == "it"
+
+
+def test_after_signing_out_the_cookie_opens_nothing(sign_in):
+    client = sign_in(PAGES)
+    token = client.cookies["digitline_session"]
+    client.post("/sign-out", data={"csrf": client.csrf})
+    client.cookies.set("digitline_session", token)
+    assert client.get("/see", headers={"accept": "application/json"}).status_code == 401
+
+
+def test_a_session_ends_with_its_key(sign_in, console):
+    client = sign_in(PAGES)
+    object.__setattr__(console, "keys", lambda: None)
+    assert client.get("/see", headers={"accept": "application/json"}).status_code == 401
+
+
+def test_the_database_holds_no_token(sign_in, console):
+    token = sign_in(PAGES).cookies["digitline_session"]
+    with console.database.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM sessions")).all()
+    assert rows
+    assert token not in repr(rows)
+
+
+def test_signing_in_is_in_the_log(sign_in):
+    assert "sign in" in sign_in(PAGES, who="carla").get("/log").text
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"[1]", b"{" * 3000])
+def test_a_body_that_cannot_be_read_is_refused(sign_in, body):
+    client = sign_in(PAGES)
+    headers = {"content-type": "application/json", "x-csrf-token": client.csrf}
+    assert client.post("/do", content=body, headers=headers).status_code == 400
+
+
+def test_a_body_that_is_too_large_is_refused(sign_in):
+    client = sign_in(PAGES)
+    sent = {"what": "x" * 1_100_000, "csrf": client.csrf}
+    assert client.post("/do", data=sent).status_code == 413
+
+
+def test_every_answer_keeps_scripts_and_frames_of_others_out(stranger):
+    for path in ("/sign-in", "/nothing", "/static/style.css"):
+        policy = stranger.get(path).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+
+
+def test_without_keys_another_site_is_refused(console):
+    object.__setattr__(console, "keys", lambda: None)
+    object.__setattr__(console, "is_local_only", True)
+    client = TestClient(make_app(console, PAGES), base_url="http://evil.example")
+    assert client.get("/sign-in").status_code == 401
