@@ -9,6 +9,7 @@ from serving.api.codes import Postcodes
 from serving.api.counting import ReadingCounter
 from serving.api.digits import DigitHandlers
 from serving.api.documents import OpenApiHandler, PageHandler
+from serving.api.explanation import ExplainHandler
 from serving.api.label_intake import LabelHandler
 from serving.api.openinference import MODEL_PATH, OpenInferenceHandlers
 from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
@@ -19,6 +20,7 @@ from serving.key_scope import KeyScope
 from serving.messages import Answer, Request
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.champion_watch import ChampionWatch
+from serving.reading.explainer import Explainer
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.reading.site_watch import SiteWatch
@@ -85,6 +87,12 @@ def build_routes(
         "/v1/digits": Route("digits", "POST", digits.digits, content_types=bulk, is_bulk=True),
         "/v1/postcode": Route(
             "postcode", "POST", postcode.postcode, content_types=bulk, is_bulk=True
+        ),
+        "/v1/explain": Route(
+            "explain",
+            "POST",
+            ExplainHandler(Explainer(reader), postcode).explain,
+            content_types=single,
         ),
         "/v1/labels": Route(
             "labels",
