@@ -56,7 +56,8 @@ def build_routes(
     health: Health,
     champion: ChampionWatch,
     valid_codes: Postcodes | None,
-    page: dict[str, Answer],
+    docs: dict[str, Answer],
+    tryit: dict[str, Answer],
     watch: SiteWatch | None,
     capture: CaptureSink,
 ) -> dict[str, Route]:
@@ -70,7 +71,8 @@ def build_routes(
         health: decides readiness.
         champion: follows the champion.
         valid_codes: the possible postcodes; None: all codes are possible.
-        page: path -> file, of /docs.
+        docs: path -> file, of the page /docs.
+        tryit: path -> file, of the page /.
         watch: watches the sites; None: nothing does.
         capture: stores labels.
     """
@@ -109,7 +111,8 @@ def build_routes(
         "/metrics": Route("metrics", "GET", status.metrics, scope=None, is_internal=True),
         "/openapi.json": Route("openapi", "GET", document.openapi, scope=None),
         **{
-            path: Route("docs", "GET", PageHandler(answer).page, scope=None)
+            path: Route(name, "GET", PageHandler(answer).page, scope=None)
+            for name, page in (("docs", docs), ("tryit", tryit))
             for path, answer in page.items()
         },
         "/v2": Route("v2", "GET", inference.server, scope=None),

@@ -151,9 +151,7 @@ async def test_while_scanners_need_the_model_it_is_503_with_a_time_to_wait(
     assert (await client.post("/v1/digit", crops[0].png)).status == 200
 
 
-async def test_a_crop_that_arrives_meanwhile_is_read_between_two_pieces(
-    client, crops, monkeypatch
-):
+async def test_a_crop_that_arrives_meanwhile_is_read_between_two_pieces(client, crops, monkeypatch):
     order = []
     in_turn = "serving.reading.reader.Reader.in_turn"
     plain = client.app.routes["/v1/explain"].handler.__self__.explainer._reader.in_turn.__func__
