@@ -25,13 +25,16 @@ class Occlusion:
 
     Args:
         image: (1, 28, 28) float32.
+        step_px: between two patches; 2 takes a quarter of the inferences of 1.
     """
 
-    def __init__(self, image: NDArray[np.float32]) -> None:
+    def __init__(self, image: NDArray[np.float32], step_px: int = 1) -> None:
         self._image = image
+        self._step_px = step_px
         ink = np.pad(image[0] > 0, _HALF_PX)
-        has_ink = sliding_window_view(ink, (PATCH_PX, PATCH_PX)).any(axis=(2, 3))
-        self._centres = [(row, column) for row, column in np.argwhere(has_ink).tolist()]
+        has_ink: NDArray[np.bool_] = sliding_window_view(ink, (PATCH_PX, PATCH_PX)).max(axis=(2, 3))
+        centres = np.argwhere(has_ink[::step_px, ::step_px]) * step_px
+        self._centres = [(row, column) for row, column in centres.tolist()]
 
     def __len__(self) -> int:
         """The number of images to infer."""
@@ -60,6 +63,7 @@ class Occlusion:
         """
         confidence = softmax(logits, temperature)[:, int(logits[0].argmax())]
         lost = np.zeros((SIDE_PX, SIDE_PX))
-        for centre, left in zip(self._centres, confidence[1:], strict=True):
-            lost[centre] = confidence[0] - left
+        step_px = self._step_px
+        for (row, column), left in zip(self._centres, confidence[1:], strict=True):
+            lost[row : row + step_px, column : column + step_px] = confidence[0] - left
         return lost

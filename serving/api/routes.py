@@ -79,6 +79,7 @@ def build_routes(
     counter = ReadingCounter(telemetry, tracer, watch)
     digits = DigitHandlers(reader, counter)
     postcode = PostcodeHandler(reader, counter, valid_codes)
+    explainer = Explainer(reader, patience_s=settings.request_deadline_ms / 2e3)
     status = StatusHandlers(settings, telemetry, health, champion)
     document = OpenApiHandler()
     site_handlers = sites.SiteHandlers(watch)
@@ -93,7 +94,7 @@ def build_routes(
         "/v1/explain": Route(
             "explain",
             "POST",
-            ExplainHandler(Explainer(reader), postcode).explain,
+            ExplainHandler(explainer, postcode).explain,
             content_types=single,
         ),
         "/v1/labels": Route(

@@ -141,7 +141,7 @@ class CropExplanation(CropReading):
     )
     lost: list[list[float]] | None = Field(
         description="28 rows of 28: the confidence lost without the 5x5 px of ink around a place; "
-        "negative where erasing it adds confidence; null: blank."
+        "negative where erasing it adds confidence; null: blank, or scanners left no time."
     )
     framing: Framing | None = Field(description="null: blank.")
     stages_ms: dict[str, float] = Field(

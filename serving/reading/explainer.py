@@ -1,8 +1,8 @@
 """Crops -> readings, and which ink each answer depends on. For people who try the service out.
 
-An explanation takes some hundred inferences. So it is made in pieces, each in its sender's turn on
-the model's thread and only while no crop is read or waits; there is one at a time in a process. The
-crops are read as all others are, but they are no mail: nothing of them is recorded or counted.
+An explanation takes about a hundred inferences. So it is made in pieces, each in its sender's turn
+on the model's thread and only while no crop is read or waits; there is one at a time in a process.
+The crops are read as all others are, but they are no mail: nothing of them is recorded or counted.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from serving.reading.crop_cost import CROP_S
 from serving.reading.reader import Reader
 from serving.served_model import ServedModel
 
+STEP_PX: Final = 2  # between the patches
 PIECE: Final = 16  # inferences in one turn: 1.3 ms, which a crop that arrives meanwhile may wait
-PATIENCE_S: Final = 1.0  # to wait for free time in all, well below the request's deadline
 _BUSY_WAIT_S: Final = 0.002
 
 
@@ -31,7 +31,7 @@ class Explained(NamedTuple):
     """A reading, and what it depends on."""
 
     reading: Reading
-    lost: NDArray[np.float64] | None  # (28, 28), confidence lost without the ink; None: blank
+    lost: NDArray[np.float64] | None  # (28, 28), confidence lost; None: blank, or no time
 
 
 class Explainer:
@@ -39,20 +39,25 @@ class Explainer:
 
     Args:
         reader: reads the crops, and has the turns.
+        patience_s: from the start to the last piece; well below the request's deadline.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, patience_s: float) -> None:
         self._reader = reader
+        self._patience_s = patience_s
         self._is_explaining = False
 
     async def explain(
         self, sources: Sequence[bytes], request: Request
     ) -> list[Explained | CropError]:
-        """Read and explain a few crops in order; one that cannot be read has an error there.
+        """Read a few crops in order, and explain them as far as there is time.
+
+        Returns:
+            An explanation, or the error of a crop that cannot be read.
 
         Raises:
             Problem: 429, another explanation is being made.
-            Overloaded: scanners need the model.
+            Overloaded: scanners need the model all the time.
             ModelError: the model failed.
         """
         if self._is_explaining:
@@ -70,43 +75,41 @@ class Explainer:
     async def _explain(
         self, sources: Sequence[bytes], request: Request
     ) -> list[Explained | CropError]:
-        give_up = time.monotonic() + PATIENCE_S
-        await self._wait_until_idle(give_up)
-        explained: list[Explained | CropError] = []
-        for one in await self._reader.read_many(sources, request, is_mail=False):
-            if isinstance(one, CropError):
-                explained.append(one)
-            else:
-                explained.append(Explained(one, await self._lost(one, request, give_up)))
-        return explained
+        give_up = time.monotonic() + self._patience_s
+        if not await self._has_time(give_up):
+            raise Overloaded(
+                f"scanners' crops left no time for an explanation within {self._patience_s:.1f} s; "
+                "try again, or send the crop to /v1/digit",
+                2.0,
+            )
+        return [
+            one
+            if isinstance(one, CropError)
+            else Explained(one, await self._lost(one, request, give_up))
+            for one in await self._reader.read_many(sources, request, is_mail=False)
+        ]
 
     async def _lost(
         self, reading: Reading, request: Request, give_up: float
     ) -> NDArray[np.float64] | None:
         if reading.image is None:
             return None
-        occlusion = Occlusion(reading.image)
+        occlusion = Occlusion(reading.image, STEP_PX)
         logits: list[NDArray[np.float32]] = []
         for start in range(0, len(occlusion), PIECE):
-            await self._wait_until_idle(give_up)
+            if not await self._has_time(give_up):
+                return None
             infer = partial(_infer, request.model, occlusion, start)
             logits.append(await self._reader.in_turn(infer, request, PIECE * CROP_S))
         return occlusion.lost(np.concatenate(logits), request.model.policy.temperature)
 
-    async def _wait_until_idle(self, give_up: float) -> None:
-        """Return while no crop is read or waits.
-
-        Raises:
-            Overloaded: there was no such moment.
-        """
-        while not self._reader.is_idle():
-            if time.monotonic() > give_up:
-                raise Overloaded(
-                    f"scanners' crops left no time to explain one within {PATIENCE_S:.0f} s; "
-                    "try again, or send it to /v1/digit",
-                    2.0,
-                )
+    async def _has_time(self, give_up: float) -> bool:
+        """Wait until no crop is read or waits; false if it is too late for more work."""
+        while time.monotonic() < give_up:
+            if self._reader.is_idle():
+                return True
             await asyncio.sleep(_BUSY_WAIT_S)
+        return False
 
 
 def _infer(model: ServedModel, occlusion: Occlusion, start: int) -> NDArray[np.float32]:

@@ -24,14 +24,14 @@ function make(tag, properties = {}, ...children) {
   return made;
 }
 
-function percent(part) {
-  if (part > 0.9999 && part < 1) return "> 99.99 %";
-  if (part < 0.0001 && part > 0) return "< 0.01 %";
-  return `${(part * 100).toFixed(part > 0.1 ? 2 : 3).replace(/\.?0+$/, "")} %`;
+function percent(part) { // with spaces that break no line
+  if (part > 0.9999 && part < 1) return "over\u00a099.99\u00a0%";
+  if (part < 0.0001 && part > 0) return "under\u00a00.01\u00a0%";
+  return `${(part * 100).toFixed(2)}\u00a0%`;
 }
 
 function milliseconds(time) {
-  return `${time < 10 ? time.toFixed(2) : Math.round(time)} ms`;
+  return `${time < 10 ? time.toFixed(2) : Math.round(time)}\u00a0ms`;
 }
 
 function badge(kind, text) {
@@ -184,6 +184,8 @@ function show(crops, answer, roundTripMs) {
       `the answer was here after ${milliseconds(roundTripMs)}. A scanner's read needs no explanation.`),
   );
   showCurl(crops);
+  // Not while someone draws: the pad would move under the pen.
+  if (crops[0].origin !== "drawn") at("answer").scrollIntoView({ block: "nearest" });
 }
 
 function verdict(one, value, threshold) {
@@ -205,14 +207,18 @@ function resultOf(one, sent, threshold, isOfMany) {
     box.append(make("p", {}, badge("act", one.error.title), ` ${sentence(one.error.detail)}`));
     return box;
   }
+  if (one.image) pictures.append(figure(paint(one.image, inkColour), "what the model saw"));
   if (one.image) {
-    pictures.append(
-      figure(paint(one.image, inkColour), "what the model saw"),
-      figure(paint(one.image, lostColour(one.lost)), "what it looked at"),
-    );
+    const looked = one.lost ? paint(one.image, lostColour(one.lost)) : make("span", {}, "no time");
+    pictures.append(figure(looked, "what it looked at"));
   }
-  if (isOfMany) box.append(make("p", {}, ...verdict(one, one.digit, threshold)));
-  box.append(bars(one.candidates), make("p", { className: "small soft" }, factsOf(one)));
+  const facts = make("p", { className: "small soft" }, factsOf(one));
+  if (isOfMany) {
+    box.append(make("p", {}, ...verdict(one, one.digit, threshold)),
+      make("details", {}, make("summary", {}, "Candidates and times"), bars(one.candidates), facts));
+  } else {
+    box.append(bars(one.candidates), facts);
+  }
   return box;
 }
 
@@ -221,6 +227,7 @@ function figure(picture, text) {
 }
 
 function bars(candidates) {
+  if (!candidates.length) return "";
   const rows = candidates.map(({ digit, probability }) => {
     const bar = make("i");
     bar.style.width = `${probability * 100}%`;
@@ -243,11 +250,14 @@ function factsOf(one) {
   if (passed_through) facts.push("The crop was framed already.");
   if (num_dropped) facts.push(`Pieces of ink taken for dirt, lines or neighbours: ${num_dropped}.`);
   if (edges_touched) facts.push("The ink touches the edge of the crop.");
+  if (!one.lost) {
+    return `${facts.join(" ")} Scanners left no time to find out what the model looked at.`;
+  }
   const most = Math.max(...one.lost.flat());
   facts.push(most < 0.02
-    ? "No single patch of ink matters: without any of them, the confidence falls by less than 2 %."
-    : `Orange ink carries the answer: without the darkest patch, the confidence falls by ` +
-      `${percent(most)}. Without blue ink, it would rise.`);
+    ? "No single patch of ink matters: without any one of them, the confidence is nearly the same."
+    : "Orange ink carries the answer: without its most orange patch, the confidence is " +
+      `${percent(one.confidence - most)}. Without blue ink, it is higher.`);
   return facts.join(" ");
 }
 
@@ -297,9 +307,9 @@ function showCurl(crops) {
   const path = crops.length === 1 ? "/v1/digit" : "/v1/postcode";
   at("curl-line").textContent = `curl -s ${what}${key} ${location.origin}${path}`;
   at("curl-note").textContent = {
-    shipped: "Run it in the project's folder. It is read as mail is.",
-    file: "Run it in the folder of the file. It is read as mail is.",
-  }[first.origin] || "Save the crop, and run it in that folder. It is read as mail is.";
+    shipped: "Run it in the project's folder. Its read is recorded as mail is.",
+    file: "Run it in the folder of the file. Its read is recorded as mail is.",
+  }[first.origin] || "Save the crop, and run it in that folder. Its read is recorded as mail is.";
   const save = at("save");
   save.hidden = first.origin === "shipped" || first.origin === "file";
   Object.assign(save, { href: first.url, download: first.name });
