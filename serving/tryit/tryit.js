@@ -251,7 +251,7 @@ function factsOf(one) {
   if (num_dropped) facts.push(`Pieces of ink taken for dirt, lines or neighbours: ${num_dropped}.`);
   if (edges_touched) facts.push("The ink touches the edge of the crop.");
   if (!one.lost) {
-    return `${facts.join(" ")} Scanners left no time to find out what the model looked at.`;
+    return `${facts.join(" ")} There was no time to find out what the model looked at.`;
   }
   const most = Math.max(...one.lost.flat());
   facts.push(most < 0.02

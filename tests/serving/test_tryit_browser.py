@@ -201,7 +201,10 @@ def test_dropped_and_pasted_images_are_read(port, open_page):
     ("file", "words"),
     [
         ({"name": "a.gif", "mimeType": "image/gif", "buffer": b"GIF89a"}, "reads PNG and JPEG"),
-        ({"name": "a.png", "mimeType": "image/png", "buffer": b"text"}, "send a PNG or a JPEG file"),
+        (
+            {"name": "a.png", "mimeType": "image/png", "buffer": b"text"},
+            "send a PNG or a JPEG file",
+        ),
         ({"name": "a.png", "mimeType": "image/png", "buffer": bytes(3_000_000)}, "at most 2097152"),
         ({"name": "a.png", "mimeType": "image/png", "buffer": b""}, "body is empty"),
     ],
