@@ -1,0 +1,197 @@
+// The keying operator's page: one key a decision, shown at once, sent behind the operator's back.
+
+import { cropToKey, isDigit, meaning, onlyCode, openDigits } from "./keying_keys.js";
+import { Letters } from "./keying_letters.js";
+import { Outbox } from "./keying_outbox.js";
+import { get, nextTime_us } from "./keying_server.js";
+import { Screen } from "./keying_screen.js";
+
+const NUM_UNDO = 20;
+const IDLE_MS = 90_000; // then the letters are given back
+const OWN_FIGURES_MS = 30_000;
+const DEADLINE_MS = 200;
+
+const root = document.getElementById("keying");
+const { csrf, who } = root.dataset;
+const screen = new Screen(root);
+const history = []; // the last keys: {letter, times_us, indexes, label}
+let insists = null; // an unusual digit that was pressed once
+let paused = null; // why nothing can be keyed: "start", "rest", "other tab"
+let used_at = performance.now();
+
+const letters = new Letters({ csrf, onChange: show, onLost: lost });
+const outbox = new Outbox({ who, csrf, onChange: connection, onRefused: refused, onReopened: reopened });
+const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`digitline-keying:${who}`) : null;
+
+// ---- a key ----
+
+function press(what, began_ms) {
+  used_at = performance.now();
+  if (paused) return paused === "start" ? undefined : resume();
+  const letter = letters.current;
+  if (what === "pause") return pause("rest");
+  if (what === "undo") undo();
+  else if (!letter) return undefined;
+  else if (what === "confirm") takeCode(letter);
+  else key(letter, what);
+  show();
+  screen.measure(began_ms);
+  return undefined;
+}
+
+function key(letter, label) {
+  const crop = cropToKey(letter);
+  const open = openDigits(letter, crop);
+  if (open && isDigit(label) && !open.has(label) && insists !== label) {
+    insists = label;
+    screen.warn(`${label} fits no valid code here. Press ${label} again to key it nevertheless.`);
+    return;
+  }
+  if (insists !== null && insists === label) letter.codes = null; // an unusual code
+  decide(letter, [[crop.index, label]]);
+}
+
+function takeCode(letter) {
+  const code = onlyCode(letter);
+  if (!code) return;
+  const left = letter.crops.map((crop, place) => [crop, code[place]])
+    .filter(([crop]) => crop.digit === null && !letter.answers.has(crop.index));
+  decide(letter, left.map(([crop, digit]) => [crop.index, digit]));
+}
+
+function decide(letter, labels) {
+  insists = null;
+  screen.warn("");
+  const crop = cropToKey(letter);
+  const entries = labels.map(([crop_index, label]) => {
+    letter.answers.set(crop_index, label);
+    return { kind: "label", read_id: letter.read_id, crop_index, label, when_us: nextTime_us() };
+  });
+  history.push({ letter, crop, entries, codes: letter.codes });
+  if (!cropToKey(letter)) letters.finish();
+  if (history.length > NUM_UNDO) closeOldest();
+  for (const entry of entries) outbox.add(entry);
+  letters.fill();
+}
+
+function closeOldest() {
+  const { letter } = history.shift();
+  const isNeeded = letters.queue.includes(letter) || history.some((one) => one.letter === letter);
+  if (!isNeeded) letters.close(letter);
+}
+
+function undo() {
+  if (insists !== null) { // nothing was keyed yet
+    insists = null;
+    screen.warn("");
+    return;
+  }
+  const last = history.pop();
+  if (!last) {
+    screen.warn(`Nothing is left to undo; the last ${NUM_UNDO} keys can be undone.`);
+    return;
+  }
+  screen.warn("");
+  const { letter, entries } = last;
+  const wasComplete = !letters.queue.includes(letter);
+  entries.forEach((entry) => letter.answers.delete(entry.crop_index));
+  const wasSent = !outbox.withdraw(entries.map((entry) => entry.when_us));
+  if (wasComplete) letters.reopen(letter);
+  if (wasComplete && wasSent) {
+    letter.isReopening = true;
+    outbox.add({ kind: "undo", read_id: letter.read_id, when_us: nextTime_us() });
+  }
+}
+
+// ---- what the console answers ----
+
+function reopened(read_id) {
+  const letter = letters.queue.find((one) => one.read_id === read_id);
+  if (letter) letter.isReopening = false;
+}
+
+function refused(entry, reason) {
+  if (entry.kind === "label") screen.refuse(reason);
+  if (entry.kind === "undo") letters.drop(entry.read_id, `it cannot be undone: ${reason}`);
+  else letters.drop(entry.read_id, reason);
+}
+
+function lost(letter, reason) {
+  for (let at = history.length - 1; at >= 0; at--) if (history[at].letter === letter) history.splice(at, 1);
+  insists = null;
+  if (reason) screen.warn(`The letter was taken away: ${reason}.`);
+}
+
+function connection(state, text) {
+  const wasOffline = screen.connection(state, text, outbox);
+  if (state === "sending" && wasOffline) letters.start();
+}
+
+// ---- pauses, tabs, leaving ----
+
+function pause(why) {
+  paused = why;
+  insists = null;
+  letters.stop();
+  if (why === "other tab") outbox.stop(); // that tab sends what waits
+  else letters.release({ keepalive: false });
+  show();
+}
+
+async function resume() {
+  tabs?.postMessage("taken");
+  used_at = performance.now();
+  paused = "start";
+  show();
+  outbox.start();
+  await letters.start();
+  paused = null;
+  show();
+}
+
+async function showOwnFigures() {
+  if (paused || document.hidden) return;
+  try {
+    screen.own(await get("/keying/own"));
+  } catch { /* the connection's own message says it */ }
+}
+
+function show() {
+  screen.show({ letter: letters.current, queue: letters.queue, last: history.at(-1), insists, paused, letters, outbox });
+}
+
+document.addEventListener("keydown", (event) => {
+  const what = meaning(event);
+  const isControl = event.target.closest("a, button, summary, input");
+  if (!what || (what === "confirm" && isControl)) return;
+  event.preventDefault();
+  if (!event.repeat) press(what, event.timeStamp); // a key that is held down counts once
+});
+root.addEventListener("pointerdown", (event) => {
+  const button = event.target.closest("button[data-label]");
+  if (!button || button.disabled || event.button !== 0) return;
+  event.preventDefault(); // the focus stays where it is, and no click follows late
+  press(button.dataset.label, event.timeStamp);
+});
+root.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (!button.dataset.label) resume();
+  else if (event.detail === 0) press(button.dataset.label, event.timeStamp); // by keyboard or screen reader
+});
+tabs?.addEventListener("message", () => pause("other tab"));
+addEventListener("pagehide", () => {
+  outbox.flush();
+  if (paused !== "other tab") letters.release({ keepalive: true });
+});
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+addEventListener("beforeunload", (event) => { if (outbox.num_waiting && !outbox.isKept) event.preventDefault(); });
+setInterval(showOwnFigures, OWN_FIGURES_MS);
+setInterval(() => screen.deadline(letters.current), DEADLINE_MS);
+setInterval(() => {
+  if (!paused && performance.now() - used_at > IDLE_MS) pause("rest");
+}, 1000);
+
+root.hidden = false;
+screen.others(outbox.othersWaiting());
+resume().then(showOwnFigures);

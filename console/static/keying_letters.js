@@ -1,0 +1,162 @@
+// The queue of letters: leased ahead with their pictures, prolonged while somebody keys.
+
+import { get, now_us, picture, post } from "./keying_server.js";
+
+const NUM_AHEAD = 20; // the most that the console leases at once
+const REFILL_BELOW = 16; // so that 10 are ahead although an answer takes a second or two
+const LOOK_AGAIN_MS = 2_000;
+const PROLONG_MS = 20_000; // of a lease of 60 s
+const NUM_SHOWN = 3; // the letter in work and those beside it keep their places
+
+export class Letters {
+  // onChange(): the queue or the connection has changed.
+  // onLost(letter, reason): it is not to be keyed here any more; reason "" where that was our wish.
+  constructor({ csrf, onChange, onLost }) {
+    Object.assign(this, { csrf, onChange, onLost });
+    this.queue = []; // [0] is in work
+    this.seen = new Map(); // read_id -> letter, of all that this page was given
+    this.num_waiting = null; // letters that the console has, leased or not
+    this.trouble = null; // why no letters come
+    this.isOn = false;
+    this.isFilling = false;
+    setInterval(() => this.fill(), LOOK_AGAIN_MS);
+    setInterval(() => this.prolong(), PROLONG_MS);
+  }
+
+  get current() {
+    return this.queue[0];
+  }
+
+  start() {
+    this.isOn = true;
+    return Promise.all([this.prolong(), this.fill()]);
+  }
+
+  stop() {
+    this.isOn = false;
+  }
+
+  async fill() {
+    if (!this.isOn || this.isFilling || this.queue.length >= REFILL_BELOW) return;
+    this.isFilling = true;
+    try {
+      const answer = await get(`/keying/letters?num=${NUM_AHEAD}`);
+      this.trouble = null;
+      this.num_waiting = answer.waiting;
+      const fresh = answer.letters.filter((given) => !this.seen.has(given.read_id)).map(made);
+      fresh.forEach((letter) => this.seen.set(letter.read_id, letter));
+      // The first letter is shown as soon as it has its pictures.
+      await Promise.all(fresh.map((letter) => this.ready(letter)));
+    } catch (error) {
+      this.trouble = error;
+    }
+    this.isFilling = false;
+    this.onChange();
+  }
+
+  async ready(letter) {
+    try {
+      await Promise.all(letter.crops.map(loadPicture));
+    } catch (error) {
+      dispose(letter);
+      // An erased letter is not asked for again; one whose picture did not arrive is.
+      if (error.status !== 404) this.seen.delete(letter.read_id);
+      return;
+    }
+    this.insert(letter);
+    if (this.queue.length <= NUM_SHOWN) this.onChange();
+  }
+
+  // By deadline, behind those that are on the screen already.
+  insert(letter) {
+    const key = (one) => one.deadline_us ?? Infinity;
+    const place = this.queue.findIndex((one, at) => at >= NUM_SHOWN && key(one) > key(letter));
+    this.queue.splice(place < 0 ? this.queue.length : place, 0, letter);
+  }
+
+  // The current letter is complete.
+  finish() {
+    return this.queue.shift();
+  }
+
+  // It can no longer be undone: only its id stays, as an answer on its way may name it.
+  close(letter) {
+    this.seen.set(letter.read_id, null);
+    dispose(letter);
+  }
+
+  // A letter that was complete is keyed again.
+  reopen(letter) {
+    this.queue.unshift(letter);
+  }
+
+  drop(read_id, reason) {
+    const letter = this.queue.find((one) => one.read_id === read_id);
+    if (!letter) return;
+    this.forget(letter, reason);
+    this.onChange();
+  }
+
+  forget(letter, reason) {
+    const wasCurrent = letter === this.current;
+    this.queue = this.queue.filter((one) => one !== letter);
+    this.seen.delete(letter.read_id); // the console may lend it again
+    dispose(letter);
+    this.onLost(letter, wasCurrent ? reason : "");
+  }
+
+  // Keep the leases; whatever the console no longer lends is taken off the queue.
+  async prolong() {
+    const held = this.queue.filter((letter) => !letter.isReopening).map((letter) => letter.read_id);
+    if (!this.isOn || !held.length) return;
+    try {
+      const { until_us } = await post("/keying/leases", { read_ids: held, action: "prolong" }, this.csrf);
+      const gone = this.queue.filter((letter) => held.includes(letter.read_id)
+        && !letter.isReopening && !until_us[letter.read_id]);
+      gone.forEach((letter) => this.drop(letter.read_id, "it was given to somebody else or erased"));
+    } catch (error) {
+      this.trouble = error;
+      this.onChange();
+    }
+  }
+
+  // Give back all that is not complete, so that others get it at once.
+  release({ keepalive }) {
+    const read_ids = this.queue.map((letter) => letter.read_id);
+    [...this.queue].forEach((letter) => this.forget(letter, ""));
+    if (!read_ids.length) return;
+    post("/keying/leases", { read_ids, action: "release" }, this.csrf, { keepalive }).catch(() => {});
+  }
+}
+
+function made(given) {
+  return {
+    read_id: given.read_id,
+    crops: given.crops.map((crop) => ({ ...crop, index: crop.crop_index })),
+    codes: given.codes,
+    deadline_us: given.deadline_us,
+    arrived_us: now_us(),
+    answers: new Map(), // crop index -> label
+    isReopening: false, // undone here, which the console does not know yet
+  };
+}
+
+// Fetched and decoded before it is shown: showing it then takes no time.
+async function loadPicture(crop) {
+  crop.url = URL.createObjectURL(await picture(crop.picture));
+  crop.images = { row: new Image(), large: new Image(), small: new Image() };
+  await Promise.all(Object.values(crop.images).map((image) => {
+    image.src = crop.url;
+    image.alt = "";
+    image.draggable = false;
+    return image.decode();
+  }));
+}
+
+// Free the pictures.
+export function dispose(letter) {
+  for (const crop of letter.crops) {
+    if (crop.url) URL.revokeObjectURL(crop.url);
+    crop.images = null;
+  }
+}
