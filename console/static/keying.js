@@ -1,7 +1,7 @@
 // The keying operator's page: one key a decision, shown at once, sent behind the operator's back.
 
 import { cropToKey, isDigit, meaning, onlyCode, openDigits } from "./keying_keys.js";
-import { Letters } from "./keying_letters.js";
+import { Letters, dispose } from "./keying_letters.js";
 import { Outbox } from "./keying_outbox.js";
 import { get, nextTime_us } from "./keying_server.js";
 import { Screen } from "./keying_screen.js";
@@ -14,20 +14,20 @@ const DEADLINE_MS = 200;
 const root = document.getElementById("keying");
 const { csrf, who } = root.dataset;
 const screen = new Screen(root);
-const history = []; // the last keys: {letter, times_us, indexes, label}
+let history = []; // the last keys: {letter, crop, entries, codes}; entries as in the outbox
 let insists = null; // an unusual digit that was pressed once
-let paused = null; // why nothing can be keyed: "start", "rest", "other tab"
+let paused = null; // "rest" or "other tab": nothing can be keyed
 let used_at = performance.now();
 
-const letters = new Letters({ csrf, onChange: show, onLost: lost });
 const outbox = new Outbox({ who, csrf, onChange: connection, onRefused: refused, onReopened: reopened });
+const letters = new Letters({ csrf, onChange: asked, onLost: lost, answersOf: (id) => outbox.answersOf(id) });
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`digitline-keying:${who}`) : null;
 
 // ---- a key ----
 
 function press(what, began_ms) {
   used_at = performance.now();
-  if (paused) return paused === "start" ? undefined : resume();
+  if (paused) return resume();
   const letter = letters.current;
   if (what === "pause") return pause("rest");
   if (what === "undo") undo();
@@ -47,8 +47,9 @@ function key(letter, label) {
     screen.warn(`${label} fits no valid code here. Press ${label} again to key it nevertheless.`);
     return;
   }
-  if (insists !== null && insists === label) letter.codes = null; // an unusual code
+  const isUnusual = insists === label;
   decide(letter, [[crop.index, label]]);
+  if (isUnusual) letter.codes = null; // until it is undone
 }
 
 function takeCode(letter) {
@@ -77,7 +78,7 @@ function decide(letter, labels) {
 function closeOldest() {
   const { letter } = history.shift();
   const isNeeded = letters.queue.includes(letter) || history.some((one) => one.letter === letter);
-  if (!isNeeded) letters.close(letter);
+  if (!isNeeded) dispose(letter);
 }
 
 function undo() {
@@ -93,6 +94,7 @@ function undo() {
   }
   screen.warn("");
   const { letter, entries } = last;
+  letter.codes = last.codes;
   const wasComplete = !letters.queue.includes(letter);
   entries.forEach((entry) => letter.answers.delete(entry.crop_index));
   const wasSent = !outbox.withdraw(entries.map((entry) => entry.when_us));
@@ -105,6 +107,12 @@ function undo() {
 
 // ---- what the console answers ----
 
+function asked() {
+  if (letters.trouble) outbox.failed(letters.trouble);
+  else if (!outbox.num_waiting) connection("sending", "");
+  show();
+}
+
 function reopened(read_id) {
   const letter = letters.queue.find((one) => one.read_id === read_id);
   if (letter) letter.isReopening = false;
@@ -112,40 +120,40 @@ function reopened(read_id) {
 
 function refused(entry, reason) {
   if (entry.kind === "label") screen.refuse(reason);
-  if (entry.kind === "undo") letters.drop(entry.read_id, `it cannot be undone: ${reason}`);
-  else letters.drop(entry.read_id, reason);
+  letters.drop(entry.read_id, entry.kind === "undo" ? `it cannot be undone: ${reason}` : reason);
+  forgetKeys(entry.read_id);
+}
+
+function forgetKeys(read_id) {
+  history = history.filter((one) => one.letter.read_id !== read_id);
 }
 
 function lost(letter, reason) {
-  for (let at = history.length - 1; at >= 0; at--) if (history[at].letter === letter) history.splice(at, 1);
+  forgetKeys(letter.read_id);
   insists = null;
   if (reason) screen.warn(`The letter was taken away: ${reason}.`);
 }
 
 function connection(state, text) {
   const wasOffline = screen.connection(state, text, outbox);
-  if (state === "sending" && wasOffline) letters.start();
+  if (state === "sending" && wasOffline && !paused) letters.start();
 }
 
 // ---- pauses, tabs, leaving ----
 
 function pause(why) {
   paused = why;
-  insists = null;
-  letters.stop();
-  if (why === "other tab") outbox.stop(); // that tab sends what waits
-  else letters.release({ keepalive: false });
+  letters.stop({ givesBack: why === "rest" }); // another tab has the same letters
+  if (why === "other tab") outbox.stop(); // and sends what waits
   show();
 }
 
-async function resume() {
+function resume() {
   tabs?.postMessage("taken");
   used_at = performance.now();
-  paused = "start";
-  show();
-  outbox.start();
-  await letters.start();
   paused = null;
+  outbox.start();
+  letters.start();
   show();
 }
 
@@ -179,10 +187,11 @@ root.addEventListener("click", (event) => {
   if (!button.dataset.label) resume();
   else if (event.detail === 0) press(button.dataset.label, event.timeStamp); // by keyboard or screen reader
 });
+addEventListener("online", () => { if (!paused) letters.start(); });
 tabs?.addEventListener("message", () => pause("other tab"));
 addEventListener("pagehide", () => {
   outbox.flush();
-  if (paused !== "other tab") letters.release({ keepalive: true });
+  if (!paused) letters.stop({ givesBack: true, keepalive: true });
 });
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 addEventListener("beforeunload", (event) => { if (outbox.num_waiting && !outbox.isKept) event.preventDefault(); });
@@ -194,4 +203,5 @@ setInterval(() => {
 
 root.hidden = false;
 screen.others(outbox.othersWaiting());
-resume().then(showOwnFigures);
+resume();
+showOwnFigures();

@@ -1,5 +1,6 @@
 // The queue of letters: leased ahead with their pictures, prolonged while somebody keys.
 
+import { cropToKey } from "./keying_keys.js";
 import { get, now_us, picture, post } from "./keying_server.js";
 
 const NUM_AHEAD = 20; // the most that the console leases at once
@@ -11,12 +12,14 @@ const NUM_SHOWN = 3; // the letter in work and those beside it keep their places
 export class Letters {
   // onChange(): the queue or the connection has changed.
   // onLost(letter, reason): it is not to be keyed here any more; reason "" where that was our wish.
-  constructor({ csrf, onChange, onLost }) {
-    Object.assign(this, { csrf, onChange, onLost });
+  // answersOf(read_id): labels of an earlier page that are still on their way.
+  constructor({ csrf, onChange, onLost, answersOf }) {
+    Object.assign(this, { csrf, onChange, onLost, answersOf });
     this.queue = []; // [0] is in work
-    this.seen = new Map(); // read_id -> letter, of all that this page was given
+    this.loading = new Set(); // whose pictures are on their way
+    this.seen = new Set(); // read_ids that this page has, or has completed
     this.num_waiting = null; // letters that the console has, leased or not
-    this.trouble = null; // why no letters come
+    this.trouble = null; // why the console gives none, or does not prolong them
     this.isOn = false;
     this.isFilling = false;
     setInterval(() => this.fill(), LOOK_AGAIN_MS);
@@ -29,40 +32,62 @@ export class Letters {
 
   start() {
     this.isOn = true;
-    return Promise.all([this.prolong(), this.fill()]);
+    this.prolong();
+    this.fill();
   }
 
-  stop() {
+  // Empty the queue. Others get the letters at once, if they are given back.
+  stop({ givesBack, keepalive = false }) {
     this.isOn = false;
+    this.givesBack = givesBack;
+    const all = [...this.queue, ...this.loading];
+    all.forEach((letter) => this.forget(letter, ""));
+    this.loading.clear();
+    this.num_waiting = null;
+    this.giveBack(all, keepalive);
+  }
+
+  giveBack(all, keepalive = false) {
+    const read_ids = all.map((letter) => letter.read_id);
+    if (!this.givesBack || !read_ids.length) return;
+    post("/keying/leases", { read_ids, action: "release" }, this.csrf, { keepalive }).catch(() => {});
   }
 
   async fill() {
-    if (!this.isOn || this.isFilling || this.queue.length >= REFILL_BELOW) return;
+    if (!this.isOn || this.isFilling || this.queue.length >= REFILL_BELOW) return undefined;
     this.isFilling = true;
     try {
       const answer = await get(`/keying/letters?num=${NUM_AHEAD}`);
+      if (!this.isOn) return this.giveBack(answer.letters);
       this.trouble = null;
       this.num_waiting = answer.waiting;
-      const fresh = answer.letters.filter((given) => !this.seen.has(given.read_id)).map(made);
-      fresh.forEach((letter) => this.seen.set(letter.read_id, letter));
-      // The first letter is shown as soon as it has its pictures.
-      await Promise.all(fresh.map((letter) => this.ready(letter)));
+      const fresh = answer.letters.filter((given) => !this.seen.has(given.read_id))
+        .map((given) => made(given, this.answersOf(given.read_id)));
+      fresh.forEach((letter) => this.seen.add(letter.read_id));
+      await Promise.all(fresh.filter(cropToKey).map((letter) => this.ready(letter)));
     } catch (error) {
       this.trouble = error;
+    } finally {
+      this.isFilling = false;
     }
-    this.isFilling = false;
     this.onChange();
+    return undefined;
   }
 
+  // Queue a letter when it has its pictures.
   async ready(letter) {
+    this.loading.add(letter);
     try {
       await Promise.all(letter.crops.map(loadPicture));
+      if (!this.loading.has(letter)) throw new Error("given back meanwhile");
     } catch (error) {
+      this.loading.delete(letter);
       dispose(letter);
       // An erased letter is not asked for again; one whose picture did not arrive is.
       if (error.status !== 404) this.seen.delete(letter.read_id);
       return;
     }
+    this.loading.delete(letter);
     this.insert(letter);
     if (this.queue.length <= NUM_SHOWN) this.onChange();
   }
@@ -77,12 +102,6 @@ export class Letters {
   // The current letter is complete.
   finish() {
     return this.queue.shift();
-  }
-
-  // It can no longer be undone: only its id stays, as an answer on its way may name it.
-  close(letter) {
-    this.seen.set(letter.read_id, null);
-    dispose(letter);
   }
 
   // A letter that was complete is keyed again.
@@ -114,29 +133,22 @@ export class Letters {
       const gone = this.queue.filter((letter) => held.includes(letter.read_id)
         && !letter.isReopening && !until_us[letter.read_id]);
       gone.forEach((letter) => this.drop(letter.read_id, "it was given to somebody else or erased"));
+      this.trouble = null;
     } catch (error) {
       this.trouble = error;
-      this.onChange();
     }
-  }
-
-  // Give back all that is not complete, so that others get it at once.
-  release({ keepalive }) {
-    const read_ids = this.queue.map((letter) => letter.read_id);
-    [...this.queue].forEach((letter) => this.forget(letter, ""));
-    if (!read_ids.length) return;
-    post("/keying/leases", { read_ids, action: "release" }, this.csrf, { keepalive }).catch(() => {});
+    this.onChange();
   }
 }
 
-function made(given) {
+function made(given, answers) {
   return {
     read_id: given.read_id,
     crops: given.crops.map((crop) => ({ ...crop, index: crop.crop_index })),
     codes: given.codes,
     deadline_us: given.deadline_us,
     arrived_us: now_us(),
-    answers: new Map(), // crop index -> label
+    answers, // crop index -> label
     isReopening: false, // undone here, which the console does not know yet
   };
 }

@@ -58,6 +58,16 @@ export class Outbox {
     this.send();
   }
 
+  // What was keyed of a letter before the page was loaded again: crop index -> label.
+  answersOf(read_id) {
+    const found = new Map();
+    for (const entry of this.entries.filter((one) => one.read_id === read_id)) {
+      if (entry.kind === "undo") found.clear();
+      else found.set(entry.crop_index, entry.label);
+    }
+    return found;
+  }
+
   // Take labels back that were never sent; false where one may have reached the console.
   withdraw(times_us) {
     const found = this.entries.filter((entry) => times_us.includes(entry.when_us));

@@ -1,9 +1,11 @@
 // What the keying page shows. It changes elements that are there; it knows nothing of the network.
 
-import { cropToKey, onlyCode, openDigits } from "./keying_keys.js";
+import { cropToKey, isDigit, onlyCode, openDigits } from "./keying_keys.js";
 import { now_us } from "./keying_server.js";
 
 const NAMES = { not_a_digit: "no digit", two_digits: "two digits", unreadable: "unreadable" };
+const NUM_IN_ROW = 12; // crops of a postcode at most; of a longer read a part is shown
+const NUM_BEFORE = 5;
 const MOST_MEASURES = 1000;
 const number = new Intl.NumberFormat("en");
 
@@ -27,6 +29,7 @@ export class Screen {
     const crop = cropToKey(letter);
     const code = onlyCode(letter);
     this.row(letter, crop, code);
+    this.at.crop.classList.toggle("unusual", insists !== null);
     fill(this.at.crop, crop.images.large);
     this.at.crop.setAttribute("aria-label", `Crop ${letter.crops.indexOf(crop) + 1} of ${letter.crops.length}, to be keyed`);
     this.last(last);
@@ -38,15 +41,20 @@ export class Screen {
 
   row(letter, crop, code) {
     letter.cells ??= letter.crops.map(cell);
-    if (this.at.row.firstChild !== letter.cells[0]) this.at.row.replaceChildren(...letter.cells);
+    const now = letter.crops.indexOf(crop);
+    const from = Math.max(0, Math.min(now - NUM_BEFORE, letter.crops.length - NUM_IN_ROW));
+    const cells = letter.cells.slice(from, from + NUM_IN_ROW);
+    if (this.at.row.firstChild !== cells[0]) this.at.row.replaceChildren(...cells);
     letter.crops.forEach((one, place) => {
       const label = one.digit ?? letter.answers.get(one.index);
       const item = letter.cells[place];
+      const text = item.lastChild;
       item.className = one === crop ? "now" : "";
-      item.lastChild.className = label === undefined ? "open" : one.digit === null ? "keyed" : "given";
-      item.lastChild.textContent = NAMES[label] ?? label ?? (code ? code[place] : "?");
+      text.className = label === undefined ? "open" : one.digit === null ? "keyed" : "given";
+      text.classList.toggle("words", label in NAMES);
+      text.textContent = NAMES[label] ?? label ?? (code ? code[place] : "?");
     });
-    this.at.code.textContent = code ? `Only ${code} is left: Enter takes it.` : "";
+    this.at.code.textContent = code ? `Only ${code} is left: take it with Enter.` : "";
   }
 
   last(last) {
@@ -58,7 +66,7 @@ export class Screen {
   keys(open, insists, code) {
     for (const button of this.at.pad.children) {
       const { label } = button.dataset;
-      button.classList.toggle("dim", Boolean(open) && !open.has(label));
+      button.classList.toggle("dim", isDigit(label) && Boolean(open) && !open.has(label));
       button.classList.toggle("insists", insists === label);
     }
     this.confirm.disabled = !code;
@@ -71,7 +79,9 @@ export class Screen {
     paragraph.textContent = text;
     button.textContent = action;
     button.hidden = !action;
+    this.at.code.textContent = "";
     this.confirm.disabled = true;
+    this.deadline(undefined);
   }
 
   warn(text) {
@@ -100,6 +110,7 @@ export class Screen {
     if (this.at.connection.textContent !== text) this.at.connection.textContent = text;
     this.at.connection.title = cause;
     this.at["sign-in"].hidden = state !== "signed out";
+    this.at["sign-in"].firstElementChild.textContent = cause;
     return before !== "sending";
   }
 
@@ -116,10 +127,11 @@ export class Screen {
   }
 
   deadline(letter) {
-    const { deadline } = this.at;
+    const { deadline, seconds } = this.at;
     const left_us = letter?.deadline_us ? letter.deadline_us - now_us() : 0;
     deadline.classList.toggle("over", left_us <= 0);
     if (left_us > 0) deadline.value = left_us / Math.max(left_us, letter.deadline_us - letter.arrived_us);
+    seconds.textContent = left_us > 0 ? `${Math.ceil(left_us / 1e6)} s to save this letter` : "";
   }
 
   // From the key's own time to the paint of the frame that shows its effect.
@@ -158,11 +170,11 @@ function upcoming(queue, crop) {
 }
 
 function idleText(paused, { trouble, num_waiting }) {
-  if (paused === "start") return ["Letters are on their way", "", ""];
   if (paused === "rest") return ["Paused", "Your letters were given back, so that others can key them. Press any key to go on; it is not taken as an answer.", "Go on"];
   if (paused === "other tab") return ["Keying goes on in another tab", "You have opened this page in another tab or window. What you keyed here is kept and sent from there.", "Key here"];
   if (trouble?.isSignedOut) return ["You are not signed in", trouble.message, ""];
   if (trouble) return ["No letters arrive", `All that were here are keyed: ${trouble.message}. This page asks again every 2 s.`, ""];
+  if (num_waiting === null) return ["Letters are on their way", "", ""];
   if (num_waiting) return ["Others have the letters that wait", "This page asks for the next one every 2 s.", ""];
   return ["No letter waits", "A letter that the service rejects, or picks for an audit, appears here within seconds. Nothing appears while the service captures nothing: start it with DIGITS_CAPTURE_DIR set to the same folder as for this console.", ""];
 }
