@@ -66,13 +66,17 @@ function decide(letter, labels) {
   const crop = cropToKey(letter);
   const entries = labels.map(([crop_index, label]) => {
     letter.answers.set(crop_index, label);
-    return { kind: "label", read_id: letter.read_id, crop_index, label, when_us: nextTime_us() };
+    return entryOf(letter, crop_index, label);
   });
   history.push({ letter, crop, entries, codes: letter.codes });
   if (!cropToKey(letter)) letters.finish();
   if (history.length > NUM_UNDO) closeOldest();
   for (const entry of entries) outbox.add(entry);
   letters.fill();
+}
+
+function entryOf({ read_id }, crop_index, label) {
+  return { kind: "label", read_id, crop_index, label, when_us: nextTime_us() };
 }
 
 function closeOldest() {
@@ -102,6 +106,8 @@ function undo() {
   if (wasComplete && wasSent) {
     letter.isReopening = true;
     outbox.add({ kind: "undo", read_id: letter.read_id, when_us: nextTime_us() });
+    // The console takes back the whole letter: say again what still holds.
+    for (const [crop_index, label] of letter.answers) outbox.add(entryOf(letter, crop_index, label));
   }
 }
 
@@ -113,9 +119,15 @@ function asked() {
   show();
 }
 
-function reopened(read_id) {
+function reopened(read_id, given) {
   const letter = letters.queue.find((one) => one.read_id === read_id);
-  if (letter) letter.isReopening = false;
+  if (!letter) return;
+  letter.isReopening = false;
+  // What was keyed of it before this page was loaded is open again too.
+  given.crops.filter((crop) => crop.digit === null).forEach(({ crop_index }) => {
+    letter.crops.find((crop) => crop.index === crop_index).digit = null;
+  });
+  show();
 }
 
 function refused(entry, reason) {

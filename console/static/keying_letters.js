@@ -64,7 +64,7 @@ export class Letters {
       const fresh = answer.letters.filter((given) => !this.seen.has(given.read_id))
         .map((given) => made(given, this.answersOf(given.read_id)));
       fresh.forEach((letter) => this.seen.add(letter.read_id));
-      await Promise.all(fresh.filter(cropToKey).map((letter) => this.ready(letter)));
+      await this.load(fresh.filter(cropToKey));
     } catch (error) {
       this.trouble = error;
     } finally {
@@ -74,22 +74,19 @@ export class Letters {
     return undefined;
   }
 
-  // Queue a letter when it has its pictures.
-  async ready(letter) {
-    this.loading.add(letter);
-    try {
-      await Promise.all(letter.crops.map(loadPicture));
-      if (!this.loading.has(letter)) throw new Error("given back meanwhile");
-    } catch (error) {
-      this.loading.delete(letter);
-      dispose(letter);
-      // An erased letter is not asked for again; one whose picture did not arrive is.
-      if (error.status !== 404) this.seen.delete(letter.read_id);
-      return;
+  // Queue letters in the order in which they were given, each when it has its pictures.
+  async load(fresh) {
+    fresh.forEach((letter) => this.loading.add(letter));
+    const loads = fresh.map((letter) => Promise.allSettled(letter.crops.map(loadPicture)));
+    for (const [position, letter] of fresh.entries()) {
+      const failure = (await loads[position]).find((one) => one.status === "rejected")?.reason;
+      if (this.loading.delete(letter) && !failure) this.insert(letter);
+      else {
+        dispose(letter);
+        // An erased letter is not asked for again; one whose picture did not arrive is.
+        if (failure?.status !== 404) this.seen.delete(letter.read_id);
+      }
     }
-    this.loading.delete(letter);
-    this.insert(letter);
-    if (this.queue.length <= NUM_SHOWN) this.onChange();
   }
 
   // By deadline, behind those that are on the screen already.
@@ -97,6 +94,7 @@ export class Letters {
     const key = (one) => one.deadline_us ?? Infinity;
     const place = this.queue.findIndex((one, at) => at >= NUM_SHOWN && key(one) > key(letter));
     this.queue.splice(place < 0 ? this.queue.length : place, 0, letter);
+    if (this.queue.length <= NUM_SHOWN) this.onChange();
   }
 
   // The current letter is complete.

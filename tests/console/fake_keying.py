@@ -45,7 +45,7 @@ class FakeOffice:
         self.posted = []  # (who, read_id, crop_index, label, when_us) in order of arrival
         self.undone = []
         self.released = []
-        self.num_most_asked = 0
+        self.num_ahead = []  # letters that a person has, at each label, while others wait
         self._lock = threading.Lock()
 
     def labels(self):
@@ -132,6 +132,9 @@ class FakeOffice:
 
     def _stored(self, who, sent):
         letter, index = self.letters[sent["read_id"]], sent["crop_index"]
+        mine = [one for one in self.letters.values() if one.lease and not one.is_complete]
+        if len(mine) < sum(not one.is_complete for one in self.letters.values()):
+            self.num_ahead.append(len(mine) - 1)
         self.posted.append((who, letter.read_id, index, sent["label"], sent["when_us"]))
         reason = ""
         if self._is_others(letter, who):
