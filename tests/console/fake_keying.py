@@ -68,8 +68,10 @@ class FakeOffice:
         ]
 
     def _is_others(self, letter, who):
-        return letter.lease is not None and letter.lease[0] != who and (
-            letter.lease[1] > self.now_us()
+        return (
+            letter.lease is not None
+            and letter.lease[0] != who
+            and (letter.lease[1] > self.now_us())
         )
 
     def _give(self, visit):

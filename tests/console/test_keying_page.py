@@ -29,9 +29,7 @@ def letters(num, **changes):
 
 def single(num, **changes):
     """Letters of one crop each."""
-    return [
-        Letter(f"r{number:04d}", str(number % 10), [None], **changes) for number in range(num)
-    ]
+    return [Letter(f"r{number:04d}", str(number % 10), [None], **changes) for number in range(num)]
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +283,7 @@ def test_labels_of_a_session_that_ended_wait_for_the_next_sign_in(open_office, c
     press(page, "12")
     page.wait_for_selector("#sign-in:not([hidden])")
     assert "2 labels wait" in page.text_content("#connection")
-    page.click("text=Sign in again")
+    page.click("#sign-in a")
     page.fill("[name=who]", "anna")
     page.fill("[name=key]", key_of["label"])
     page.click("main button")
@@ -293,7 +291,7 @@ def test_labels_of_a_session_that_ended_wait_for_the_next_sign_in(open_office, c
 
 
 def test_nobody_sends_another_persons_labels(open_office, key_of):
-    office, page_of = open_office(single(20))
+    office, page_of = open_office(single(60))
     page = page_of("ben")
     page.wait_for_selector("#row li.now")
     page.context.set_offline(True)
@@ -320,12 +318,14 @@ def test_a_label_that_is_refused_is_counted_with_its_reason(open_office):
 
 def test_a_label_that_the_console_cannot_read_keeps_no_other_back(open_office, browser):
     office, page_of = open_office(single(20))
-    page = page_of(init_script="""
+    page = page_of(
+        init_script="""
         const label = {kind: "label", crop_index: 0};
         ["1", "unfit", "3"].forEach((one, at) => localStorage.setItem(
             `digitline-keying:anna:${at}`,
             JSON.stringify({...label, read_id: `r000${at}`, label: one, when_us: 1 + at})));
-    """)
+    """
+    )
     page.wait_for_selector("text=1 label was not stored")
     wait_until(lambda: page.evaluate("localStorage.length") == 0, "all are answered")
     assert sorted(office.labels()) == [("r0000", 0), ("r0002", 0)]
