@@ -11,6 +11,7 @@ from console.config import from_environment
 from console.database import DatabaseError
 from console.keying.feeder import Feeder
 from console.keying.keying_pages import pages as keying_pages
+from console.keying.read_waits import ReadWaits
 from console.keying.room import KeyingRoom
 from serving.config import ConfigError
 
@@ -39,7 +40,7 @@ def main() -> int:
 
     feeder.start()
     uvicorn.run(
-        make_app(console, keying_pages(keying)),
+        make_app(console, keying_pages(keying), ReadWaits(console).routes()),
         host=options.host,
         port=options.port,
         log_level="warning",

@@ -59,6 +59,7 @@ def add_letters(database: Session, found: Sequence[FoundLetter]) -> None:
                 "deadline_us": one.deadline_us,
                 "closed_us": None,
                 "leased_by": None,
+                "leased_in": None,
                 "lease_until_us": 0,
             }
             for one in found
