@@ -56,7 +56,8 @@ class LetterRow(Base):
     deadline_us: Mapped[int | None] = mapped_column(BigInteger)  # of the letter, if it has one
     closed_us: Mapped[int | None] = mapped_column(BigInteger)  # None: somebody is still asked
     leased_by: Mapped[str | None] = mapped_column(Text)  # who has it, or had it last
-    lease_until_us: Mapped[int] = mapped_column(BigInteger)
+    leased_in: Mapped[str | None] = mapped_column(Text)  # which session of that person
+    lease_until_us: Mapped[int] = mapped_column(BigInteger)  # 0: given back, or done
 
 
 class CropRow(Base):
