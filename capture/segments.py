@@ -134,6 +134,11 @@ def _find(folder: Path, *suffixes: str) -> list[Path]:
     return sorted(found)
 
 
+def find_segments(folder: Path) -> list[Path]:
+    """List the segments, finished or not, oldest first; not what was set aside."""
+    return _find(folder, *_FINISHED_AS, FINISHED, _OLD_FINISHED)
+
+
 def sealed_segments(folder: Path) -> list[Path]:
     """List the finished segments, oldest first."""
     return _find(folder, FINISHED, _OLD_FINISHED)
