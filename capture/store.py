@@ -235,9 +235,7 @@ class Bucket:
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
         try:
-            found = {
-                item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])
-            }
+            items = [item for page in pages for item in page.get("Contents", [])]
         except (BotoCoreError, ClientError) as error:
             raise StoreError(f"cannot list {self.url}/{prefix}: {error}") from error
         found = {item["Key"].removeprefix(self._prefix): item["ETag"] for item in items}

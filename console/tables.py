@@ -5,7 +5,7 @@ Labels are no table: they go into the spool as every label event does, and outli
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Float, Index, Integer, LargeBinary, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -38,3 +38,17 @@ class AuditRow(Base):
     action: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Text)
     details: Mapped[str] = mapped_column(Text)  # JSON object
+
+
+class LabelRequest(Base):
+    """A crop of a site that an analyst wants keyed: one of a random sample of its recent reads."""
+
+    __tablename__ = "label_requests"
+    __table_args__ = (Index("label_requests_by_site", "site"),)
+
+    read_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    crop_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(Text)
+    asked_by: Mapped[str] = mapped_column(Text)
+    asked_us: Mapped[int] = mapped_column(BigInteger)
+    probability: Mapped[float] = mapped_column(Float)  # that the sample has this crop
