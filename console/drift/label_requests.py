@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from capture.archive import KEY
+from capture.erasure import fingerprint
 from console.drift.captured_days import CapturedDays, Crop
 from console.tables import LabelRequest
 
@@ -117,6 +118,14 @@ def add(database: Session, site: str, sample: Sample, *, by: str, now_us: int) -
         )
         for read_id, index in sample.crops
     )
+
+
+def forget_erased(database: Session, erased: frozenset[str]) -> None:
+    """Delete the requests of erased reads, given by their fingerprints; the caller commits."""
+    if erased:
+        for one in database.scalars(select(LabelRequest)):
+            if fingerprint(one.read_id) in erased:
+                database.delete(one)
 
 
 def progress(requests: Sequence[LabelRequest], labels: pd.DataFrame) -> Progress | None:

@@ -195,6 +195,7 @@ def _label(visit: Visit, reader: SiteReader) -> Response:
     history = histories(reader.summaries()).get(site, SiteHistory(site, ()))
     seed = secrets.randbits(32)
     with visit.console.transaction() as database, database.begin():
+        label_requests.forget_erased(database, erased_ids(visit.console.archive))
         requests = label_requests.asked_of(database, site)
         asked = frozenset((one.read_id, one.crop_index) for one in requests)
         sample = label_requests.draw(

@@ -3,6 +3,7 @@
 import pytest
 from drift_mail import DAYS, DIRTY, SITES
 
+from capture.erasure import fingerprint
 from capture.label_event import LabelEvent
 from capture.labels import add_events
 from capture.site_states import read_all
@@ -133,6 +134,15 @@ def test_labels_that_were_asked_for_leave_the_audits_estimate_alone(client, cons
     events = [LabelEvent(one.read_id, 0, "7", "kim", 1, "keyed") for one in requests_of(console)]
     add_events(mail.archive, events)
     assert client.get("/sites").text == before
+
+
+def test_the_next_request_forgets_erased_reads(client, console, mail):
+    send(client, "label")
+    erased = requests_of(console)[0].read_id
+    mail.archive.put(f"erased/{fingerprint(erased)}", b"", content_type="")
+    send(client, "label", site=SITES[0])
+    assert erased not in {one.read_id for one in requests_of(console)}
+    assert len(requests_of(console)) == 199
 
 
 NEWEST_FIRST = DAYS[::-1]
