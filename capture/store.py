@@ -139,11 +139,17 @@ class Folder:
     def versions(self, prefix: str) -> dict[str, str]:
         """Each file's inode, time and size: a file is only ever replaced by another one."""
         found = {}
-        for key in self.find(prefix):
-            with contextlib.suppress(FileNotFoundError):  # deleted since
-                seen = self._path(key).stat()
-                found[key] = f"{seen.st_ino}-{seen.st_mtime_ns}-{seen.st_size}"
-        return found
+        folders = [str(self._path(prefix))]
+        while folders:
+            with contextlib.suppress(FileNotFoundError):  # of a folder or file: deleted since
+                for entry in os.scandir(folders.pop()):
+                    if entry.is_dir():
+                        folders.append(entry.path)
+                    elif not entry.name.startswith(_TEMPORARY):
+                        seen = entry.stat()
+                        key = Path(entry.path).relative_to(self._root).as_posix()
+                        found[key] = f"{seen.st_ino}-{seen.st_mtime_ns}-{seen.st_size}"
+        return dict(sorted(found.items()))
 
     def delete(self, keys: list[str]) -> None:
         """Remove files, and folders that become empty."""

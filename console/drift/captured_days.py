@@ -6,7 +6,7 @@ A read that was erased is left out of every answer, whatever is kept.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Final
@@ -20,6 +20,8 @@ from capture.labels import read_labels
 from capture.sampling import has_read_id, is_mail, open_dataset
 from capture.store import MissingKey, Store
 from console.drift.kept import Kept
+from monitoring import audits
+from monitoring.audits import AuditEstimate
 from monitoring.drift import CAPTURE_COLUMNS
 
 Crop = tuple[str, int]  # read_id, crop_index
@@ -46,6 +48,7 @@ class CapturedDays:
         self._archive = archive
         self._marks: Kept[pd.DataFrame] = Kept(_MOST_MONTHS_DAYS)
         self._labels: Kept[pd.DataFrame] = Kept(1)
+        self._estimates: Kept[dict[str, AuditEstimate]] = Kept(_MOST_SITE_DAYS)
         self._brief: Kept[pd.DataFrame] = Kept(_MOST_SITE_DAYS)
         self._wide: Kept[pd.DataFrame] = Kept(_MOST_WIDE_DAYS)
         self._pictures: Kept[bytes | None] = Kept(_MOST_PICTURES)
@@ -57,22 +60,36 @@ class CapturedDays:
 
         Adds the columns `site` and `day`.
         """
-        with ThreadPoolExecutor(_LIST_THREADS) as threads:  # a bucket takes 50 ms a listing
-            tables = list(threads.map(self._marks_of, days))
+        tables = [self._marks_of(day, files) for day, files in self._list(days).items()]
         rows = pd.concat([table for table in tables if len(table)] or [pd.DataFrame()])
         if rows.empty:
             return pd.DataFrame(columns=[*KEY, *_MARK, "site", "day", "label", "is_audit"])
         rows = self._without_erased(rows).merge(self.labels(), on=KEY, how="left")
         return rows.reset_index(drop=True)
 
+    def estimates(self, days: Sequence[date]) -> dict[str, AuditEstimate]:
+        """Wrong among accepted at each site, by the audit of some days."""
+        files = tuple(item for found in self._list(days).values() for item in found.items())
+        version = (files, self._labels_version(), erased_ids(self._archive))
+        return self._estimates.get(
+            tuple(days),
+            version,
+            lambda: {one.site: one for one in audits.estimate(self.marked(days)) if one.site},
+        )
+
     def labels(self) -> pd.DataFrame:
         """The label of each crop where it is settled."""
-        version = tuple(
+        rows = self._labels.get(
+            "labels", self._labels_version(), lambda: read_labels(self._archive)
+        )
+        return self._without_erased(rows)
+
+    def _labels_version(self) -> tuple[tuple[str, str], ...]:
+        return tuple(
             item
             for prefix in (LABELS, LABEL_EVENTS)
             for item in self._archive.versions(f"{prefix}/").items()
         )
-        return self._labels.get("labels", version, lambda: read_labels(self._archive))
 
     def brief(self, site: str, day: date) -> pd.DataFrame:
         """A site's reads of a day, oldest first: their answers."""
@@ -131,10 +148,17 @@ class CapturedDays:
 
         return self._without_erased(kept.get((site, day), tuple(files.items()), read))
 
-    def _marks_of(self, day: date) -> pd.DataFrame:
-        found = self._archive.versions(f"{RECORDS}/day={day}/")
-        files = {key: version for key, version in found.items() if is_mail(key)}
+    def _list(self, days: Sequence[date]) -> dict[date, dict[str, str]]:
+        """The files of mail of some days, with their versions."""
 
+        def list_one(day: date) -> dict[str, str]:
+            found = self._archive.versions(f"{RECORDS}/day={day}/")
+            return {key: version for key, version in found.items() if is_mail(key)}
+
+        with ThreadPoolExecutor(_LIST_THREADS) as threads:  # a bucket answers in tens of ms
+            return dict(zip(days, threads.map(list_one, days), strict=True))
+
+    def _marks_of(self, day: date, files: Mapping[str, str]) -> pd.DataFrame:
         def read() -> pd.DataFrame:
             table = open_dataset(self._archive, list(files)).to_table(
                 columns=[*KEY, "request_id", *_MARK, "site"],

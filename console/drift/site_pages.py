@@ -85,14 +85,11 @@ def _site(visit: Visit, reader: SiteReader) -> Response:
         requests = label_requests.asked_of(database, site)
         done = audit_log.of_subject(database, site, 10)
     beside = None if latest is None else reader.beside(history, latest.day)
-    since = history.named_since
-    recent = [one.day for one in history.days if since is not None and one.day >= since]
     return visit.page(
         "console_site.html",
         row=row,
         latest=latest,
-        since=since,
-        since_estimate=reader.estimates(recent).get(site) if recent else None,
+        since=history.named_since,
         beside=beside,
         changes=[]
         if beside is None or latest is None
@@ -127,7 +124,7 @@ def _day(visit: Visit, reader: SiteReader) -> Response:
             f"`python -m monitoring report --current {day}` makes the report, where reads of the "
             "day are in the archive; reads expire after DIGITS_CAPTURE_KEEP_DAYS.",
         )
-    estimate = reader.estimates([day]).get(site)
+    estimate = reader.captured.estimates([day]).get(site)
     days = [one.day for one in history.days]
     return visit.page(
         "console_site_day.html",

@@ -40,6 +40,7 @@ class SiteRow:
     history: SiteHistory
     state: SiteState | None  # what the service says; None: it has not said anything
     estimate: AuditEstimate | None  # of the days shown; None: nothing was marked for the audit
+    since_estimate: AuditEstimate | None  # since its trouble began; None: it has none
     costed: Sequence[Costed]  # findings of the latest day, dearest first
 
     @property
@@ -123,16 +124,28 @@ class SiteReader:
     ) -> list[SiteRow]:
         """Every site that a report or the service knows; the worst first."""
         known = histories(summaries)
-        estimates = self.estimates(days_of(known))
+        estimates = self.captured.estimates(days_of(known))
         rows = [
-            _row(known.get(site, SiteHistory(site, ())), states.get(site), estimates.get(site))
+            self._row(known.get(site, SiteHistory(site, ())), states.get(site), estimates)
             for site in {*known, *states}
         ]
         return sorted(rows, key=lambda row: row.order)
 
-    def estimates(self, days: Sequence[date]) -> dict[str, AuditEstimate]:
-        """Wrong among accepted at each site, by the audit of some days."""
-        return {one.site: one for one in audits.estimate(self.captured.marked(days)) if one.site}
+    def _row(
+        self,
+        history: SiteHistory,
+        state: SiteState | None,
+        estimates: Mapping[str, AuditEstimate],
+    ) -> SiteRow:
+        """One site. Its cost is that of now: calm days before its trouble would dilute it."""
+        site, since = history.site, history.named_since
+        estimate, recent = estimates.get(site), None
+        if since is not None:
+            bad_days = tuple(one.day for one in history.days if one.day >= since)
+            recent = self.captured.estimates(bad_days).get(site)
+        counts = recent if recent is not None and recent.num_judged else estimate
+        costed = cost_of(history, history.latest, counts)
+        return SiteRow(history, state, estimate, recent, costed)
 
     def audited_wrong(self, site: str, day: date) -> list[Picture]:
         """Accepted reads of a day that the audit found wrong."""
@@ -250,10 +263,6 @@ def cost_of(
         usual_reject_share=history.until(day.day).usual_reject_share,
         estimate=estimate,
     )
-
-
-def _row(history: SiteHistory, state: SiteState | None, estimate: AuditEstimate | None) -> SiteRow:
-    return SiteRow(history, state, estimate, cost_of(history, history.latest, estimate))
 
 
 def _answer(row: Any) -> str:
