@@ -9,6 +9,7 @@ import sys
 from console.application import make_app, open_console
 from console.config import from_environment
 from console.database import DatabaseError
+from console.drift import site_pages
 from console.keying.feeder import Feeder
 from console.keying.keying_pages import pages as keying_pages
 from console.keying.read_waits import ReadWaits
@@ -40,7 +41,11 @@ def main() -> int:
 
     feeder.start()
     uvicorn.run(
-        make_app(console, keying_pages(keying), ReadWaits(console).routes()),
+        make_app(
+            console,
+            [*keying_pages(keying), *site_pages.pages()],
+            ReadWaits(console).routes(),
+        ),
         host=options.host,
         port=options.port,
         log_level="warning",

@@ -5,7 +5,7 @@ Labels go into the spool as every label event does and outlive this database; a 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Boolean, Float, Index, Integer, LargeBinary, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -95,3 +95,17 @@ class VoteRow(Base):
     is_undone: Mapped[bool] = mapped_column(Boolean)  # the person wants to key it again
     is_checking: Mapped[bool] = mapped_column(Boolean)  # a second person is to be asked
     is_agreed: Mapped[bool | None] = mapped_column(Boolean)  # with the settled label of several
+
+
+class LabelRequest(Base):
+    """A crop of a site that an analyst wants keyed: one of a random sample of its recent reads."""
+
+    __tablename__ = "label_requests"
+    __table_args__ = (Index("label_requests_by_site", "site"),)
+
+    read_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    crop_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(Text)
+    asked_by: Mapped[str] = mapped_column(Text)
+    asked_us: Mapped[int] = mapped_column(BigInteger)
+    probability: Mapped[float] = mapped_column(Float)  # that the sample has this crop

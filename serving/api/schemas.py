@@ -204,6 +204,7 @@ class SiteIncident(BaseModel):
     reads: int = Field(description="Reads from which it was found.", examples=[64])
     reject_share: float = Field(description="Of these.", examples=[0.61])
     usual_reject_share: float = Field(examples=[0.11])
+    held_by: str | None = Field(description="The person who put it on hold; null: the service did.")
     released_by: str | None = Field(description="The releasing key's site, or recovery.")
 
 
