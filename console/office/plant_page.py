@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from console.office import keyers, targets
-from console.office.mail_days import Mail, MailReader
+from console.office.mail_days import NO_LABEL, Mail, MailReader
 from console.office.targets import Figures, Plant, Target
 from console.visit import Console, Refusal, Visit
 from contract.costs import DEFAULT
@@ -24,9 +24,8 @@ from model.artifact import Artifact, load
 from model.errors import ArtifactRefused
 from pages.chart import Chart, Line
 
-WINDOWS: Final = (7, 28, 90)  # days; archives keep 90
+WINDOWS: Final = (7, 28)  # days; of 100,000 reads a day, 28 are about 240 MB of memory
 _DEFAULT_WINDOW: Final = 28
-_MIN_JUDGED: Final = 30  # fewer give an interval that says nothing about any target
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def plant_page(reader: MailReader) -> Callable[[Visit], Response]:
             mail = reader.read(visit.console.archive, num_days)
         except (OSError, ValueError) as error:
             raise Refusal(503, f"The archive of captures cannot be read: {error}.") from error
-        of_model = mail.reads[mail.reads["version"] == artifact.version]
+        of_model = mail.of_version(artifact.version)
         shared: dict[str, Any] = {
             "version": artifact.version,
             "windows": WINDOWS,
@@ -109,7 +108,11 @@ def _panels(
     ]
     service = console.settings.service
     volume = _volume(mail, _today(console))
-    plant = Plant(volume.reads_a_day / service.capture_sample_frac, service.audit_frac)
+    num_marked = int((of_model["audit_probability"] > 0).sum())
+    plant = Plant(
+        reads_a_day=volume.reads_a_day / service.capture_sample_frac,
+        audit_frac=num_marked / max(int(of_model["accepted"].sum()), 1),
+    )
     policy = artifact.policy()
     found = targets.figures(of_model, table, policy.garbage_threshold, plant)
     in_force = _in_force(of_model, table)
@@ -128,12 +131,11 @@ def _panels(
         "costs": DEFAULT,
         "max_wait_s": keyers.MAX_WAIT_S,
         "min_days": keyers.MIN_DAYS,
-        "few_judged": any(one.figures.num_judged < _MIN_JUDGED for one in panels),
         "num_held": int(of_model["is_held"].sum()),
         "num_audits": int(_is_audited(of_model).sum()),
-        "num_marked": int((of_model["audit_probability"] > 0).sum()),
+        "num_marked": num_marked,
         "num_rejects": int((~of_model["accepted"]).sum()),
-        "num_keyed": int((~of_model["accepted"] & (of_model["label"] != "")).sum()),
+        "num_keyed": int((~of_model["accepted"] & (of_model["label"] != NO_LABEL)).sum()),
         "capture_frac": service.capture_sample_frac,
         "made": datetime.now(UTC),
         "mail_command": _audit_command(mail.days),
@@ -196,10 +198,16 @@ def _panel(
         figures=figures,
         hours=hours,
         chart=_keyer_chart(hours),
-        num_needed=targets.labels_needed(max(share, target), target),
+        num_needed=_rounded_up(targets.labels_needed(max(share, target), target)),
         is_shown=target == shown,
         is_in_force=target == in_force,
     )
+
+
+def _rounded_up(num: int) -> int:
+    """To two digits: what people read as "about"."""
+    unit = int(10 ** max(len(str(num)) - 2, 0))
+    return -(-num // unit) * unit
 
 
 def _keyer_chart(hours: Sequence[keyers.Hour]) -> Chart:

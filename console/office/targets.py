@@ -18,8 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from capture.label_event import UNREADABLE
-from console.office.mail_days import NO_DIGIT, NO_LABEL
+from console.office.mail_days import NO_DIGIT, NO_LABEL, UNREADABLE_LABEL
 from contract.costs import DEFAULT
 from monitoring.audits import effective_size, interval
 
@@ -94,7 +93,7 @@ def figures(
     accepts = [_accepts(reads, one.threshold, garbage_threshold) for one in targets]
     band = len(targets) - np.stack(accepts).sum(axis=0, dtype=np.int64)  # 0: by each target
     weights, unknown = _weights(reads, band)
-    wrong = reads["label"] != reads["digit"].astype("U11")
+    wrong = reads["label"] != reads["digit"]
     found = []
     for place, target in enumerate(targets):
         is_judged = accepts[place] & (weights > 0)
@@ -132,7 +131,7 @@ def _weights(
     Returns:
         The weights, and for each band the number of rejected reads of which none was keyed.
     """
-    is_keyed = (reads["label"] != NO_LABEL) & (reads["label"] != UNREADABLE)
+    is_keyed = (reads["label"] != NO_LABEL) & (reads["label"] != UNREADABLE_LABEL)
     audited = reads["accepted"] & is_keyed & reads["is_audit"] & (reads["audit_probability"] > 0)
     weights = np.zeros(len(reads))
     for site in np.unique(reads["site"]):
