@@ -54,18 +54,13 @@ class Figures:
     coverage: float  # share of the reads that is accepted
     num_judged: int  # of those, with a label that counts
     num_wrong: int
+    num_worth: float  # equally weighted labels that tell as much
     num_not_keyed: int  # reads that this target accepts, of a band of which none was keyed
     error: Span  # share of wrong among accepted
     accepted_a_day: float
     keys_a_day: float  # rejected reads, and the audited share of the accepted ones
     misroutes_a_day: Span
     euros_a_day: Span
-
-    @property
-    def keyed_frac(self) -> float:
-        """Keys for each read."""
-        total = self.accepted_a_day / self.coverage if self.coverage else self.keys_a_day
-        return self.keys_a_day / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +157,11 @@ def _figures(
     plant: Plant,
 ) -> Figures:
     nan = float("nan")
-    error = Span(nan, nan, nan)
+    error, size = Span(nan, nan, nan), 0.0
     if len(wrong) and not num_not_keyed:
         share = float(weights[wrong].sum() / weights.sum())
-        error = Span(share, *interval(share, effective_size(wrong, weights)))
+        size = effective_size(wrong, weights)
+        error = Span(share, *interval(share, size))
     accepted = plant.reads_a_day * coverage
     keys = plant.reads_a_day - accepted + plant.audit_frac * accepted
     return Figures(
@@ -173,6 +169,7 @@ def _figures(
         coverage=coverage,
         num_judged=len(wrong),
         num_wrong=int(wrong.sum()),
+        num_worth=size,
         num_not_keyed=num_not_keyed,
         error=error,
         accepted_a_day=accepted,
