@@ -9,6 +9,7 @@ import sys
 from console.application import make_app, open_console
 from console.config import from_environment
 from console.database import DatabaseError
+from console.versions import versions_pages
 from serving.config import ConfigError
 
 
@@ -33,7 +34,7 @@ def main() -> int:
     import uvicorn
 
     uvicorn.run(
-        make_app(console, []),
+        make_app(console, versions_pages.pages()),
         host=options.host,
         port=options.port,
         log_level="warning",

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from capture.store import StoreError
 from console.tables import ActionRow
 from console.versions import action_commands, action_rows, action_runner
-from console.versions.action_commands import KINDS, MAX_WHY_CHARS, TITLES, Command, Kind, Tools
+from console.versions.action_commands import KINDS, TITLES, Command, Kind, Tools
 from console.versions.candidate_folder import Candidate
 from console.versions.champions import Champion
 from console.visit import Page, Refusal, Visit
@@ -48,14 +48,23 @@ class Button:
     choices: tuple[str, ...]  # candidates or versions
 
 
+@dataclass(frozen=True, slots=True)
+class ActionsShown:
+    """What the page of models shows of commands."""
+
+    buttons: Sequence[Button]
+    latest: Sequence[ActionRow]
+    running: ActionRow | None
+
+
 def shown_on_models(
     visit: Visit,
     tools: Tools,
     champion: Champion | None,
     candidates: Sequence[Candidate],
     kept: Sequence[str],
-) -> dict[str, object]:
-    """What the page of models shows of commands."""
+) -> ActionsShown:
+    """The buttons, and the commands that were run."""
     settings = visit.console.settings
     with visit.console.transaction() as database, database.begin():
         action_rows.mark_unknown(database, now_us=visit.console.now_us())
@@ -83,14 +92,7 @@ def shown_on_models(
         )
         for kind in KINDS
     ]
-    return {
-        "buttons": buttons,
-        "may_change": visit.may("admin"),
-        "actions": actions,
-        "running": running,
-        "titles": TITLES,
-        "max_why_chars": MAX_WHY_CHARS,
-    }
+    return ActionsShown(buttons, actions, running)
 
 
 def _ask(visit: Visit, tools: Tools) -> Response:

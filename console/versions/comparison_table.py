@@ -61,13 +61,8 @@ def _robustness(models: Sequence[ModelFacts]) -> Iterator[TableRow]:
 def _file(models: Sequence[ModelFacts]) -> Iterator[TableRow]:
     yield TableRow("File and speed", (), is_head=True)
     for size in ("1", "32"):
-        yield _row(
-            f"time a digit, batch of {size}",
-            models,
-            lambda one, size=size: (
-                f"{one.latency_us[size]:.0f} µs" if size in one.latency_us else "-"
-            ),
-        )
+        cells = tuple(_micros(model.latency_us.get(size)) for model in models)
+        yield TableRow(f"time a digit, batch of {size}", cells)
     yield _row("size", models, lambda one: f"{one.size_bytes / 1000:.0f} kB")
 
 
@@ -98,3 +93,7 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def _micros(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} µs"

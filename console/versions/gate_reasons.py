@@ -1,4 +1,4 @@
-"""A gate's verdict as a page shows it: what failed first, with the direction of each limit. Pure."""
+"""A gate's verdict as a page shows it: failed limits first, each with its direction. Pure."""
 
 from __future__ import annotations
 

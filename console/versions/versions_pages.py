@@ -13,6 +13,7 @@ from starlette.responses import Response
 from capture.store import StoreError
 from console.config import ConsoleSettings
 from console.versions import (
+    action_commands,
     action_pages,
     candidate_folder,
     champions,
@@ -108,7 +109,10 @@ def _models(visit: Visit, tools: Tools) -> Response:
         trouble=trouble,
         settings=settings,
         mlflow_command="mlflow ui --backend-store-uri sqlite:///mlflow.db",
-        **action_pages.shown_on_models(visit, tools, seen.champion, seen.candidates, kept),
+        actions=action_pages.shown_on_models(visit, tools, seen.champion, seen.candidates, kept),
+        titles=action_commands.TITLES,
+        max_why_chars=action_commands.MAX_WHY_CHARS,
+        may_change=visit.may("admin"),
     )
 
 
