@@ -173,7 +173,8 @@ def obstacle(settings: ConsoleSettings, tools: Tools, kind: Kind) -> str:
             f"The console's Python lacks {', '.join(lacking)}. Install requirements.txt beside "
             "the console, or run the command where training runs."
         )
-    return _read_only([str(settings.champion.parent), capture.models])
+    work = [str(settings.work)] if kind == "promote" else []
+    return _read_only([str(settings.champion.parent), capture.models, *work])
 
 
 def _read_only(places: Sequence[str]) -> str:
