@@ -104,6 +104,8 @@ def _candidate(console: Console, name: str, champion: str) -> tuple[Path, str]:
 
 
 def _check_version(console: Console, version: str, served: str | None) -> None:
+    if version == served:
+        raise Refusal(409, f"Version {version} is the champion already.")
     kept = champions.kept_versions(console.models)
     if version not in kept:
         raise Refusal(
@@ -111,8 +113,6 @@ def _check_version(console: Console, version: str, served: str | None) -> None:
             f"Version {version!r} is not in the model store {console.models.url}; "
             f"kept there: {', '.join(kept) or 'none'}.",
         )
-    if version == served:
-        raise Refusal(409, f"Version {version} is the champion already.")
 
 
 def _window(text: str) -> str:

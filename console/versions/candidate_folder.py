@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from console.versions import gate_reasons, model_facts
 from console.versions.gate_reasons import ShownVerdict
-from console.versions.model_facts import ModelFacts
+from console.versions.model_facts import OTHER_SHAPE, ModelFacts
 
 _FIT, _EVALUATION, _VERDICT = "fit.json", "evaluation.json", "verdict.json"
 MODEL: Final = "int8.onnx"
@@ -48,7 +48,7 @@ class Candidate:
     is_champion: bool  # its model is served already
     lost_won: Mapping[str, tuple[int, int]]  # set -> crops only the champion, the candidate reads
     mail: tuple[MailRow, ...]
-    outcome: Mapping[str, Any] | None  # what people were told of a retraining
+    told: str  # what people were told of a retraining; empty: nothing
     retrain_steps: Mapping[str, str]  # step -> when it was done
     sha256: str  # of its model file now; empty: none
 
@@ -100,9 +100,8 @@ def _read(folder: Path, champion_sha256: str | None) -> Candidate:
             else None
         )
         lost_won, mail = _lost_won(evaluation or {}), _mail(evaluation or {})
-    except (KeyError, TypeError, ValueError):  # written by another version
+    except OTHER_SHAPE:  # written by another version
         facts, verdict, lost_won, mail = None, None, {}, ()
-    state = read_json(folder / _RETRAIN) or {}
     return Candidate(
         name=folder.name,
         folder=folder,
@@ -112,10 +111,22 @@ def _read(folder: Path, champion_sha256: str | None) -> Candidate:
         is_champion=bool(sha256) and sha256 == champion_sha256,
         lost_won=lost_won,
         mail=mail,
-        outcome=read_json(folder / _OUTCOME),
-        retrain_steps=state.get("done", {}),
+        told=_told(read_json(folder / _OUTCOME) or {}),
+        retrain_steps=_done(read_json(folder / _RETRAIN) or {}),
         sha256=sha256,
     )
+
+
+def _told(event: Mapping[str, Any]) -> str:
+    try:
+        return f"{event['since']}: {event['title']}. {event['to_do']}"
+    except KeyError:
+        return ""
+
+
+def _done(state: Mapping[str, Any]) -> dict[str, str]:
+    done = state.get("done")
+    return {str(step): str(when) for step, when in done.items()} if isinstance(done, dict) else {}
 
 
 def _next_step(folder: Path, *, has_facts: bool) -> str:

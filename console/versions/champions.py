@@ -14,7 +14,7 @@ from typing import Any, Final
 from capture.snapshot_erasure import RETRAIN_DUE
 from capture.store import MissingKey, Store
 from console.versions.candidate_folder import read_json
-from console.versions.model_facts import ModelFacts, of_manifest
+from console.versions.model_facts import OTHER_SHAPE, ModelFacts, of_manifest
 
 _MANIFEST: Final = "manifest.json"
 _LOG: Final = "promotions.jsonl"  # beside the champion folder
@@ -58,7 +58,7 @@ def served(folder: Path) -> Champion | None:
             return None
         version = str(manifest["version"])
         facts = of_manifest(f"Champion {version}", manifest)
-    except (KeyError, TypeError, ValueError):
+    except OTHER_SHAPE:
         return None
     due = read_json(folder / RETRAIN_DUE) or {}
     return Champion(version, facts, str(due.get("since", "")))
@@ -83,7 +83,7 @@ def changes(folder: Path) -> list[Change]:
                     why=str(row["why"]),
                 )
             )
-        except (ValueError, KeyError, TypeError):
+        except OTHER_SHAPE:
             continue
     return found[::-1]
 
@@ -105,5 +105,5 @@ def kept_facts(models: Store, version: str) -> ModelFacts | None:
     try:
         manifest: Mapping[str, Any] = json.loads(models.get(f"{version}/{_MANIFEST}"))
         return of_manifest(f"Version {version}", manifest)
-    except (MissingKey, ValueError, KeyError, TypeError):
+    except (MissingKey, *OTHER_SHAPE):
         return None

@@ -13,6 +13,8 @@ from typing import Any, Final
 # A 6 that is turned by 180 degrees is a 9, so the gate only reports this kind.
 _REPORTED_ONLY: Final = ("turned_180",)
 _LATENCY_BATCHES: Final = ("1", "32")
+# What reading a JSON file of another shape raises.
+OTHER_SHAPE: Final = (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,8 @@ from capture.erasure import erase_from_archive
 from capture.record import CaptureRecord
 from capture.rows import to_table
 from console.versions import versions_pages
-from console.versions.changed_crops import Answer
 from console.versions.champions import Change
-from training import promotion_log
-from training.promotion_log import Promotion
+from console.versions.changed_crops import Answer
 
 PAGES = versions_pages.pages()
 
@@ -86,8 +84,10 @@ def test_a_folder_that_was_only_fitted_names_its_next_step(sign_in, candidate, p
     assert f"python -m training evaluate --work {places.work}" in _table(sign_in)
 
 
-@pytest.mark.parametrize("name", ["fit.json", "evaluation.json", "verdict.json", "outcome.json"])
-@pytest.mark.parametrize("content", ["", "[]", '{"sets": {}}', '{"reasons": [{}]}'])
+@pytest.mark.parametrize(
+    "name", ["fit.json", "evaluation.json", "verdict.json", "outcome.json", "retrain.json"]
+)
+@pytest.mark.parametrize("content", ["", "[]", '{"sets": [], "done": 3}', '{"reasons": [{}]}'])
 def test_a_damaged_file_does_not_break_the_page(sign_in, candidate, places, name, content):
     (places.work / name).write_text(content)
     assert sign_in(PAGES).get("/models").status_code == 200
@@ -115,8 +115,10 @@ def test_a_run_without_a_server_comes_with_the_command_that_opens_it(sign_in, ca
 
 def test_the_history_shows_who_and_why_and_which_were_rollbacks(sign_in, places):
     for before, after, why in (("8", "9", "better in Bonn"), ("9", "8", "reads 4 as 9")):
-        entry = Promotion("2026-11-26T10:00:00Z", "anna", before, after, "0" * 64, why)
-        promotion_log.append(entry, places.champion)
+        entry = {"when": "2026-11-26T10:00:00Z", "who": "anna", "from_version": before}
+        entry |= {"to_version": after, "sha256": "0" * 64, "why": why}
+        with places.champion.with_name("promotions.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
     text = _table(sign_in)
     assert text.index("reads 4 as 9") < text.index("better in Bonn")
     assert "rollback" in text[: text.index("reads 4 as 9")].rpartition("<tr>")[2]
