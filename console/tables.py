@@ -109,3 +109,24 @@ class LabelRequest(Base):
     asked_by: Mapped[str] = mapped_column(Text)
     asked_us: Mapped[int] = mapped_column(BigInteger)
     probability: Mapped[float] = mapped_column(Float)  # that the sample has this crop
+
+
+class ActionRow(Base):
+    """A command that somebody asked for: to promote, roll back, or adopt a reference."""
+
+    __tablename__ = "actions"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)  # candidate, version or days
+    why: Mapped[str] = mapped_column(Text)
+    who: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)  # site of the key
+    arguments: Mapped[str] = mapped_column(Text)  # JSON list, the program first
+    about: Mapped[str] = mapped_column(Text)  # the models that it was asked about
+    state: Mapped[str] = mapped_column(Text)
+    slot: Mapped[int | None] = mapped_column(Integer, unique=True)  # 1 while it runs: one at a time
+    asked_us: Mapped[int] = mapped_column(BigInteger)
+    seen_us: Mapped[int] = mapped_column(BigInteger)  # when its console last saw it run
+    exit_code: Mapped[int | None] = mapped_column(Integer)
+    output: Mapped[str] = mapped_column(Text)  # the last lines
