@@ -13,10 +13,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -92,10 +92,8 @@ class Programs:
         deadline_s = time.monotonic() + within_s
         while time.monotonic() < deadline_s:
             self.check()
-            with contextlib.suppress(OSError, urllib.error.URLError):
-                with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - ours
-                    if answer.status == 200:
-                        return
+            if _answers(url):
+                return
             time.sleep(_POLL_S)
         raise ProgramFailed(
             f"{name} did not answer at {url} within {within_s:.0f} s; {self._end(name)}"
@@ -125,6 +123,14 @@ class Programs:
             _signal(process, signal.SIGKILL)  # what is left of its group
             process.wait()
         self._running.clear()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - ours
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
