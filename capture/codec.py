@@ -41,6 +41,7 @@ _UINT8: Final = np.dtype(np.uint8)
 _NEGATIVE: Final = bytes(range(255, -1, -1))  # grey level -> its negative
 _HEADER_VALUES: Final = {  # source code of what the encoder packs; other kinds are packed as is
     Kind.DIGIT: f"{NO_DIGIT} if record.{{0}} is None else record.{{0}}",
+    Kind.OPTIONAL_TIME: "record.{0} or 0",
     Kind.COUNT: f"record.{{0}} if record.{{0}} <= {MAX_COUNT} else {MAX_COUNT}",
     Kind.CROP: "height, width",
     Kind.TEXT: "len({0})",
@@ -249,6 +250,8 @@ def _values(
             values[field.name] = text or None if field.kind is Kind.OPTIONAL_TEXT else text
         elif field.kind is Kind.DIGIT:
             values[field.name] = None if header == (NO_DIGIT,) else header[0]
+        elif field.kind is Kind.OPTIONAL_TIME:
+            values[field.name] = header[0] or None
         elif len(header) == 1:
             values[field.name] = header[0]
     values["probs"] = _PROBS.unpack(reader.take(_PROBS.size)) if flags & HAS_PROBS else ()

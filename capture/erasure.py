@@ -24,7 +24,7 @@ from capture.archive import (
     encode,
     with_read_ids,
 )
-from capture.store import Store
+from capture.store import MissingKey, Store
 
 
 def fingerprint(read_id: str) -> str:
@@ -35,6 +35,15 @@ def fingerprint(read_id: str) -> str:
 def erased_ids(store: Store) -> frozenset[str]:
     """Fingerprints of all erased reads."""
     return frozenset(key.removeprefix(f"{ERASED}/") for key in store.find(f"{ERASED}/"))
+
+
+def is_erased(store: Store, read_id: str) -> bool:
+    """Whether one read is erased; a single look-up."""
+    try:
+        store.get(f"{ERASED}/{fingerprint(read_id)}")
+    except MissingKey:
+        return False
+    return True
 
 
 def erase_from_archive(store: Store, read_id: str) -> int:

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 OLDEST_VERSION: Final = 1
 # Versions 1, 2 and 3 have the same header. 2 added crops as files; 3 omits a crop that equals its
 # image. 4 added the read id and the scale of the crop. 5 added the probability of the audit mark
-# and whether the request was bulk. 6 added the challenger's answer.
+# and whether the request was bulk. 6 added the challenger's answer. 7 added the
+# letter's deadline.
 BASE_VERSION: Final = 3
 
 
@@ -30,6 +31,7 @@ class Kind(Enum):
     EDGES = auto()  # 0 to 4
     INDEX = auto()
     TIME = auto()  # microseconds since 1970 UTC
+    OPTIONAL_TIME = auto()  # the same or None
     CROP = auto()  # (H, W) uint8, or a file's bytes; None when not kept
     RATIO = auto()
     PROBABILITY = auto()
@@ -49,6 +51,7 @@ _HEADER_FORMATS: Final = {
     Kind.EDGES: "B",
     Kind.INDEX: "I",
     Kind.TIME: "q",
+    Kind.OPTIONAL_TIME: "q",
     Kind.CROP: "HH",
     Kind.RATIO: "f",
     Kind.PROBABILITY: "f",

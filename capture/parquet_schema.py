@@ -24,6 +24,7 @@ _TYPES: Final = {
     Kind.EDGES: pa.int8(),
     Kind.INDEX: pa.int32(),
     Kind.TIME: pa.timestamp("us", tz="UTC"),
+    Kind.OPTIONAL_TIME: pa.timestamp("us", tz="UTC"),
     Kind.CROP: pa.binary(),
     Kind.RATIO: pa.float32(),
     Kind.PROBABILITY: pa.float32(),

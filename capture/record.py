@@ -1,7 +1,7 @@
 """The record of one answered crop. Serving fills a record and hands it to the spool.
 
 `CaptureRecord` is the one table of its fields: encoding, decoding and the Parquet schema follow
-from it. To add a field, add a row with ``since=7`` (the next version) and a default, and measure
+from it. To add a field, add a row with ``since=8`` (the next version) and a default, and measure
 its value in `Framed`, `Decision`, `StageTimes` or the sink.
 
 Knows nothing about files, Parquet or drift.
@@ -59,6 +59,15 @@ class CaptureRecord:
         )
     )
     time_us: int = field(metadata=captured(Kind.TIME, "when it was answered", column="time"))
+    deadline_us: int | None = field(
+        default=None,
+        metadata=captured(
+            Kind.OPTIONAL_TIME,
+            "when the letter can wait no longer, by its X-Deadline-Ms; null when none was sent",
+            column="deadline",
+            since=7,
+        ),
+    )
     # In Parquet a partition of the path, no column.
     site: str = field(metadata=captured(Kind.TEXT, "which deployment answered", column=None))
     model_version: str = field(metadata=captured(Kind.TEXT, "which model answered"))

@@ -110,7 +110,7 @@ def _cell(field: Field, record: CaptureRecord, crop: NDArray[np.uint8] | None) -
     match field.kind:
         case Kind.CROP | Kind.IMAGE:
             return to_png(value)
-        case Kind.TIME:
+        case Kind.TIME | Kind.OPTIONAL_TIME:
             return _EPOCH + timedelta(microseconds=value)
         case Kind.SCORE:
             return value if np.isfinite(value) else None

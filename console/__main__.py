@@ -9,6 +9,8 @@ import sys
 from console.application import make_app, open_console
 from console.config import from_environment
 from console.database import DatabaseError
+from console.keying.keying_pages import pages as keying_pages
+from console.keying.room import KeyingRoom
 from serving.config import ConfigError
 
 
@@ -27,19 +29,21 @@ def main() -> int:
     )
     try:
         console = open_console(from_environment(), host=options.host)
+        keying = KeyingRoom(console)
     except (ConfigError, DatabaseError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     import uvicorn
 
     uvicorn.run(
-        make_app(console, []),
+        make_app(console, keying_pages(keying)),
         host=options.host,
         port=options.port,
         log_level="warning",
         server_header=False,
         lifespan="off",
     )
+    keying.close()
     return 0
 
 

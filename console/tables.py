@@ -1,11 +1,11 @@
 """The tables of the console's database. A change of them needs a migration in `migrations/`.
 
-Labels are no table: they go into the spool as every label event does, and outlive this database.
+Labels go into the spool as every label event does and outlive this database; a vote is a copy.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -38,3 +38,59 @@ class AuditRow(Base):
     action: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Text)
     details: Mapped[str] = mapped_column(Text)  # JSON object
+
+
+class LetterRow(Base):
+    """A read that waits for a person, or did; `capture.erasure` and age remove it."""
+
+    __tablename__ = "letters"
+    __table_args__ = (
+        Index("letters_by_deadline", "closed_us", "deadline_us"),
+        Index("letters_by_time", "closed_us", "time_us"),
+        Index("letters_by_holder", "leased_by", "lease_until_us"),
+    )
+
+    read_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    site: Mapped[str] = mapped_column(Text)
+    time_us: Mapped[int] = mapped_column(BigInteger)  # when the machine answered
+    deadline_us: Mapped[int | None] = mapped_column(BigInteger)  # of the letter, if it has one
+    closed_us: Mapped[int | None] = mapped_column(BigInteger)  # None: somebody is still asked
+    leased_by: Mapped[str | None] = mapped_column(Text)  # who has it, or had it last
+    lease_until_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class CropRow(Base):
+    """A crop of a letter, with its picture until the letter is dropped."""
+
+    __tablename__ = "crops"
+
+    read_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    crop_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    digit: Mapped[str | None] = mapped_column(Text)  # the machine's most probable one
+    how: Mapped[str | None] = mapped_column(Text)  # of its labels; None: nobody is asked
+    label: Mapped[str | None] = mapped_column(Text)  # settled, or "disputed"; None: not yet
+    num_wanted: Mapped[int] = mapped_column(Integer)  # persons that are to label it
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    picture: Mapped[bytes] = mapped_column(LargeBinary)  # PNG
+
+
+class VoteRow(Base):
+    """A person's latest label of a crop: a copy of the event in the spool or the archive."""
+
+    __tablename__ = "votes"
+    __table_args__ = (
+        Index("votes_by_person", "who", "when_us"),
+        Index("votes_by_check", "who", "is_checking", "is_agreed"),
+    )
+
+    read_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    crop_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    who: Mapped[str] = mapped_column(Text, primary_key=True)
+    label: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)  # as the person said it: also two_digits
+    when_us: Mapped[int] = mapped_column(BigInteger)
+    event_id: Mapped[str] = mapped_column(Text)
+    is_undone: Mapped[bool] = mapped_column(Boolean)  # the person wants to key it again
+    is_checking: Mapped[bool] = mapped_column(Boolean)  # a second person is to be asked
+    is_agreed: Mapped[bool | None] = mapped_column(Boolean)  # with the settled label of several

@@ -47,6 +47,7 @@ class Request(NamedTuple):
     model: ServedModel  # answers all of it, also when another one takes its place meanwhile
     path: str = ""
     labels: RequestLabels | None = None
+    deadline_ms: int | None = None  # of the letter, from arrival; None: it does not wait
     sender: Hashable = None  # whose share of each pool and of the time it takes: a key or address
 
 

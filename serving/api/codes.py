@@ -82,6 +82,26 @@ class Postcodes:
         possible: NDArray[np.bool_] = last > first
         return possible
 
+    def agreeing(self, digits: Sequence[int | None], limit: int) -> list[str] | None:
+        """The valid codes that have these digits; None: more than `limit`.
+
+        Args:
+            digits: at each place a digit, or None where it is open.
+            limit: of the answer.
+        """
+        length = len(digits)
+        codes = self._codes.get(length, np.empty(0, np.int64))
+        num_leading = next((at for at, one in enumerate(digits) if one is None), length)
+        leading = int("".join(map(str, digits[:num_leading])) or 0)
+        scale = 10 ** (length - num_leading)
+        codes = codes[slice(*np.searchsorted(codes, (leading * scale, (leading + 1) * scale)))]
+        for place in range(num_leading, length):
+            if (digit := digits[place]) is not None:
+                codes = codes[codes // 10 ** (length - place - 1) % 10 == digit]
+        if len(codes) > limit:
+            return None
+        return [f"{code:0{length}d}" for code in codes.tolist()]
+
 
 def load_postcodes(path: Path) -> Postcodes:
     """Read a file of codes, one per line; skip blank lines.

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from serving.api import schemas
 from serving.api.codes import MAX_DIGITS, MAX_PATTERN_CHARS, MIN_DIGITS
 from serving.api.digits import MAX_CROPS
+from serving.api.letter_deadline import MAX_MS
 from serving.problems import TITLES
 
 _MODELS: Final[tuple[type[BaseModel], ...]] = (
@@ -65,6 +66,15 @@ _REQUEST_ID: Final = {
         "Without one, the service makes an id."
     ),
     "schema": {"type": "string"},
+}
+_DEADLINE: Final = {
+    "name": "X-Deadline-Ms",
+    "in": "header",
+    "description": (
+        "How long the letter waits for an answer, also for a person's at the console, in "
+        "milliseconds from the request's arrival. Without one, it does not wait."
+    ),
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_MS},
 }
 
 
@@ -190,7 +200,7 @@ def _post(
 ) -> dict[str, Any]:
     return {
         "summary": summary,
-        "parameters": [*parameters, _REQUEST_ID],
+        "parameters": [*parameters, _DEADLINE, _REQUEST_ID],
         "requestBody": {"required": True, "content": content},
         "responses": _responses(answer, (*_BODY, *_COMMON)),
     }

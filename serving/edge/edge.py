@@ -15,6 +15,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api import sites
+from serving.api.letter_deadline import letter_deadline_ms
 from serving.api.openinference import MODEL_PATH
 from serving.api.routes import Route
 from serving.api.turns import MAX_AT_ONCE_S, json_s
@@ -146,6 +147,7 @@ class Edge:
             raise _nothing_at(path)
         client = self._admit(route, headers, scope, exchange)
         labels.site = client.site
+        deadline_ms = letter_deadline_ms(headers) if labels.traffic is SCANNER else None
         kind, body = await self._receive_body(route, headers, receive, exchange)
         self._in_flight.begin_answer(exchange)
         if route.handler is None:
@@ -166,6 +168,7 @@ class Edge:
                 model=labels.model,
                 path=path,
                 labels=labels,
+                deadline_ms=deadline_ms,
                 sender=client.bucket,
             )
         )

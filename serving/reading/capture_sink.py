@@ -159,6 +159,7 @@ class CaptureSink:
             request_id=request.id,
             index=one.crop_index,
             time_us=now_us,
+            deadline_us=_deadline_us(request, now_s, now_us),
             site=request.site,
             model_version=one.model.version,
             threshold=one.model.policy.threshold,
@@ -184,6 +185,13 @@ class CaptureSink:
             audit_frac=self._audit_frac,
             capture_frac=self._capture_frac,
         )
+
+
+def _deadline_us(request: Request, now_s: float, now_us: int) -> int | None:
+    """When the letter can wait no longer, microseconds since 1970."""
+    if request.deadline_ms is None:
+        return None
+    return now_us + request.deadline_ms * 1000 - int((now_s - request.started) * 1e6)
 
 
 def _encode_challenger(one: Compared) -> bytes:

@@ -5,8 +5,8 @@ import struct
 import numpy as np
 
 
-def encode_plainly(record, *, with_crop=True, version=6):
-    """Encode a record of version 6, or of an older one."""
+def encode_plainly(record, *, with_crop=True, version=7):
+    """Encode a record of version 7, or of an older one."""
     is_new = version > 3
     crop = record.crop if with_crop else None
     image = b"" if record.image is None else record.image.tobytes()
@@ -45,6 +45,7 @@ def encode_plainly(record, *, with_crop=True, version=6):
         struct.pack("<B", record.edges_touched),
         struct.pack("<I", record.index),
         struct.pack("<q", record.time_us),
+        struct.pack("<q", record.deadline_us or 0) if version > 6 else b"",
         struct.pack("<HH", *size),
         struct.pack("<f", record.aspect),
         struct.pack("<f", record.confidence),

@@ -33,7 +33,14 @@ WRITTEN: Final = Path(__file__).parents[1] / "data" / "written_by_0_1"
 EXPECTED: Final[dict[str, Any]] = json.loads((WRITTEN / "expected.json").read_text())
 PICTURES: Final = ("image_png", "crop_png")
 CHALLENGER: Final = tuple(asdict(challenger_answer.NO_ANSWER))
-ADDED_LATER: Final = ("read_id", "crop_scale", "audit_probability", "is_bulk", *CHALLENGER)
+ADDED_LATER: Final = (
+    "read_id",
+    "crop_scale",
+    "audit_probability",
+    "is_bulk",
+    "deadline",
+    *CHALLENGER,
+)
 
 
 def as_json(value: Any) -> Any:
@@ -79,6 +86,7 @@ def plain_record(record: CaptureRecord) -> dict[str, Any]:
     assert fields.pop("crop_scale") == 1
     assert fields.pop("audit_probability") == 0
     assert not fields.pop("is_bulk")
+    assert fields.pop("deadline_us") is None
     assert not any(fields.pop(name) for name in CHALLENGER)
     fields |= {"image": pixels(record.image), "crop": pixels(record.crop)}
     fields["probs"] = list(record.probs)
@@ -151,6 +159,7 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
         assert row.pop("read_id") == row["request_id"]
         assert not row.pop("audit_probability") > 0
         assert row.pop("is_bulk") in (None, False)
+        assert row.pop("deadline", None) is None
         rows.append({str(name): plain(value) for name, value in row.items()})
     return rows
 

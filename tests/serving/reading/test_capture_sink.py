@@ -70,6 +70,25 @@ async def test_records_say_whether_the_request_was_bulk(
     assert [one.is_bulk for one in records_in(tmp_path)] == [is_bulk] * num_files
 
 
+async def test_a_letters_deadline_is_captured_from_its_arrival(serve, crops, tmp_path):
+    client = await serve(capture_dir=tmp_path)
+    assert (await client.post("/v1/digit", crops[0].png, x_deadline_ms="5000")).status == 200
+    assert (await client.post("/v1/digit", crops[0].png)).status == 200
+    first, second = sorted(records_in(tmp_path), key=lambda record: record.time_us)
+    answered_ms = first.total_ms
+    assert (first.deadline_us - first.time_us) / 1e3 + answered_ms == pytest.approx(5000, abs=1)
+    assert second.deadline_us is None
+
+
+@pytest.mark.parametrize("sent", ["0", "-1", "3600001", "99999999", "1.5", "soon", ""])
+async def test_a_deadline_that_is_no_time_up_to_an_hour_is_400(serve, crops, tmp_path, sent):
+    client = await serve(capture_dir=tmp_path)
+    reply = await client.post("/v1/digit", crops[0].png, x_deadline_ms=sent)
+    assert reply.status == 400
+    assert "3600000" in reply.json["detail"]
+    assert not records_in(tmp_path)
+
+
 async def test_a_large_png_is_kept_as_its_file_without_metadata(serve, tmp_path, large):
     client = await serve(capture_dir=tmp_path)
     sent = io.BytesIO()
@@ -431,6 +450,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
         started=100.0,
         guard_ms=1.0,
         model=model,
+        deadline_ms=3000,
     )
     sink = CaptureSink(Settings(capture_dir=tmp_path))
     assert sink.persist([ReadRequest(crop, request, 6, model)], [reading]) == {}
@@ -445,6 +465,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
         "request_id": "r-1",
         "index": 6,
         "time_us": 1_000_000_007,
+        "deadline_us": 1_000_000_007 + 3_000_000 - 250_000,
         "site": "berlin-1",
         "model_version": "9",
         "digit": 7,

@@ -1,0 +1,1 @@
+"""Letters that people key: from the spool and the archive to labels and the read's answer."""

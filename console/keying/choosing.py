@@ -1,0 +1,102 @@
+"""The captured crops of one read -> the letter that people are asked about, if they are. Pure.
+
+Asked are the crops that the machine rejected, also those of a site on hold, and those that the
+audit has marked. A letter with a marked crop is asked whole, and so is a share of the others:
+nothing tells them apart. Of a bulk request, which no letter waits for, only marked crops are asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from capture.label_event import AUDIT
+from capture.sampling import SYNTHETIC_SITE
+
+KEYED: Final = "keyed"
+# Of the letters without a marked crop: cover for those with one. Each costs the keys of the
+# digits that the machine has read; a share that is a few times the audit's is enough.
+_WHOLE_FRAC: Final = 0.05
+_HASH_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCrop:
+    """What the spool or the archive has of one crop."""
+
+    read_id: str
+    crop_index: int
+    site: str
+    time_us: int
+    deadline_us: int | None
+    digit: int | None
+    is_accepted: bool
+    is_marked: bool  # for the audit
+    is_bulk: bool
+    picture: Callable[[], tuple[bytes, int, int] | None]  # PNG, width, height; None: not kept
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCrop:
+    """A crop of a letter."""
+
+    crop_index: int
+    digit: str | None
+    how: str | None  # of its labels; None: nobody is asked
+    picture: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLetter:
+    """A letter that people are asked about."""
+
+    read_id: str
+    site: str
+    time_us: int
+    deadline_us: int | None
+    crops: tuple[FoundCrop, ...]
+
+
+def choose_letter(seen: Sequence[SeenCrop]) -> FoundLetter | None:
+    """The letter of a read; None if nobody is asked.
+
+    Args:
+        seen: all crops of one read that are known.
+    """
+    crops = sorted({one.crop_index: one for one in seen}.values(), key=lambda one: one.crop_index)
+    if crops[0].is_bulk:
+        crops = [one for one in crops if one.is_marked]
+    if not crops or crops[0].site == SYNTHETIC_SITE:
+        return None
+    asked = [one for one in crops if one.is_marked or not one.is_accepted]
+    if not asked:
+        return None
+    is_whole = any(one.is_marked for one in crops) or _share(crops[0].read_id) < _WHOLE_FRAC
+    found = []
+    for one in crops:
+        picture = one.picture()
+        if picture is None:
+            continue
+        how = AUDIT if one.is_marked else KEYED if is_whole or not one.is_accepted else None
+        digit = None if one.digit is None else str(one.digit)
+        found.append(FoundCrop(one.crop_index, digit, how, *picture))
+    if not any(one.how for one in found):
+        return None
+    times = [one.deadline_us for one in crops if one.deadline_us is not None]
+    first = crops[0]
+    return FoundLetter(
+        first.read_id, first.site, min(one.time_us for one in crops), min(times, default=None),
+        tuple(found),
+    )  # fmt: skip
+
+
+def _share(read_id: str) -> float:
+    """Hash a read to [0, 1)."""
+    digest = hashlib.blake2b(
+        read_id.encode(), digest_size=_HASH_BYTES, person=b"whole letter"
+    ).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
