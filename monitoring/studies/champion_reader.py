@@ -40,6 +40,7 @@ class Sent:
     index: int
     time_us: int
     site: str
+    deadline_us: int | None = None  # when the letter can wait no longer
 
 
 class Reader:
@@ -122,6 +123,7 @@ class Reader:
             request_id=sent.request_id,
             index=sent.index,
             time_us=sent.time_us,
+            deadline_us=sent.deadline_us,
             site=sent.site,
             model_version=self.version,
             digit=decision.digit,

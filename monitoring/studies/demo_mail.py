@@ -27,12 +27,14 @@ SITES: Final = ("bonn", "cologne", "dresden", "essen")
 FIRST_DIGITS: Final = {"bonn": "53", "cologne": "50", "dresden": "01", "essen": "45"}
 DIRTY_SITE: Final = "dresden"
 DIRTY_DAYS: Final = 7  # before today
+_STRIPED_FROM, _BLURRED_FROM = 4, 6  # days of dirt
 NUM_CODES: Final = 150  # valid ones of each site
 ELSEWHERE_SHARE: Final = 0.3  # of letters to another site's codes
 SINGLE_SHARE: Final = 0.1  # of letters of which only one digit is sent
-HARD_SHARE: Final = 0.1  # of letters, written or scanned badly
-NO_DIGIT_SHARE: Final = 0.008  # of crops: a smudge, two digits, or nothing
-_DAY_US: Final = 86_400_000_000
+HARD_SHARE: Final = 0.07  # of letters, written or scanned badly
+NO_DIGIT_SHARE: Final = 0.005  # of crops: a smudge, two digits, or nothing
+_DEADLINE_SITES: Final = ("bonn", "cologne")  # their scanners send X-Deadline-Ms
+_WAITS_US: Final = (7_200_000_000, 18_000_000_000)  # 2 to 5 hours
 _RECENT: Final = timedelta(hours=3)  # when today's letters came
 
 
@@ -44,6 +46,7 @@ class Letter:
     read_id: str
     request_id: str
     time_us: int  # when it was answered
+    deadline_us: int | None  # when it can wait no longer, where its scanner says so
     truth: tuple[str, ...]  # the label of each crop
     crops: tuple[Crop, ...]
 
@@ -133,11 +136,18 @@ def _letter(
     for digit in digits:
         crop, label = _written(int(digit), hand, glyphs, rng)
         if site == DIRTY_SITE and DIRTY_DAYS - back >= 0:
-            crop = _dirty(crop, DIRTY_DAYS - back, rng)
+            crop = _dirty(crop, DIRTY_DAYS - back)
         crops.append(crop)
         truth.append(label)
+    deadline_us = time_us + int(rng.integers(*_WAITS_US))
     return Letter(
-        site, uuid7(time_us // 1000, rng), request_id, time_us, tuple(truth), tuple(crops)
+        site=site,
+        read_id=uuid7(time_us // 1000, rng),
+        request_id=request_id,
+        time_us=time_us,
+        deadline_us=deadline_us if site in _DEADLINE_SITES else None,
+        truth=tuple(truth),
+        crops=tuple(crops),
     )
 
 
@@ -145,11 +155,11 @@ def _hand(rng: np.random.Generator) -> _Hand:
     is_hard = rng.random() < HARD_SHARE
     paper = rng.uniform(195, 250)
     return _Hand(
-        height_px=float(rng.uniform(11, 20) if is_hard else rng.uniform(24, 44)),
-        slant=float(rng.normal(0, 0.35 if is_hard else 0.15)),
-        width=float(rng.uniform(0.75, 1.2)),
+        height_px=float(rng.uniform(13, 20) if is_hard else rng.uniform(26, 46)),
+        slant=float(rng.normal(0, 0.3 if is_hard else 0.1)),
+        width=float(rng.uniform(0.85, 1.15)),
         paper=float(paper),
-        ink=float(paper - rng.uniform(45, 80) if is_hard else rng.uniform(15, 90)),
+        ink=float(paper - rng.uniform(50, 90) if is_hard else rng.uniform(15, 90)),
         blur_px=float(rng.uniform(0.6, 1.3) if is_hard else rng.uniform(0, 0.5)),
         noise=float(rng.uniform(6, 16) if is_hard else rng.uniform(1, 5)),
     )
@@ -200,14 +210,12 @@ def _ink(digit: int, hand: _Hand, glyphs: Glyphs, rng: np.random.Generator) -> I
     return picture.filter(ImageFilter.GaussianBlur(hand.blur_px)) if hand.blur_px else picture
 
 
-def _dirty(crop: Crop, days: int, rng: np.random.Generator) -> Crop:
-    """Dirt on the glass: at first grey stripes on some letters, after four days blur on all."""
-    is_blurred = days >= 4
-    if not is_blurred and rng.random() > 0.25 + 0.15 * days:
-        return crop
-    fault = scanner_faults.FAULTS["stripe and blur" if is_blurred else "stripe"]
-    spoiled: Crop = scanner_faults.apply(fault, [crop], seed=0)[0]
-    if is_blurred:
-        return spoiled
-    mixed = 0.5 * crop + 0.5 * spoiled
-    return np.rint(mixed).astype(np.uint8)
+def _dirty(crop: Crop, days: int) -> Crop:
+    """Dirt on the glass: first a film that takes contrast, then a stripe, at last blur as well."""
+    film = 0.12 + 0.02 * days
+    grey = np.median(crop) * film + crop * (1 - film)
+    filmed: Crop = np.rint(grey).astype(np.uint8)
+    if days < _STRIPED_FROM:
+        return filmed
+    fault = scanner_faults.FAULTS["stripe" if days < _BLURRED_FROM else "stripe and blur"]
+    return scanner_faults.apply(fault, [filmed], seed=0)[0]

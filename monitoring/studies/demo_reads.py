@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from array import array
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from capture.archive import PARQUET, encode
 from capture.audit_sample import audit_probability
 from capture.record import CaptureRecord
 from capture.rows import rows_by_partition
-from capture.site_states import SiteState, SiteStates, learn
+from capture.site_states import Change, SiteState, SiteStates, learn
 from capture.spool import Spool
 from capture.store import open_store
 from model import artifact
@@ -122,6 +122,7 @@ class _Desk:
     def __init__(self, plan: MonthPlan, site: str) -> None:
         former = artifact.load(plan.former)
         self._reader = Reader(former)
+        self._is_judging = False  # the sites have no history before the month
         self._num_noted = 0
         self._rng = np.random.default_rng(demo_mail.SITES.index(site))
         self._judge = SiteJudge(
@@ -140,6 +141,7 @@ class _Desk:
         """Go on with another model."""
         loaded = artifact.load(champion)
         self._reader = Reader(loaded)
+        self._is_judging = True
         self._judge.change_model(loaded.version, expected_reject_share(loaded))
 
     def read(self, letters: list[Letter]) -> list[CaptureRecord]:
@@ -165,7 +167,10 @@ class _Desk:
                 reading = reading._replace(  # noqa: PLW2901
                     decision=decision._replace(rejected_because="site_on_hold")
                 )
-            sent = Sent(letter.read_id, letter.request_id, index, letter.time_us, letter.site)
+            sent = Sent(
+                letter.read_id, letter.request_id, index, letter.time_us, letter.site,
+                letter.deadline_us,
+            )  # fmt: skip
             queue_ms = float(self._rng.gamma(2, 0.4))
             record = self._reader.record(reading, sent, queue_ms=queue_ms)
             if record.accepted:
@@ -184,6 +189,11 @@ class _Desk:
             self._num_noted += 1
             site_signals.note(notes, reading, look=look)
         signals = site_signals.to_signals(notes, self._reader.policy)
+        if not self._is_judging:
+            version, means = self._reader.version, site_signals.means_of(signals)
+            change = Change(self.state.site, version, len(signals), means, None)
+            self._judge.adopt(learn(self.state, change))
+            return
         incident = self._judge.add(signals, time_us)
         change = self._judge.take_learned(incident)
         state = learn(self.state, change)
@@ -192,8 +202,3 @@ class _Desk:
                 state.site, state.model_version, state.num_reads, state.means, incident
             )
         self._judge.adopt(state)
-
-
-def time_of(answered: Answered) -> datetime:
-    """When a crop was answered."""
-    return datetime.fromtimestamp(answered.time_us / 1e6, UTC)
