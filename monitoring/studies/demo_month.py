@@ -116,7 +116,11 @@ def fill(
             captures, open_store(str(folder / "reports")), environment["DIGITS_REPORTS_URL"],
             sinks=(environment["DIGITS_ALERTS"],),
         )  # fmt: skip
-        _report(locations, now.date(), switched.date(), num_days=num_days, say=say)
+        try:
+            _report(locations, now.date(), switched.date(), num_days=num_days, say=say)
+        except BaseException:
+            candidate.kill()
+            raise
         if candidate.wait():
             raise RuntimeError(f"{' '.join(making[1:])} failed with code {candidate.returncode}")
 

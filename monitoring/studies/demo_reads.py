@@ -7,6 +7,7 @@ write them; today's records go to the spool. Each site is read in a process of i
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from array import array
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,9 +70,13 @@ class Answered:
 def read_month(plan: MonthPlan) -> list[Answered]:
     """Read every site's letters; returns all crops, site by site, oldest first."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(_NUM_PROCESSES) as pool:
+    with context.Pool(_NUM_PROCESSES, _ignore_ctrl_c) as pool:
         parts = pool.starmap(_read_site, [(plan, site) for site in demo_mail.SITES], chunksize=1)
     return [one for part in parts for one in part]
+
+
+def _ignore_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
 
 
 def _read_site(plan: MonthPlan, site: str) -> list[Answered]:
