@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 PORT ?= 3000
+CONSOLE_PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := PYTHONPATH=. $(BIN)/python
@@ -16,7 +17,7 @@ MINUTES ?= 2
 # Image and infrastructure have targets of their own.
 TESTS := --ignore=tests/infra --ignore=tests/image
 
-.PHONY: help serve setup test test-all nightly coverage check train year acceptance fuzz bench loadtest soak simulate \
+.PHONY: help serve setup demo console test test-all nightly coverage check train year acceptance fuzz bench loadtest soak simulate \
   infra-test image-test ci release load-staging lock clean
 
 help:  ## show this list
@@ -29,6 +30,12 @@ serve: $(VENV)/.serving  ## serve the shipped model on PORT (default 3000)
 	DIGITS_PORT=$(PORT) PYTHONPATH=. exec $(BIN)/python -m serving
 
 setup: $(VENV)/.all  ## install everything into .venv
+
+demo: $(VENV)/.all  ## service, console and reports with a made-up month of mail; touches no other data
+	PYTHONPATH=. exec $(BIN)/python -m monitoring.studies.demo $(ARGS)
+
+console: $(VENV)/.all  ## the pages for people: keying, sites, models (CONSOLE_PORT, default 8080)
+	PYTHONPATH=. exec $(BIN)/python -m console --port $(CONSOLE_PORT)
 
 train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promote (80 epochs; 27 s each on two AVX2 cores)
 	$(RUN) -m training run --until promote

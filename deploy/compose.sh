@@ -14,7 +14,7 @@ FILES=$ROOT/.work/image
 STACK=$FILES/stack
 export DOCKER_HOST=unix://$STACK/docker.sock DOCKER_BUILDKIT=0
 export CONTAINERS_STORAGE_CONF=$FILES/storage.conf CONTAINERS_CONF=$FILES/run.conf
-SERVICES=(service nginx shipper watch reports retrain postgres mlflow prometheus)
+SERVICES=(service nginx shipper watch reports retrain console postgres mlflow prometheus)
 
 install_tools() {
   command -v dockerd > /dev/null && command -v docker-compose > /dev/null && return
@@ -110,6 +110,7 @@ services:
   watch: {image: "localhost/digitline:jobs"}
   reports: {image: "localhost/digitline:jobs"}
   retrain: {image: "localhost/digitline:jobs"}
+  console: {image: "localhost/digitline:jobs"}
   mlflow: {image: "localhost/digitline:jobs"}
 Y
 }

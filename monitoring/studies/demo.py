@@ -1,113 +1,139 @@
-"""Simulate three weeks of mail and report on them, to make example pages.
+"""Show the whole product with a month of made-up mail: service, console, reports and archive.
 
-Ten sites; one gets a dirty lens for three days, later five get a new scanner. Writes
-FOLDER/captures, FOLDER/reference.parquet and FOLDER/reports.
+Everything is made in one folder and nothing else is touched: settings of the shell (DIGITS_*,
+MLFLOW_*) are not passed on. Ctrl-C stops all programs. A second run deletes the folder and makes
+the same mail again.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-from datetime import UTC, date, datetime, timedelta
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import numpy as np
+from monitoring.studies import demo_month
+from monitoring.studies.demo_programs import ProgramFailed, Programs, free_port
 
-from capture import reference, ship
-from capture.archive import Window
-from capture.label_event import LabelEvent
-from capture.labels import add_events
-from capture.spool import Spool
-from capture.store import open_store
-from monitoring import alerts, report
-from monitoring.studies import simulated_mail
-
-SITES: Final = (
-    "Aachen",
-    "Bergen",
-    "Coimbra",
-    "Dijon",
-    "Espoo",
-    "Fano",
-    "Galway",
-    "Hull",
-    "Izola",
-    "Jena",
-)
-PER_SITE: Final = 250
-DAYS: Final = 21
-NUM_LABELLED: Final = 20  # crops of a site and day, drawn at random
-MISSED: Final = frozenset({6})  # days without a report
-QUIET: Final = frozenset({3, 10})  # Sundays: 30 records a site, which is too little to judge
-DIRTY_LENS_DAYS: Final = (12, 13, 14)
-NEW_SCANNER_DAY: Final = 18
+MARKER: Final = "made-by-make-demo"  # a folder without it is never deleted
+SERVICE_PORT, CONSOLE_PORT, REPORTS_PORT = 3000, 8080, 8090
+_READY_S: Final = 90.0
+_WATCH_S: Final = 1.0
+_NOT_PASSED_ON: Final = ("DIGITS_", "MLFLOW_")
 
 
-def main() -> None:
-    """Make the reference, then each day's mail and report."""
+class Refused(Exception):
+    """Why no demo can be made; the text is for whoever started it."""
+
+
+def main() -> int:
+    """Make the month, start the programs, wait for Ctrl-C; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m monitoring.studies.demo", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where captures and reports are written")
-    folder: Path = parser.parse_args().folder
-    logging.basicConfig(level=logging.INFO)
-    reader = simulated_mail.Reader()
-    made = reference.build(reader.predict(*simulated_mail.reference_mail()))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "reference.parquet").write_bytes(reference.to_parquet(made))
-    locations = report.ReportLocations(
-        captures=open_store(str(folder / "captures")),
-        reports=open_store(str(folder / "reports")),
-        reports_url="reports",
-        sinks=("log:", f"file:{folder / 'alerts.jsonl'}"),
+    parser.add_argument(
+        "--folder", type=Path, default=demo_month.ROOT / ".work" / "demo", help="deleted at start"
     )
-    mail = simulated_mail.ordinary_mail(10_000, seed=2)
-    today = datetime.now(UTC).date()
-    for back in range(DAYS, 0, -1):
-        day, number = today - timedelta(back), DAYS - back
-        write_day(locations, reader, mail, day, number, folder)
-        if number not in MISSED:
-            emitted: list[str] = []
-            seen = report.run(
-                locations, Window(day, day), made, emit=emitted.append, today=day + timedelta(1)
-            )
-            alerts.flush(locations.reports)
-            print(day, seen.severity.name, seen.num_records, len(seen.findings), emitted[0][-120:])
+    parser.add_argument("--days", type=int, default=28, help="of mail before today")
+    parser.add_argument("--letters", type=int, default=50, help="a day, of each site")
+    options = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith(_NOT_PASSED_ON)]:
+        del os.environ[name]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = options.folder.resolve()
+    try:
+        with _alone(folder):
+            _run(folder, num_days=options.days, letters_a_day=options.letters)
+    except (Refused, ProgramFailed) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", flush=True)
+    return 0
 
 
-def write_day(
-    locations: report.ReportLocations,
-    reader: simulated_mail.Reader,
-    mail: tuple[simulated_mail.Crops, simulated_mail.Labels],
-    day: date,
-    number: int,
-    folder: Path,
-) -> None:
-    """Capture one day's mail of every site, with labels for a few crops."""
-    crops, labels = mail
-    rng = np.random.default_rng(number)
-    spool = Spool(folder / "spool")
-    truth = []
-    for place_of_site, site in enumerate(SITES):
-        seed = 1_000 * place_of_site + number
-        num = 30 if number in QUIET else PER_SITE
-        chosen = rng.permutation(len(crops))[:num]
-        sent = [crops[n] for n in chosen]
-        if site == "Fano" and number in DIRTY_LENS_DAYS:
-            sent = simulated_mail.spoil(sent, "blur", 4, number)
-        if site in SITES[:5] and number >= NEW_SCANNER_DAY:
-            sent = simulated_mail.spoil(sent, "fade", 3, number)
-        for place, record in enumerate(reader.read(sent, site=site, day=day, seed=seed)):
-            if place < NUM_LABELLED:
-                if record.accepted:
-                    record.audit_probability = NUM_LABELLED / num
-                how = "audit" if record.accepted else "keyed"
-                digit = str(labels[chosen[place]])
-                truth.append(LabelEvent(record.read_id, 0, digit, "demo", record.time_us, how))
-            spool.append(record)
-    spool.close()
-    ship.ship_once(folder / "spool", locations.captures)
-    add_events(locations.captures, truth)
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second demo out of a folder whose programs are running. Raises Refused."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"a demo runs in {folder}; stop it with Ctrl-C where it runs") from None
+        yield
+
+
+def _run(folder: Path, *, num_days: int, letters_a_day: int) -> None:
+    started_s = time.monotonic()
+    _clear(folder)
+    ports: dict[str, int] = {}
+    for what, usual in (
+        ("the service", SERVICE_PORT), ("the console", CONSOLE_PORT), ("the reports", REPORTS_PORT),
+    ):  # fmt: skip
+        ports[what] = free_port(usual, what=what, taken=list(ports.values()), say=_say)
+    service, console, reports = ports.values()
+    inside = demo_month.Places(folder).environment(service_port=service, reports_port=reports)
+    environment = os.environ | inside
+    _say(f"making {num_days} days of mail in {folder}; this takes a minute or two")
+    demo_month.fill(
+        environment, folder, now=datetime.now(UTC), num_days=num_days,
+        letters_a_day=letters_a_day, say=_say,
+    )  # fmt: skip
+    programs = Programs(folder, environment)
+    try:
+        programs.start("service", ["-m", "serving"])
+        programs.start("shipper", ["-m", "monitoring", "ship", "--follow", "--poll-s", "2"])
+        programs.start("console", ["-m", "console", "--port", str(console)])
+        programs.start("reports", ["-m", "monitoring", "serve", "--port", str(reports)])
+        programs.wait_for("service", f"http://127.0.0.1:{service}/readyz", within_s=_READY_S)
+        programs.wait_for("console", f"http://127.0.0.1:{console}/livez", within_s=_READY_S)
+        programs.wait_for("reports", f"http://127.0.0.1:{reports}/", within_s=_READY_S)
+        print(_guide(service, console, reports, time.monotonic() - started_s), flush=True)
+        while True:
+            programs.check()
+            time.sleep(_WATCH_S)
+    finally:
+        programs.stop()
+
+
+def _clear(folder: Path) -> None:
+    """Delete an earlier demo and begin an empty folder. Raises Refused."""
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / MARKER).exists():
+            raise Refused(f"{folder} is not a demo's folder and is left alone; name another one")
+        _say(f"deleting the demo before in {folder}")
+        shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / MARKER).touch()
+
+
+def _guide(service: int, console: int, reports: int, took_s: float) -> str:
+    return f"""
+The demo is ready after {took_s:.0f} s. Only the model's answers are real; the rest is made up.
+
+  console   http://127.0.0.1:{console}/       sign in with any name; no key is needed
+  service   http://127.0.0.1:{service}/docs   the API
+  reports   http://127.0.0.1:{reports}/       a drift report for each of the last days
+
+Look first at
+  Sites     dresden's scanner got dirty a week ago, and the service holds its reads back
+  Keying    today's letters wait, with some crops that the model did not accept
+  Models    a candidate that the gate has refused, beside the champion and the one before
+
+Ctrl-C stops everything; `make demo` makes it anew.
+"""
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

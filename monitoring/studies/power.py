@@ -26,7 +26,7 @@ from capture.rows import to_table
 from monitoring import drift
 from monitoring.findings import Severity
 from monitoring.rules import assess
-from monitoring.studies import simulated_mail
+from monitoring.studies import champion_reader, simulated_mail
 from training.data import fonts, garbage
 from training.data.corruptions import CORRUPTIONS
 from training.data.datasets import LabelledImages
@@ -53,7 +53,9 @@ class Rates:
     fired: dict[str, float]  # by rule
 
 
-def rows_of(reader: simulated_mail.Reader, crops: simulated_mail.Crops, seed: int) -> pd.DataFrame:
+def rows_of(
+    reader: champion_reader.Reader, crops: champion_reader.Crops, seed: int
+) -> pd.DataFrame:
     """Read crops and give their records the columns that the rules compare."""
     records = reader.read(crops, site="all", day=DAY, seed=seed)
     captured = to_table(records).drop_columns(["image_png", "crop_png"]).to_pandas()
@@ -130,7 +132,7 @@ def measure_sites(draw: Draw, made: reference.Reference, repeats: int) -> tuple[
     return found / repeats, wrong / repeats
 
 
-def scenarios(reader: simulated_mail.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
+def scenarios(reader: champion_reader.Reader, clean: pd.DataFrame) -> dict[str, Draw]:
     """Every kind of window by the name that the table gives it."""
     crops, _ = simulated_mail.ordinary_mail(POOL, seed=3)
     made: dict[str, Draw] = {"clean": draw_from(clean)}
@@ -161,7 +163,7 @@ def scenarios(reader: simulated_mail.Reader, clean: pd.DataFrame) -> dict[str, D
 
 
 def print_windows(
-    reader: simulated_mail.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
+    reader: champion_reader.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
 ) -> None:
     """Print the table of windows."""
     print(f"Model {reader.version}; {repeats} windows of each size, 500 / 2000 records.\n")
@@ -179,7 +181,7 @@ def print_windows(
 
 
 def print_sites(
-    reader: simulated_mail.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
+    reader: champion_reader.Reader, made: reference.Reference, clean: pd.DataFrame, repeats: int
 ) -> None:
     """Print the table of sites."""
     crops, _ = simulated_mail.ordinary_mail(POOL, seed=3)
@@ -210,7 +212,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100, help="windows of each kind and size")
     parser.add_argument("--site-repeats", type=int, default=20, help="days of each set of sites")
     options = parser.parse_args()
-    reader = simulated_mail.Reader()
+    reader = champion_reader.Reader()
     made = reference.build(reader.predict(*simulated_mail.reference_mail()))
     crops, _ = simulated_mail.ordinary_mail(CLEAN_POOL, seed=2)
     clean = rows_of(reader, crops, 99)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from capture.site_states import SiteState, learn
 from model import artifact
 from model.decision import BLANK, decide, softmax
-from monitoring.studies import scanner_faults, simulated_mail
+from monitoring.studies import champion_reader, scanner_faults, simulated_mail
 from monitoring.studies.mail_stream import MailModel, MailStream
 from serving.messages import Reading
 from serving.reading import site_signals as signal
@@ -58,16 +58,16 @@ class Pool:
 class Study:
     """The pools, and judges over them."""
 
-    def __init__(self, crops: simulated_mail.Crops, labels: simulated_mail.Labels) -> None:
-        self.reader = simulated_mail.Reader()
-        self._manifest = artifact.load().manifest
+    def __init__(self, crops: champion_reader.Crops, labels: champion_reader.Labels) -> None:
+        self.reader = champion_reader.Reader()
+        self._champion = artifact.load()
         self._crops, self._labels = crops, labels
         self.clean = self.read(crops)
         self.faults: dict[str, Pool] = {}
 
-    def read(self, crops: simulated_mail.Crops) -> Pool:
+    def read(self, crops: champion_reader.Crops) -> Pool:
         """Read crops as the service does."""
-        framed = [simulated_mail.frame_or_none(crop) for crop in crops]
+        framed = [champion_reader.frame_or_none(crop) for crop in crops]
         blank = np.zeros((1, 28, 28), np.float32)
         scores = self.reader.scores(np.stack([blank if f is None else f.image for f in framed]))
         notes = array("d")
@@ -100,15 +100,10 @@ class Study:
 
     def judge(self) -> SiteJudge:
         """Of a new site."""
-        expected = 1 - next(
-            row["accepted_frac"]
-            for row in self._manifest["thresholds"]
-            if row["error_target"] == self._manifest["default_error_target"]
-        )
         return SiteJudge(
             SiteState("study"),
             model_version=self.reader.version,
-            expected_reject_share=expected,
+            expected_reject_share=champion_reader.expected_reject_share(self._champion),
             may_hold=True,
         )
 
@@ -288,7 +283,7 @@ def print_processes(study: Study, repeats: int) -> None:
               f"| {np.mean([one.num_astray for one in found]):.1f} |", flush=True)  # fmt: skip
 
 
-def load_mail(path: Path, num: int) -> tuple[simulated_mail.Crops, simulated_mail.Labels]:
+def load_mail(path: Path, num: int) -> tuple[champion_reader.Crops, champion_reader.Labels]:
     """Crops of a Parquet file with the columns png and label, in random order."""
     import io
 

@@ -13,13 +13,13 @@ import yaml
 
 from monitoring.__main__ import build_parser
 from monitoring.config import from_environment
-from serving.config import Settings
+from serving.config import JOB_VARIABLES, Settings
 from serving.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy" / "compose.yaml"
 COMPOSE = yaml.safe_load(FILE.read_text())
-OURS = ("service", "shipper", "watch", "retrain", "reports", "mlflow")
+OURS = ("service", "shipper", "watch", "retrain", "reports", "console", "mlflow")
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/digitline.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 FUNCTIONS = {"sum", "min", "max", "rate", "by", "ignoring", "group_left", "histogram_quantile"}
@@ -120,6 +120,63 @@ def test_the_service_has_the_settings_in_the_file():
     known = {f"DIGITS_{name.upper()}" for name in Settings.model_fields}
     used = COMPOSE["services"]["service"]["environment"]
     assert {name for name in used if name.startswith("DIGITS_")} <= known
+
+
+def test_the_console_has_settings_that_a_program_reads():
+    known = {f"DIGITS_{name.upper()}" for name in Settings.model_fields} | JOB_VARIABLES
+    used = COMPOSE["services"]["console"]["environment"]
+    assert {name for name in used if name.startswith("DIGITS_")} <= known
+
+
+def test_the_console_listens_on_the_port_that_is_published():
+    console = COMPOSE["services"]["console"]
+    (published,) = console["ports"]
+    assert console["command"][-3:] == ["0.0.0.0", "--port", published.rsplit(":", 1)[1]]
+
+
+def test_the_console_can_change_labels_and_sites_but_no_report_model_or_candidate():
+    volumes = COMPOSE["services"]["console"]["volumes"]
+    writable = {one.split(":")[0] for one in volumes if not one.endswith(":ro")}
+    assert writable == {"spool", "captures", "console"}
+
+
+def test_the_console_keeps_its_database_in_a_volume():
+    console = COMPOSE["services"]["console"]
+    default = console["environment"]["DIGITS_CONSOLE_DATABASE"].partition(":-")[2].rstrip("}")
+    folder = sqlalchemy.engine.make_url(default).database.rpartition("/")[0]
+    assert f"console:{folder}" in console["volumes"]
+
+
+def test_the_console_finds_the_candidate_of_the_retraining():
+    given = COMPOSE["services"]["console"]["environment"]
+    retrain = COMPOSE["services"]["retrain"]
+    place = retrain["command"].index("--work") + 1
+    assert given["DIGITS_TRAINING_WORK"] == retrain["command"][place]
+    assert given["DIGITS_DATA_STORE"] == retrain["environment"]["DIGITS_DATA_STORE"]
+
+
+def test_the_console_asks_for_the_keys_of_the_service():
+    service, console = (COMPOSE["services"][name] for name in ("service", "console"))
+    for name in ("DIGITS_AUTH", "DIGITS_API_KEYS_FILE", "DIGITS_CAPTURE_DIR", "DIGITS_CHAMPION"):
+        assert console["environment"][name] == service["environment"][name], name
+    assert "api_keys" in console["secrets"]
+
+
+@pytest.mark.parametrize(
+    ("image", "has_console"), [("Dockerfile", False), ("Dockerfile.jobs", True)]
+)
+def test_the_console_is_in_the_image_of_the_jobs_only(image, has_console):
+    lines = (ROOT / "deploy" / image).read_text().splitlines()
+    assert ("COPY console console" in lines) is has_console
+    assert "COPY . " not in "\n".join(lines)
+
+
+def test_every_package_that_the_image_of_the_jobs_copies_is_in_the_build_context():
+    image = (ROOT / "deploy" / "Dockerfile.jobs").read_text()
+    copied = set(re.findall(r"^COPY (\w+) \1$", image, re.M))
+    context = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "console" in copied
+    assert {f"!{name}" for name in copied} <= set(context)
 
 
 def test_the_links_of_alerts_lead_to_the_report_server():

@@ -21,8 +21,8 @@ from loadtest.clients.http1 import Request
 
 COMPOSE = shlex.split(os.environ.get("DIGITLINE_COMPOSE", ""))
 KEY = os.environ.get("DIGITLINE_STACK_KEY", "")
-NGINX, PROMETHEUS, MLFLOW, REPORTS = (
-    f"http://127.0.0.1:{port}" for port in (8080, 9090, 5000, 8090)
+NGINX, PROMETHEUS, MLFLOW, REPORTS, CONSOLE = (
+    f"http://127.0.0.1:{port}" for port in (8080, 9090, 5000, 8090, 8070)
 )
 WITHIN_S = 120.0
 
@@ -74,6 +74,13 @@ def test_every_crop_is_answered_through_nginx():
         status, body = send(f"{NGINX}/v1/digit", crop.png, **headers)
         assert status == 200, body
         assert 0 <= json.loads(body)["digit"] <= 9
+
+
+def test_the_console_asks_for_a_key():
+    wait_for(lambda: send(f"{CONSOLE}/livez")[0] == 200)
+    status, body = send(f"{CONSOLE}/")
+    assert status == 200
+    assert b'name="key"' in body
 
 
 def test_a_request_without_a_key_is_refused():

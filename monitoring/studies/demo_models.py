@@ -1,0 +1,201 @@
+"""The models of the demo: the shipped champion, one before it, and a candidate for the gate.
+
+The other two are the shipped model with noise on the weights of its last layer, and say so in their
+files: nothing was fitted for them. `python -m monitoring.studies.demo_models FOLDER` makes the
+candidate; it runs beside the reading of the mail, because MLflow needs a while for its database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from capture.store import open_store
+from model import artifact
+from model.classifier import Classifier
+from model.decision import Policy
+from monitoring.studies import demo_mail
+from monitoring.studies.champion_reader import frame_or_none
+from training import gate_rules, model_store, promotion_log, quantization, tracking
+from training.config import Workspace
+from training.evaluation import judge
+from training.evaluation.suites import LabelledBatch
+from training.evaluation.thresholds import Threshold
+from training.promotion_log import Promotion
+from training.steps.files import FitRecord, holds_for, save_verdict, sha256
+
+CHAMPION: Final = Path("model") / "champion"  # in the demo's folder
+FORMER: Final = Path("former")
+STORE: Final = Path("model-store")
+WORK: Final = Path("train")
+NETWORK: Final = "demo: the champion with noise on its last layer"
+_LAST_LAYER: Final = "digit_head.weight"
+_FORMER_NOISE, _CANDIDATE_NOISE = 0.3, 1.5  # of the weights' standard deviation
+_THRESHOLD_CUT: Final = 0.15  # the candidate's policy accepts more
+_NUM_LETTERS: Final = 500  # that the candidate is judged on
+_NOTES: Final = (
+    f"{NETWORK}; nothing was fitted",
+    "demo: it was judged on the demo's mail only, so the gate finds every other set missing",
+    "demo: for fp32 stands the champion's int8 model",
+)
+
+
+def make_champions(folder: Path, *, now: datetime, switched: datetime) -> None:
+    """Copy the shipped champion, make one before it, and log two promotions.
+
+    Args:
+        folder: of the demo.
+        now: time of the demo.
+        switched: when the shipped champion replaced the one before.
+    """
+    champion, former = folder / CHAMPION, folder / FORMER
+    shutil.copytree(artifact.CHAMPION, champion)
+    shutil.copytree(artifact.CHAMPION, former, ignore=shutil.ignore_patterns("weights.pt", "card"))
+    manifest = json.loads((former / "manifest.json").read_text())
+    data = _noisy(artifact.CHAMPION / "model.onnx", _FORMER_NOISE, seed=6)
+    began = now - timedelta(days=60)
+    version = str(int(manifest["version"]) - 1)
+    manifest |= {
+        "version": version,
+        "sha256": sha256(data),
+        "size_bytes": len(data),
+        "network": NETWORK,
+        "created": _text(began),
+    }
+    del manifest["weights_sha256"]
+    (former / "model.onnx").write_bytes(data)
+    (former / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (former / "MODEL_CARD.md").write_text(f"# Version {version}\n\n{NETWORK.capitalize()}.\n")
+    store = open_store(str(folder / STORE))
+    for one in (former, champion):
+        model_store.keep(one, store)
+    shipped = artifact.load(champion)
+    for entry in (
+        Promotion(_text(began), "dora", None, version, sha256(data), "demo: first model"),
+        Promotion(
+            _text(switched), "dora", version, shipped.version, shipped.sha256,
+            "demo: the shipped model, without the noise",
+        ),
+    ):  # fmt: skip
+        promotion_log.append(entry, champion)
+
+
+def make_candidate(folder: Path, glyphs: Path, now: datetime) -> bool:
+    """Write the candidate's files and the gate's verdict on it; whether it passed."""
+    work, champion = Workspace(folder / WORK), artifact.load(folder / CHAMPION)
+    work.folder.mkdir(parents=True)
+    data = _noisy(artifact.CHAMPION / "model.onnx", _CANDIDATE_NOISE, seed=8)
+    work.int8.write_bytes(data)
+    evaluation = _evaluate(champion, data, _labelled(glyphs, now))
+    tracking.connect()
+    with tracking.run(name="demo candidate") as run_id:
+        tracking.log_tags({"demo": NETWORK})
+        result = evaluation.sets["demo mail"]
+        tracking.log_metrics(
+            {"accuracy": result.accuracy, "accepted_frac": result.accepted_frac}
+        )  # fmt: skip
+    fit = FitRecord(
+        network=NETWORK, run_id=run_id, git_commit="", created=_text(now), best_epoch=0, history=()
+    )
+    work.fit.write_text(json.dumps(asdict(fit), indent=1) + "\n")
+    work.evaluation.write_text(json.dumps(asdict(evaluation), indent=1) + "\n")
+    verdict = gate_rules.judge(evaluation, gate_rules.Floors(), None)
+    verdict = replace(verdict, notes=(*_NOTES, *verdict.notes))
+    save_verdict(work, verdict, holds_for(work))
+    return verdict.passed
+
+
+def _evaluate(
+    champion: artifact.Artifact, candidate: bytes, part: LabelledBatch
+) -> judge.Evaluation:
+    """What the demo can evaluate: its own mail. The gate finds the other sets missing."""
+    before, after = Classifier(champion.onnx_bytes), Classifier(candidate)
+    rows = tuple(
+        Threshold(**row | {"threshold": max(0.0, float(row["threshold"]) - _THRESHOLD_CUT)})
+        for row in champion.manifest["thresholds"]
+    )
+    target = champion.manifest["default_error_target"]
+    policy = Policy(
+        champion.policy().temperature,
+        next(row.threshold for row in rows if row.error_target == target),
+        champion.policy().garbage_threshold,
+    )
+    change = quantization.compare(before, after, part.batch, part.labels)
+    return judge.Evaluation(
+        sets={"demo mail": judge.judge_set(after, part, policy, champion=before)},
+        corruptions={},
+        mean_corruption_accuracy=0.0,
+        temperature=policy.temperature,
+        thresholds=rows,
+        garbage_threshold=policy.garbage_threshold,
+        garbage=None,
+        quantisation=change,
+        rendered_quantisation=change,
+        latency=quantization.measure_latency(before, after, part.batch[:64]),
+        size_bytes=len(candidate),
+        fp32_size_bytes=len(champion.onnx_bytes),
+        judged=judge.Judged(
+            candidate_sha256=sha256(candidate),
+            champion_sha256=champion.sha256,
+            train_fonts=tuple(champion.manifest["fonts"]),  # those of the layers that it shares
+            held_out_fonts=("not judged",),
+            data={"demo mail": f"sha256:{hashlib.sha256(part.batch.tobytes()).hexdigest()}"},
+        ),
+    )
+
+
+def _labelled(glyphs: Path, now: datetime) -> LabelledBatch:
+    """Digits of letters that are not in the month."""
+    found = demo_mail.load_glyphs(glyphs)
+    images, labels = [], []
+    for site in demo_mail.SITES:
+        for letter in demo_mail.letters_of(
+            site, now.date(), back=10_000, num=_NUM_LETTERS // 4, now=now, glyphs=found
+        ):
+            for crop, label in zip(letter.crops, letter.truth, strict=True):
+                framed = frame_or_none(crop)
+                if framed is not None and label.isdigit():
+                    images.append(framed.image)
+                    labels.append(int(label))
+    return LabelledBatch(np.stack(images), np.array(labels, np.uint8))
+
+
+def _noisy(path: Path, noise: float, *, seed: int) -> bytes:
+    """A model with noise on the weights of its last layer."""
+    model = onnx.load(path)
+    rng = np.random.default_rng(seed)
+    (layer,) = (one for one in model.graph.initializer if one.name == _LAST_LAYER)
+    weights: NDArray[np.float32] = numpy_helper.to_array(layer)
+    changed = weights + rng.normal(0, noise * weights.std(), weights.shape)
+    layer.CopyFrom(numpy_helper.from_array(changed.astype(np.float32), _LAST_LAYER))
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def main() -> None:
+    """Make the candidate in a folder that has the champion."""
+    parser = argparse.ArgumentParser(prog="python -m monitoring.studies.demo_models")
+    parser.add_argument("folder", type=Path, help="of the demo")
+    parser.add_argument("glyphs", type=Path, help="folder of the digits")
+    options = parser.parse_args()
+    passed = make_candidate(options.folder, options.glyphs, datetime.now(UTC))
+    print(f"candidate: {'passed' if passed else 'refused'} by the gate")
+
+
+if __name__ == "__main__":
+    main()
