@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from model.errors import ArtifactRefused
     from training.model_store import VersionError
     from training.steps.files import Interrupted, StepError
-    from training.workspace_lock import hold
+    from training.steps.workspace_lock import hold
 
     for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from console.office import keyers, targets
 from console.office.mail_days import NO_LABEL, Mail
-from console.office.targets import Figures, Plant, Target
+from console.office.error_targets import Figures, Plant, Target
 from model.artifact import Artifact
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from console.office import keyers, targets
 from console.office.mail_days import Mail, MailReader
 from console.office.office_figures import OfficeFigures, office_figures
-from console.office.targets import Figures
+from console.office.error_targets import Figures
 from console.visit import Console, Refusal, Visit
 from contract.costs import DEFAULT
 from model.artifact import Artifact, load

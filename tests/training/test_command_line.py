@@ -14,11 +14,11 @@ from tiny_run import HARD_FLOORS, fit_arguments, run
 from capture import reference
 from model import artifact
 from training import __main__ as command_line
-from training import anchor, fitting, gate_rules, workspace_lock
+from training import anchor, fitting, gate_rules
 from training.config import Workspace
 from training.data import fonts, render
 from training.evaluation.harm_kinds import KINDS
-from training.steps import fit
+from training.steps import fit, workspace_lock
 from training.steps.files import load_fit
 
 pytestmark = [
