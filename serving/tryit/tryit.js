@@ -181,7 +181,7 @@ function show(crops, answer, roundTripMs) {
     ...results.map((one, place) => resultOf(one, crops[place], threshold, crops.length > 1)),
     make("p", { className: "small soft" },
       `Read and explained in ${milliseconds(answer.explain_ms)} by model ${answer.model_version}; ` +
-      `the answer was here after ${milliseconds(roundTripMs)}. A scanner's read needs no explanation.`),
+      `the answer was here after ${milliseconds(roundTripMs)}. A scanner gets its answer without an explanation.`),
   );
   showCurl(crops);
   // Not while someone draws: the pad would move under the pen.
