@@ -22,7 +22,8 @@ export class Letters {
     this.trouble = null; // why the console gives none, or does not prolong them
     this.isOn = false;
     this.isFilling = false;
-    setInterval(() => this.fill(), LOOK_AGAIN_MS);
+    this.isDry = false; // the console had no more at the last look
+    setInterval(() => { this.isDry = false; this.fill(); }, LOOK_AGAIN_MS);
     setInterval(() => this.prolong(), PROLONG_MS);
   }
 
@@ -32,6 +33,7 @@ export class Letters {
 
   start() {
     this.isOn = true;
+    this.isDry = false;
     this.prolong();
     this.fill();
   }
@@ -54,7 +56,8 @@ export class Letters {
   }
 
   async fill() {
-    if (!this.isOn || this.isFilling || this.queue.length >= REFILL_BELOW) return undefined;
+    const isNeeded = this.isOn && this.queue.length < REFILL_BELOW;
+    if (!isNeeded || this.isFilling || this.isDry) return undefined;
     this.isFilling = true;
     try {
       const answer = await get(`/keying/letters?num=${NUM_AHEAD}`);
@@ -63,6 +66,7 @@ export class Letters {
       this.num_waiting = answer.waiting;
       const fresh = answer.letters.filter((given) => !this.seen.has(given.read_id))
         .map((given) => made(given, this.answersOf(given.read_id)));
+      this.isDry = fresh.length === 0;
       fresh.forEach((letter) => this.seen.add(letter.read_id));
       await this.load(fresh.filter(cropToKey));
     } catch (error) {

@@ -108,7 +108,7 @@ export class Outbox {
         this.num_tries = 0;
         this.onChange("sending", "");
       } catch (error) {
-        if (!this.failed(error)) throw error;
+        this.failed(error);
         const wait_ms = WAITS_MS[Math.min(this.num_tries++, WAITS_MS.length - 1)];
         await new Promise((done) => { this.wake = done; setTimeout(done, wait_ms); });
       }
@@ -117,9 +117,7 @@ export class Outbox {
   }
 
   failed(error) {
-    if (error.isSignedOut) this.onChange("signed out", error.message);
-    else if (error.mayPass) this.onChange("offline", error.message);
-    return error.isSignedOut || error.mayPass;
+    this.onChange(error.isSignedOut ? "signed out" : "offline", error.message);
   }
 
   async sendFirst() {
@@ -137,7 +135,7 @@ export class Outbox {
       const { letter } = await post("/keying/undo", { read_id: entry.read_id }, this.csrf);
       this.onReopened(entry.read_id, letter);
     } catch (error) {
-      if (error.isSignedOut || error.mayPass) throw error;
+      if (!error.isFinal) throw error;
       this.onRefused(entry, error.message);
     }
     this.remove(entry);
@@ -149,13 +147,14 @@ export class Outbox {
     try {
       ({ results } = await post("/keying/labels", { labels: entries.map(bare) }, this.csrf));
     } catch (error) {
-      if (error.isSignedOut || error.mayPass) throw error;
+      if (!error.isFinal) throw error;
       if (entries.length === 1) results = [{ status: "refused", reason: error.message }];
       else { // one of them is unfit: find out which
         for (const entry of entries) await this.sendLabels([entry]);
         return;
       }
     }
+    if (results?.length !== entries.length) throw new Error("the console's answer does not name each label");
     entries.forEach((entry, position) => {
       this.remove(entry);
       if (results[position].status === "refused") this.onRefused(entry, results[position].reason);

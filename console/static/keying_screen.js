@@ -175,6 +175,6 @@ function idleText(paused, { trouble, num_waiting }) {
   if (trouble?.isSignedOut) return ["You are not signed in", trouble.message, ""];
   if (trouble) return ["No letters arrive", `All that were here are keyed: ${trouble.message}. This page asks again every 2 s.`, ""];
   if (num_waiting === null) return ["Letters are on their way", "", ""];
-  if (num_waiting) return ["Others have the letters that wait", "This page asks for the next one every 2 s.", ""];
+  if (num_waiting) return ["The letters that wait are for others", "Somebody else has them, or you have keyed them and a second person is asked. This page asks for the next one every 2 s.", ""];
   return ["No letter waits", "A letter that the service rejects, or picks for an audit, appears here within seconds. Nothing appears while the service captures nothing: start it with DIGITS_CAPTURE_DIR set to the same folder as for this console.", ""];
 }

@@ -12,12 +12,13 @@ export class NoAnswer extends Error {
     this.status = status;
   }
 
-  get mayPass() {
-    return this.status === 0 || this.status >= 500 || [408, 429].includes(this.status);
-  }
-
   get isSignedOut() {
     return this.status === 401 || this.status === 403;
+  }
+
+  // The same request would get the same answer again.
+  get isFinal() {
+    return this.status >= 400 && this.status < 500 && ![401, 403, 408, 429].includes(this.status);
   }
 }
 

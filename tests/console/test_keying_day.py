@@ -7,12 +7,14 @@ import time
 
 import numpy as np
 import pytest
-from keyed_mail import store
 from keying_browser import chromium, serving, sign_in, wait_until
+from made_records import make
 from PIL import Image
 from sqlalchemy import select
 
-from console.keying.choosing import FoundCrop, FoundLetter
+from capture.spool import Spool
+from console.keying import choosing
+from console.keying.feeder import Feeder
 from console.keying.keying_pages import pages
 from console.keying.room import KeyingRoom
 from console.tables import CropRow, VoteRow
@@ -23,6 +25,8 @@ pytestmark = pytest.mark.slow
 NUM_ITEMS = 200
 PACE_S = 0.05  # between two keys; 7,000 an hour is one in 0.51 s
 MOST_MS = 1000  # generous: the tests share their processor; docs/console.md has what was measured
+REJECTED = {"accepted": False, "rejected_because": "low_confidence"}
+AUDITED = {"audit_probability": 0.02}
 LETTER_OR_NONE = "#desk:not([hidden]) .now, #idle:not([hidden]):has-text('wait')"
 # What the crop on the screen shows, as a number that the test can make of the PNG as well.
 CROP_ON_SCREEN = """() => {
@@ -53,17 +57,25 @@ def browser():
 
 
 @pytest.fixture
-def day(console, crops):
-    """200 crops in letters of five, of which the machine has read two; (read, crop) -> digit."""
-    truth, made = {}, []
+def day(console, crops, monkeypatch):
+    """A captured day: 200 crops to key, rejected ones and audits; (read, crop) -> digit."""
+    monkeypatch.setattr(choosing, "_WHOLE_FRAC", 0.0)
+    spool, truth = Spool(console.settings.capture.spool), {}
     for first in range(0, NUM_ITEMS, 3):
-        read_id = new_request_id()
-        found = [FoundCrop(0, "8", None, crops[0].png, 28, 28)]
-        for index, crop in enumerate(crops[first : first + 3], 1):
-            found.append(FoundCrop(index, "4", "keyed", crop.png, 28, 28))
-            truth[read_id, index] = str(crop.label)
-        made.append(FoundLetter(read_id, "leeds", time.time_ns() // 1000, None, tuple(found)))
-    store(console, *made)
+        read_id, is_audit = new_request_id(), first % 5 == 0
+        change = AUDITED if is_audit else REJECTED
+        # A rejected letter has a crop that the machine has read, too; an audit is asked whole.
+        changes = [] if is_audit else [{}]
+        for crop in crops[first : first + 3]:
+            truth[read_id, len(changes)] = str(crop.label)
+            changes.append({"crop": crop.pixels, **change})
+        for index, one in enumerate(changes):
+            ids = {"read_id": read_id, "request_id": read_id, "index": index}
+            spool.append(make(first + index, time_us=time.time_ns() // 1000, **ids, **one))
+    spool.close()
+    feeder = Feeder(console)
+    feeder.look()
+    feeder.look()  # what the spool has new is held for one look
     assert len(truth) == NUM_ITEMS
     return truth
 
