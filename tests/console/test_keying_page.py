@@ -73,9 +73,9 @@ def answers(page):
 
 
 def press(page, keys):
-    """Press keys one after the other, as soon as there is a letter."""
-    page.wait_for_selector("#row li.now")
+    """Press keys one after the other, each as soon as there is a letter."""
     for key in keys:
+        page.wait_for_selector("#desk:not([hidden]) .now")
         page.keyboard.press(key)
 
 
@@ -152,7 +152,7 @@ def test_a_key_that_was_not_sent_yet_is_taken_back_without_a_trace(open_office):
     page.wait_for_selector("#row li.now")
     page.context.set_offline(True)
     press(page, ["1"])  # tried, so the console may have it
-    page.wait_for_function("document.querySelector('#connection').textContent.includes('Offline')")
+    page.wait_for_selector("#connection:has-text('Offline')")
     press(page, ["2", "Backspace", "3"])
     page.context.set_offline(False)
     assert labels_of(office, 2) == ["1", "3"]
@@ -209,7 +209,7 @@ def test_labels_of_a_lost_connection_are_replayed_in_order_with_their_times(open
     page.context.set_offline(False)
     assert labels_of(office, 12) == list("123456789012")
     assert [row[4] for row in office.posted[2:]] == keyed_us
-    page.wait_for_function("document.querySelector('#connection').textContent === 'Connected'")
+    page.wait_for_selector("#connection:has-text('Connected')")
     assert page.evaluate("localStorage.length") == 0
 
 
@@ -237,7 +237,7 @@ def test_labels_outlive_their_page(open_office):
     page.wait_for_selector("#row li.now")
     page.route("**/keying/labels", lambda route: route.abort())
     press(page, "123")
-    page.wait_for_function("document.querySelector('#connection').textContent.includes('3 labels')")
+    page.wait_for_selector("#connection:has-text('3 labels')")
     other = page.context.new_page()
     address = page.url
     page.close()
