@@ -34,7 +34,7 @@ def main() -> int:
     import uvicorn
 
     uvicorn.run(
-        make_app(console, site_pages.pages()),
+        make_app(console, site_pages.pages(console)),
         host=options.host,
         port=options.port,
         log_level="warning",
