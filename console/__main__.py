@@ -43,7 +43,7 @@ def main() -> int:
 
     pages = [
         *keying_pages.pages(keying),
-        *site_pages.pages(),
+        *site_pages.pages(console),
         *office_pages.pages(),
         *versions_pages.pages(),
     ]

@@ -165,9 +165,8 @@ class CapturedDays:
                 filter=ds.field("audit_probability") > 0,
             )
             rows = with_read_ids(table).to_pandas().drop_duplicates(KEY)
-            rows["digit"] = rows["digit"].map(
-                lambda digit: None if pd.isna(digit) else str(int(digit))
-            )
+            digits = rows["digit"].astype("Int64").astype("string")
+            rows["digit"] = digits.astype(object).where(digits.notna(), None)
             return rows.drop(columns="request_id").assign(day=day)
 
         return self._marks.get(day, tuple(files.items()), read)

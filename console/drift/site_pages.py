@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 from urllib.parse import quote
 
+from pyarrow.lib import ArrowException
 from starlette.responses import RedirectResponse, Response
 
 from capture.erasure import erased_ids
@@ -26,11 +28,16 @@ _LAST_CROPS: Final = 4
 _CROPS: Final = 8
 _DAY_CROPS: Final = 16
 
+log = logging.getLogger(__name__)
 Handler = Callable[[Visit, SiteReader], Response]
 
 
-def pages() -> list[Page]:
-    """The pages of the room, which share what they have read."""
+def pages(console: Console | None = None) -> list[Page]:
+    """The pages of the room, which share what they have read.
+
+    Args:
+        console: its last month is read now, in a thread; None: when the first page asks for it.
+    """
     lock, made = threading.Lock(), list[SiteReader]()
 
     def reader_of(console: Console) -> SiteReader:
@@ -40,7 +47,21 @@ def pages() -> list[Page]:
             return made[0]
 
     def shared(handler: Handler) -> Callable[[Visit], Response]:
-        return lambda visit: handler(visit, reader_of(visit.console))
+        def answer(visit: Visit) -> Response:
+            try:
+                return handler(visit, reader_of(visit.console))
+            except (OSError, ArrowException) as error:
+                log.error("%s: %s", visit.request.url.path, error)  # noqa: TRY400 - no bug of ours
+                raise Refusal(
+                    503,
+                    "The archive or the reports cannot be read now; the console's log says why. "
+                    "Where a file was just merged into another, reloading is enough.",
+                ) from error
+
+        return answer
+
+    if console is not None:
+        threading.Thread(target=reader_of(console).read_ahead, daemon=True).start()
 
     return [
         Page("/sites", shared(_index), "review"),

@@ -5,12 +5,14 @@ Knows nothing about HTTP, or about how a page looks.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import pandas as pd
+from pyarrow.lib import ArrowException
 
 from capture.archive import parse_window
 from capture.labels import LABEL_SCHEMA
@@ -27,6 +29,8 @@ from monitoring.audits import AuditEstimate
 from monitoring.distances import measure_distances
 from monitoring.findings import in_words
 from monitoring.site_rules import SITE_DISTANCE_LIMIT
+
+log = logging.getLogger(__name__)
 
 DAYS_SHOWN: Final = 30
 _SEVERITY: Final = {"hold": 3, "act": 2, "watch": 1, "calm": 0, "insufficient": -1}
@@ -114,6 +118,13 @@ class SiteReader:
         self._reports = reports
         self._day_reports = DayReports(reports)
         self._reference: Kept[Reference | None] = Kept(1)
+
+    def read_ahead(self) -> None:
+        """Read what the index needs, so that the first person does not wait for it."""
+        try:
+            self.rows(self.summaries(), {})
+        except (OSError, ArrowException) as error:
+            log.warning("the last month of sites was not read ahead: %s", error)
 
     def summaries(self) -> list[dict[str, Any]]:
         """Every report, oldest first."""

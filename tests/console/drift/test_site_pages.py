@@ -8,6 +8,7 @@ from drift_mail import DAYS, DIRTY, SITES, TODAY
 from capture.erasure import erase_from_archive, fingerprint
 from capture.site_states import Change, Incident, SiteStates
 from console.drift import site_pages
+from console.drift.site_reader import SiteReader
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_the_index_tells_wrong_among_accepted_with_its_interval(client):
     error, low, high, num = map(
         float,
         re.search(
-            r"<b>([\d.]+)%</b> \(([\d.]+)% to ([\d.]+)%; (\d+) audited since", of_dirty
+            r"<b>([\d.]+)%</b> \(([\d.]+)% to ([\d.]+)%; (\d+) audited, since", of_dirty
         ).groups(),
     )
     assert low < error < high
@@ -183,7 +184,7 @@ def test_a_site_that_only_the_service_knows_is_shown(console, empty):
     assert "python -m monitoring report" in empty.get("/sites/Ghent").text
 
 
-@pytest.mark.parametrize("name", ["a/b", "Köln <1>", "x%2Fy"])
+@pytest.mark.parametrize("name", ["a/b", "Köln <1>", "x+y?z#"])
 def test_a_site_of_any_name_has_a_page(console, empty, name):
     SiteStates(console.settings.capture.spool / "sites").exchange(
         [Change(name, "3", 0, (), Incident("alert", 10, 10))]
@@ -191,3 +192,16 @@ def test_a_site_of_any_name_has_a_page(console, empty, name):
     page = empty.get("/sites").text
     (link,) = re.findall(r'<a href="(/sites/[^"]+)"', page)
     assert empty.get(link).status_code == 200
+
+
+def test_a_file_that_cannot_be_read_is_told_without_a_traceback(client, mail):
+    mail.archive.put(f"records/day={DAYS[-1]}/site={DIRTY}/x.parquet", b"no file", content_type="")
+    answer = client.get("/sites")
+    assert answer.status_code == 503
+    assert "log says why" in answer.text
+
+
+def test_reading_ahead_leaves_a_failing_store_to_the_first_page(mail, caplog):
+    mail.archive.put(f"records/day={DAYS[-1]}/site={DIRTY}/x.parquet", b"no file", content_type="")
+    SiteReader(mail.archive, mail.reports).read_ahead()
+    assert "not read ahead" in caplog.text
