@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH; apt install it"),
 ]
 A4_PAGE = re.compile(rb"/Type\s*/Page\b")
+PATIENCE_MS = 120_000  # of a machine that does something else, too
 CHOSEN = "[data-target]:not([hidden]) h2"
 
 
@@ -67,6 +68,7 @@ def open_page(office, key_of):
 
         def new(**options):
             page = browser.new_context(base_url=office, **options).new_page()
+            page.set_default_timeout(PATIENCE_MS)
             page.problems = []
             page.on("pageerror", lambda error: page.problems.append(str(error)))
             page.on(
