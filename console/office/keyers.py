@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from contract.arrivals import DAY, IDLE_FRAC, TRUCK_EVERY_S, TRUCK_S
+from contract.facility_day import DAY, IDLE_FRAC, TRUCK_EVERY_S, TRUCK_S
 
 MAX_WAIT_S: Final = 60.0  # for a key that shall not wait for the next truck
 MIN_DAYS: Final = 7  # of an office's own mail, before its own hours are used

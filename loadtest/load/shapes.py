@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from contract.arrivals import DAY
+from contract.facility_day import DAY
 from contract.slo import Slo
 from loadtest.load.verdict import Phase
 

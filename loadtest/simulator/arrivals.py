@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.arrivals import DAY, IDLE_FRAC, TRUCK_EVERY_S, TRUCK_S
+from contract.facility_day import DAY, IDLE_FRAC, TRUCK_EVERY_S, TRUCK_S
 
 DAY_S: Final = 86_400
 

@@ -13,7 +13,7 @@ from capture.archive import PARQUET, encode, partition, sample_key
 from capture.label_event import LabelEvent
 from capture.labels import add_events
 from capture.parquet_schema import SCHEMA
-from contract.arrivals import DAY
+from contract.facility_day import DAY
 
 FIRST = datetime(2026, 11, 2, tzinfo=UTC)
 

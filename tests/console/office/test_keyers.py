@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from console.office.keyers import MAX_WAIT_S, plan, usual_shares
-from contract.arrivals import TRUCK_EVERY_S
+from contract.facility_day import TRUCK_EVERY_S
 from loadtest.simulator.arrivals import truck_rates
 
 
