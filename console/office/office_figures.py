@@ -9,9 +9,9 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from console.office import keyers, targets
-from console.office.mail_days import NO_LABEL, Mail
+from console.office import error_targets, keyers
 from console.office.error_targets import Figures, Plant, Target
+from console.office.mail_days import NO_LABEL, Mail
 from model.artifact import Artifact
 
 
@@ -68,7 +68,7 @@ def office_figures(
     newest = _newest(reads)
     is_own_day = volume.num_days >= keyers.MIN_DAYS
     return OfficeFigures(
-        figures=targets.figures(reads, table, artifact.policy().garbage_threshold, plant),
+        figures=error_targets.figures(reads, table, artifact.policy().garbage_threshold, plant),
         plant=plant,
         volume=volume,
         is_own_day=is_own_day,

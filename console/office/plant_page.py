@@ -1,6 +1,6 @@
 """The plant manager's page: move the error target, see keyers, misroutes and euros.
 
-Knows nothing about how they are computed (`office_figures`, `targets`, `keyers`).
+Knows nothing about how they are computed (`office_figures`, `error_targets`, `keyers`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from console.office import keyers, targets
+from console.office import error_targets, keyers
+from console.office.error_targets import Figures
 from console.office.mail_days import Mail, MailReader
 from console.office.office_figures import OfficeFigures, office_figures
-from console.office.error_targets import Figures
 from console.visit import Console, Refusal, Visit
 from contract.costs import DEFAULT
 from model.artifact import Artifact, load
@@ -137,7 +137,7 @@ def _panel(figures: Figures, office: OfficeFigures, shown: float) -> Panel:
         figures=figures,
         hours=hours,
         chart=_keyer_chart(hours),
-        num_needed=_rounded_up(targets.labels_needed(max(share, target), target)),
+        num_needed=_rounded_up(error_targets.labels_needed(max(share, target), target)),
         is_shown=target == shown,
         is_in_force=target == office.in_force,
     )

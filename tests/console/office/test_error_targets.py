@@ -11,8 +11,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from capture.erasure import erase_from_archive
 from capture.store import open_store
-from console.office.mail_days import COLUMNS, MailReader
 from console.office.error_targets import Plant, Target, figures, labels_needed
+from console.office.mail_days import COLUMNS, MailReader
 from contract.costs import DEFAULT
 from model.artifact import CHAMPION
 
