@@ -5,6 +5,7 @@ import re
 import time
 
 import pytest
+from action_world import fake, tools
 from starlette.testclient import TestClient
 
 from capture.store import open_store
@@ -13,6 +14,8 @@ from console.config import from_environment
 from console.database import open_database
 from console.visit import Console
 from serving.edge.key_ring import new_key, parse_keys
+
+__all__ = ["fake", "tools"]
 
 SCOPES = ["label", "review", "admin"]
 

@@ -89,7 +89,7 @@ def test_a_folder_that_was_only_fitted_names_its_next_step(sign_in, candidate, p
 )
 @pytest.mark.parametrize("content", ["", "[]", '{"sets": [], "done": 3}', '{"reasons": [{}]}'])
 def test_a_damaged_file_does_not_break_the_page(sign_in, candidate, places, name, content):
-    (places.work / name).write_text(content)
+    (places.work / f"{name}.json").write_text(content)
     assert sign_in(PAGES).get("/models").status_code == 200
 
 

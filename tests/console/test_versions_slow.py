@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
+from action_world import ask, run, wait_for
 from made_candidate import (
     FAILED,
     FIT,
@@ -23,7 +24,6 @@ from made_candidate import (
     write_candidate,
 )
 from own_server import free_port
-from test_action_pages import ask, fake, run, tools, wait_for  # noqa: F401 - fixtures
 
 from console.application import make_app
 from console.versions import versions_pages
@@ -170,7 +170,7 @@ def test_a_rollback_by_keyboard_alone_shows_its_end_without_a_reload(
     office,
     key_of,
     tools,
-    fake,  # noqa: F811
+    fake,
 ):
     (fake / "wait").touch()
     with served(office, versions_pages.pages(tools)) as address:
