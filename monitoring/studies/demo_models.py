@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -21,15 +21,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from capture.predictions import Predictions, write_predictions
+from capture.record import to_uint8
 from capture.store import open_store
 from model import artifact
 from model.classifier import Classifier
-from model.decision import Policy
+from model.decision import Policy, softmax
 from monitoring.studies import demo_mail
 from monitoring.studies.champion_reader import frame_or_none
 from training import gate_rules, model_store, promotion_log, quantization, tracking
 from training.config import Workspace
-from training.evaluation import judge
+from training.data.corruptions import CORRUPTIONS
+from training.evaluation import judge, thresholds
 from training.evaluation.suites import LabelledBatch
 from training.evaluation.thresholds import Threshold
 from training.promotion_log import Promotion
@@ -44,11 +47,21 @@ _LAST_LAYER: Final = "digit_head.weight"
 _FORMER_NOISE, _CANDIDATE_NOISE = 0.3, 1.5  # of the weights' standard deviation
 _THRESHOLD_CUT: Final = 0.15  # the candidate's policy accepts more
 _NUM_LETTERS: Final = 500  # that the candidate is judged on
+_OTHER_DAY: Final = 10_000  # their day's seed
+_NUM_CORRUPTED, _SEVERITY = 100, 3
 _NOTES: Final = (
     f"{NETWORK}; nothing was fitted",
     "demo: it was judged on the demo's mail only, so the gate finds every other set missing",
     "demo: for fp32 stands the champion's int8 model",
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledCrops:
+    """Crops as a scanner sends them, and framed, with their labels."""
+
+    crops: list[NDArray[np.uint8]]
+    batch: LabelledBatch
 
 
 def make_champions(folder: Path, *, now: datetime, switched: datetime) -> None:
@@ -97,7 +110,9 @@ def make_candidate(folder: Path, glyphs: Path, now: datetime) -> bool:
     work.folder.mkdir(parents=True)
     data = _noisy(artifact.CHAMPION / "model.onnx", _CANDIDATE_NOISE, seed=8)
     work.int8.write_bytes(data)
-    evaluation = _evaluate(champion, data, _labelled(glyphs, now))
+    mail = _labelled(glyphs, now)
+    evaluation = _evaluate(champion, data, mail)
+    write_predictions(work.predictions, _predict(data, evaluation, mail))
     tracking.connect()
     with tracking.run(name="demo candidate") as run_id:
         tracking.log_tags({"demo": NETWORK})
@@ -117,9 +132,10 @@ def make_candidate(folder: Path, glyphs: Path, now: datetime) -> bool:
 
 
 def _evaluate(
-    champion: artifact.Artifact, candidate: bytes, part: LabelledBatch
+    champion: artifact.Artifact, candidate: bytes, mail: LabelledCrops
 ) -> judge.Evaluation:
     """What the demo can evaluate: its own mail. The gate finds the other sets missing."""
+    part = mail.batch
     before, after = Classifier(champion.onnx_bytes), Classifier(candidate)
     rows = tuple(
         Threshold(**row | {"threshold": max(0.0, float(row["threshold"]) - _THRESHOLD_CUT)})
@@ -131,11 +147,14 @@ def _evaluate(
         next(row.threshold for row in rows if row.error_target == target),
         champion.policy().garbage_threshold,
     )
+    corruptions = _corrupted(after, mail)
     change = quantization.compare(before, after, part.batch, part.labels)
     return judge.Evaluation(
         sets={"demo mail": judge.judge_set(after, part, policy, champion=before)},
-        corruptions={},
-        mean_corruption_accuracy=0.0,
+        corruptions=corruptions,
+        mean_corruption_accuracy=float(
+            np.mean([one[str(_SEVERITY)] for one in corruptions.values()])
+        ),
         temperature=policy.temperature,
         thresholds=rows,
         garbage_threshold=policy.garbage_threshold,
@@ -155,20 +174,63 @@ def _evaluate(
     )
 
 
-def _labelled(glyphs: Path, now: datetime) -> LabelledBatch:
-    """Digits of letters that are not in the month."""
+def _predict(candidate: bytes, evaluation: judge.Evaluation, mail: LabelledCrops) -> Predictions:
+    """The candidate's answers, which the console compares with the champion's."""
+    scores = Classifier(candidate)(mail.batch.batch)
+    default = thresholds.DEFAULT_ERROR_TARGET
+    return Predictions(
+        model_version="candidate",
+        threshold=next(
+            row.threshold for row in evaluation.thresholds if row.error_target == default
+        ),
+        garbage_threshold=evaluation.garbage_threshold,
+        crops=mail.crops,
+        images=np.stack([to_uint8(image) for image in mail.batch.batch]),
+        probs=softmax(scores.logits, evaluation.temperature).astype(np.float32),
+        garbage=scores.garbage,
+        labels=mail.batch.labels.astype(np.int64),
+    )
+
+
+def _labelled(glyphs: Path, now: datetime) -> LabelledCrops:
+    """Digits of letters that are not in the month, with ink on them."""
     found = demo_mail.load_glyphs(glyphs)
-    images, labels = [], []
-    for site in demo_mail.SITES:
+    letters = [
+        letter
+        for site in demo_mail.SITES
         for letter in demo_mail.letters_of(
-            site, now.date(), back=10_000, num=_NUM_LETTERS // 4, now=now, glyphs=found
-        ):
-            for crop, label in zip(letter.crops, letter.truth, strict=True):
-                framed = frame_or_none(crop)
-                if framed is not None and label.isdigit():
-                    images.append(framed.image)
-                    labels.append(int(label))
-    return LabelledBatch(np.stack(images), np.array(labels, np.uint8))
+            site, now.date(), back=_OTHER_DAY, num=_NUM_LETTERS // 4, now=now, glyphs=found
+        )
+    ]
+    kept = [
+        (crop, int(label), framed)
+        for letter in letters
+        for crop, label in zip(letter.crops, letter.truth, strict=True)
+        if label.isdigit() and (framed := frame_or_none(crop)) is not None
+    ]
+    return LabelledCrops(
+        [crop for crop, _, _ in kept],
+        LabelledBatch(
+            np.stack([framed.image for _, _, framed in kept]),
+            np.array([label for _, label, _ in kept], np.uint8),
+        ),
+    )
+
+
+def _corrupted(candidate: Classifier, part: LabelledCrops) -> dict[str, dict[str, float]]:
+    """The share read right of some crops under each corruption of the scanner simulator."""
+    rng = np.random.default_rng(5)
+    labels = part.batch.labels[:_NUM_CORRUPTED]
+    found = {}
+    for name, corrupt in CORRUPTIONS.items():
+        images = []
+        for crop in part.crops[:_NUM_CORRUPTED]:
+            grey = corrupt(crop.astype(np.float32) / np.float32(255), float(_SEVERITY), rng)
+            framed = frame_or_none(np.clip(grey * 255, 0, 255).astype(np.uint8))
+            images.append(np.zeros((1, 28, 28), np.float32) if framed is None else framed.image)
+        right = candidate(np.stack(images)).logits.argmax(1) == labels
+        found[name] = {str(_SEVERITY): float(right.mean())}
+    return found
 
 
 def _noisy(path: Path, noise: float, *, seed: int) -> bytes:
