@@ -27,12 +27,12 @@ from model import artifact
 from monitoring.studies import demo_mail
 from monitoring.studies.champion_reader import Reader, Sent, expected_reject_share
 from monitoring.studies.demo_mail import Letter
+from monitoring.studies.demo_places import AUDIT_FRAC
 from serving.messages import Reading
 from serving.reading import site_signals
 from serving.reading.change_test import LOOK_FROM
 from serving.reading.site_judge import SiteJudge
 
-AUDIT_FRAC: Final = 0.05  # of accepted crops; the service of the demo has the same
 SITES_FOLDER: Final = "sites"  # in the spool, where the service keeps the states of sites
 _BATCH: Final = 20  # letters between two looks of the breaker
 _NUM_PROCESSES: Final = 2

@@ -1,8 +1,7 @@
-"""The models of the demo: the shipped champion, one before it, and a candidate for the gate.
+"""The candidate of the demo: the champion with noise, judged by the gate on the demo's mail.
 
-The other two are the shipped model with noise on the weights of its last layer, and say so in their
-files: nothing was fitted for them. `python -m monitoring.studies.demo_models FOLDER` makes the
-candidate; it runs beside the reading of the mail, because MLflow needs a while for its database.
+Nothing was fitted for it, and its files say so. Runs as a program of its own beside the reports,
+because MLflow needs a while for its database.
 """
 
 from __future__ import annotations
@@ -10,16 +9,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from capture.predictions import Predictions, write_predictions
 from capture.record import to_uint8
@@ -29,22 +25,17 @@ from model.classifier import Classifier
 from model.decision import Policy, softmax
 from monitoring.studies import demo_mail
 from monitoring.studies.champion_reader import frame_or_none
-from training import gate_rules, model_store, promotion_log, quantization, tracking
+from monitoring.studies.demo_champions import NETWORK, noisy, text_of
+from monitoring.studies.demo_places import CHAMPION, FORMER, GLYPHS, STORE, WORK
+from training import gate_rules, model_store, quantization, tracking
 from training.config import Workspace
 from training.data.corruptions import CORRUPTIONS
 from training.evaluation import judge, thresholds
 from training.evaluation.suites import LabelledBatch
 from training.evaluation.thresholds import Threshold
-from training.promotion_log import Promotion
 from training.steps.files import FitRecord, holds_for, save_verdict, sha256
 
-CHAMPION: Final = Path("model") / "champion"  # in the demo's folder
-FORMER: Final = Path("former")
-STORE: Final = Path("model-store")
-WORK: Final = Path("train")
-NETWORK: Final = "demo: the champion with noise on its last layer"
-_LAST_LAYER: Final = "digit_head.weight"
-_FORMER_NOISE, _CANDIDATE_NOISE = 0.3, 1.5  # of the weights' standard deviation
+_NOISE: Final = 1.5  # of the weights' standard deviation
 _THRESHOLD_CUT: Final = 0.15  # the candidate's policy accepts more
 _NUM_LETTERS: Final = 500  # that the candidate is judged on
 _OTHER_DAY: Final = 10_000  # their day's seed
@@ -64,53 +55,13 @@ class LabelledCrops:
     batch: LabelledBatch
 
 
-def make_champions(folder: Path, *, now: datetime, switched: datetime) -> None:
-    """Copy the shipped champion, make one before it, and log two promotions.
-
-    Args:
-        folder: of the demo.
-        now: time of the demo.
-        switched: when the shipped champion replaced the one before.
-    """
-    champion, former = folder / CHAMPION, folder / FORMER
-    shutil.copytree(artifact.CHAMPION, champion)
-    shutil.copytree(artifact.CHAMPION, former, ignore=shutil.ignore_patterns("weights.pt", "card"))
-    manifest = json.loads((former / "manifest.json").read_text())
-    data = _noisy(artifact.CHAMPION / "model.onnx", _FORMER_NOISE, seed=6)
-    began = now - timedelta(days=60)
-    version = str(int(manifest["version"]) - 1)
-    manifest |= {
-        "version": version,
-        "sha256": sha256(data),
-        "size_bytes": len(data),
-        "network": NETWORK,
-        "created": _text(began),
-    }
-    del manifest["weights_sha256"]
-    (former / "model.onnx").write_bytes(data)
-    (former / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    (former / "MODEL_CARD.md").write_text(f"# Version {version}\n\n{NETWORK.capitalize()}.\n")
-    store = open_store(str(folder / STORE))
-    for one in (former, champion):
-        model_store.keep(one, store)
-    shipped = artifact.load(champion)
-    for entry in (
-        Promotion(_text(began), "dora", None, version, sha256(data), "demo: first model"),
-        Promotion(
-            _text(switched), "dora", version, shipped.version, shipped.sha256,
-            "demo: the shipped model, without the noise",
-        ),
-    ):  # fmt: skip
-        promotion_log.append(entry, champion)
-
-
-def make_candidate(folder: Path, glyphs: Path, now: datetime) -> bool:
+def make_candidate(folder: Path, now: datetime) -> bool:
     """Write the candidate's files and the gate's verdict on it; whether it passed."""
     work, champion = Workspace(folder / WORK), artifact.load(folder / CHAMPION)
     work.folder.mkdir(parents=True)
-    data = _noisy(artifact.CHAMPION / "model.onnx", _CANDIDATE_NOISE, seed=8)
+    data = noisy(artifact.CHAMPION / "model.onnx", _NOISE, seed=8)
     work.int8.write_bytes(data)
-    mail = _labelled(glyphs, now)
+    mail = _labelled(now)
     evaluation = _evaluate(champion, data, mail)
     write_predictions(work.predictions, _predict(data, evaluation, mail))
     tracking.connect()
@@ -121,10 +72,10 @@ def make_candidate(folder: Path, glyphs: Path, now: datetime) -> bool:
             {"accuracy": result.accuracy, "accepted_frac": result.accepted_frac}
         )  # fmt: skip
     fit = FitRecord(
-        network=NETWORK, run_id=run_id, git_commit="", created=_text(now), best_epoch=0, history=()
+        network=NETWORK, run_id=run_id, git_commit="", created=text_of(now), best_epoch=0, history=()
     )
-    work.fit.write_text(json.dumps(asdict(fit), indent=1) + "\n")
-    work.evaluation.write_text(json.dumps(asdict(evaluation), indent=1) + "\n")
+    work.fit.writetext_of(json.dumps(asdict(fit), indent=1) + "\n")
+    work.evaluation.writetext_of(json.dumps(asdict(evaluation), indent=1) + "\n")
     verdict = gate_rules.judge(evaluation, gate_rules.Floors(), None)
     verdict = replace(verdict, notes=(*_NOTES, *verdict.notes))
     save_verdict(work, verdict, holds_for(work))
@@ -192,9 +143,9 @@ def _predict(candidate: bytes, evaluation: judge.Evaluation, mail: LabelledCrops
     )
 
 
-def _labelled(glyphs: Path, now: datetime) -> LabelledCrops:
+def _labelled(now: datetime) -> LabelledCrops:
     """Digits of letters that are not in the month, with ink on them."""
-    found = demo_mail.load_glyphs(glyphs)
+    found = demo_mail.load_glyphs(GLYPHS)
     letters = [
         letter
         for site in demo_mail.SITES
@@ -233,29 +184,14 @@ def _corrupted(candidate: Classifier, part: LabelledCrops) -> dict[str, dict[str
     return found
 
 
-def _noisy(path: Path, noise: float, *, seed: int) -> bytes:
-    """A model with noise on the weights of its last layer."""
-    model = onnx.load(path)
-    rng = np.random.default_rng(seed)
-    (layer,) = (one for one in model.graph.initializer if one.name == _LAST_LAYER)
-    weights: NDArray[np.float32] = numpy_helper.to_array(layer)
-    changed = weights + rng.normal(0, noise * weights.std(), weights.shape)
-    layer.CopyFrom(numpy_helper.from_array(changed.astype(np.float32), _LAST_LAYER))
-    data: bytes = model.SerializeToString()
-    return data
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def main() -> None:
-    """Make the candidate in a folder that has the champion."""
-    parser = argparse.ArgumentParser(prog="python -m monitoring.studies.demo_models")
+    """Keep the champions in the model store, then make the candidate."""
+    parser = argparse.ArgumentParser(prog="python -m monitoring.studies.demo_candidate")
     parser.add_argument("folder", type=Path, help="of the demo")
-    parser.add_argument("glyphs", type=Path, help="folder of the digits")
     options = parser.parse_args()
-    passed = make_candidate(options.folder, options.glyphs, datetime.now(UTC))
+    for one in (FORMER, CHAMPION):
+        model_store.keep(options.folder / one, open_store(str(options.folder / STORE)))
+    passed = make_candidate(options.folder, datetime.now(UTC))
     print(f"candidate: {'passed' if passed else 'refused'} by the gate")
 
 
