@@ -20,6 +20,7 @@ class CaptureSettings:
     reports: str  # DIGITS_REPORTS: folder or s3://bucket/prefix
     data: str  # DIGITS_DATA_STORE: folder or s3://bucket/prefix with the data snapshots
     models: str  # DIGITS_MODEL_STORE: folder or s3://bucket/prefix with every champion
+    champion: str | None  # DIGITS_CHAMPION: folder or s3://bucket/prefix; None: the shipped one
     keep_days: int  # DIGITS_CAPTURE_KEEP_DAYS: older records are deleted
     emf: bool  # DIGITS_EMF=on: metric lines on stdout
 
@@ -39,6 +40,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> CaptureSett
         reports=environment.get("DIGITS_REPORTS", "reports"),
         data=environment.get("DIGITS_DATA_STORE", ".work/data"),
         models=environment.get("DIGITS_MODEL_STORE", "model-store"),
+        champion=environment.get("DIGITS_CHAMPION") or None,
         keep_days=int(keep_days),
         emf=environment.get("DIGITS_EMF", "off").lower() in ("on", "true", "1", "yes"),
     )

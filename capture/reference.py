@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import model
 from capture import features
 from capture.predictions import Predictions
+from capture.store import Folder, MissingKey, open_store
 from model.errors import BlankCrop
 from model.preprocess import frame
 
@@ -148,20 +149,29 @@ def to_parquet(reference: Reference) -> bytes:
     return sink.getvalue()
 
 
-def load(name: str) -> Reference:
+def load(name: str, champion: str | None = None) -> Reference:
     """Load ``champion``, or the file at a path.
+
+    Args:
+        name: "champion" or a path.
+        champion: its folder, or s3://bucket/prefix; None: the shipped one.
 
     Raises:
         ReferenceMissing: no such file.
         ValueError: the file is not a reference.
+        StoreError: the store of the champion cannot be read.
     """
-    path = CHAMPION if name == "champion" else Path(name)
-    if not path.exists():
+    folder, file = open_store(champion or str(CHAMPION.parent)), CHAMPION.name
+    if name != "champion":
+        folder, file = Folder(Path(name).parent), Path(name).name
+    try:
+        data = folder.get(file)
+    except MissingKey as error:
         raise ReferenceMissing(
-            f"no drift reference at {path}: promote a model, or make one with "
-            f"`python -m monitoring reference --from predictions.npz --out {path}`"
-        )
-    return from_parquet(path.read_bytes(), str(path))
+            f"no drift reference at {folder.url}/{file}: promote a model, or make one with "
+            f"`python -m monitoring reference --from predictions.npz --out {folder.url}/{file}`"
+        ) from error
+    return from_parquet(data, f"{folder.url}/{file}")
 
 
 def from_parquet(data: bytes, name: str) -> Reference:

@@ -7,6 +7,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -41,7 +42,7 @@ def open_database(url: str) -> Engine:
         if is_sqlite:
             event.listen(engine, "connect", _tune_sqlite)
         migrate(engine)
-    except (ArgumentError, SQLAlchemyError, OSError, ImportError) as error:
+    except (ArgumentError, SQLAlchemyError, CommandError, OSError, ImportError) as error:
         safe = make_url(url).render_as_string() if "://" in url else url
         raise DatabaseError(
             f"DIGITS_CONSOLE_DATABASE={safe} cannot be used: {error}; give sqlite:///FILE or "

@@ -152,7 +152,7 @@ def _report(options: argparse.Namespace, *, settings: Settings) -> int:
     assessment = report.run(
         locations,
         window,
-        mail_reference.load(options.reference, locations.reports),
+        mail_reference.load(options.reference, locations.reports, settings.capture.champion),
         emit=metric_emitter(emf=settings.capture.emf),
         today=today(),
     )
@@ -173,7 +173,9 @@ def _watch(options: argparse.Namespace, *, settings: Settings) -> int:
     locations = _locations(options, settings)
     watch.watch(
         locations,
-        lambda: mail_reference.load(options.reference, locations.reports),
+        lambda: mail_reference.load(
+            options.reference, locations.reports, settings.capture.champion
+        ),
         stop,
         emit=metric_emitter(emf=settings.capture.emf),
         keep_days=settings.capture.keep_days,

@@ -41,13 +41,13 @@ _COLUMNS: Final = [
 _IS_FAIR: Final = "is_fair"  # of all sites together, without the further rows of small sites
 
 
-def load(name: str, reports: Store) -> Reference:
+def load(name: str, reports: Store, champion: str | None = None) -> Reference:
     """The reference in force: the adopted week for `champion`, if the champion read it; or a file.
 
     Raises:
         ReferenceMissing, ValueError: as `reference.load`.
     """
-    found = reference.load(name)
+    found = reference.load(name, champion)
     if name != CHAMPION:
         return found
     try:

@@ -33,7 +33,7 @@ def register(add: commands.AddCommand, settings: CaptureSettings, *, reports_url
     made.add_argument("--out", type=Path, help="of predictions: the Parquet file to write")
     made.add_argument("--store", default=settings.store, help=commands.STORE_HELP)
     made.add_argument("--reports", default=settings.reports, help=commands.REPORTS_HELP)
-    made.set_defaults(reports_url=reports_url)
+    made.set_defaults(reports_url=reports_url, champion=settings.champion)
 
 
 def _reference(options: argparse.Namespace) -> int:
@@ -66,11 +66,12 @@ def _of_mail(options: argparse.Namespace) -> int:
 
     reports = open_store(options.reports)
     window = parse_window(options.source, today=commands.today())
-    champion = reference.load(mail_reference.CHAMPION)
+    served = options.champion
+    champion = reference.load(mail_reference.CHAMPION, served)
     captures = open_store(options.store)
     week = mail_reference.read_week(captures, window, champion)
     made = mail_reference.make(week, window, champion)
-    in_force = mail_reference.load(mail_reference.CHAMPION, reports)
+    in_force = mail_reference.load(mail_reference.CHAMPION, reports, served)
     assert made.of_sites is not None
     shown = rules.assess(made.of_sites[made.of_sites["is_fair"]], in_force, by_site=made.of_sites)
     against = f"mail of {in_force.days}" if in_force.days else "validation data"

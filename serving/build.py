@@ -22,11 +22,12 @@ from serving.edge.key_ring import KeyRing
 from serving.edge.lifecycle import Lifecycle
 from serving.logs import configure_logging
 from serving.messages import Reading
+from serving.reading.batch_reading import ReadRequest, check_golden
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.champion_source import ChampionSource, open_source
 from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
-from serving.reading.reader import Reader, ReadRequest, check_golden
+from serving.reading.reader import Reader
 from serving.reading.shadow import Shadow
 from serving.reading.site_watch import SiteWatch
 from serving.served_model import ServedModel, build_model

@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from model.errors import ArtifactRefused
     from training.model_store import VersionError
     from training.steps.files import Interrupted, StepError
+    from training.workspace_lock import hold
 
     for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -54,21 +55,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from training.snapshots import data_commands
 
             return data_commands.run(options)
-        if options.command == "retrain":
-            return _retrain(chosen, options)
-        if options.command in STUDIES:
-            _run_study(options)
-            return 0
         if options.command in OF_CHAMPIONS:
             _run_of_champions(options)
             return 0
-        return _run_steps(chosen, options)
+        if options.command in STUDIES and options.command != "average":
+            _run_study(options)
+            return 0
+        with hold(options.work):
+            return _run_in_workspace(chosen, options)
     except Interrupted as error:
         print(f"interrupted: {error}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except (DataError, StepError, VersionError, StoreError, ArtifactRefused) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
+
+
+def _run_in_workspace(chosen: Sequence[str], options: argparse.Namespace) -> int:
+    """Run what writes a candidate's files."""
+    if options.command == "retrain":
+        return _retrain(chosen, options)
+    if options.command == "average":
+        _run_study(options)
+        return 0
+    return _run_steps(chosen, options)
 
 
 def _run_steps(chosen: Sequence[str], options: argparse.Namespace) -> int:

@@ -3,8 +3,9 @@
 The labels of mail are few, and most are of rejects: digits that the champion could not read or took
 for garbage. They teach what is wrong with it, and a threshold cannot be fitted on them once the
 network has seen them. So two networks go on from the champion, each with half of the labels, and
-the candidate is the mean of their weights. Each half is read by the network that has not seen it;
-these reads are the evidence for the thresholds of an office (`training.office_policy`).
+the candidate is the mean of their weights and the champion's. Each half is read by the network that
+has not seen it; these reads are the evidence for the thresholds of an office
+(`training.evaluation.office_policy`).
 
 Source:
     Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy
@@ -49,6 +50,8 @@ class AdaptConfig:
     garbage_weight: float = 0.8
     # Most keyed digits are ones that the garbage head refused: they show it what mail looks like.
     mail_garbage_weight: float = 10.0
+    # Of the champion in the mean: digits that neither mail nor replay shows are forgotten less.
+    champion_share: float = 2 / 3
     seed: int = 7
     num_threads: int = 2
 
@@ -106,12 +109,14 @@ def adapt(network: nn.Module, mail: Mail, replay: Replay, config: AdaptConfig) -
         raise ValueError(f"{len(mail)} crops of one letter cannot be halved; label more mail")
     logits = np.zeros((len(mail), 10), np.float32)
     garbage = np.zeros(len(mail), np.float32)
-    fitted = []
+    halves = []
     for half, rows in enumerate((is_first, ~is_first)):
         seeded = replace(config, seed=config.seed + half)
-        fitted.append(go_on(network, mail.take(rows), replay, seeded))
-        logits[~rows], garbage[~rows] = read(fitted[-1], mail.images[~rows])
-    return Adapted(mean_of(fitted), logits, garbage)
+        fitted = go_on(network, mail.take(rows), replay, seeded)
+        shares = [config.champion_share, 1 - config.champion_share]
+        halves.append(mean_of([network, fitted], shares))
+        logits[~rows], garbage[~rows] = read(halves[-1], mail.images[~rows])
+    return Adapted(mean_of(halves), logits, garbage)
 
 
 def _halves(letters: NDArray[np.str_], seed: int) -> NDArray[np.bool_]:
@@ -197,17 +202,25 @@ def _checked(averaged: AveragedModel) -> nn.Module:
     return network
 
 
-def mean_of(fitted: list[nn.Module]) -> nn.Module:
+def mean_of(fitted: Sequence[nn.Module], shares: Sequence[float] | None = None) -> nn.Module:
     """The mean of weights and batch statistics of networks that went on from one."""
     mean = copy.deepcopy(fitted[-1])
-    mean.load_state_dict(mean_state([network.state_dict() for network in fitted]))
+    mean.load_state_dict(mean_state([one.state_dict() for one in fitted], shares))
     return mean.eval()
 
 
-def mean_state(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The mean of weights and batch statistics; counters are the last one's."""
+def mean_state(
+    states: Sequence[Mapping[str, torch.Tensor]], shares: Sequence[float] | None = None
+) -> dict[str, torch.Tensor]:
+    """The mean of weights and batch statistics; counters are the last one's.
+
+    Args:
+        states: of networks of one shape.
+        shares: one for each, of sum 1; equal ones when None.
+    """
+    each = torch.tensor(shares or [1 / len(states)] * len(states))
     return {
-        name: torch.stack([state[name] for state in states]).mean(0)
+        name: torch.tensordot(each, torch.stack([state[name] for state in states]), dims=1)
         if last.is_floating_point()
         else last
         for name, last in states[-1].items()

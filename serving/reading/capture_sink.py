@@ -25,9 +25,9 @@ from model.framed import SIDE_PX, Framed
 from model.png_file import bare_png
 from serving.config import Settings
 from serving.messages import Compared, Reading, Request
+from serving.reading.batch_reading import ReadRequest
 from serving.reading.crop_cost import Source
 from serving.reading.outcomes import without_frames
-from serving.reading.reader import ReadRequest
 
 MIN_SAVED_BYTES: Final = 4_096  # writing fewer takes less time than parsing the file
 

@@ -12,8 +12,9 @@ import structlog
 
 from model.artifact import verify
 from model.errors import ModelError
+from serving.reading.batch_reading import check_golden
 from serving.reading.champion_source import ChampionSource
-from serving.reading.reader import Reader, check_golden
+from serving.reading.reader import Reader
 from serving.served_model import ServedModel, build_model
 
 log = structlog.get_logger()

@@ -6,17 +6,21 @@ A crop that is dear to decode is decoded and framed on a thread of its own first
 no batch. A crop that its batch had no time to frame is submitted again.
 """
 
-import math
 import time
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
-import numpy as np
-
-from model.decision import BLANK, Decision, decide
-from model.errors import CropError, ModelError
+from model.errors import CropError
 from serving.config import Settings
 from serving.messages import BULK, BatchStats, Reading, Request
+from serving.reading.batch_reading import (
+    ReadRequest,
+    check_golden,
+    check_golden_reading,
+    held,
+    read_batch,
+    read_by_model,
+)
 from serving.reading.batcher import Batcher
 from serving.reading.crop_cost import CROP_S, DEAR_S, LATER_S, Source, cost_s, pieces
 from serving.reading.preparing import NotFramed, Prepared, prepare
@@ -28,17 +32,6 @@ CHUNK: Final = 32  # the most crops of a bulk request in one batch
 _TIMED_BATCHES: Final = 3  # per batch size
 _LARGE_PX: Final = 65_536  # such a crop of a bulk request is released once its record is made
 _HEALTH: Final = "health"  # the sender of the golden crop: it waits behind nobody's queue
-
-
-class ReadRequest(NamedTuple):
-    """One crop to read, and the request that it came with."""
-
-    source: Source
-    request: Request | None  # None: our own health check, which is not captured
-    crop_index: int  # within the request
-    model: ServedModel
-    prepared: Prepared | None = None  # of a crop that was dear to decode
-    is_bulk: bool = False  # one of many crops that no scanner waits for
 
 
 PersistBatch = Callable[
@@ -233,7 +226,7 @@ class Reader:
             Overloaded: the queue has no room for it.
         """
         model = self.model  # `read` takes the same one: nothing else runs in between
-        _check_golden(model, await self.read(model.artifact.golden.png))
+        check_golden_reading(model, await self.read(model.artifact.golden.png))
 
     def _model_of(self, request: Request | None) -> ServedModel:
         return self.model if request is None else request.model
@@ -280,15 +273,15 @@ class Reader:
         golden = self.model.artifact.golden.png
         for size in (1, self._chunk) * _TIMED_BATCHES:
             started = time.perf_counter()
-            _read_batch([golden] * size, self.model)
+            read_batch([golden] * size, self.model)
             self._batcher.learn(size * cost_s(golden), time.perf_counter() - started)
 
     def _read_and_persist(self, requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
         """Read and persist a batch; a reading that cannot be persisted becomes an error."""
-        outcomes = _read_by_model(requests)
+        outcomes = read_by_model(requests)
         if self._on_hold:
             outcomes = [
-                _held(outcome)
+                held(outcome)
                 if isinstance(outcome, Reading)
                 and one.request is not None
                 and one.request.site in self._on_hold
@@ -298,67 +291,6 @@ class Reader:
         for place, failure in self._persist(requests, outcomes).items():
             outcomes[place] = failure
         return outcomes
-
-
-def _read_by_model(requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
-    """Read a batch: in one call, but right after a swap once with each model."""
-    model = requests[0].model
-    if all(one.model is model for one in requests):
-        return _read_batch([one.prepared or one.source for one in requests], model)
-    outcomes: dict[int, Reading | Exception] = {}
-    for model in dict.fromkeys(one.model for one in requests):
-        places = [place for place, one in enumerate(requests) if one.model is model]
-        sources = [requests[place].prepared or requests[place].source for place in places]
-        outcomes.update(zip(places, _read_batch(sources, model), strict=True))
-    return [outcomes[place] for place in range(len(requests))]
-
-
-def _read_batch(
-    sources: Sequence[Source | Prepared], model: ServedModel
-) -> list[Reading | Exception]:
-    """Decode and frame each source, then infer all images in one call."""
-    prepared = prepare(sources)
-    images = [one.image for one in prepared if isinstance(one, Prepared) and one.image is not None]
-    if not images:
-        return [_blank(one) if isinstance(one, Prepared) else one for one in prepared]
-    started = time.perf_counter()
-    # np.stack takes twice as long for one crop (`python -m loadtest bench --parts latency`).
-    scores = model.classifier(np.concatenate(images)[:, np.newaxis])
-    inferred = time.perf_counter()
-    decisions = decide(scores, model.policy)
-    inference_ms = (inferred - started) * 1e3
-    decision_ms = (time.perf_counter() - inferred) * 1e3
-    decided = iter(zip(decisions, scores.garbage.tolist(), strict=True))
-    readings: list[Reading | Exception] = []
-    for one in prepared:
-        if not isinstance(one, Prepared):
-            readings.append(one)
-        elif one.image is None:
-            readings.append(_blank(one))
-        else:
-            decision, garbage = next(decided)
-            readings.append(_reading(one, decision, garbage, inference_ms, decision_ms))
-    return readings
-
-
-def check_golden(model: ServedModel) -> None:
-    """Read a model's golden crop with it, on the calling thread.
-
-    Raises:
-        ModelError: it is not read as it was when the model was promoted.
-    """
-    _check_golden(model, _read_batch([model.artifact.golden.png], model)[0])
-
-
-def _check_golden(model: ServedModel, outcome: Reading | Exception) -> None:
-    if isinstance(outcome, Exception):
-        raise ModelError(f"the golden crop cannot be read: {outcome}") from outcome
-    golden, decision = model.artifact.golden, outcome.decision
-    if decision.digit != golden.digit or decision.confidence < golden.min_confidence:
-        raise ModelError(
-            f"the golden crop reads {decision.digit} at {decision.confidence:.3f}; "
-            f"{golden.digit} at >= {golden.min_confidence} is expected"
-        )
 
 
 def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
@@ -391,32 +323,3 @@ def _without_large_crop(outcome: Reading | CropError) -> Reading | CropError:
     if isinstance(outcome, CropError) or outcome.crop is None or outcome.crop.size < _LARGE_PX:
         return outcome
     return outcome._replace(crop=None)
-
-
-def _held(reading: Reading) -> Reading:
-    """The same reading, not accepted: its site is on hold."""
-    return reading._replace(decision=reading.decision._replace(rejected_because="site_on_hold"))
-
-
-def _blank(prepared: Prepared) -> Reading:
-    return _reading(prepared, BLANK, -math.inf, 0.0, 0.0)
-
-
-def _reading(
-    prepared: Prepared,
-    decision: Decision,
-    garbage: float,
-    inference_ms: float,
-    decision_ms: float,
-) -> Reading:
-    return Reading(
-        crop=prepared.crop,
-        framed=prepared.framed,
-        image=prepared.image,
-        decision=decision,
-        garbage=garbage,
-        decode_ms=prepared.decode_ms,
-        preprocess_ms=prepared.preprocess_ms,
-        inference_ms=inference_ms,
-        decision_ms=decision_ms,
-    )

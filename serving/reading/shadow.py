@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.decision import Decision, decide
 from serving.messages import Compared, Reading
-from serving.reading.reader import ReadRequest
+from serving.reading.batch_reading import ReadRequest
 from serving.served_model import ServedModel
 
 QUEUE_LIMIT: Final = 256  # images, 3 KB each

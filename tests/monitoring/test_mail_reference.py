@@ -62,6 +62,16 @@ def loaded(tmp_path):
     return mail_reference.load("champion", open_store(str(tmp_path / "reports")))
 
 
+def test_the_reference_is_of_the_champion_that_the_setting_names(tmp_path, mail, make_record):
+    records = [make_record(n, model_version="9") for n in range(600)]
+    folder = tmp_path / "another"
+    folder.mkdir()
+    made = to_parquet(build(predictions(records, version="9")))
+    (folder / "reference.parquet").write_bytes(made)
+    reports = open_store(str(tmp_path / "reports"))
+    assert mail_reference.load("champion", reports, str(folder)).model_version == "9"
+
+
 def test_a_week_is_shown_and_not_adopted(tmp_path, mail, capsys):
     assert run(tmp_path) == 0
     shown = capsys.readouterr().out

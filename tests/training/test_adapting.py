@@ -1,5 +1,7 @@
 """Fitting a champion on labelled mail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,14 @@ from training.data.datasets import LabelledImages
 from training.data.render import GARBAGE_LABEL
 
 CONFIG = AdaptConfig(
-    num_steps=25, num_mail=12, num_raw=4, num_rendered=4, peak_lr=2e-3, ema_decay=0.9, num_threads=1
+    num_steps=25,
+    num_mail=12,
+    num_raw=4,
+    num_rendered=4,
+    peak_lr=2e-3,
+    ema_decay=0.9,
+    champion_share=0.0,
+    num_threads=1,
 )
 
 
@@ -112,3 +121,15 @@ def test_what_is_no_digit_teaches_the_garbage_head(champion, replay):
     adapted = adapting.adapt(champion, mail_of(part), replay, CONFIG)
     _, garbage = adapting.read(adapted.network, part.images)
     assert np.median(garbage[60:]) > np.median(garbage[:60]) + 1
+
+
+def test_the_candidate_keeps_the_champions_share_of_each_weight(champion, replay):
+    mail = mail_of(crosses(30, 2))
+    free, half = (
+        adapting.adapt(champion, mail, replay, replace(CONFIG, champion_share=share)).network
+        for share in (0.0, 0.5)
+    )
+    for name, value in champion.state_dict().items():
+        if value.is_floating_point():
+            mean = (value + free.state_dict()[name]) / 2
+            torch.testing.assert_close(half.state_dict()[name], mean)

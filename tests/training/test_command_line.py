@@ -14,7 +14,7 @@ from tiny_run import HARD_FLOORS, fit_arguments, run
 from capture import reference
 from model import artifact
 from training import __main__ as command_line
-from training import anchor, fitting, gate_rules
+from training import anchor, fitting, gate_rules, workspace_lock
 from training.config import Workspace
 from training.data import fonts, render
 from training.evaluation.harm_kinds import KINDS
@@ -287,3 +287,9 @@ def test_a_short_try_is_compared_on_validation_crops(tiny_world, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"validation, rendered, \d+ crops", printed)
     assert "only tried, not evaluated" in printed
+
+
+def test_a_second_command_does_not_write_into_the_same_work_folder(tmp_path, capsys):
+    with workspace_lock.hold(tmp_path):
+        assert command_line.main(["export", "--work", str(tmp_path)]) == 2
+    assert f"another training command writes into {tmp_path}" in capsys.readouterr().err

@@ -33,8 +33,8 @@ from model.png_file import bare_png
 from model.preprocess import preprocess
 from serving.config import Settings
 from serving.messages import Reading, Request
+from serving.reading.batch_reading import ReadRequest
 from serving.reading.capture_sink import CaptureSink
-from serving.reading.reader import ReadRequest
 from serving.served_model import ServedModel
 
 

@@ -15,7 +15,7 @@ from model.errors import CropError, ModelError, UnreadableCrop
 from serving.config import Settings
 from serving.messages import Reading, Request
 from serving.problems import Overloaded
-from serving.reading import reader as reader_module
+from serving.reading import batch_reading
 from serving.reading.batcher import Batcher
 from serving.reading.crop_cost import DEAR_S, PIECE_S, cost_s, pieces
 from serving.reading.preparing import NotFramed, prepare
@@ -149,14 +149,14 @@ def striped(side_px):
 async def test_a_batch_frames_what_its_time_allows_and_the_rest_is_read_later(
     reader, crops, monkeypatch
 ):
-    sizes, read_batch = [], reader_module._read_batch
+    sizes, read_batch = [], batch_reading.read_batch
 
     def note(sources, model):
         readings = read_batch(sources, model)
         sizes.append(sum(isinstance(one, Reading) for one in readings))
         return readings
 
-    monkeypatch.setattr(reader_module, "_read_batch", note)
+    monkeypatch.setattr(batch_reading, "read_batch", note)
     monkeypatch.setattr("serving.reading.preparing.FRAMING_S", 0.0)
     sources = [crop.png for crop in crops[:5]]
     readings = await reader.read_many(sources)
