@@ -72,10 +72,15 @@ def make_candidate(folder: Path, now: datetime) -> bool:
             {"accuracy": result.accuracy, "accepted_frac": result.accepted_frac}
         )  # fmt: skip
     fit = FitRecord(
-        network=NETWORK, run_id=run_id, git_commit="", created=text_of(now), best_epoch=0, history=()
+        network=NETWORK,
+        run_id=run_id,
+        git_commit="",
+        created=text_of(now),
+        best_epoch=0,
+        history=(),
     )
-    work.fit.writetext_of(json.dumps(asdict(fit), indent=1) + "\n")
-    work.evaluation.writetext_of(json.dumps(asdict(evaluation), indent=1) + "\n")
+    work.fit.write_text(json.dumps(asdict(fit), indent=1) + "\n")
+    work.evaluation.write_text(json.dumps(asdict(evaluation), indent=1) + "\n")
     verdict = gate_rules.judge(evaluation, gate_rules.Floors(), None)
     verdict = replace(verdict, notes=(*_NOTES, *verdict.notes))
     save_verdict(work, verdict, holds_for(work))

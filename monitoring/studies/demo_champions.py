@@ -39,7 +39,7 @@ def make_champions(folder: Path, *, now: datetime, switched: datetime) -> None:
     champion, former = folder / CHAMPION, folder / FORMER
     shutil.copytree(artifact.CHAMPION, champion)
     shutil.copytree(artifact.CHAMPION, former, ignore=shutil.ignore_patterns("weights.pt", "card"))
-    manifest = json.loads((former / "manifest.json").readtext_of())
+    manifest = json.loads((former / "manifest.json").read_text())
     data = noisy(artifact.CHAMPION / "model.onnx", _NOISE, seed=6)
     began = now - timedelta(days=60)
     version = str(int(manifest["version"]) - 1)
@@ -52,16 +52,15 @@ def make_champions(folder: Path, *, now: datetime, switched: datetime) -> None:
     }
     del manifest["weights_sha256"]
     (former / "model.onnx").write_bytes(data)
-    (former / "manifest.json").writetext_of(json.dumps(manifest, indent=1) + "\n")
-    (former / "MODEL_CARD.md").writetext_of(f"# Version {version}\n\n{NETWORK.capitalize()}.\n")
+    (former / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (former / "MODEL_CARD.md").write_text(f"# Version {version}\n\n{NETWORK.capitalize()}.\n")
     shipped = artifact.load(champion)
-    for entry in (
-        Promotion(text_of(began), "dora", None, version, hashlib.sha256(data).hexdigest(), "demo: first model"),
-        Promotion(
-            text_of(switched), "dora", version, shipped.version, shipped.sha256,
-            "demo: the shipped model, without the noise",
-        ),
-    ):  # fmt: skip
+    first, reason = "demo: first model", "demo: the shipped model, without the noise"
+    promoted = (
+        Promotion(text_of(began), "dora", None, version, manifest["sha256"], first),
+        Promotion(text_of(switched), "dora", version, shipped.version, shipped.sha256, reason),
+    )
+    for entry in promoted:
         promotion_log.append(entry, champion)
 
 

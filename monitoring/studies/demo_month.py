@@ -73,7 +73,7 @@ def fill(
         making, env=environment, cwd=folder, stderr=subprocess.DEVNULL
     ) as candidate:
         try:
-            # Imported here: it loads Evidently, for which neither the readers should wait nor Ctrl-C.
+            # Imported here, because it loads Evidently: the readers import this module, too.
             from monitoring.studies import demo_reports
 
             demo_reports.report_last_days(
