@@ -92,7 +92,16 @@ def add_events(store: Store, events: Sequence[LabelEvent], *, name: str = "") ->
 
 def read_events(store: Store) -> pd.DataFrame:
     """Every event of reads that are not erased, one row for each."""
-    keys = [*store.find(f"{LABELS}/"), *store.find(f"{LABEL_EVENTS}/")]
+    return events_in(store, event_files(store))
+
+
+def event_files(store: Store) -> list[str]:
+    """The files of events."""
+    return [*store.find(f"{LABELS}/"), *store.find(f"{LABEL_EVENTS}/")]
+
+
+def events_in(store: Store, keys: Sequence[str]) -> pd.DataFrame:
+    """The events of some files, of reads that are not erased, one row for each."""
     tables = [_as_events(decode(store.get(key))) for key in keys]
     if not tables:
         return EVENT_SCHEMA.empty_table().to_pandas()

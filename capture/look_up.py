@@ -6,6 +6,7 @@ is done with what is found.
 
 from __future__ import annotations
 
+import re
 import uuid
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
@@ -21,6 +22,7 @@ from capture.record import CaptureRecord
 from capture.sampling import has_read_id, open_dataset
 from capture.store import Store
 
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANSWER_US = 300_000_000  # a read is answered within 60 s; and clocks are set
 _SEGMENT_US = 300_000_000  # a segment is finished within 21 s
@@ -51,7 +53,19 @@ class AmbiguousId(LookupError):
 
 def find_in_archive(store: Store, ids: Sequence[str]) -> list[Read]:
     """Find the reads whose read_id or request_id is one of these. Raises StoreError, OSError."""
-    keys = store.find(f"{RECORDS}/")
+    return _find_in(store, store.find(f"{RECORDS}/"), ids)
+
+
+def find_one(store: Store, given: str) -> list[Read]:
+    """As `find_in_archive`; of a read id that has a time, the files of that time come first."""
+    if _UUID7.fullmatch(given):
+        found = _find_in(store, _files_of(store, [given]), [given])
+        if any(read.read_id == given for read in found):
+            return found
+    return find_in_archive(store, [given])
+
+
+def _find_in(store: Store, keys: Sequence[str], ids: Sequence[str]) -> list[Read]:
     wanted = ds.field("request_id").isin(pa.array(ids, pa.string())) | has_read_id(ids)
     columns = ["read_id", "request_id", "site", "time"]
     rows = open_dataset(store, keys).to_table(columns=columns, filter=wanted)

@@ -91,7 +91,7 @@ def to_table(found: Sequence[CaptureRecord]) -> pa.Table:
     columns: dict[str, list[object]] = {name: [] for name in schema.names}
     of_crops: list[NDArray[np.float32] | None] = []
     for record in found:
-        crop = _pixels(record)  # one at a time: a segment's files are much larger as pixels
+        crop = pixels_of(record)  # one at a time: a segment's files are much larger as pixels
         of_crops.append(None if crop is None else _crop_features(record, crop))
         for column, field in fields:
             columns[column].append(_cell(field, record, crop))
@@ -119,7 +119,7 @@ def _cell(field: Field, record: CaptureRecord, crop: NDArray[np.uint8] | None) -
     return value
 
 
-def _pixels(record: CaptureRecord) -> NDArray[np.uint8] | None:
+def pixels_of(record: CaptureRecord) -> NDArray[np.uint8] | None:
     """The crop as sent, as (H, W) grey; None where its file cannot be read.
 
     The service has decoded the file before, so this is a bug; it must not stop other records.

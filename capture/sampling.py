@@ -5,7 +5,7 @@ Knows nothing about what the rows are read for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -35,6 +35,7 @@ class Sample:
     labelled: pd.DataFrame  # the same columns of every labelled row, sampled or not
     marked: pd.DataFrame  # the same columns of every row that is marked for the audit
     num_stored: int  # rows of scanner traffic in the archive before dedupe
+    num_by_site: Mapping[str, int]  # the same, of each site
     sample_below: int  # rows with a sample_key below this are a fair sample of all sites together
 
 
@@ -85,14 +86,14 @@ def read_sample(
         tables.append(table.append_column("is_sampled", is_sampled))
     if not tables:
         none = open_dataset(store, []).to_table().to_pandas()
-        return Sample(none, none, none, num_stored, below)
+        return Sample(none, none, none, num_stored, {}, below)
     rows = without_erased(with_read_ids(pa.concat_tables(tables)), erased_ids(store))
     frame = rows.to_pandas().drop_duplicates(KEY).sort_values("sample_key", ignore_index=True)
     sampled = frame.pop("is_sampled").to_numpy(bool)
     labelled = frame.merge(labels[KEY], on=KEY)
     marked = frame[frame["audit_probability"] > 0].reset_index(drop=True)
     fair = frame[sampled].reset_index(drop=True)
-    return Sample(fair, labelled, marked, num_stored, below)
+    return Sample(fair, labelled, marked, num_stored, rows_by_site, below)
 
 
 def read_pictures(store: Store, window: Window, keys: Sequence[tuple[str, int]]) -> pd.DataFrame:

@@ -134,6 +134,11 @@ def _find(folder: Path, *suffixes: str) -> list[Path]:
     return sorted(found)
 
 
+def find_segments(folder: Path) -> list[Path]:
+    """List the segments, finished or not, oldest first; not what was set aside."""
+    return _find(folder, *_FINISHED_AS, FINISHED, _OLD_FINISHED)
+
+
 def sealed_segments(folder: Path) -> list[Path]:
     """List the finished segments, oldest first."""
     return _find(folder, FINISHED, _OLD_FINISHED)
@@ -166,19 +171,25 @@ def split_segment(path: Path, data: bytes) -> list[Part]:
     return list(split_old(data) if is_old else split(data, path.stem))
 
 
-def read_segment(path: Path) -> Iterator[CaptureRecord]:
-    """Yield every whole record of a segment, skipping what is damaged or not understood."""
+def read_payloads(path: Path) -> Iterator[bytes]:
+    """Yield what each whole frame holds: a record, a label event or a challenger's answer."""
     data = read_bytes(path)
     for part in split_segment(path, data):
         if part.kind is Kind.RECORD:
-            with contextlib.suppress(RecordError):
-                yield decode(data[part.payload : part.end])
+            yield data[part.payload : part.end]
 
 
-def read_spool(
+def read_segment(path: Path) -> Iterator[CaptureRecord]:
+    """Yield every whole record of a segment, skipping what is damaged or not understood."""
+    for payload in read_payloads(path):
+        with contextlib.suppress(RecordError):
+            yield decode(payload)
+
+
+def spool_payloads(
     folder: Path, *, may_hold: Callable[[str], bool] = lambda _: True
-) -> Iterator[CaptureRecord]:
-    """Yield every record of the spool, also of what is still being written; one may come twice.
+) -> Iterator[bytes]:
+    """Yield `read_payloads` of the spool, also of what is still being written.
 
     Args:
         folder: the spool.
@@ -188,7 +199,16 @@ def read_spool(
         if not may_hold(path.name):
             continue
         with contextlib.suppress(OSError):  # shipped meanwhile
-            yield from read_segment(path)
+            yield from read_payloads(path)
+
+
+def read_spool(
+    folder: Path, *, may_hold: Callable[[str], bool] = lambda _: True
+) -> Iterator[CaptureRecord]:
+    """Yield every record of the spool; one may come twice. Arguments as of `spool_payloads`."""
+    for payload in spool_payloads(folder, may_hold=may_hold):
+        with contextlib.suppress(RecordError):
+            yield decode(payload)
 
 
 def erase_from_spool(folder: Path, read_ids: Collection[str]) -> int:

@@ -50,6 +50,7 @@ class Incident:
     usual_reject_share: float = 0.0
     released_by: str = ""  # a person's key's site, or "recovery"
     recovered_us: int = 0  # when the site last recovered by itself
+    held_by: str = ""  # the person who put it on hold; "": the service did
 
     @property
     def is_relapse(self) -> bool:
@@ -62,6 +63,18 @@ def released(incident: Incident, by: str, now_us: int) -> Incident:
     recovered_us = now_us if by == RECOVERY else 0
     return replace(
         incident, status="ok", changed_us=now_us, released_by=by, recovered_us=recovered_us
+    )
+
+
+def held(before: Incident | None, by: str, reason: str, now_us: int) -> Incident:
+    """Put a site on hold because a person says so; only a person ends that."""
+    return Incident(
+        status="hold",
+        changed_us=now_us,
+        since_us=now_us,
+        reason=reason,
+        recovered_us=0 if before is None else before.recovered_us,
+        held_by=by,
     )
 
 
@@ -165,7 +178,7 @@ class SiteStates:
     def exchange(self, changes: Sequence[Change]) -> list[SiteState]:
         """Add what this process has learned, and return what all of them know.
 
-        A site that has tripped already keeps the incident that it has.
+        A site that has tripped already keeps the incident that it has, unless a person decides.
 
         Raises:
             OSError: the folder cannot be read or written.
@@ -215,9 +228,12 @@ def read_all(folder: Path) -> list[SiteState]:
 
 def _apply(state: SiteState, change: Change) -> SiteState:
     state = learn(state, change)
-    if change.incident is None or (change.incident.status != "ok" and state.status != "ok"):
+    incident = change.incident
+    if incident is None:
         return state
-    return replace(state, incident=change.incident)
+    if incident.status != "ok" and state.status != "ok" and not incident.held_by:
+        return state
+    return replace(state, incident=incident)
 
 
 def _read(path: Path) -> SiteState | None:

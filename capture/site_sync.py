@@ -29,13 +29,14 @@ def sync(spool: Path, store: Store) -> None:
     Raises:
         StoreError: the store failed, or the folder.
     """
-    others = _stored(store)
+    others = stored(store)
     merged = SiteStates(spool / FOLDER).merge_in(others)
     if merged != others:
         store.put(KEY, _STATES.dump_json(merged), content_type="application/json")
 
 
-def _stored(store: Store) -> list[SiteState]:
+def stored(store: Store) -> list[SiteState]:
+    """The states that the tasks have exchanged; a damaged file is logged and has none."""
     try:
         return _STATES.validate_json(store.get(KEY), strict=True)
     except MissingKey:

@@ -57,6 +57,9 @@ class Store(Protocol):
     def find(self, prefix: str) -> list[str]:
         """List the keys that start with a prefix ending in ``/``, in order. Raises StoreError."""
 
+    def versions(self, prefix: str) -> dict[str, str]:
+        """List as `find` does; each key with a text that changes when its content does."""
+
     def delete(self, keys: list[str]) -> None:
         """Remove keys; a missing key is no error. Raises StoreError."""
 
@@ -132,6 +135,21 @@ class Folder:
             for path in self._path(prefix).rglob("*")
             if path.is_file() and not path.name.startswith(_TEMPORARY)
         )
+
+    def versions(self, prefix: str) -> dict[str, str]:
+        """Each file's inode, time and size: a file is only ever replaced by another one."""
+        found = {}
+        folders = [str(self._path(prefix))]
+        while folders:
+            with contextlib.suppress(FileNotFoundError):  # of a folder or file: deleted since
+                for entry in os.scandir(folders.pop()):
+                    if entry.is_dir():
+                        folders.append(entry.path)
+                    elif not entry.name.startswith(_TEMPORARY):
+                        seen = entry.stat()
+                        key = Path(entry.path).relative_to(self._root).as_posix()
+                        found[key] = f"{seen.st_ino}-{seen.st_mtime_ns}-{seen.st_size}"
+        return dict(sorted(found.items()))
 
     def delete(self, keys: list[str]) -> None:
         """Remove files, and folders that become empty."""
@@ -215,14 +233,19 @@ class Bucket:
 
     def find(self, prefix: str) -> list[str]:
         """List a prefix, 1,000 keys a request."""
+        return list(self.versions(prefix))
+
+    def versions(self, prefix: str) -> dict[str, str]:
+        """Each object's ETag."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
         try:
-            keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+            items = [item for page in pages for item in page.get("Contents", [])]
         except (BotoCoreError, ClientError) as error:
             raise StoreError(f"cannot list {self.url}/{prefix}: {error}") from error
-        return sorted(key.removeprefix(self._prefix) for key in keys)
+        found = {item["Key"].removeprefix(self._prefix): item["ETag"] for item in items}
+        return dict(sorted(found.items()))
 
     def delete(self, keys: list[str]) -> None:
         """Delete 1,000 keys a request."""

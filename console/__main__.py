@@ -9,8 +9,13 @@ import sys
 from console.application import make_app, open_console
 from console.config import from_environment
 from console.database import DatabaseError
-from console.keying.keying_pages import pages as keying_pages
+from console.drift import site_pages
+from console.keying import keying_pages
+from console.keying.feeder import Feeder
+from console.keying.read_waits import ReadWaits
 from console.keying.room import KeyingRoom
+from console.office import office_pages
+from console.versions import versions_pages
 from serving.config import ConfigError
 
 
@@ -18,11 +23,11 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; 2 where a setting or the database is unfit."""
     parser = argparse.ArgumentParser(
         prog="python -m console",
-        description="Serve the console: keying, sites, the plant's figures, models.",
+        description="Serve the console: keying, sites, the plant's figures, letters, models.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on")
+    parser.add_argument("--port", type=int, default=8070, help="port to listen on")
     options = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
@@ -30,19 +35,28 @@ def main() -> int:
     try:
         console = open_console(from_environment(), host=options.host)
         keying = KeyingRoom(console)
+        feeder = Feeder(console)
     except (ConfigError, DatabaseError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     import uvicorn
 
+    pages = [
+        *keying_pages.pages(keying),
+        *site_pages.pages(),
+        *office_pages.pages(),
+        *versions_pages.pages(),
+    ]
+    feeder.start()
     uvicorn.run(
-        make_app(console, keying_pages(keying)),
+        make_app(console, pages, ReadWaits(console).routes()),
         host=options.host,
         port=options.port,
         log_level="warning",
         server_header=False,
         lifespan="off",
     )
+    feeder.stop()
     keying.close()
     return 0
 

@@ -46,3 +46,9 @@ def add(
 def latest(database: Session, num: int) -> Sequence[AuditRow]:
     """The newest entries, newest first."""
     return database.scalars(select(AuditRow).order_by(AuditRow.number.desc()).limit(num)).all()
+
+
+def of_subject(database: Session, subject: str, num: int) -> Sequence[AuditRow]:
+    """The newest entries about one site, read or model, newest first."""
+    wanted = select(AuditRow).where(AuditRow.subject == subject)
+    return database.scalars(wanted.order_by(AuditRow.number.desc()).limit(num)).all()

@@ -15,7 +15,7 @@ _HEADERS: Final = {
     "img-src 'self' data: blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # no-referrer makes a form's Origin null
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",  # pages show handwriting
 }

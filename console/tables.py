@@ -5,7 +5,7 @@ Labels go into the spool as every label event does and outlive this database; a 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Boolean, Float, Index, Integer, LargeBinary, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -56,7 +56,8 @@ class LetterRow(Base):
     deadline_us: Mapped[int | None] = mapped_column(BigInteger)  # of the letter, if it has one
     closed_us: Mapped[int | None] = mapped_column(BigInteger)  # None: somebody is still asked
     leased_by: Mapped[str | None] = mapped_column(Text)  # who has it, or had it last
-    lease_until_us: Mapped[int] = mapped_column(BigInteger)
+    leased_in: Mapped[str | None] = mapped_column(Text)  # which session of that person
+    lease_until_us: Mapped[int] = mapped_column(BigInteger)  # 0: given back, or done
 
 
 class CropRow(Base):
@@ -94,3 +95,38 @@ class VoteRow(Base):
     is_undone: Mapped[bool] = mapped_column(Boolean)  # the person wants to key it again
     is_checking: Mapped[bool] = mapped_column(Boolean)  # a second person is to be asked
     is_agreed: Mapped[bool | None] = mapped_column(Boolean)  # with the settled label of several
+
+
+class LabelRequest(Base):
+    """A crop of a site that an analyst wants keyed: one of a random sample of its recent reads."""
+
+    __tablename__ = "label_requests"
+    __table_args__ = (Index("label_requests_by_site", "site"),)
+
+    read_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    crop_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    site: Mapped[str] = mapped_column(Text)
+    asked_by: Mapped[str] = mapped_column(Text)
+    asked_us: Mapped[int] = mapped_column(BigInteger)
+    probability: Mapped[float] = mapped_column(Float)  # that the sample has this crop
+
+
+class ActionRow(Base):
+    """A command that somebody asked for: to promote, roll back, or adopt a reference."""
+
+    __tablename__ = "actions"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)  # candidate, version or days
+    why: Mapped[str] = mapped_column(Text)
+    who: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)  # site of the key
+    arguments: Mapped[str] = mapped_column(Text)  # JSON list, the program first
+    about: Mapped[str] = mapped_column(Text)  # the models that it was asked about
+    state: Mapped[str] = mapped_column(Text)
+    slot: Mapped[int | None] = mapped_column(Integer, unique=True)  # 1 while it runs: one at a time
+    asked_us: Mapped[int] = mapped_column(BigInteger)
+    seen_us: Mapped[int] = mapped_column(BigInteger)  # when its console last saw it run
+    exit_code: Mapped[int | None] = mapped_column(Integer)
+    output: Mapped[str] = mapped_column(Text)  # the last lines

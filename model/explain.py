@@ -1,10 +1,7 @@
 """Explains one answer as a picture: crop, image, occlusion map, probabilities.
 
-The occlusion map shows which ink the answer depends on: a small patch of the image is erased, and
-the loss of confidence is the value of that patch. Knows nothing about files.
-
-Source:
-    Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014, section 4.2.
+The occlusion map (model/occlusion.py) shows which ink the answer depends on. Knows nothing about
+files.
 """
 
 from dataclasses import dataclass
@@ -14,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from model.classifier import Classifier, Scores
-from model.decision import Decision, Policy, decide, softmax
-from model.framed import SIDE_PX, Framed
+from model.classifier import Classifier
+from model.decision import Decision, Policy, decide
+from model.framed import Framed
+from model.occlusion import Occlusion
 from model.preprocess import frame
 
-PATCH_PX: Final = 5  # about two strokes wide
 PANEL_PX: Final = 224  # a whole multiple of the image's side
 GAP_PX: Final = 16
 TITLE_PX: Final = 26
@@ -53,50 +50,16 @@ def explain(crop: NDArray[np.uint8], classifier: Classifier, policy: Policy) -> 
     framed = frame(crop)
     scores = classifier(framed.image[np.newaxis])
     (decision,) = decide(scores, policy)
+    occlusion = Occlusion(framed.image)
     return Explanation(
         crop=crop,
         framed=framed,
         decision=decision,
         garbage=float(scores.garbage[0]),
-        occlusion=occlusion_map(framed.image, scores, classifier, policy.temperature),
+        occlusion=occlusion.lost(
+            classifier(occlusion.images(0, len(occlusion))).logits, policy.temperature
+        ),
     )
-
-
-def occlusion_map(
-    image: NDArray[np.float32], scores: Scores, classifier: Classifier, temperature: float
-) -> NDArray[np.float64]:
-    """Confidence lost when a patch around each pixel is erased, where there is ink.
-
-    Args:
-        image: (1, 28, 28) float32.
-        scores: of this image alone.
-        classifier: the model.
-        temperature: divides the logits.
-
-    Returns:
-        (28, 28) float64; 0 where the patch holds no ink, negative where erasing adds confidence.
-    """
-    half = PATCH_PX // 2
-    places, wiped = [], []
-    for row in range(SIDE_PX):
-        for column in range(SIDE_PX):
-            patch = (
-                0,
-                slice(max(0, row - half), row + half + 1),
-                slice(max(0, column - half), column + half + 1),
-            )
-            if image[patch].any():
-                changed = image.copy()
-                changed[patch] = 0.0
-                places.append((row, column))
-                wiped.append(changed)
-    digit = int(scores.logits[0].argmax())
-    before = softmax(scores.logits, temperature)[0, digit]
-    after = softmax(classifier(np.stack(wiped)).logits, temperature)[:, digit]
-    lost = np.zeros((SIDE_PX, SIDE_PX))
-    for place, confidence in zip(places, after, strict=True):
-        lost[place] = before - confidence
-    return lost
 
 
 def draw(explanation: Explanation) -> Image.Image:

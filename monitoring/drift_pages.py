@@ -20,6 +20,7 @@ Summary = dict[str, Any]  # what report.json holds
 MONTHS_SHOWN: Final = 3
 DAYS_OF_TREND: Final = 90
 REPORTS_LISTED: Final = 30
+DAYS_OF_GRID: Final = 30
 SITES_LISTED: Final = 60
 STATES: Final = ("calm", "watch", "act")  # by severity
 
@@ -51,19 +52,53 @@ class Month:
     days: Sequence[Day]
 
 
+@dataclass(frozen=True, slots=True)
+class SiteGrid:
+    """Sites and days: the state of each, None where there is none; most red days first."""
+
+    days: Sequence[date]
+    rows: Sequence[tuple[str, Sequence[str | None]]]
+
+
 def calendar_page(summaries: Sequence[Summary], *, today: date) -> str:
     """The latest verdict, three months of days, trends, and the list of reports."""
     days = [one for one in summaries if one["first"] == one["last"]]
     by_day = {date.fromisoformat(one["first"]): _verdict(one) for one in days}
     last = date.fromisoformat(summaries[-1]["last"]) if summaries else today
+    grid_days = sorted(by_day)[-DAYS_OF_GRID:]
     return render(
         "drift_calendar.html",
         title="Digitline drift",
         verdicts=[_verdict(one) for one in reversed(summaries[-REPORTS_LISTED:])],
         age_days=(today - last).days,
         months=_months(by_day, today),
+        grid=site_grid(days, grid_days),
         charts=_trends([one for one in days if one["enough"]], today),
     )
+
+
+def site_grid(summaries: Sequence[Summary], days: Sequence[date]) -> SiteGrid:
+    """The traffic light of each site on some days.
+
+    Args:
+        summaries: oldest first; those of several days are left out.
+        days: the columns.
+    """
+    lights: dict[str, dict[date, str]] = {}
+    for summary in summaries:
+        day = date.fromisoformat(summary["first"])
+        if summary["first"] != summary["last"] or day not in days:
+            continue
+        for site in summary.get("num_stored_by_site", {}):  # older reports did not note it
+            lights.setdefault(site, {})[day] = "insufficient"
+        for site, severity in _worst_by_site(summary).items():
+            lights.setdefault(site, {})[day] = STATES[severity]
+    worst = ("act", "watch")
+    rows = sorted(
+        lights.items(),
+        key=lambda item: ([-list(item[1].values()).count(state) for state in worst], item[0]),
+    )
+    return SiteGrid(tuple(days), tuple((site, tuple(map(of.get, days))) for site, of in rows))
 
 
 def window_page(summary: Summary, unusual: Sequence[Unusual]) -> str:

@@ -66,25 +66,30 @@ def make_app(reports: Store, *, hosts: Sequence[str]) -> Starlette:
     """
 
     def page(request: Request) -> Response:
-        key = request.scope["path"][1:] or "index.html"  # a path parameter drops a last newline
-        if not PAGES.fullmatch(key):
-            return _refusal(404, "There is no such page; the list of reports is at /index.html.")
-        try:
-            body = reports.get(key)
-        except MissingKey:
-            return _refusal(404, "This report does not exist or was deleted.")
-        except StoreError as error:
-            log.error("%s", error)  # noqa: TRY400 - the reason is enough
-            return _refusal(503, "The reports cannot be read now; the server's log says why.")
-        name = key.rpartition("/")[2]
-        policy = _EVIDENTLY if name in ("evidently.html", "labelled.html") else _OURS
-        headers = _HEADERS | {"Content-Security-Policy": policy}
-        return Response(body, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
+        # The scope's path, because a path parameter drops a last newline.
+        return answer(reports, request.scope["path"][1:] or "index.html")
 
     return Starlette(
         routes=[Route("/{_:path}", page, methods=["GET"])],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
     )
+
+
+def answer(reports: Store, key: str) -> Response:
+    """One file of the reports, with the headers that keep its pictures and scripts to itself."""
+    if not PAGES.fullmatch(key):
+        return _refusal(404, "There is no such page; the list of reports is at /index.html.")
+    try:
+        body = reports.get(key)
+    except MissingKey:
+        return _refusal(404, "This report does not exist or was deleted.")
+    except StoreError as error:
+        log.error("%s", error)  # noqa: TRY400 - the reason is enough
+        return _refusal(503, "The reports cannot be read now; the server's log says why.")
+    name = key.rpartition("/")[2]
+    policy = _EVIDENTLY if name in ("evidently.html", "labelled.html") else _OURS
+    headers = _HEADERS | {"Content-Security-Policy": policy}
+    return Response(body, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
 
 
 def _refusal(status: int, text: str) -> Response:

@@ -113,6 +113,7 @@ def make(
     estimates = audits.estimate(marked)
     summary = summarise(window, assessment, sample.num_stored, reference, fair, estimates)
     summary |= _labels_in_words(estimates, labelled)
+    summary["num_stored_by_site"] = dict(sorted(sample.num_by_site.items()))
     compared = [asdict(one) for one in shadow_compare.compare(rows)]
     summary["challengers"] = _without_nan(compared)
     page = drift_pages.window_page(summary, unusual)

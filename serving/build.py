@@ -13,6 +13,7 @@ from model.errors import ModelError
 from serving.api import swagger
 from serving.api.codes import load_postcodes
 from serving.api.routes import build_routes
+from serving.api.tryit import load_tryit
 from serving.config import ConfigError, Settings, load_settings
 from serving.edge import bento
 from serving.edge.edge import Edge
@@ -85,7 +86,8 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         health=health,
         champion=champion,
         valid_codes=load_postcodes(settings.postcodes) if settings.postcodes else None,
-        page=swagger.load_page(swagger.package_folder()),
+        docs=swagger.load_page(swagger.package_folder()),
+        tryit=load_tryit(),
         watch=watch,
         capture=capture,
     )

@@ -173,7 +173,8 @@ class Settings(BaseSettings):
     site_breaker: Literal["off", "alert", "hold"] = Field(
         "hold",
         description="What happens to a site whose reads stop looking like its own. hold: its reads "
-        "are answered, but not accepted, until it recovers or is released. alert: it is reported.",
+        "are answered, but not accepted, until it recovers or is released. alert: it is reported. "
+        "A site that a person puts on hold is held in both modes.",
     )
     site_states_dir: Path | None = Field(
         None,

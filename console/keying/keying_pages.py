@@ -38,7 +38,7 @@ def _letters(room: KeyingRoom, visit: Visit) -> Response:
     """Lease letters to the person."""
     num, now_us = _num_of(visit), visit.console.now_us()
     with writing(visit.console) as database:
-        rows = lease(database, visit.person.who, num, now_us)
+        rows = lease(database, visit.person, num, now_us)
         gone = [one.read_id for one in rows if is_erased(visit.console.archive, one.read_id)]
         drop_letters(database, gone)
         letters = [
@@ -113,7 +113,7 @@ def _undo(room: KeyingRoom, visit: Visit) -> Response:
     """Give one of the person's last letters back."""
     read_id, now_us = visit.field("read_id", max_chars=255), visit.console.now_us()
     with writing(visit.console) as database:
-        refused = undo(database, read_id, visit.person.who, now_us)
+        refused = undo(database, read_id, visit.person, now_us)
         row = find_letter(database, read_id)
         if refused or row is None or is_erased(visit.console.archive, read_id):
             raise Refusal(409, refused or "The letter is erased; there is nothing to undo.")

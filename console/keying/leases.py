@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from console.sessions import SignedIn
 from console.tables import CropRow, LetterRow, VoteRow
 
 LEASE_US: Final = 60_000_000
@@ -16,8 +18,13 @@ NUM_UNDO: Final = 20
 KEYING_US: Final = 3_000_000
 
 
-def lease(database: Session, who: str, num: int, now_us: int) -> list[LetterRow]:
-    """Give a person up to `num` letters: first those that the person has, then others.
+def session_of(person: SignedIn) -> str:
+    """A name of a person's session; the token that it is made of stays secret."""
+    return hashlib.sha256(person.csrf.encode()).hexdigest()[:16]
+
+
+def lease(database: Session, person: SignedIn, num: int, now_us: int) -> list[LetterRow]:
+    """Give a session of a person up to `num` letters: first those that it has, then others.
 
     Of the others those come first whose deadline can still be met, soonest first; then the rest,
     oldest first.
@@ -25,7 +32,8 @@ def lease(database: Session, who: str, num: int, now_us: int) -> list[LetterRow]
     held = database.scalars(
         select(LetterRow)
         .where(
-            LetterRow.leased_by == who,
+            LetterRow.leased_by == person.who,
+            LetterRow.leased_in == session_of(person),
             LetterRow.lease_until_us > now_us,
             LetterRow.closed_us.is_(None),
         )
@@ -43,7 +51,7 @@ def lease(database: Session, who: str, num: int, now_us: int) -> list[LetterRow]
                     LetterRow.closed_us.is_(None),
                     chosen,
                     LetterRow.lease_until_us <= now_us,
-                    _may_be_asked(who),
+                    _may_be_asked(person.who),
                 )
                 .order_by(order, LetterRow.read_id)
                 .limit(num - len(taken))
@@ -51,7 +59,8 @@ def lease(database: Session, who: str, num: int, now_us: int) -> list[LetterRow]
             )
             taken += database.scalars(query).all()
     for letter in taken[len(held) :]:
-        letter.leased_by, letter.lease_until_us = who, now_us + LEASE_US
+        letter.leased_by, letter.leased_in = person.who, session_of(person)
+        letter.lease_until_us = now_us + LEASE_US
     database.flush()
     return taken
 
@@ -73,7 +82,7 @@ def _may_be_asked(who: str) -> ColumnElement[bool]:
 
 
 def prolong(database: Session, who: str, read_ids: Sequence[str], now_us: int) -> dict[str, int]:
-    """Prolong leases that have passed to nobody else; returns until when each is, 0: no longer."""
+    """Prolong leases; returns until when each is that has neither passed on nor ended."""
     return _set_leases(database, who, read_ids, now_us + LEASE_US)
 
 
@@ -88,10 +97,11 @@ def _set_leases(
     own = and_(
         LetterRow.read_id.in_(read_ids),
         LetterRow.leased_by == who,
+        LetterRow.lease_until_us > 0,
         LetterRow.closed_us.is_(None),
     )
     found = database.scalars(select(LetterRow.read_id).where(own).with_for_update()).all()
     database.execute(
         update(LetterRow).where(LetterRow.read_id.in_(found)).values(lease_until_us=until_us)
     )
-    return {one: until_us if one in found else 0 for one in read_ids}
+    return dict.fromkeys(found, until_us)

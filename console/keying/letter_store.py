@@ -11,14 +11,16 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from capture.erasure import fingerprint
 from console.keying.choosing import FoundLetter
 from console.tables import CropRow, LetterRow, VoteRow
 from console.visit import Console
 
+_DAY_US: Final = 86_400_000_000
 _WRITING: Final = threading.Lock()
 
 
@@ -57,6 +59,7 @@ def add_letters(database: Session, found: Sequence[FoundLetter]) -> None:
                 "deadline_us": one.deadline_us,
                 "closed_us": None,
                 "leased_by": None,
+                "leased_in": None,
                 "lease_until_us": 0,
             }
             for one in found
@@ -93,3 +96,35 @@ def drop_letters(database: Session, read_ids: Collection[str]) -> None:
     """Remove letters with all that people said of them."""
     for table in (VoteRow, CropRow, LetterRow):
         database.execute(delete(table).where(table.read_id.in_(read_ids)))
+
+
+def open_ids(database: Session) -> set[str]:
+    """The letters that somebody is still asked about."""
+    return set(database.scalars(select(LetterRow.read_id).where(LetterRow.closed_us.is_(None))))
+
+
+def count_open(database: Session) -> int:
+    """Their number."""
+    query = select(func.count()).select_from(LetterRow).where(LetterRow.closed_us.is_(None))
+    return database.scalar(query) or 0
+
+
+def drop_erased(database: Session, erased: Collection[str]) -> None:
+    """Remove the letters of erased reads, given by their fingerprints."""
+    known = {*database.scalars(select(LetterRow.read_id)), *_voted_ids(database)}
+    drop_letters(database, [one for one in known if fingerprint(one) in erased])
+
+
+def _voted_ids(database: Session) -> Sequence[str]:
+    return database.scalars(select(VoteRow.read_id).distinct()).all()
+
+
+def prune(database: Session, now_us: int, *, num_days: int, keep_days: int) -> None:
+    """Remove letters that were closed a day ago or whose mail is old, and old votes."""
+    old = or_(
+        LetterRow.closed_us < now_us - _DAY_US, LetterRow.time_us < now_us - num_days * _DAY_US
+    )
+    read_ids = select(LetterRow.read_id).where(old)
+    database.execute(delete(CropRow).where(CropRow.read_id.in_(read_ids)))
+    database.execute(delete(LetterRow).where(old))
+    database.execute(delete(VoteRow).where(VoteRow.when_us < now_us - keep_days * _DAY_US))

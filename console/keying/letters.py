@@ -10,8 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from capture.label_event import AUDIT, DIGITS
-from console.keying.leases import LEASE_US, NUM_UNDO
+from console.keying.leases import LEASE_US, NUM_UNDO, session_of
 from console.keying.votes import asked_of, undo_votes
+from console.sessions import SignedIn
 from console.tables import CropRow, LetterRow, VoteRow
 
 NO_DIGIT: Final = "?"  # shown of a crop that has no digit and that nobody is asked about now
@@ -80,8 +81,9 @@ def waiting(database: Session, now_us: int) -> int:
     )
 
 
-def undo(database: Session, read_id: str, who: str, now_us: int) -> str:
+def undo(database: Session, read_id: str, person: SignedIn, now_us: int) -> str:
     """Give a letter back to the person who keyed it; returns why not, or an empty text."""
+    who = person.who
     if read_id not in _last_letters(database, who):
         return f"This letter is not among the last {NUM_UNDO} that you keyed."
     letter = database.scalar(
@@ -92,7 +94,8 @@ def undo(database: Session, read_id: str, who: str, now_us: int) -> str:
     if letter.leased_by != who and letter.lease_until_us > now_us:
         return "Somebody else has this letter now; it cannot be given back."
     undo_votes(database, read_id, who)
-    letter.leased_by, letter.lease_until_us, letter.closed_us = who, now_us + LEASE_US, None
+    letter.leased_by, letter.leased_in = who, session_of(person)
+    letter.lease_until_us, letter.closed_us = now_us + LEASE_US, None
     database.flush()
     return ""
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from contract.arrivals import DAY
 from contract.slo import Slo
-from loadtest.facility_day import DAY
 from loadtest.load.verdict import Phase
 
 SETTLE_S: Final = 5.0  # not judged: connections open and all users start

@@ -11,12 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.facility_day import DAY
+from contract.arrivals import DAY, IDLE_FRAC, TRUCK_EVERY_S, TRUCK_S
 
 DAY_S: Final = 86_400
-TRUCK_EVERY_S: Final = 900
-TRUCK_S: Final = 120
-IDLE_FRAC: Final = 1 / 30  # of the peak, between two trucks: 10 of 300 requests/s
 
 
 @dataclass(frozen=True, slots=True)

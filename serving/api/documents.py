@@ -1,4 +1,4 @@
-"""/openapi.json and the files of /docs, with entity tags: a client that has them gets 304.
+"""/openapi.json and the files of the pages, with entity tags: a client that has them gets 304.
 
 Source:
     RFC 9110, 8.8.3 and 13.1.2.
@@ -10,8 +10,17 @@ from functools import cache
 from typing import Final
 
 from serving.api import openapi
-from serving.messages import Answer, Request
+from serving.messages import Answer, Headers, Request
 
+_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE_SECURITY: Final[Headers] = (
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+)
+REVALIDATE: Final = (b"cache-control", b"no-cache")
 _IF_NONE_MATCH: Final = b"if-none-match"
 
 
@@ -26,7 +35,7 @@ class OpenApiHandler:
 
 @dataclass(frozen=True, slots=True)
 class PageHandler:
-    """The handler of one file of the page /docs."""
+    """The handler of one file of a page."""
 
     answer: Answer
 

@@ -17,6 +17,7 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.DigitAnswer,
     schemas.DigitsAnswer,
     schemas.PostcodeAnswer,
+    schemas.ExplainAnswer,
     schemas.ModelAnswer,
     schemas.SitesAnswer,
     schemas.SiteAnswer,
@@ -131,6 +132,14 @@ def _paths() -> dict[str, Any]:
                 {**_many(MIN_DIGITS, MAX_DIGITS), **packed},
                 "PostcodeAnswer",
                 [_PATTERN],
+            )
+        },
+        "/v1/explain": {
+            "post": _post(
+                "Read and explain 1 to 12 crops, one request at a time; nothing is recorded",
+                {**images, **_many(1, MAX_DIGITS)},
+                "ExplainAnswer",
+                [_TOP_K],
             )
         },
         "/v1/labels": {

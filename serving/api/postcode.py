@@ -58,11 +58,7 @@ class PostcodeHandler:
             if isinstance(one, CropError):
                 raise Problem(problem_of(one).status, f"crop {position}: {one}")
             readings.append(one)
-        decide = partial(self._decide_code, readings, pattern, request.model.policy.threshold)
-        if pattern is None:
-            answer = await self.reader.in_turn(decide, request, _RANK_S, is_admitted=True)
-        else:
-            answer = await self.reader.beside(decide, request, _MATCH_S)
+        answer = await self.code_of(readings, request, pattern)
         self.counter.count_soon(request, readings)
         content = {
             "request_id": request.id,
@@ -72,6 +68,15 @@ class PostcodeHandler:
             "model_version": request.model.version,
         }
         return answer_of_read(request, content)
+
+    async def code_of(
+        self, readings: list[Reading], request: Request, pattern: Pattern | None = None
+    ) -> dict[str, Any]:
+        """The answer to a whole code, in the turn of the request's sender."""
+        decide = partial(self._decide_code, readings, pattern, request.model.policy.threshold)
+        if pattern is None:
+            return await self.reader.in_turn(decide, request, _RANK_S, is_admitted=True)
+        return await self.reader.beside(decide, request, _MATCH_S)
 
     def _decide_code(
         self, readings: list[Reading], pattern: Pattern | None, threshold: float

@@ -9,6 +9,7 @@ from serving.api.codes import Postcodes
 from serving.api.counting import ReadingCounter
 from serving.api.digits import DigitHandlers
 from serving.api.documents import OpenApiHandler, PageHandler
+from serving.api.explanation import ExplainHandler
 from serving.api.label_intake import LabelHandler
 from serving.api.openinference import MODEL_PATH, OpenInferenceHandlers
 from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
@@ -19,6 +20,7 @@ from serving.key_scope import KeyScope
 from serving.messages import Answer, Request
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.champion_watch import ChampionWatch
+from serving.reading.explainer import Explainer
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.reading.site_watch import SiteWatch
@@ -54,7 +56,8 @@ def build_routes(
     health: Health,
     champion: ChampionWatch,
     valid_codes: Postcodes | None,
-    page: dict[str, Answer],
+    docs: dict[str, Answer],
+    tryit: dict[str, Answer],
     watch: SiteWatch | None,
     capture: CaptureSink,
 ) -> dict[str, Route]:
@@ -68,13 +71,15 @@ def build_routes(
         health: decides readiness.
         champion: follows the champion.
         valid_codes: the possible postcodes; None: all codes are possible.
-        page: path -> file, of /docs.
+        docs: path -> file, of the page /docs.
+        tryit: path -> file, of the page /.
         watch: watches the sites; None: nothing does.
         capture: stores labels.
     """
     counter = ReadingCounter(telemetry, tracer, watch)
     digits = DigitHandlers(reader, counter)
     postcode = PostcodeHandler(reader, counter, valid_codes)
+    explainer = Explainer(reader, patience_s=settings.request_deadline_ms / 2e3)
     status = StatusHandlers(settings, telemetry, health, champion)
     document = OpenApiHandler()
     site_handlers = sites.SiteHandlers(watch)
@@ -85,6 +90,12 @@ def build_routes(
         "/v1/digits": Route("digits", "POST", digits.digits, content_types=bulk, is_bulk=True),
         "/v1/postcode": Route(
             "postcode", "POST", postcode.postcode, content_types=bulk, is_bulk=True
+        ),
+        "/v1/explain": Route(
+            "explain",
+            "POST",
+            ExplainHandler(explainer, postcode).explain,
+            content_types=single,
         ),
         "/v1/labels": Route(
             "labels",
@@ -101,7 +112,8 @@ def build_routes(
         "/metrics": Route("metrics", "GET", status.metrics, scope=None, is_internal=True),
         "/openapi.json": Route("openapi", "GET", document.openapi, scope=None),
         **{
-            path: Route("docs", "GET", PageHandler(answer).page, scope=None)
+            path: Route(name, "GET", PageHandler(answer).page, scope=None)
+            for name, page in (("docs", docs), ("tryit", tryit))
             for path, answer in page.items()
         },
         "/v2": Route("v2", "GET", inference.server, scope=None),

@@ -123,6 +123,54 @@ class PostcodeAnswer(BaseModel):
     model_version: str = Field(examples=["3"])
 
 
+class Framing(BaseModel):
+    """What framing found in a crop."""
+
+    inverted: bool = Field(description="Light ink on dark paper.")
+    passed_through: bool = Field(description="The crop was in MNIST's frame already.")
+    num_parts: int = Field(ge=0, description="Separate pieces of ink kept.", examples=[1])
+    num_dropped: int = Field(ge=0, description="Pieces dropped as dirt, lines or neighbours.")
+    edges_touched: int = Field(ge=0, le=4, description="Edges of the crop that the ink reaches.")
+
+
+class CropExplanation(CropReading):
+    """The answer to one crop, and why."""
+
+    image: list[list[int]] | None = Field(
+        description="What the model saw: 28 rows of 28 values, 255 is full ink; null: blank."
+    )
+    lost: list[list[float]] | None = Field(
+        description="28 rows of 28: the confidence lost without the 5x5 px of ink around a place; "
+        "negative where erasing it adds confidence; null: blank, or scanners left no time."
+    )
+    framing: Framing | None = Field(description="null: blank.")
+    stages_ms: dict[str, float] = Field(
+        description="Time of decode, preprocess, inference and decision.",
+        examples=[{"decode": 0.11, "preprocess": 0.24, "inference": 0.09, "decision": 0.03}],
+    )
+
+
+class CodeExplanation(BaseModel):
+    """The answer to the code that the crops form."""
+
+    code: str | None = Field(examples=["10115"])
+    confidence: float = Field(ge=0, le=1, examples=[0.997])
+    accepted: bool
+    rejected_because: RejectedBecause | Literal["no_valid_code"] | None = None
+    candidates: list[CodeCandidateAnswer]
+
+
+class ExplainAnswer(BaseModel):
+    """The answers to a few crops, in order, with what each depends on. Nothing is recorded."""
+
+    request_id: str = Field(examples=[_ID])
+    model_version: str = Field(examples=["3"])
+    threshold: float = Field(description="A lower confidence is not accepted.", examples=[0.98])
+    explain_ms: float = Field(description="To read and explain all of them.", examples=[38.2])
+    code: CodeExplanation | None = Field(description="null: one crop, or one cannot be read.")
+    results: list[CropExplanation | CropProblem]
+
+
 class ChampionStatus(BaseModel):
     """Where the model comes from, and what is there now."""
 
@@ -156,6 +204,7 @@ class SiteIncident(BaseModel):
     reads: int = Field(description="Reads from which it was found.", examples=[64])
     reject_share: float = Field(description="Of these.", examples=[0.61])
     usual_reject_share: float = Field(examples=[0.11])
+    held_by: str | None = Field(description="The person who put it on hold; null: the service did.")
     released_by: str | None = Field(description="The releasing key's site, or recovery.")
 
 

@@ -58,6 +58,7 @@ def _fields(state: SiteState) -> dict[str, Any]:
             "reads": state.incident.num_reads,
             "reject_share": round(state.incident.reject_share, 4),
             "usual_reject_share": round(state.incident.usual_reject_share, 4),
+            "held_by": state.incident.held_by or None,
             "released_by": state.incident.released_by or None,
         }
     return fields

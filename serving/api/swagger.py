@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from serving.api.documents import PAGE_SECURITY, REVALIDATE
 from serving.config import ConfigError
-from serving.messages import Answer, Headers
+from serving.messages import Answer
 
 PACKAGE: Final = "offapi"
 PAGE_PATH: Final = "/docs"
@@ -36,15 +37,6 @@ ASSETS: Final[dict[str, _Asset]] = {
         "050bc415ee7048dcd881682678f720264e7da5e373f7461d7c58c755305255f7",
     ),
 }
-_POLICY: Final = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_SECURITY: Final[Headers] = (
-    (b"content-security-policy", _POLICY),
-    (b"x-content-type-options", b"nosniff"),
-)
-_REVALIDATE: Final = (b"cache-control", b"no-cache")
 _KEEP_A_YEAR: Final = (b"cache-control", b"public, max-age=31536000, immutable")
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -98,14 +90,14 @@ def load_page(folder: Path) -> dict[str, Answer]:
     css, bundle = (f"{path}?v={asset.sha256[:12]}" for path, asset in ASSETS.items())
     page = _PAGE.format(css=css, bundle=bundle).encode()
     answers = {
-        PAGE_PATH: Answer(page, 200, b"text/html; charset=utf-8", (*_SECURITY, _REVALIDATE)),
+        PAGE_PATH: Answer(page, 200, b"text/html; charset=utf-8", (*PAGE_SECURITY, REVALIDATE)),
         SCRIPT_PATH: Answer(
-            _SCRIPT, 200, b"text/javascript; charset=utf-8", (*_SECURITY, _REVALIDATE)
+            _SCRIPT, 200, b"text/javascript; charset=utf-8", (*PAGE_SECURITY, REVALIDATE)
         ),
     }
     for path, asset in ASSETS.items():
         content = _read_checked(folder / asset.file, asset.sha256)
-        headers = (*_SECURITY, _KEEP_A_YEAR, (b"content-encoding", b"gzip"))
+        headers = (*PAGE_SECURITY, _KEEP_A_YEAR, (b"content-encoding", b"gzip"))
         answers[path] = Answer(_compressed(content), 200, asset.content_type, headers)
     return answers
 

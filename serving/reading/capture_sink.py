@@ -80,7 +80,10 @@ class CaptureSink:
         read = [
             (place, one, outcome)
             for place, (one, outcome) in enumerate(zip(requests, outcomes, strict=True))
-            if isinstance(outcome, Reading) and one.request and spool.wants(one.request.read_id)
+            if isinstance(outcome, Reading)
+            and one.request
+            and one.is_mail
+            and spool.wants(one.request.read_id)
         ]
         images = [reading.image for _, _, reading in read if reading.image is not None]
         # Converted together: numpy releases the GIL in each step, and a thread switch costs more

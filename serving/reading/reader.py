@@ -133,7 +133,12 @@ class Reader:
         return outcome
 
     async def read_many(
-        self, sources: Sequence[Source], request: Request | None = None, *, is_bulk: bool = False
+        self,
+        sources: Sequence[Source],
+        request: Request | None = None,
+        *,
+        is_bulk: bool = False,
+        is_mail: bool = True,
     ) -> list[Reading | CropError]:
         """Read many crops in order. A crop that cannot be read has an error in its place.
 
@@ -141,6 +146,7 @@ class Reader:
             sources: the crops.
             request: that they came with.
             is_bulk: no scanner sends such requests; their records say so.
+            is_mail: false: they leave no record.
 
         Raises:
             Overloaded: the answer would be too late.
@@ -158,7 +164,7 @@ class Reader:
             if start == 0:  # later pieces are not refused: the work so far would be lost
                 (self._dear if piece_s > DEAR_S else self._batcher).admit(end, sender, piece_s)
             piece = [
-                ReadRequest(sources[place], request, place, model, is_bulk=is_bulk)
+                ReadRequest(sources[place], request, place, model, is_bulk=is_bulk, is_mail=is_mail)
                 for place in range(start, end)
             ]
             for outcome in await self._read_piece(piece, sender, piece_s):

@@ -96,6 +96,7 @@ class Shadow:
         for place, (one, outcome) in enumerate(zip(requests, outcomes, strict=True)):
             if (
                 one.request is None
+                or not one.is_mail
                 or not isinstance(outcome, Reading)
                 or outcome.image is None
                 or zlib.crc32(one.request.read_id.encode(), _SALT) >= self._below

@@ -117,7 +117,10 @@ class SiteJudge:
         )
 
     def _look_for_recovery(self, num_reads: int, now_us: int) -> Incident | None:
-        """End an incident after many calm reads, unless it is the second within a day."""
+        """End an incident after many calm reads, unless only a person may end it.
+
+        That is so where a person put the site on hold, and for the second incident within a day.
+        """
         incident = self.state.incident
         assert incident is not None
         if self.test.is_suspect:
@@ -125,6 +128,6 @@ class SiteJudge:
             self._calm_reads = 0
             return None
         self._calm_reads += num_reads
-        if self._calm_reads < RECOVERED_READS or incident.is_relapse:
+        if self._calm_reads < RECOVERED_READS or incident.is_relapse or incident.held_by:
             return None
         return released(incident, RECOVERY, now_us)

@@ -35,7 +35,7 @@ class SiteWatch:
     Args:
         states: shared with other processes.
         model: the champion; its policy tells which reads it rejects.
-        may_hold: False: sites that trip are only reported.
+        may_hold: False: sites that trip are only reported. A person's hold counts in any case.
         on_change: called with a changed state, and whether this process changed it.
     """
 
@@ -208,7 +208,8 @@ class SiteWatch:
                 _say(state, state.incident)
 
     def _set_hold(self, state: SiteState) -> None:
-        if state.status == "hold" and self._may_hold:
+        by_person = state.incident is not None and bool(state.incident.held_by)
+        if state.status == "hold" and (self._may_hold or by_person):
             self.on_hold.add(state.site)
         else:
             self.on_hold.discard(state.site)
@@ -222,6 +223,7 @@ def _say(state: SiteState, incident: Incident) -> None:
     log.error(
         "site on hold" if incident.status == "hold" else "site reads badly; not on hold",
         site=state.site,
+        by=incident.held_by or None,
         reason=incident.reason,
         statistic=incident.statistic,
         reads=incident.num_reads,

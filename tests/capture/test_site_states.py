@@ -19,6 +19,7 @@ from capture.site_states import (
     SiteStates,
     file_name,
     from_json,
+    held,
     learn,
     merge,
     read_all,
@@ -138,3 +139,20 @@ def test_every_state_is_whole_after_kills(tmp_path):
         assert len(read_all(tmp_path)) == len(list(tmp_path.glob("*.json")))
     assert counts == sorted(counts)
     assert counts[-1] > 0
+
+
+@pytest.mark.parametrize("before", [None, replace(HOLD, status="alert"), HOLD])
+def test_a_persons_hold_replaces_what_the_service_said(tmp_path, before):
+    states = SiteStates(tmp_path / "sites")
+    states.exchange([change(5, incident=before)])
+    by_person = held(before, "anna", "dust", 90)
+    (state,) = states.exchange([change(incident=by_person)])
+    assert (state.status, state.incident) == ("hold", by_person)
+
+
+def test_a_persons_hold_is_not_replaced_by_the_services(tmp_path):
+    states = SiteStates(tmp_path / "sites")
+    by_person = held(None, "anna", "dust", 90)
+    states.exchange([change(incident=by_person)])
+    (state,) = states.exchange([change(incident=replace(HOLD, changed_us=95))])
+    assert state.incident == by_person

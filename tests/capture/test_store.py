@@ -27,6 +27,17 @@ def test_keys_are_found_by_prefix_in_order(store):
     assert store.find("") == ["x/1", "x/2", "y/3"]
 
 
+def test_a_keys_version_changes_with_its_content_and_only_then(store):
+    for key in ("x/1", "x/2"):
+        store.put(key, b"a", content_type="text/plain")
+    before = store.versions("x/")
+    store.put("x/2", b"b", content_type="text/plain")
+    after = store.versions("x/")
+    assert list(after) == store.find("x/")
+    assert after["x/1"] == before["x/1"]
+    assert after["x/2"] != before["x/2"]
+
+
 def test_deleting_leaves_the_neighbours(store):
     for key in ("x/1", "x/2"):
         store.put(key, b"", content_type="text/plain")

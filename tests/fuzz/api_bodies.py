@@ -161,7 +161,8 @@ class Grammar:
         kind = self.rng.choice(
             [b"image/png", b"image/jpeg", b"IMAGE/PNG; a=b", b"image/png, image/png"]
         )
-        return self.post("/v1/digit", kind, self.mutate(self.rng.choice(CROPS), 0.5))
+        path = self.rng.choice(["/v1/digit", "/v1/digit", "/v1/explain"])
+        return self.post(path, kind, self.mutate(self.rng.choice(CROPS), 0.5))
 
     def form(self) -> Sent:
         rng, boundary = self.rng, self.rng.choice([b"XX", b"-" * 30, b"a'()+_,-./:=?", b"X" * 70])
@@ -194,7 +195,7 @@ class Grammar:
             b"".join(parts) + b"--" + boundary + rng.choice([b"--\r\n", b"--", b"", b"\r\n"]), 0.5
         )
         kind = b"multipart/form-data; boundary=" + rng.choice([boundary, b'"' + boundary + b'"'])
-        path = rng.choice(["/v1/digit", "/v1/digits", "/v1/postcode"])
+        path = rng.choice(["/v1/digit", "/v1/digits", "/v1/postcode", "/v1/explain"])
         return self.post(path, self.mutate(kind, 0.15), body)
 
     def npy(self) -> Sent:

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("deadline_us", sa.BigInteger),
         sa.Column("closed_us", sa.BigInteger),
         sa.Column("leased_by", sa.Text),
+        sa.Column("leased_in", sa.Text),
         sa.Column("lease_until_us", sa.BigInteger, nullable=False),
     )
     op.create_index("letters_by_deadline", "letters", ["closed_us", "deadline_us"])

@@ -40,7 +40,7 @@ def run(*command, text, port):
 
 
 def test_there_are_examples_of_each_kind():
-    assert (len(COMMANDS), len(PROGRAMS), len(ANSWERED)) == (4, 4, 2)
+    assert (len(COMMANDS), len(PROGRAMS), len(ANSWERED)) == (5, 4, 2)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import time
 
 import numpy as np
 import pytest
 from asgi import form, npy
 
-from capture.site_states import Change, SiteStates
+from capture.site_states import Change, SiteStates, released
+from capture.site_states import held as held_by
 from serving.reading import site_signals as signal
 from serving.reading import site_watch
 
@@ -200,3 +202,40 @@ async def test_a_bad_site_holds_no_other(serve, folder, key_entry, crops):
 
     await until(is_mine_held)
     assert (await client.post("/v1/digit", crops[0].png, **other)).json["accepted"]
+
+
+@pytest.fixture
+def hold_by_hand(folder):
+    """A person puts the site on hold in the shared folder, as the console does."""
+
+    def hold():
+        incident = held_by(None, "anna", "dust on the lens", time.time_ns() // 1000)
+        SiteStates(folder).exchange([Change("local", "", 0, (), incident)])
+
+    return hold
+
+
+@pytest.mark.parametrize("mode", ["hold", "alert"])
+async def test_a_person_puts_a_site_on_hold_and_releases_it(
+    serve, folder, crops, hold_by_hand, mode
+):
+    client = await serve(site_states_dir=folder, site_breaker=mode)
+    assert (await client.post("/v1/digit", crops[0].png)).json["accepted"]
+    hold_by_hand()
+    await until(lambda: is_held(client, crops[0]))
+    incident = next(s for s in SiteStates(folder).exchange([]) if s.site == "local").incident
+    free = released(incident, "ben", time.time_ns() // 1000)
+    SiteStates(folder).exchange([Change("local", "", 0, (), free)])
+
+    async def is_free():
+        return not await is_held(client, crops[0])
+
+    await until(is_free)
+
+
+async def test_a_persons_hold_is_shown_with_its_name(serve, folder, crops, hold_by_hand):
+    client = await serve(site_states_dir=folder)
+    hold_by_hand()
+    await until(lambda: is_held(client, crops[0]))
+    (site,) = [s for s in (await client.get("/v1/sites")).json["sites"] if s["site"] == "local"]
+    assert (site["incident"]["held_by"], site["incident"]["reason"]) == ("anna", "dust on the lens")

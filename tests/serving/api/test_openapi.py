@@ -6,7 +6,7 @@ from serving.api import schemas
 from serving.problems import TITLES
 
 NOT_DESCRIBED = {
-    "/metrics", "/openapi.json",  # not for scanners
+    "/metrics", "/openapi.json", "/", "/tryit/tryit.js", "/tryit/style.css",  # not for scanners
     "/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js",
     "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/digits",
     "/v2/models/digits/ready",  # the protocol describes them

@@ -10,12 +10,13 @@ from serving.edge.key_ring import SCOPES
 
 OPEN = {
     "/livez", "/readyz", "/metrics", "/openapi.json",
+    "/", "/tryit/tryit.js", "/tryit/style.css",
     "/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js",
     "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/digits/ready",
     "/v2/models/digits/versions/tiny-1/ready",
 }  # fmt: skip
 GUARDED = {
-    "/v1/digit", "/v1/digits", "/v1/postcode", "/v1/model",
+    "/v1/digit", "/v1/digits", "/v1/postcode", "/v1/explain", "/v1/model",
     "/v2/models/digits", "/v2/models/digits/infer", "/schema.json", "/classify",
     "/v2/models/digits/versions/tiny-1", "/v2/models/digits/versions/tiny-1/infer",
 }  # fmt: skip
@@ -48,6 +49,7 @@ def sound_request(path, crops):
     return {
         "/v1/digit": ("POST", "image/png", crops[0].png),
         "/v1/digits": ("POST", kind, body),
+        "/v1/explain": ("POST", "image/png", crops[0].png),
         "/v1/postcode": ("POST", "application/x-npy", npy(np.zeros((2, 28, 28), np.uint8))),
         "/v2/models/digits/infer": (
             "POST",

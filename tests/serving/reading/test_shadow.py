@@ -129,3 +129,11 @@ async def test_an_unfit_challenger_prevents_the_start(serve, challenger):
     (challenger / "model.onnx").write_bytes(b"torn")
     with pytest.raises(ConfigError, match="DIGITS_CHALLENGER"):
         await serve(challenger=challenger)
+
+
+async def test_a_crop_that_a_person_tries_is_not_read_by_the_challenger(serve, challenger, crops):
+    client = await serve(challenger=challenger, challenger_frac=1.0)
+    assert (await client.post("/v1/explain", crops[0].png)).status == 200
+    await client.post("/v1/digit", crops[0].png)
+    text = await metrics_with(client, SHADOW_READS)
+    assert f"{SHADOW_READS} 1.0" in text

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from capture.site_states import RELAPSE_US, SiteState, learn, released
+from capture.site_states import RELAPSE_US, SiteState, held, learn, released
 from serving.reading import site_signals as signal
 from serving.reading.site_judge import MIN_HISTORY_READS, RECOVERED_READS, SiteJudge
 
@@ -104,3 +104,9 @@ def test_a_history_of_other_signals_is_none():
     judge = make_judge(num_reads=5_000, means=(0.1, 0.2))
     assert not judge.has_history
     assert trip(judge).status == "alert"
+
+
+def test_a_site_that_a_person_holds_does_not_recover_by_itself():
+    judge = learned(make_judge())
+    judge.adopt(replace(judge.state, incident=held(None, "anna", "dust", 1)))
+    assert recover(judge, RELAPSE_US + 1) is None

@@ -1,0 +1,1 @@
+"""The office: what an error target costs the plant, and the passport of a letter."""

@@ -1,0 +1,323 @@
+"""Commands about champions: shown first, run once, one at a time, never lost."""
+
+import fcntl
+import json
+import re
+import shlex
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from made_candidate import FAILED, write_candidate
+from starlette.testclient import TestClient
+
+from console.application import make_app
+from console.versions import action_rows, versions_pages
+from console.versions.action_commands import Tools
+
+# Stands for `python`: it notes its arguments and waits where it is told to.
+FAKE = """
+import json, os, pathlib, sys, time
+here = pathlib.Path(__file__).parent
+with (here / "runs").open("a") as file:
+    file.write(json.dumps([sys.argv[1:], os.environ["DIGITS_PROMOTED_BY"]]) + "\\n")
+print("said \\x1b[1mthis")
+while (here / "wait").exists():
+    time.sleep(0.02)
+sys.exit(int((here / "code").read_text()) if (here / "code").exists() else 0)
+"""
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A folder: `runs` has the calls; `wait` makes them wait, `code` fail."""
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    (folder / "program.py").write_text(FAKE)
+    yield folder
+    (folder / "wait").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def tools(fake):
+    return Tools(python=(sys.executable, str(fake / "program.py")), packages=(), lock_folder=fake)
+
+
+@pytest.fixture
+def pages(tools):
+    return versions_pages.pages(tools)
+
+
+@pytest.fixture
+def world(console, own_champion, tmp_path):
+    """A champion 2, a kept version 1, and a candidate that passed."""
+    manifest = json.loads((own_champion / "manifest.json").read_text()) | {"version": "2"}
+    (own_champion / "manifest.json").write_text(json.dumps(manifest))
+    kept = json.dumps(manifest | {"version": "1"}).encode()
+    console.models.put("1/manifest.json", kept, content_type="application/json")
+    object.__setattr__(console, "settings", replace(console.settings, champion=own_champion))
+    return write_candidate(console.settings.work, own_champion)
+
+
+def ask(client, kind="rollback", subject="1", why="it reads 4 as 9"):
+    sent = {"kind": kind, "subject": subject, "why": why, "csrf": client.csrf}
+    return client.post("/models/actions", data=sent)
+
+
+def run(client, answer):
+    return client.post(f"{answer.url.path}/run", data={"csrf": client.csrf})
+
+
+def runs(fake):
+    path = fake / "runs"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(client, answer, *states, seconds=30.0):
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        text = client.get(answer.url.path).text
+        if (state := re.search(r'data-state="(\w+)"', text).group(1)) in states:
+            return text
+        time.sleep(0.05)
+    pytest.fail(f"after {seconds} s it is {state}")
+
+
+def test_nothing_runs_before_the_command_was_shown_and_confirmed(sign_in, pages, world, fake):
+    client = sign_in(pages)
+    asked = ask(client)
+    assert "it reads 4 as 9" in asked.text
+    assert "Run it" in asked.text
+    assert runs(fake) == []
+    run(client, asked)
+    wait_for(client, asked, "done")
+    assert len(runs(fake)) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "expected"),
+    [
+        ("promote", "train", ["-m", "training", "promote"]),
+        ("rollback", "1", ["-m", "training", "rollback", "--to=1"]),
+        (
+            "adopt",
+            "2026-11-02..2026-11-08",
+            ["-m", "monitoring", "reference", "--from=2026-11-02..2026-11-08", "--adopt"],
+        ),
+    ],
+)
+def test_the_command_that_is_shown_is_the_one_that_runs(
+    sign_in, pages, world, fake, kind, subject, expected
+):
+    client = sign_in(pages, who="anna o'neill")
+    asked = ask(client, kind, subject, 'it\'s $HOME `id` "better" -- --to=9')
+    shown = re.search(r'<pre id="command"[^>]*>(.*?)</pre>', asked.text, re.DOTALL).group(1)
+    shown = shown.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&")
+    run(client, asked)
+    wait_for(client, asked, "done")
+    [(arguments, who)] = runs(fake)
+    assert arguments[: len(expected)] == expected
+    assert who == "anna o'neill"
+    variable, *words = shlex.split(shown)
+    assert variable == "DIGITS_PROMOTED_BY=anna o'neill"
+    assert words[2:] == arguments
+    if kind != "adopt":
+        assert arguments[-1] == '--why=it\'s $HOME `id` "better" -- --to=9'
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "why", "status"),
+    [
+        ("rollback", "9", "why", 404),
+        ("rollback", "../1", "why", 404),
+        ("rollback", "2", "why", 409),
+        ("promote", "../train", "why", 404),
+        ("adopt", "--adopt", "why", 400),
+        ("adopt", "2026-11-08..2026-11-02", "why", 400),
+        ("adopt", "2999-01-01", "why", 400),
+        ("shell", "1", "why", 400),
+        ("rollback", "1", "", 400),
+        ("rollback", "1", "two\nlines", 400),
+        ("rollback", "1", "x" * 201, 400),
+        ("rollback", "1", "a\x00b", 400),
+    ],
+)
+def test_an_unfit_value_reaches_no_command(sign_in, pages, world, fake, kind, subject, why, status):
+    assert ask(sign_in(pages), kind, subject, why).status_code == status
+    assert runs(fake) == []
+
+
+def test_a_candidate_that_the_gate_refused_is_not_promoted(sign_in, pages, world, console):
+    write_candidate(console.settings.work, console.settings.champion, FAILED)
+    answer = ask(sign_in(pages), "promote", "train")
+    assert answer.status_code == 409
+    assert "gate refused" in answer.text
+
+
+def test_a_change_needs_the_scope_admin(sign_in, pages, world):
+    client = sign_in(pages, "review")
+    assert ask(client).status_code == 403
+    text = client.get("/models").text
+    assert "scope admin" in text
+    assert "Show the command" not in text
+
+
+def test_only_who_asked_may_confirm(sign_in, pages, world, fake):
+    asked = ask(sign_in(pages, who="anna"))
+    assert run(sign_in(pages, who="ben"), asked).status_code == 403
+    assert runs(fake) == []
+
+
+def test_an_old_request_is_not_run(sign_in, pages, world, console, fake, monkeypatch):
+    client = sign_in(pages)
+    asked = ask(client)
+    later = console.now_us() + 3_700_000_000
+    monkeypatch.setattr(type(console), "now_us", staticmethod(lambda: later))
+    assert run(client, asked).status_code == 409
+    assert runs(fake) == []
+
+
+def test_a_champion_that_changed_since_makes_people_ask_again(sign_in, pages, world, console, fake):
+    client = sign_in(pages)
+    asked = ask(client)
+    path = console.settings.champion / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": "0" * 64}))
+    assert run(client, asked).status_code == 409
+    assert runs(fake) == []
+
+
+def test_a_second_click_runs_nothing_twice(sign_in, pages, world, fake):
+    client = sign_in(pages)
+    asked = ask(client)
+    run(client, asked)
+    run(client, asked)
+    wait_for(client, asked, "done")
+    assert run(client, asked).status_code == 200
+    assert len(runs(fake)) == 1
+
+
+def test_a_failure_shows_exit_code_and_last_lines(sign_in, pages, world, fake):
+    (fake / "code").write_text("2")
+    client = sign_in(pages)
+    asked = ask(client)
+    run(client, asked)
+    text = wait_for(client, asked, "failed")
+    assert "Exit code 2" in text
+    assert "said [1mthis" in text
+
+
+def test_a_program_that_cannot_start_is_a_failure(sign_in, world, tools):
+    client = sign_in(versions_pages.pages(replace(tools, python=("/no/such/python",))))
+    asked = ask(client)
+    run(client, asked)
+    assert "cannot be started" in wait_for(client, asked, "failed")
+
+
+def test_a_command_that_runs_too_long_is_stopped(sign_in, world, tools, fake):
+    (fake / "wait").touch()
+    client = sign_in(versions_pages.pages(replace(tools, time_limit_s=0.3)))
+    asked = ask(client)
+    run(client, asked)
+    text = wait_for(client, asked, "stopped")
+    assert "python -m training history" in text
+
+
+def test_two_consoles_run_one_command_at_a_time(sign_in, pages, world, tools, fake):
+    (fake / "wait").touch()
+    other = fake / "other"  # a machine that shares only the database
+    other.mkdir()
+    first, second = sign_in(pages), sign_in(versions_pages.pages(replace(tools, lock_folder=other)))
+    asked = ask(first)
+    run(first, asked)
+    wait_for(first, asked, "running")
+    refused = run(second, ask(second))
+    assert refused.status_code == 409
+    assert "Another command runs" in refused.text
+    assert "it runs now" in second.get("/models").text
+    (fake / "wait").unlink()
+    wait_for(first, asked, "done")
+    assert run(second, ask(second)).status_code == 200
+
+
+@contextmanager
+def held(path):
+    """What a process holds whose console was killed."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def test_a_process_that_outlived_its_console_keeps_others_out(
+    sign_in, pages, world, tools, console
+):
+    client = sign_in(pages)
+    with held(tools.lock(console.settings)):
+        assert run(client, ask(client)).status_code == 409
+    assert run(client, ask(client)).status_code == 200
+
+
+def test_what_a_killed_console_ran_is_unknown_and_blocks_nobody(
+    sign_in, pages, world, console, monkeypatch
+):
+    client = sign_in(pages)
+    asked = ask(client)
+    number = int(asked.url.path.rpartition("/")[2])
+    with console.transaction() as database, database.begin():
+        assert action_rows.begin(database, number, now_us=console.now_us())
+    assert 'data-state="running"' in client.get(asked.url.path).text
+    later = console.now_us() + int((action_rows.UNSEEN_S + 1) * 1e6)
+    monkeypatch.setattr(type(console), "now_us", staticmethod(lambda: later))
+    text = client.get(asked.url.path).text
+    assert 'data-state="unknown"' in text
+    assert "python -m training history" in text
+    again = ask(client)
+    run(client, again)
+    wait_for(client, again, "done")
+
+
+def test_the_audit_log_has_who_why_command_and_exit_code(sign_in, pages, world, fake):
+    (fake / "code").write_text("1")
+    client = sign_in(pages, who="carla")
+    asked = ask(client, why="too many 4s in Bonn")
+    run(client, asked)
+    wait_for(client, asked, "failed")
+    text = client.get("/log").text
+    for shown in ("carla", "too many 4s in Bonn", "--to=1", "exit_code&#34;: 1"):
+        assert shown in text
+
+
+def test_a_reload_shows_the_same_action(sign_in, pages, world, console):
+    client = sign_in(pages)
+    asked = ask(client)
+    run(client, asked)
+    wait_for(client, asked, "done")
+    again = TestClient(make_app(console, pages), base_url="http://localhost")
+    again.cookies = client.cookies
+    assert 'data-state="done"' in again.get(asked.url.path).text
+
+
+def test_without_trainings_packages_the_page_says_so_and_gives_the_command(sign_in, world, tools):
+    client = sign_in(versions_pages.pages(replace(tools, packages=("no_such_package",))))
+    text = client.get("/models").text
+    assert "lacks no_such_package" in text
+    assert "python -m training rollback --to=1" in text
+    assert ask(client).status_code == 409
+
+
+def test_a_champion_that_may_not_be_written_is_changed_elsewhere(
+    sign_in, pages, world, console, tmp_path
+):
+    (tmp_path / "file").write_text("no folder can be made here")
+    settings = replace(console.settings, champion=tmp_path / "file" / "champion")
+    object.__setattr__(console, "settings", settings)
+    text = sign_in(pages).get("/models").text
+    assert "may not write to" in text
+    assert "python -m training rollback" in text
+
+
+def test_an_action_that_does_not_exist_is_a_404(sign_in, pages):
+    client = sign_in(pages)
+    assert client.get("/models/actions/99").status_code == 404
+    assert client.post("/models/actions/99/run", data={"csrf": client.csrf}).status_code == 404
