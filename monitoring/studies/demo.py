@@ -120,11 +120,11 @@ def _guide(service: int, console: int, reports: int, took_s: float) -> str:
 The demo is ready after {took_s:.0f} s. Only the model's answers are real; the rest is made up.
 
   console   http://127.0.0.1:{console}/       sign in with any name; no key is needed
-  service   http://127.0.0.1:{service}/docs   the API
+  service   http://127.0.0.1:{service}/       draw a digit, or send crops; the API is at /docs
   reports   http://127.0.0.1:{reports}/       a drift report for each of the last days
 
 Look first at
-  Sites     dresden's scanner got dirty a week ago, and the service holds its reads back
+  Sites     dresden's scanner has been getting dirty for a week, and its reads are on hold
   Keying    today's letters wait, with some crops that the model did not accept
   Models    a candidate that the gate has refused, beside the champion and the one before
 
