@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from monitoring.studies import demo_month
+from monitoring.studies.demo_places import ROOT, Places
 from monitoring.studies.demo_programs import ProgramFailed, Programs, free_port
 
 MARKER: Final = "made-by-make-demo"  # a folder without it is never deleted
@@ -38,7 +39,7 @@ def main() -> int:
     """Make the month, start the programs, wait for Ctrl-C; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m monitoring.studies.demo", description=__doc__)
     parser.add_argument(
-        "--folder", type=Path, default=demo_month.ROOT / ".work" / "demo", help="deleted at start"
+        "--folder", type=Path, default=ROOT / ".work" / "demo", help="deleted at start"
     )
     parser.add_argument("--days", type=int, default=28, help="of mail before today")
     parser.add_argument("--letters", type=int, default=50, help="a day, of each site")
@@ -79,7 +80,7 @@ def _run(folder: Path, *, num_days: int, letters_a_day: int) -> None:
     ):  # fmt: skip
         ports[what] = free_port(usual, what=what, taken=list(ports.values()), say=_say)
     service, console, reports = ports.values()
-    inside = demo_month.Places(folder).environment(service_port=service, reports_port=reports)
+    inside = Places(folder).environment(service_port=service, reports_port=reports)
     environment = os.environ | inside
     _say(f"making {num_days} days of mail in {folder}; this takes a minute or two")
     demo_month.fill(
@@ -119,11 +120,11 @@ def _guide(service: int, console: int, reports: int, took_s: float) -> str:
 The demo is ready after {took_s:.0f} s. Only the model's answers are real; the rest is made up.
 
   console   http://127.0.0.1:{console}/       sign in with any name; no key is needed
-  service   http://127.0.0.1:{service}/docs   the API
+  service   http://127.0.0.1:{service}/       draw a digit, or send crops; the API is at /docs
   reports   http://127.0.0.1:{reports}/       a drift report for each of the last days
 
 Look first at
-  Sites     dresden's scanner got dirty a week ago, and the service holds its reads back
+  Sites     dresden's scanner has been getting dirty for a week, and its reads are on hold
   Keying    today's letters wait, with some crops that the model did not accept
   Models    a candidate that the gate has refused, beside the champion and the one before
 

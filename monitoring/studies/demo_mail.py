@@ -6,7 +6,7 @@ apart from `load_glyphs`, which reads the digits that are in the repository.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
@@ -31,8 +31,9 @@ _STRIPED_FROM, _BLURRED_FROM = 4, 6  # days of dirt
 NUM_CODES: Final = 150  # valid ones of each site
 ELSEWHERE_SHARE: Final = 0.3  # of letters to another site's codes
 SINGLE_SHARE: Final = 0.1  # of letters of which only one digit is sent
-HARD_SHARE: Final = 0.07  # of letters, written or scanned badly
+HARD_SHARE: Final = 0.08  # of crops, written or scanned badly
 NO_DIGIT_SHARE: Final = 0.005  # of crops: a smudge, two digits, or nothing
+_SEED: Final = 1
 _DEADLINE_SITES: Final = ("bonn", "cologne")  # their scanners send X-Deadline-Ms
 _WAITS_US: Final = (7_200_000_000, 18_000_000_000)  # 2 to 5 hours
 _RECENT: Final = timedelta(hours=3)  # when today's letters came
@@ -101,7 +102,7 @@ def letters_of(
         now: end of today's letters.
         glyphs: from `load_glyphs`.
     """
-    rng = np.random.default_rng([SITES.index(site), back])
+    rng = np.random.default_rng([_SEED, SITES.index(site), back])
     begin = datetime.combine(day, time(), UTC)
     end = min(begin + timedelta(days=1), now)
     if end == now:
@@ -152,21 +153,34 @@ def _letter(
 
 
 def _hand(rng: np.random.Generator) -> _Hand:
-    is_hard = rng.random() < HARD_SHARE
     paper = rng.uniform(195, 250)
     return _Hand(
-        height_px=float(rng.uniform(13, 20) if is_hard else rng.uniform(26, 46)),
-        slant=float(rng.normal(0, 0.3 if is_hard else 0.1)),
+        height_px=float(rng.uniform(26, 46)),
+        slant=float(rng.normal(0, 0.1)),
         width=float(rng.uniform(0.85, 1.15)),
         paper=float(paper),
-        ink=float(paper - rng.uniform(50, 90) if is_hard else rng.uniform(15, 90)),
-        blur_px=float(rng.uniform(0.6, 1.3) if is_hard else rng.uniform(0, 0.5)),
-        noise=float(rng.uniform(6, 16) if is_hard else rng.uniform(1, 5)),
+        ink=float(rng.uniform(15, 90)),
+        blur_px=float(rng.uniform(0, 0.5)),
+        noise=float(rng.uniform(1, 5)),
+    )
+
+
+def _hard(hand: _Hand, rng: np.random.Generator) -> _Hand:
+    """The same hand where the pen ran dry or the glass was touched."""
+    return replace(
+        hand,
+        slant=hand.slant + float(rng.normal(0, 0.35)),
+        width=hand.width * float(rng.uniform(0.7, 1.4)),
+        ink=hand.paper - float(rng.uniform(45, 90)),
+        blur_px=hand.height_px * float(rng.uniform(0.03, 0.1)),
+        noise=float(rng.uniform(6, 20)),
     )
 
 
 def _written(digit: int, hand: _Hand, glyphs: Glyphs, rng: np.random.Generator) -> tuple[Crop, str]:
     """A crop and its true label; few show no digit, or two."""
+    if rng.random() < HARD_SHARE:
+        hand = _hard(hand, rng)
     ink = _ink(digit, hand, glyphs, rng)
     label = str(digit)
     if rng.random() < NO_DIGIT_SHARE:
@@ -218,4 +232,8 @@ def _dirty(crop: Crop, days: int) -> Crop:
     if days < _STRIPED_FROM:
         return filmed
     fault = scanner_faults.FAULTS["stripe" if days < _BLURRED_FROM else "stripe and blur"]
-    return scanner_faults.apply(fault, [filmed], seed=0)[0]
+    striped = scanner_faults.apply(fault, [filmed], seed=0)[0]
+    if days > _STRIPED_FROM:
+        return striped
+    pale: Crop = np.rint(0.6 * filmed + 0.4 * striped).astype(np.uint8)
+    return pale

@@ -41,7 +41,7 @@ def free_port(usual: int, *, what: str, taken: Sequence[int], say: Callable[[str
         if port in taken or not _is_free(port):
             continue
         if port != usual:
-            say(f"port {usual} is in use; {what} gets {port}")
+            say(f"port {usual} is in use; {what} will be at {port}")
         return port
     raise ProgramFailed(f"ports {usual} to {usual + _NUM_PORTS - 1} are in use; stop a program")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -27,12 +27,12 @@ from model import artifact
 from monitoring.studies import demo_mail
 from monitoring.studies.champion_reader import Reader, Sent, expected_reject_share
 from monitoring.studies.demo_mail import Letter
+from monitoring.studies.demo_places import AUDIT_FRAC
 from serving.messages import Reading
 from serving.reading import site_signals
 from serving.reading.change_test import LOOK_FROM
 from serving.reading.site_judge import SiteJudge
 
-AUDIT_FRAC: Final = 0.05  # of accepted crops; the service of the demo has the same
 SITES_FOLDER: Final = "sites"  # in the spool, where the service keeps the states of sites
 _BATCH: Final = 20  # letters between two looks of the breaker
 _NUM_PROCESSES: Final = 2
@@ -70,13 +70,12 @@ class Answered:
 def read_month(plan: MonthPlan) -> list[Answered]:
     """Read every site's letters; returns all crops, site by site, oldest first."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(_NUM_PROCESSES, _ignore_ctrl_c) as pool:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the workers
+    started = context.Pool(_NUM_PROCESSES)
+    signal.signal(signal.SIGINT, before)
+    with started as pool:
         parts = pool.starmap(_read_site, [(plan, site) for site in demo_mail.SITES], chunksize=1)
     return [one for part in parts for one in part]
-
-
-def _ignore_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
 
 
 def _read_site(plan: MonthPlan, site: str) -> list[Answered]:
@@ -94,6 +93,8 @@ def _read_site(plan: MonthPlan, site: str) -> list[Answered]:
             now=plan.now,
             glyphs=glyphs,
         )
+        if back == 0:
+            desk.hold_if_alarmed(letters[0].time_us)
         records = desk.read(letters)
         _store(plan, records, is_today=back == 0)
         truth = [label for letter in letters for label in letter.truth]
@@ -134,7 +135,7 @@ class _Desk:
             SiteState(site),
             model_version=former.version,
             expected_reject_share=expected_reject_share(former),
-            may_hold=True,
+            may_hold=False,  # until today; see hold_if_alarmed
         )
 
     @property
@@ -148,6 +149,13 @@ class _Desk:
         self._reader = Reader(loaded)
         self._is_judging = True
         self._judge.change_model(loaded.version, expected_reject_share(loaded))
+
+    def hold_if_alarmed(self, now_us: int) -> None:
+        """Put the site on hold if it has tripped, as where DIGITS_SITE_BREAKER becomes `hold`."""
+        incident = self.state.incident
+        if incident is not None and incident.status == "alert":
+            held = replace(incident, status="hold", changed_us=now_us)
+            self._judge.adopt(replace(self.state, incident=held))
 
     def read(self, letters: list[Letter]) -> list[CaptureRecord]:
         """The records of some letters, in order."""
@@ -203,7 +211,5 @@ class _Desk:
         change = self._judge.take_learned(incident)
         state = learn(self.state, change)
         if incident is not None:
-            state = SiteState(
-                state.site, state.model_version, state.num_reads, state.means, incident
-            )
+            state = replace(state, incident=incident)
         self._judge.adopt(state)

@@ -41,16 +41,16 @@ def mail_of(folder):
 def made(tmp_path_factory):
     """Two small demos that were made at the same moment, without reports."""
     from capture.labels import add_events
-    from monitoring.studies import demo_labels, demo_models, demo_month, demo_reads
+    from monitoring.studies import demo_champions, demo_labels, demo_places, demo_reads
 
     folders = []
     for name in ("one", "two"):
         folder = tmp_path_factory.mktemp(name)
-        demo_models.make_champions(folder, now=NOW, switched=NOW)
+        demo_champions.make_champions(folder, now=NOW, switched=NOW)
         plan = demo_reads.MonthPlan(
-            glyphs=demo_month.GLYPHS,
-            champion=folder / demo_models.CHAMPION,
-            former=folder / demo_models.FORMER,
+            glyphs=demo_places.GLYPHS,
+            champion=folder / demo_places.CHAMPION,
+            former=folder / demo_places.FORMER,
             spool=folder / "spool",
             captures=str(folder / "captures"),
             now=NOW,

@@ -38,7 +38,7 @@ def test_a_port_in_use_is_said_and_the_next_one_taken():
         usual = taken.getsockname()[1]
         port = free_port(usual, what="the console", taken=[], say=said.append)
     assert port > usual
-    assert said == [f"port {usual} is in use; the console gets {port}"]
+    assert said == [f"port {usual} is in use; the console will be at {port}"]
 
 
 def test_a_port_that_another_program_of_the_demo_gets_is_not_given_twice():
