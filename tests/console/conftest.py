@@ -5,6 +5,7 @@ import re
 import time
 
 import pytest
+from own_console import start_console  # noqa: F401 - a fixture
 from starlette.testclient import TestClient
 
 from capture.store import open_store
