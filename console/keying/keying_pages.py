@@ -39,13 +39,15 @@ def _letters(room: KeyingRoom, visit: Visit) -> Response:
     num, now_us = _num_of(visit), visit.console.now_us()
     with writing(visit.console) as database:
         rows = lease(database, visit.person, num, now_us)
-        gone = [one.read_id for one in rows if is_erased(visit.console.archive, one.read_id)]
-        drop_letters(database, gone)
-        letters = [
-            letter_of(database, one, visit.person.who) for one in rows if one.read_id not in gone
-        ]
+        letters = [letter_of(database, one, visit.person.who) for one in rows]
         num_waiting = waiting(database, now_us)
-    return JSONResponse({"letters": [_shown(room, one) for one in letters], "waiting": num_waiting})
+    # After the transaction: an archive in S3 takes its time, and other people's labels would wait.
+    gone = {one.read_id for one in letters if is_erased(visit.console.archive, one.read_id)}
+    if gone:
+        with writing(visit.console) as database:
+            drop_letters(database, gone)
+    shown = [_shown(room, one) for one in letters if one.read_id not in gone]
+    return JSONResponse({"letters": shown, "waiting": num_waiting})
 
 
 def _num_of(visit: Visit) -> int:

@@ -175,7 +175,7 @@ def test_two_consoles_on_one_postgresql_never_give_one_letter_twice(
 @pytest.mark.slow
 def test_everything_is_alike_on_postgresql(console, key_of, postgres):
     first = replace(console, database=open_database(postgres))
-    read_ids = store(first, letter("8?"), letter("?", deadline_us=NOW_US + 60_000_000))
+    read_ids = store(first, letter("8?"), letter("?", deadline_us=NOW_US + 3_600_000_000))
     store(first, letter("8?", read_id=read_ids[0]))  # found again by another console
     app = make_app(first, pages(KeyingRoom(first)))
     client = TestClient(app, base_url="http://localhost")

@@ -19,7 +19,7 @@ from serving.edge.key_ring import new_key, parse_keys
 from serving.edge.request_id import new_request_id
 
 NOW_US = time.time_ns() // 1000
-MINUTE_US = 60_000_000
+HOUR_US = 3_600_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +68,13 @@ def say(console, read_id, index, label, who="anna", when_us=NOW_US):
 
 @pytest.mark.parametrize("header", ["authorization", "x_api_key"])
 def test_a_letter_that_nobody_has_keyed_waits(console, keys, header):
-    (read_id,) = store(console, letter("8?", deadline_us=NOW_US + MINUTE_US))
+    (read_id,) = store(console, letter("8?", deadline_us=NOW_US + HOUR_US))
     value = f"Bearer {keys['leeds']}" if header == "authorization" else keys["leeds"]
     (answer,) = ask(console, read_id, **{header.replace("_", "-"): value})
     assert answer.json() == {
         "read_id": read_id,
         "status": "waiting",
-        "deadline_us": NOW_US + MINUTE_US,
+        "deadline_us": NOW_US + HOUR_US,
         "digits": [
             {"crop_index": 0, "digit": "8", "by": "machine"},
             {"crop_index": 1, "digit": None, "by": "person"},
@@ -111,7 +111,7 @@ def test_a_letter_is_too_late_once_its_deadline_has_passed(console, keys):
 
 
 def test_a_label_after_the_deadline_is_no_answer(console, keys):
-    (read_id,) = store(console, letter("?", deadline_us=NOW_US - MINUTE_US))
+    (read_id,) = store(console, letter("?", deadline_us=NOW_US - HOUR_US))
     say(console, read_id, 0, "7")
     (answer,) = ask(console, read_id, **{"x-api-key": keys["leeds"]})
     assert answer.json()["status"] == "too_late"

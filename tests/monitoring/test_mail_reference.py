@@ -67,7 +67,7 @@ def test_the_reference_is_of_the_champion_that_the_setting_names(tmp_path, mail,
     folder = tmp_path / "another"
     folder.mkdir()
     made = to_parquet(build(predictions(records, version="9")))
-    (folder / "reference.parquet").write_bytes(made)
+    (folder / mail.name).write_bytes(made)
     reports = open_store(str(tmp_path / "reports"))
     assert mail_reference.load("champion", reports, str(folder)).model_version == "9"
 
