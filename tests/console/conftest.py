@@ -5,11 +5,8 @@ import re
 import time
 
 import pytest
-<<<<<<< HEAD
 from action_world import fake, tools
-=======
 from own_console import start_console  # noqa: F401 - a fixture
->>>>>>> keying
 from starlette.testclient import TestClient
 
 from capture.store import open_store
