@@ -18,7 +18,7 @@ from PIL import Image
 
 from model.preprocess import preprocess
 
-pytest_plugins = ["stores"]
+pytest_plugins = ["stores", "own_postgres"]
 ROOT = Path(__file__).parents[1]
 CROPS = ROOT / "tests" / "data" / "crops"
 

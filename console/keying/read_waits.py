@@ -100,7 +100,7 @@ class ReadWaits:
                 if left_s <= 0 or not (may_appear or (state and state.status == "waiting")):
                     return state
                 await self._next_look(left_s)
-                state = self._states.get(read_id)
+                state = self._states.get(read_id, state)
         finally:
             self._asked[read_id] -= 1
             self._asked += Counter()  # without those that nobody waits for

@@ -1,11 +1,6 @@
-import getpass
 import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_server import free_port
 from tiny import TinyNetwork, draw_digits
 
 from training.onnx_export import export
@@ -164,64 +160,6 @@ def test_an_experiment_that_another_host_made_first_is_taken(tmp_path, monkeypat
 def test_three_first_trainers_at_once_register_three_versions(onnx_file, tmp_path):
     said = run_three(REGISTER, tmp_path, str(onnx_file))
     assert said == ["version 1", "version 2", "version 3"]
-
-
-def find_postgres() -> Path:
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        if (folder / "initdb").exists():
-            return folder
-    pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def postgres(tmp_path_factory):
-    """A private cluster; PostgreSQL refuses to run as root, so root lends it another user."""
-    binaries = find_postgres()
-    user = getpass.getuser()
-    options = {}
-    folder = Path(tmp_path_factory.mktemp("cluster"))
-    if os.geteuid() == 0:
-        user = "postgres"
-        try:
-            entry = pwd.getpwnam(user)
-        except KeyError:
-            pytest.skip("running as root and there is no user `postgres` to run the server")
-        options = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-        folder = Path(tempfile.mkdtemp(prefix="digits-cluster-"))  # pytest's own is root's alone
-        shutil.chown(folder, user, entry.pw_gid)
-    data, port = folder / "data", free_port()
-    try:
-        run_as(options, folder, binaries / "initdb", "-D", data, "--auth=trust", "-U", user)
-        settings = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        log = folder / "log"
-        control = binaries / "pg_ctl"
-        run_as(options, folder, control, "-D", data, "-w", "-l", log, "-o", settings, "start")
-        try:
-            address = ["-h", "127.0.0.1", "-p", str(port), "-U", user]
-            run_as(options, folder, binaries / "createdb", *address, "mlflow")
-            yield f"postgresql+psycopg2://{user}@127.0.0.1:{port}/mlflow"
-        finally:
-            run_as(options, folder, control, "-D", data, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def run_as(options, folder, *command):
-    done = subprocess.run(
-        command,
-        check=False,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        cwd=folder,
-        **options,
-    )
-    assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.fixture
