@@ -10,6 +10,7 @@ const NUM_UNDO = 20;
 const IDLE_MS = 90_000; // then the letters are given back
 const OWN_FIGURES_MS = 30_000;
 const DEADLINE_MS = 200;
+const FIRST_PAINT_MS = 25; // requests wait until the next crop is painted
 
 const root = document.getElementById("keying");
 const { csrf, who } = root.dataset;
@@ -72,7 +73,7 @@ function decide(letter, labels) {
   if (!cropToKey(letter)) letters.finish();
   if (history.length > NUM_UNDO) closeOldest();
   for (const entry of entries) outbox.add(entry);
-  letters.fill();
+  setTimeout(() => letters.fill(), FIRST_PAINT_MS);
 }
 
 function entryOf({ read_id }, crop_index, label) {

@@ -7,6 +7,7 @@ import { post } from "./keying_server.js";
 
 const MOST_IN_A_POST = 200; // of 1,024 that the console takes
 const WAITS_MS = [500, 1000, 2000, 5000, 10_000];
+const FIRST_PAINT_MS = 25;
 const PREFIX = "digitline-keying";
 
 export class Outbox {
@@ -121,7 +122,7 @@ export class Outbox {
   }
 
   async sendFirst() {
-    await null; // labels of one key are sent together
+    await new Promise((done) => setTimeout(done, FIRST_PAINT_MS)); // the next crop goes first
     if (!this.entries.length) return;
     if (this.entries[0].kind === "undo") return this.sendUndo(this.entries[0]);
     const firstUndo = this.entries.findIndex((entry) => entry.kind === "undo");

@@ -23,7 +23,7 @@ export class Screen {
     const isAtWork = Boolean(letter) && !paused;
     this.at.desk.hidden = !isAtWork;
     this.at.idle.hidden = isAtWork;
-    this.at.waiting.textContent = letters.num_waiting === null ? "" : `${number.format(letters.num_waiting)} letters wait`;
+    write(this.at.waiting, letters.num_waiting === null ? "" : `${number.format(letters.num_waiting)} letters wait`);
     if (this.state !== "sending") this.connection(this.state, this.cause, outbox);
     if (!isAtWork) return this.idle(paused, letters);
     const crop = cropToKey(letter);
@@ -49,18 +49,19 @@ export class Screen {
       const label = one.digit ?? letter.answers.get(one.index);
       const item = letter.cells[place];
       const text = item.lastChild;
-      item.className = one === crop ? "now" : "";
-      text.className = label === undefined ? "open" : one.digit === null ? "keyed" : "given";
+      item.classList.toggle("now", one === crop);
+      text.classList.toggle("open", label === undefined);
+      text.classList.toggle("given", one.digit !== null);
       text.classList.toggle("words", label in NAMES);
-      text.textContent = NAMES[label] ?? label ?? (code ? code[place] : "?");
+      write(text, NAMES[label] ?? label ?? (code ? code[place] : "?"));
     });
-    this.at.code.textContent = code ? `Only ${code} is left: take it with Enter.` : "";
+    write(this.at.code, code ? `Only ${code} is left: take it with Enter.` : "");
   }
 
   last(last) {
     fill(this.smalls[0], last?.crop.images?.small);
     const label = last?.entries[0].label;
-    this.at.before.lastElementChild.textContent = NAMES[label] ?? label ?? "";
+    write(this.at.before.lastElementChild, NAMES[label] ?? label ?? "");
   }
 
   keys(open, insists, code) {
@@ -85,7 +86,7 @@ export class Screen {
   }
 
   warn(text) {
-    if (this.at.notice.textContent !== text) this.at.notice.textContent = text;
+    write(this.at.notice, text);
   }
 
   refuse(reason) {
@@ -107,7 +108,7 @@ export class Screen {
       "signed out": ["act", `Signed out: ${waiting}${advice}.`],
     }[state];
     this.at.connection.className = `badge ${kind}`;
-    if (this.at.connection.textContent !== text) this.at.connection.textContent = text;
+    write(this.at.connection, text);
     this.at.connection.title = cause;
     this.at["sign-in"].hidden = state !== "signed out";
     this.at["sign-in"].firstElementChild.textContent = cause;
@@ -131,23 +132,29 @@ export class Screen {
     const left_us = letter?.deadline_us ? letter.deadline_us - now_us() : 0;
     deadline.classList.toggle("over", left_us <= 0);
     if (left_us > 0) deadline.value = left_us / Math.max(left_us, letter.deadline_us - letter.arrived_us);
-    seconds.textContent = left_us > 0 ? `${Math.ceil(left_us / 1e6)} s to save this letter` : "";
+    write(seconds, left_us > 0 ? `${Math.ceil(left_us / 1e6)} s to save this letter` : "");
   }
 
-  // From the key's own time to the paint of the frame that shows its effect.
+  // From the key's own time to the frame that shows its effect, and until that is painted.
   measure(began_ms) {
     requestAnimationFrame(() => {
+      performance.measure("key to frame", { start: began_ms, end: performance.now() });
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = () => {
         performance.measure("key to next crop", { start: began_ms, end: performance.now() });
         port1.close();
         if (performance.getEntriesByName("key to next crop").length > MOST_MEASURES) {
-          performance.clearMeasures("key to next crop");
+          performance.clearMeasures();
         }
       };
       port2.postMessage(null); // handled after the frame is painted
     });
   }
+}
+
+// The same text again would cost a layout, and a screen reader would say it twice.
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 function fill(place, image) {

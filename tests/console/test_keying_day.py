@@ -162,13 +162,14 @@ def test_an_operator_keys_a_day_faster_than_7000_an_hour(console, day, open_page
         page.keyboard.press(digit)
         time.sleep(PACE_S)
     assert wait_for(console, day) == {key: [label] for key, label in day.items()}
-    took_ms = page.evaluate(
-        "performance.getEntriesByName('key to next crop').map(one => one.duration)"
-    )
-    assert len(took_ms) >= NUM_ITEMS
-    p50, p99 = statistics.median(took_ms), statistics.quantiles(took_ms, n=100)[98]
-    print(f"key to next crop: p50 {p50:.1f} ms, p99 {p99:.1f} ms of {len(took_ms)} keys")
-    assert p99 < MOST_MS
+    for what in ("key to frame", "key to next crop"):
+        took_ms = page.evaluate(
+            "what => performance.getEntriesByName(what).map(one => one.duration)", what
+        )
+        assert len(took_ms) >= NUM_ITEMS
+        p50, p99 = statistics.median(took_ms), statistics.quantiles(took_ms, n=100)[98]
+        print(f"{what}: p50 {p50:.1f} ms, p99 {p99:.1f} ms of {len(took_ms)} keys")
+        assert p99 < MOST_MS
 
 
 def test_twenty_keys_are_taken_back_and_keyed_again(console, day, open_page, crops):
