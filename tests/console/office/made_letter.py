@@ -15,6 +15,7 @@ from capture.spool import Spool
 from model.artifact import CHAMPION, load
 from model.framed import Framed
 from serving.reading.batch_reading import read_batch
+from serving.reading.preparing import NotFramed
 from serving.served_model import build_model
 
 CROPS = sorted((Path(__file__).parents[2] / "data" / "crops").glob("*.png"))
@@ -35,7 +36,11 @@ def records(pngs, *, number=0, scale_from=10**9, keep_crops=True, **changes):
     """Records of one request, as `serving.reading.capture_sink` makes them."""
     model = _champion()
     made = []
-    for index, reading in enumerate(read_batch(pngs, model)):
+    together = read_batch(pngs, model)
+    for index, outcome in enumerate(together):
+        # A batch has no time to frame everything on a busy machine; then a crop is read alone.
+        late = isinstance(outcome, NotFramed)
+        reading = read_batch([pngs[index]], model)[0] if late else outcome
         crop, scale = reading.crop, 1
         if crop.size > scale_from:
             crop, scale = reduce_crop(np.kron(crop, np.ones((16, 16), np.uint8)))
