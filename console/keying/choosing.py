@@ -8,7 +8,7 @@ nothing tells them apart. Of a bulk request, which no letter waits for, only mar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,18 +61,21 @@ class FoundLetter:
     crops: tuple[FoundCrop, ...]
 
 
-def choose_letter(seen: Sequence[SeenCrop]) -> FoundLetter | None:
+def choose_letter(seen: Sequence[SeenCrop], requested: Collection[int] = ()) -> FoundLetter | None:
     """The letter of a read; None if nobody is asked.
 
     Args:
         seen: all crops of one read that are known.
+        requested: indices of those that an analyst wants labelled.
     """
     crops = sorted({one.crop_index: one for one in seen}.values(), key=lambda one: one.crop_index)
     if crops[0].is_bulk:
         crops = [one for one in crops if one.is_marked]
     if not crops or crops[0].site == SYNTHETIC_SITE:
         return None
-    asked = [one for one in crops if one.is_marked or not one.is_accepted]
+    asked = [
+        one for one in crops if one.is_marked or not one.is_accepted or one.crop_index in requested
+    ]
     if not asked:
         return None
     is_whole = any(one.is_marked for one in crops) or _share(crops[0].read_id) < _WHOLE_FRAC
@@ -81,7 +84,8 @@ def choose_letter(seen: Sequence[SeenCrop]) -> FoundLetter | None:
         picture = one.picture()
         if picture is None:
             continue
-        how = AUDIT if one.is_marked else KEYED if is_whole or not one.is_accepted else None
+        is_asked = is_whole or one in asked
+        how = AUDIT if one.is_marked else KEYED if is_asked else None
         digit = None if one.digit is None else str(one.digit)
         found.append(FoundCrop(one.crop_index, digit, how, *picture))
     if not any(one.how for one in found):

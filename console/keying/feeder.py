@@ -38,6 +38,7 @@ from console.keying.letter_store import (
     prune,
     writing,
 )
+from console.keying.requested import take_requested
 from console.keying.votes import Key, add_votes
 from console.visit import Console
 
@@ -120,6 +121,7 @@ class Feeder:
             with writing(self._console) as database:
                 drop_erased(database, erased)
         self._take_labels([key for key in event_files(self._archive) if key not in self._read])
+        take_requested(self._console, self._labelled)
         today = datetime.now(UTC).date()
         files = record_files(self._archive, today, NUM_DAYS if is_first else 2)
         new = [key for key in files if key not in self._read and key not in self._pending]

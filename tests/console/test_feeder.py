@@ -14,7 +14,7 @@ from capture.ship import ship_once
 from capture.spool import Spool
 from console.keying import choosing
 from console.keying.feeder import Feeder
-from console.tables import CropRow, LetterRow, VoteRow
+from console.tables import CropRow, LabelRequest, LetterRow, VoteRow
 from serving.edge.request_id import new_request_id
 
 NOW_US = int(datetime.now(UTC).timestamp() * 1e6)
@@ -189,3 +189,48 @@ def test_each_record_of_the_spool_is_read_once(console, spool):
     spool.flush()  # the segment has another suffix now
     feeder.look()
     assert feeder._held == {}
+
+
+def request_labels(console, read_id, *indices):
+    with console.transaction() as database, database.begin():
+        database.add_all(
+            LabelRequest(
+                read_id=read_id, crop_index=index, site="leeds", asked_by="ada", asked_us=NOW_US,
+                probability=0.5,
+            )
+            for index in indices
+        )  # fmt: skip
+
+
+def test_an_accepted_crop_that_an_analyst_wants_labelled_is_asked(console, spool, archive):
+    read_id = read(spool, {}, {})
+    archive()
+    request_labels(console, read_id, 1)
+    look_twice(Feeder(console))
+    assert letters(console) == {read_id: {0: None, 1: "keyed"}}
+
+
+def test_a_requested_crop_of_a_letter_that_is_done_opens_it_again(console, spool, archive):
+    read_id = read(spool, {}, REJECTED)
+    archive()
+    look_twice(Feeder(console))
+    with console.transaction() as database, database.begin():
+        database.get(LetterRow, read_id).closed_us = NOW_US
+    request_labels(console, read_id, 0)
+    look_twice(Feeder(console))
+    assert letters(console) == {read_id: {0: "keyed", 1: "keyed"}}
+    with console.transaction() as database:
+        assert database.get(LetterRow, read_id).closed_us is None
+
+
+def test_a_requested_crop_that_is_labelled_is_not_asked(console, spool, archive):
+    read_id = read(spool, {})
+    event = LabelEvent(read_id, 0, "3", "ben", NOW_US, "keyed", "leeds")
+    spool.append_frames([add_head(encode(event))])
+    archive()
+    request_labels(console, read_id, 0)
+    feeder = Feeder(console)
+    look_twice(feeder)
+    feeder._next_archive_s = 0.001
+    look_twice(feeder)
+    assert letters(console) == {}
