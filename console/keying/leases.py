@@ -42,7 +42,7 @@ def lease(database: Session, person: SignedIn, num: int, now_us: int) -> list[Le
             LetterRow.deadline_us,
             LetterRow.time_us,
             LetterRow.read_id,
-        )  # fmt: skip
+        )
         .limit(num)
     ).all()
     taken = list(held)
