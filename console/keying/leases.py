@@ -37,7 +37,12 @@ def lease(database: Session, person: SignedIn, num: int, now_us: int) -> list[Le
             LetterRow.lease_until_us > now_us,
             LetterRow.closed_us.is_(None),
         )
-        .order_by(LetterRow.lease_until_us, LetterRow.read_id)
+        .order_by(
+            LetterRow.deadline_us.is_(None),
+            LetterRow.deadline_us,
+            LetterRow.time_us,
+            LetterRow.read_id,
+        )
         .limit(num)
     ).all()
     taken = list(held)
