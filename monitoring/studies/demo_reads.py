@@ -154,7 +154,7 @@ class _Desk:
         """Put the site on hold if it has tripped, as where DIGITS_SITE_BREAKER becomes `hold`."""
         incident = self.state.incident
         if incident is not None and incident.status == "alert":
-            held = replace(incident, status="hold", changed_us=now_us)
+            held = replace(incident, status="hold", changed_us=now_us, since_us=now_us)
             self._judge.adopt(replace(self.state, incident=held))
 
     def read(self, letters: list[Letter]) -> list[CaptureRecord]:
