@@ -35,7 +35,7 @@ def main() -> int:
     try:
         console = open_console(from_environment(), host=options.host)
         keying = KeyingRoom(console)
-        feeder = Feeder(console)
+        feeder = Feeder(console, keying.codes)
     except (ConfigError, DatabaseError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from pyarrow import ArrowException
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -26,6 +29,8 @@ from console.visit import Console, Page, Refusal, Visit, guarded, refuse
 from pages.templating import TEMPLATES
 from serving.edge.guard import keys_in_force
 from serving.edge.key_ring import KeyRing, KeysError
+
+log = logging.getLogger(__name__)
 
 STATIC: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -95,8 +100,20 @@ def make_app(console: Console, pages: Sequence[Page], routes: Sequence[Route] = 
             *(Route(one.path, guarded(one, console), methods=[one.method]) for one in listed),
         ],
         middleware=[Middleware(Headers), Middleware(LocalOnly, is_on=console.is_local_only)],
-        exception_handlers={Refusal: refuse, HTTPException: _refuse_http},
+        exception_handlers={
+            Refusal: refuse,
+            HTTPException: _refuse_http,
+            # A store's and a spool's errors are OSErrors.
+            **dict.fromkeys((OSError, SQLAlchemyError, ArrowException), _refuse_failed),
+        },
     )
+
+
+def _refuse_failed(request: Request, error: Exception) -> Response:
+    """The answer where a store or the database fails: nothing was changed."""
+    log.error("%s %s: %r", request.method, request.url.path, error)
+    text = "The captures, the reports or the database cannot be used now; try again in a minute. "
+    return refuse(request, Refusal(503, text + "The console's log has the reason."))
 
 
 def _refuse_http(request: Request, error: Exception) -> Response:

@@ -26,7 +26,8 @@ NUM_DAYS: Final = 31  # older mail is not keyed any more
 _ASKED: Final = (~ds.field("accepted")) | (pc.coalesce(ds.field("audit_probability"), 0.0) > 0)
 _COLUMNS: Final = [
     "read_id", "request_id", "crop_index", "site", "time", "deadline", "digit", "accepted",
-    "audit_probability", "is_bulk", "image_png", "crop_png",
+    "rejected_because", "probs", "threshold", "audit_probability", "is_bulk",
+    "image_png", "crop_png",
 ]  # fmt: skip
 
 
@@ -60,6 +61,9 @@ def crops_of(store: Store, key: str, read_ids: Collection[str]) -> Iterator[Seen
             is_accepted=row["accepted"],
             is_marked=(row["audit_probability"] or 0) > 0,
             is_bulk=bool(row["is_bulk"]),
+            rejected_because=row["rejected_because"],
+            probs=None if row["probs"] is None else tuple(row["probs"]),
+            threshold=row["threshold"],
             picture=partial(_picture, row),
         )
 

@@ -1,8 +1,9 @@
 """The captured crops of one read -> the letter that people are asked about, if they are. Pure.
 
 Asked are the crops that the machine rejected, also those of a site on hold, and those that the
-audit has marked. A letter with a marked crop is asked whole, and so is a share of the others:
-nothing tells them apart. Of a bulk request, which no letter waits for, only marked crops are asked.
+audit has marked; of a postcode that was rejected although each digit was accepted, all. A letter
+with a marked crop is asked whole, and so is a share of the others: nothing tells them apart. Of a
+bulk request, which no letter waits for, only marked crops are asked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 
 from capture.label_event import AUDIT
 from capture.sampling import SYNTHETIC_SITE
+from serving.api.codes import MAX_DIGITS, MIN_DIGITS, Postcodes, decide_code
 
 KEYED: Final = "keyed"
 # Of the letters without a marked crop: cover for those with one. Each costs the keys of the
@@ -35,6 +37,9 @@ class SeenCrop:
     is_accepted: bool
     is_marked: bool  # for the audit
     is_bulk: bool
+    rejected_because: str | None
+    probs: tuple[float, ...] | None  # of the ten digits; None: blank
+    threshold: float
     picture: Callable[[], tuple[bytes, int, int] | None]  # PNG, width, height; None: not kept
 
 
@@ -61,11 +66,16 @@ class FoundLetter:
     crops: tuple[FoundCrop, ...]
 
 
-def choose_letter(seen: Sequence[SeenCrop], requested: Collection[int] = ()) -> FoundLetter | None:
+def choose_letter(
+    seen: Sequence[SeenCrop],
+    directory: Postcodes | None = None,
+    requested: Collection[int] = (),
+) -> FoundLetter | None:
     """The letter of a read; None if nobody is asked.
 
     Args:
         seen: all crops of one read that are known.
+        directory: of valid codes, where one is in force.
         requested: indices of those that an analyst wants labelled.
     """
     crops = sorted({one.crop_index: one for one in seen}.values(), key=lambda one: one.crop_index)
@@ -76,6 +86,8 @@ def choose_letter(seen: Sequence[SeenCrop], requested: Collection[int] = ()) -> 
     asked = [
         one for one in crops if one.is_marked or not one.is_accepted or one.crop_index in requested
     ]
+    if not asked and _is_rejected_code(crops, directory):
+        asked = crops
     if not asked:
         return None
     is_whole = any(one.is_marked for one in crops) or _share(crops[0].read_id) < _WHOLE_FRAC
@@ -96,6 +108,23 @@ def choose_letter(seen: Sequence[SeenCrop], requested: Collection[int] = ()) -> 
         first.read_id, first.site, min(one.time_us for one in crops), min(times, default=None),
         tuple(found),
     )  # fmt: skip
+
+
+def _is_rejected_code(crops: Sequence[SeenCrop], directory: Postcodes | None) -> bool:
+    """Whether the service has rejected these accepted digits as a postcode.
+
+    A pattern of the caller is not in the record, so codes that it alone rejects are not found.
+    """
+    is_whole = [one.crop_index for one in crops] == list(range(len(crops)))
+    if not is_whole or not MIN_DIGITS <= len(crops) <= MAX_DIGITS:
+        return False
+    decided = decide_code(
+        [one.probs for one in crops],
+        [one.rejected_because for one in crops],
+        crops[0].threshold,
+        valid=directory,
+    )
+    return decided.rejected_because is not None
 
 
 def _share(read_id: str) -> float:

@@ -41,6 +41,7 @@ from console.keying.letter_store import (
 from console.keying.requested import take_requested
 from console.keying.votes import Key, add_votes
 from console.visit import Console
+from serving.api.codes import Postcodes
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,11 @@ class Feeder:
 
     Args:
         console: its archive, spool and database.
+        directory: of valid codes, where one is in force.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, directory: Postcodes | None = None) -> None:
+        self._directory = directory
         self._console = console
         self._archive = console.archive
         self._spool = SpoolFollower(console.settings.capture.spool)
@@ -153,7 +156,7 @@ class Feeder:
         self._read.add(key)
 
     def _add(self, reads: Iterable[Sequence[SeenCrop]]) -> None:
-        chosen = (choose_letter(crops) for crops in reads)
+        chosen = (choose_letter(crops, self._directory) for crops in reads)
         wanted = (one for one in chosen if one is not None and self._is_wanted(one))
         while some := list(islice(wanted, _AT_ONCE)):
             with writing(self._console) as database:
@@ -191,6 +194,9 @@ def _seen(record: CaptureRecord) -> SeenCrop:
         is_accepted=record.accepted,
         is_marked=record.audit_probability > 0,
         is_bulk=record.is_bulk,
+        rejected_because=record.rejected_because,
+        probs=None if record.digit is None else tuple(record.probs),
+        threshold=record.threshold,
         picture=partial(_picture, record),
     )
 

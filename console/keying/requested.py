@@ -79,7 +79,7 @@ def _find(
         for key in archive.find(f"{folder}/"):
             for crop in crops_of(archive, key, read_ids):
                 seen[crop.read_id].append(crop)
-    letters = (choose_letter(crops, wanted[read_id]) for read_id, crops in seen.items())
+    letters = (choose_letter(crops, requested=wanted[read_id]) for read_id, crops in seen.items())
     return [one for one in letters if one is not None]
 
 

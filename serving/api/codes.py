@@ -23,6 +23,8 @@ from serving.regular_file import open_regular
 
 MIN_DIGITS: Final = 2
 MAX_DIGITS: Final = 12
+NUM_CODES: Final = 10  # that are ranked
+MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that possible codes must have
 MAX_CODES: Final = 1_000_000
 MAX_FILE_BYTES: Final = 33_554_432
 MAX_PATTERN_CHARS: Final = 64
@@ -166,6 +168,56 @@ class Pattern:
         """Whether the whole code matches."""
         # re2's wrapper takes five times as long for a str.
         return self._expression.fullmatch(code.encode()) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class CodeDecision:
+    """A code, accepted or not, and what else it may be."""
+
+    rejected_because: str | None  # None: accepted
+    candidates: list[CodeCandidate]
+
+
+def decide_code(
+    probs: Sequence[Sequence[float] | None],
+    reasons: Sequence[str | None],
+    threshold: float,
+    *,
+    valid: Postcodes | None,
+    pattern: Pattern | None = None,
+) -> CodeDecision:
+    """Accept a code that is complete, possible and probable enough.
+
+    The threshold is the one for a digit. The error target is meant for each result that a machine
+    acts on, and here that is the whole code.
+
+    Args:
+        probs: for each of 2 to 12 positions, the probabilities of the ten digits; None: blank.
+        reasons: why each digit is not accepted; None: it is.
+        threshold: least probability.
+        valid: the possible codes; None: all are possible.
+        pattern: of the codes that the caller takes.
+
+    Raises:
+        PatternError: matching takes more than 50 ms.
+    """
+    is_held = "site_on_hold" in reasons
+    read = [one for one in probs if one is not None]
+    if len(read) < len(probs):
+        return CodeDecision("site_on_hold" if is_held else "blank", [])
+    ranking = rank_codes(read, top_k=NUM_CODES, valid=valid, pattern=pattern)
+    candidates = ranking.candidates
+    reason = None
+    if is_held:
+        reason = "site_on_hold"
+    # The digits form an impossible code. The nearest possible one would be a guess.
+    elif not candidates or ranking.possible_frac < MIN_POSSIBLE_FRAC:
+        reason = "no_valid_code"
+    elif "not_a_digit" in reasons:
+        reason = "not_a_digit"
+    elif candidates[0].probability < threshold:
+        reason = "low_confidence"
+    return CodeDecision(reason, candidates)
 
 
 def rank_codes(

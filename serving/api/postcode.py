@@ -9,10 +9,11 @@ from serving.api.codes import (
     MAX_DIGITS,
     MAX_PATTERN_CHARS,
     MIN_DIGITS,
+    CodeDecision,
     Pattern,
     PatternError,
     Postcodes,
-    rank_codes,
+    decide_code,
 )
 from serving.api.counting import ReadingCounter
 from serving.api.digits import answer_of_read, reading_fields
@@ -22,10 +23,8 @@ from serving.messages import Answer, Reading, Request
 from serving.problems import Problem, problem_of
 from serving.reading.reader import Reader
 
-NUM_CODES: Final = 10
 _RANK_S: Final = 0.001  # predicted, to rank the codes
 _MATCH_S: Final = 0.005  # and to match them with a caller's pattern
-MIN_POSSIBLE_FRAC: Final = 0.1  # of the digits' joint mass that possible codes must have
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,52 +80,40 @@ class PostcodeHandler:
     def _decide_code(
         self, readings: list[Reading], pattern: Pattern | None, threshold: float
     ) -> dict[str, Any]:
-        """Accept a code that is complete, possible and probable enough.
+        """Decide on the whole code.
 
-        The threshold is the one for a digit. The error target is meant for each result that a
-        machine acts on, and here that is the whole code.
+        Raises:
+            Problem: 400, the pattern takes too long.
         """
         decisions = [reading.decision for reading in readings]
-        is_held = any(one.rejected_because == "site_on_hold" for one in decisions)
-        unread = [one.rejected_because for one in decisions if one.digit is None]
-        if unread:
-            return _code_answer("site_on_hold" if is_held else "blank", [])
         try:
-            ranking = rank_codes(
-                [one.probs for one in decisions],
-                top_k=NUM_CODES,
+            decided = decide_code(
+                [None if one.digit is None else one.probs for one in decisions],
+                [one.rejected_because for one in decisions],
+                threshold,
                 valid=self.valid_codes,
                 pattern=pattern,
             )
         except PatternError as error:
             raise Problem(400, str(error)) from error
-        candidates = [
-            {"code": one.code, "probability": one.probability} for one in ranking.candidates
-        ]
-        if is_held:
-            return _code_answer("site_on_hold", candidates)
-        # The digits form an impossible code. The nearest possible one would be a guess.
-        if not candidates or ranking.possible_frac < MIN_POSSIBLE_FRAC:
-            return _code_answer("no_valid_code", candidates)
-        if any(one.rejected_because == "not_a_digit" for one in decisions):
-            return _code_answer("not_a_digit", candidates)
-        if ranking.candidates[0].probability < threshold:
-            return _code_answer("low_confidence", candidates)
-        return _code_answer(None, candidates)
+        return _code_answer(decided)
 
 
 _digit_crops = partial(many_crops, max_files=MAX_DIGITS, max_packed=MAX_DIGITS)
 
 
-def _code_answer(rejected_because: str | None, candidates: list[dict[str, Any]]) -> dict[str, Any]:
+def _code_answer(decided: CodeDecision) -> dict[str, Any]:
+    best = decided.candidates[0] if decided.candidates else None
     answer: dict[str, Any] = {
-        "code": candidates[0]["code"] if candidates else None,
-        "confidence": candidates[0]["probability"] if candidates else 0.0,
-        "accepted": rejected_because is None,
-        "candidates": candidates,
+        "code": best.code if best else None,
+        "confidence": best.probability if best else 0.0,
+        "accepted": decided.rejected_because is None,
+        "candidates": [
+            {"code": one.code, "probability": one.probability} for one in decided.candidates
+        ],
     }
-    if rejected_because is not None:
-        answer["rejected_because"] = rejected_because
+    if decided.rejected_because is not None:
+        answer["rejected_because"] = decided.rejected_because
     return answer
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from made_records import make
 from sqlalchemy import select
@@ -15,6 +16,7 @@ from capture.spool import Spool
 from console.keying import choosing
 from console.keying.feeder import Feeder
 from console.tables import CropRow, LabelRequest, LetterRow, VoteRow
+from serving.api.codes import Postcodes
 from serving.edge.request_id import new_request_id
 
 NOW_US = int(datetime.now(UTC).timestamp() * 1e6)
@@ -100,6 +102,18 @@ def test_accepted_reads_and_synthetic_ones_are_not_asked(console, spool):
     read(spool, REJECTED, site=SYNTHETIC_SITE)
     look_twice(Feeder(console))
     assert letters(console) == {}
+
+
+def test_a_code_that_is_rejected_although_its_digits_are_accepted_is_asked(console, spool):
+    """Digits of 98 % make a code of less than 95 %, and none that the directory has."""
+    unsure = read(spool, {}, {}, threshold=0.97)
+    look_twice(Feeder(console))
+    assert letters(console) == {unsure: {0: "keyed", 1: "keyed"}}
+    impossible, possible = read(spool, {}, {}), read(spool, {}, {}, {})
+    directory = Postcodes({2: np.array([99]), 3: np.array([456])})
+    look_twice(Feeder(console, directory))
+    assert set(letters(console)) == {unsure, impossible}
+    assert possible not in letters(console)
 
 
 def test_a_letter_of_a_site_on_hold_is_asked(console, spool):

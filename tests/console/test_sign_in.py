@@ -2,9 +2,11 @@
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from capture.store import StoreError
 from console.application import make_app
 from console.visit import Page
 
@@ -132,3 +134,15 @@ def test_without_keys_another_site_is_refused(console):
     object.__setattr__(console, "is_local_only", True)
     client = TestClient(make_app(console, PAGES), base_url="http://evil.example")
     assert client.get("/sign-in").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("no such bucket"), OSError("disk"), OperationalError("x", None, None)]
+)
+def test_a_store_that_fails_is_told_without_a_traceback(sign_in, error):
+    def fail(_visit):
+        raise error
+
+    answer = sign_in([Page("/fails", fail, "review")]).get("/fails")
+    assert answer.status_code == 503
+    assert "try again in a minute" in answer.text
