@@ -96,7 +96,7 @@ def audit_table(curve: Mapping[float, Pooled]) -> str:
         "|---|---|---|---|---|",
     ]
     rows += [
-        f"| {share:.0%} | {one.accepted_frac:.1%} | {one.num_wrong} of {one.num_accepted:,} "
+        f"| {share:.1%} | {one.accepted_frac:.1%} | {one.num_wrong} of {one.num_accepted:,} "
         f"| {one.keys_per_thousand:.0f} | {one.euros_per_thousand:.2f} |"
         for share, one in sorted(curve.items())
     ]
