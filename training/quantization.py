@@ -29,6 +29,7 @@ from training.space_to_depth import blocks_to_channels
 
 NUM_QUANT_CALIBRATION = 500  # more images changed no measured number
 BATCH_SIZES = (1, 8, 32)
+MIN_ROUNDS = 5
 TIMING_S = 1.0  # for each batch size, both models together
 # With Relu in this list, onnxruntime fuses each Relu into the convolution before it. Without it,
 # the convolution's output is rounded to int8 before the Relu, negative values included, and each
@@ -148,8 +149,9 @@ def measure_latency(fp32: Classifier, int8: Classifier, images: NDArray[np.float
     fastest = {name: dict.fromkeys(map(str, BATCH_SIZES), np.inf) for name in models}
     for size in BATCH_SIZES:
         batch = images[:size]
-        spent_s = 0.0
-        while spent_s < TIMING_S:
+        spent_s, num_rounds = 0.0, 0
+        while spent_s < TIMING_S or num_rounds < MIN_ROUNDS:
+            num_rounds += 1
             for name, classifier in models.items():
                 before = time.thread_time()
                 classifier(batch)

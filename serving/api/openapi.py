@@ -116,7 +116,9 @@ def _paths() -> dict[str, Any]:
     packed = {"application/x-npy": {"schema": _BINARY}}
     return {
         "/v1/digit": {
-            "post": _post("Read one crop", {**images, **one_file}, "DigitAnswer", [_TOP_K])
+            "post": _post(
+                "Read one crop", {**images, **one_file}, "DigitAnswer", [_TOP_K, _DEADLINE]
+            )
         },
         "/v1/digits": {
             "post": _post(
@@ -131,7 +133,7 @@ def _paths() -> dict[str, Any]:
                 "Read 2 to 12 digit crops, in order, as one postcode",
                 {**_many(MIN_DIGITS, MAX_DIGITS), **packed},
                 "PostcodeAnswer",
-                [_PATTERN],
+                [_PATTERN, _DEADLINE],
             )
         },
         "/v1/explain": {
@@ -209,7 +211,7 @@ def _post(
 ) -> dict[str, Any]:
     return {
         "summary": summary,
-        "parameters": [*parameters, _DEADLINE, _REQUEST_ID],
+        "parameters": [*parameters, _REQUEST_ID],
         "requestBody": {"required": True, "content": content},
         "responses": _responses(answer, (*_BODY, *_COMMON)),
     }

@@ -130,7 +130,7 @@ async def test_its_time_is_not_counted_as_a_scanners(client, crops):
     assert 'digits_digit_total{digit="0"}' not in text
 
 
-async def test_a_second_one_at_the_same_time_is_429(client, crops, gate):
+async def test_a_second_one_at_the_same_time_is_429(gate, client, crops):
     gate.clear()
     first = asyncio.create_task(client.post("/v1/explain", crops[0].png))
     await asyncio.sleep(0.05)
@@ -182,7 +182,7 @@ async def test_what_scanners_leave_no_time_for_is_answered_without_its_explanati
     assert result["image"]
 
 
-async def test_a_client_that_disconnects_leaves_room_for_the_next(client, crops, gate):
+async def test_a_client_that_disconnects_leaves_room_for_the_next(gate, client, crops):
     gate.clear()
     headers = {"content-type": "image/png"}
     receive = given(crops[0].png, then_gone=True)

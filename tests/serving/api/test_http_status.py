@@ -201,7 +201,6 @@ async def test_health_takes_get_only(client, method):
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/v1",
         "/v1/digit/",
         "/V1/DIGIT",

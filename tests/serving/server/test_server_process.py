@@ -80,7 +80,7 @@ def test_head_of_a_page_is_its_headers(port):
     assert int(headers["content-length"]) > 0
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/docs.json", "/", "/favicon.ico", "/static/x.js"])
+@pytest.mark.parametrize("path", ["/healthz", "/docs.json", "/favicon.ico", "/static/x.js"])
 def test_bentomls_own_pages_are_not_reachable(port, path):
     assert ask(port, "GET", path)[0] == 404
 
