@@ -36,7 +36,7 @@ def open_database(url: str) -> Engine:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
             parsed,
-            pool_pre_ping=True,
+            pool_pre_ping=not is_sqlite,  # a server may close connections that are idle
             connect_args={"timeout": _BUSY_S} if is_sqlite else {},
         )
         if is_sqlite:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,6 +94,47 @@ def find(
         return _person(row, None) if row.key_sha256 is None else None
     key = None if row.key_sha256 is None else keys.of_hash(row.key_sha256)
     return _person(row, key) if key is not None and key.is_live(now_us / 1e6) else None
+
+
+class RecentSessions:
+    """Sessions that were found a moment ago, so that not every key of a keyer asks the database.
+
+    A session that ends at another console is found for up to two more seconds.
+    """
+
+    _MAX_AGE_US: Final = 2_000_000
+    _MAX_KEPT: Final = 1_000
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, KeyRing | None, SignedIn]] = {}
+
+    def cached(self, keys: KeyRing | None, token: str | None, *, now_us: int) -> SignedIn | None:
+        """The person, if the token was found a moment ago; touches no database."""
+        found_us, ring, person = self._found.get(token or "", (0, None, None))
+        if person is None or ring is not keys or not 0 <= now_us - found_us < self._MAX_AGE_US:
+            return None
+        return person
+
+    def find(
+        self,
+        transaction: Callable[[], Session],
+        keys: KeyRing | None,
+        token: str | None,
+        *,
+        now_us: int,
+    ) -> SignedIn | None:
+        """As the function `find`, in a transaction of its own, and kept for a moment."""
+        with transaction() as database:
+            person = find(database, keys, token, now_us=now_us)
+        if person is not None and token is not None:
+            if len(self._found) >= self._MAX_KEPT:
+                self._found.clear()
+            self._found[token] = (now_us, keys, person)
+        return person
+
+    def forget(self, token: str) -> None:
+        """End a session here at once."""
+        self._found.pop(token, None)
 
 
 def sign_out(database: Session, token: str) -> None:

@@ -97,6 +97,7 @@ def _sign_out(console: Console) -> Callable[[Request], Awaitable[Response]]:
             def close_session() -> None:
                 with console.transaction() as database, database.begin():
                     sessions.sign_out(database, request.cookies[COOKIE])
+                console.signed_in.forget(request.cookies[COOKIE])
 
             await run_in_threadpool(close_session)
         response = RedirectResponse("/sign-in", 303)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, quote
 
@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from capture.store import Store
 from console import sessions
 from console.config import ConsoleSettings
-from console.sessions import SignedIn
+from console.sessions import RecentSessions, SignedIn
 from pages.templating import render
 from serving.edge.key_ring import KeyRing
 from serving.key_scope import KeyScope
@@ -66,6 +66,7 @@ class Console:
     models: Store  # every champion
     keys: Callable[[], KeyRing | None]  # those in force now
     is_local_only: bool  # no keys, and only this machine is answered
+    signed_in: RecentSessions = field(default_factory=RecentSessions)
 
     @staticmethod
     def now_us() -> int:
@@ -146,7 +147,10 @@ def guarded(page: Page, console: Console) -> Callable[[Request], Awaitable[Respo
     """The endpoint of a page."""
 
     async def endpoint(request: Request) -> Response:
-        person = await run_in_threadpool(find_person, console, request)
+        token, now_us = request.cookies.get(COOKIE), console.now_us()
+        person = console.signed_in.cached(console.keys(), token, now_us=now_us)
+        if person is None:
+            person = await run_in_threadpool(find_person, console, request)
         if person is None:
             if page.method == "GET" and not wants_json(request):
                 return RedirectResponse(f"/sign-in?next={quote(_local_path(request))}", 303)
@@ -167,10 +171,9 @@ def guarded(page: Page, console: Console) -> Callable[[Request], Awaitable[Respo
 
 def find_person(console: Console, request: Request) -> SignedIn | None:
     """Who has sent a request; None if nobody is signed in."""
-    with console.transaction() as database:
-        return sessions.find(
-            database, console.keys(), request.cookies.get(COOKIE), now_us=console.now_us()
-        )
+    return console.signed_in.find(
+        console.transaction, console.keys(), request.cookies.get(COOKIE), now_us=console.now_us()
+    )
 
 
 def check_csrf(request: Request, person: SignedIn, sent: Mapping[str, Any]) -> None:
