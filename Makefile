@@ -41,11 +41,11 @@ train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promo
 	$(RUN) -m training run --until promote
 
 ##@ Test
-test: $(VENV)/.all  ## all tests except the slow ones, in parallel (4 min)
+test: $(VENV)/.all  ## all tests except the slow ones, in parallel (6 min)
 	$(RUN) -m pytest -n auto --dist loadfile -m "not slow" $(TESTS)
 
-test-all: test .venv-kserve/.set  ## test, then the slow ones: crash runs, real servers, PostgreSQL, KServe (10 min more)
-	$(RUN) -m pytest -m slow $(TESTS)
+test-all: test .venv-kserve/.set  ## test, then the slow ones: crash runs, real servers, PostgreSQL, browsers, KServe (9 min more)
+	$(RUN) -m pytest -n 2 --dist loadfile -m slow $(TESTS)
 
 coverage: $(VENV)/.all  ## lines and branches that make test does not reach
 	$(RUN) -m pytest -n auto --dist loadfile -m "not slow" $(TESTS) --cov --cov-report=term:skip-covered

@@ -34,7 +34,10 @@ async def key(url, signed_in, number, took_s):
             row = {"read_id": read_id, "crop_index": 0, "label": "7"}
             row["when_us"] = time.time_ns() // 1000
             began_s = time.perf_counter()
-            answer = await client.post("/keying/labels", json={"labels": [row]})
+            try:
+                answer = await client.post("/keying/labels", json={"labels": [row]})
+            except httpx.ReadError:  # an idle connection was closed; the page sends again, too
+                answer = await client.post("/keying/labels", json={"labels": [row]})
             took_s.append(time.perf_counter() - began_s)
             if answer.json()["results"][0]["status"] == "stored":  # else its lease had ended
                 stored.add(read_id)
