@@ -42,13 +42,13 @@ train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promo
 
 ##@ Test
 test: $(VENV)/.all  ## all tests except the slow ones, in parallel (6 min)
-	$(RUN) -m pytest -n auto --dist loadfile -m "not slow" $(TESTS)
+	$(RUN) -m pytest -n auto --dist loadfile -m "not slow and not nightly" $(TESTS)
 
 test-all: test .venv-kserve/.set  ## test, then the slow ones: crash runs, real servers, PostgreSQL, browsers, KServe (9 min more)
 	$(RUN) -m pytest -n 2 --dist loadfile -m slow $(TESTS)
 
 coverage: $(VENV)/.all  ## lines and branches that make test does not reach
-	$(RUN) -m pytest -n auto --dist loadfile -m "not slow" $(TESTS) --cov --cov-report=term:skip-covered
+	$(RUN) -m pytest -n auto --dist loadfile -m "not slow and not nightly" $(TESTS) --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.all  ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .
@@ -77,6 +77,7 @@ ci:  ## what CI runs on a clean clone: tools that pip cannot install, then every
 	bash .ci/run
 
 nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
+	$(RUN) -m pytest -m nightly $(TESTS)
 	$(MAKE) fuzz RUNS=2000000
 	$(MAKE) acceptance soak
 	$(MAKE) bench ARGS="--out results/bench-nightly.json"

@@ -21,7 +21,7 @@ from console.tables import CropRow, VoteRow
 from console.visit import Console
 from serving.edge.request_id import new_request_id
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 NUM_ITEMS = 200
 PACE_S = 0.05  # between two keys; 7,000 an hour is one in 0.51 s
 MOST_MS = 1000  # generous: the tests share their processor; docs/console.md has what was measured

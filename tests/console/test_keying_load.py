@@ -1,7 +1,7 @@
 """50 people who key twice a second at one console on one core: no label is lost.
 
 It prints what it measures; the time depends on the machine, so it is not asserted:
-python -m pytest -s -m slow tests/console/test_keying_load.py
+python -m pytest -s -m nightly tests/console/test_keying_load.py
 """
 
 import asyncio
@@ -63,7 +63,7 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fifty_keyers_at_two_keys_a_second_lose_no_label(console, start_console):
     store(console, *(letter("?") for _ in range(NUM_KEYERS * (NUM_KEYS + 20))))
     process, url, secret = start_console()

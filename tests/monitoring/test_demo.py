@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 WITHIN_S = 400.0
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 def mail_of(folder):
