@@ -41,7 +41,7 @@ train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promo
 	$(RUN) -m training run --until promote
 
 ##@ Test
-test: $(VENV)/.all  ## all tests except the slow ones, in parallel (6 min)
+test: $(VENV)/.all  ## all tests except the slow ones, in parallel (12 min at most)
 	$(RUN) -m pytest -n auto --dist loadfile -m "not slow and not nightly" $(TESTS)
 
 test-all: test .venv-kserve/.set  ## test, then the slow ones: crash runs, real servers, PostgreSQL, browsers, KServe (9 min more)
