@@ -29,6 +29,7 @@ from capture.record import CaptureRecord
 from capture.rows import pixels_of, to_png
 from console.keying.archived import NUM_DAYS, asked_reads, crops_of, events_of, record_files
 from console.keying.choosing import FoundLetter, SeenCrop, choose_letter
+from console.keying.keyed import Key, load_keyed
 from console.keying.letter_store import (
     add_letters,
     count_open,
@@ -39,7 +40,7 @@ from console.keying.letter_store import (
     writing,
 )
 from console.keying.requested import take_requested
-from console.keying.votes import Key, add_votes
+from console.keying.votes import add_votes
 from console.visit import Console
 from serving.api.codes import Postcodes
 
@@ -170,8 +171,14 @@ class Feeder:
     def _vote(self, events: Sequence[LabelEvent]) -> None:
         rest = iter(events)
         while some := list(islice(rest, _AT_ONCE)):
+            read_ids = {one.read_id for one in some}
+            with self._console.transaction() as database:
+                keyed = load_keyed(database, read_ids)
+                if not any(keyed.is_new(one) for one in some):
+                    continue  # those of this console are noted already
             with writing(self._console) as database:
-                add_votes(database, some, {}, self._console.now_us())
+                keyed = load_keyed(database, read_ids)
+                add_votes(database, keyed, some, {}, self._console.now_us())
 
     def _has_room(self) -> bool:
         with self._console.transaction() as database:

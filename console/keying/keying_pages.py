@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any, Final
 
 from starlette.responses import JSONResponse, Response
@@ -9,10 +10,10 @@ from starlette.responses import JSONResponse, Response
 from capture.erasure import is_erased
 from capture.spool import SpoolError
 from console.keying.directory import open_codes
-from console.keying.label_posts import BadLabel, parse_labels, store_labels
+from console.keying.label_posts import BadLabel, Post, parse_labels
 from console.keying.leases import lease, prolong, release
 from console.keying.letter_store import drop_letters, writing
-from console.keying.letters import Letter, find_letter, letter_of, picture_of, undo, waiting
+from console.keying.letters import Letter, letters_of, undo, waiting
 from console.keying.own_figures import own_figures
 from console.keying.room import KeyingRoom
 from console.visit import Page, Refusal, Visit
@@ -26,7 +27,6 @@ def pages(room: KeyingRoom) -> list[Page]:
     return [
         Page("/keying", lambda visit: visit.page("console_keying.html"), "label"),
         Page("/keying/letters", lambda visit: _letters(room, visit), "label"),
-        Page("/keying/crop/{read_id}/{index:int}", _crop, "label"),
         Page("/keying/labels", lambda visit: _labels(room, visit), "label", "POST"),
         Page("/keying/undo", lambda visit: _undo(room, visit), "label", "POST"),
         Page("/keying/leases", _leases, "label", "POST"),
@@ -35,13 +35,15 @@ def pages(room: KeyingRoom) -> list[Page]:
 
 
 def _letters(room: KeyingRoom, visit: Visit) -> Response:
-    """Lease letters to the person."""
+    """Lease letters to the person; those that the page has are not sent again."""
     num, now_us = _num_of(visit), visit.console.now_us()
+    has = set(visit.request.query_params.get("has", "").split(","))
     with writing(visit.console) as database:
-        rows = lease(database, visit.person, num, now_us)
-        letters = [letter_of(database, one, visit.person.who) for one in rows]
+        leased = [one.read_id for one in lease(database, visit.person, num, now_us)]
+    new = [one for one in leased if one not in has]
+    with visit.console.transaction() as database:
+        letters = letters_of(database, new, visit.person.who)
         num_waiting = waiting(database, now_us)
-    # After the transaction: an archive in S3 takes its time, and other people's labels would wait.
     gone = {one.read_id for one in letters if is_erased(visit.console.archive, one.read_id)}
     if gone:
         with writing(visit.console) as database:
@@ -64,7 +66,8 @@ def _shown(room: KeyingRoom, letter: Letter) -> dict[str, Any]:
         "crops": [
             {
                 "crop_index": one.crop_index,
-                "picture": f"/keying/crop/{letter.read_id}/{one.crop_index}",
+                # With its letter: a request of its own costs as much as a label.
+                "picture": f"data:image/png;base64,{b64encode(one.picture).decode()}",
                 "width": one.width,
                 "height": one.height,
                 "digit": one.digit,
@@ -77,24 +80,12 @@ def _shown(room: KeyingRoom, letter: Letter) -> dict[str, Any]:
     }
 
 
-def _crop(visit: Visit) -> Response:
-    """A crop's picture."""
-    read_id, index = visit.request.path_params["read_id"], visit.request.path_params["index"]
-    with visit.console.transaction() as database:
-        picture = picture_of(database, read_id, index)
-    if picture is None or is_erased(visit.console.archive, read_id):
-        raise Refusal(404, "There is no such crop; it may be erased.")
-    # Never on the browser's disk; in its memory until the letter is keyed.
-    return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})
-
-
 def _labels(room: KeyingRoom, visit: Visit) -> Response:
     """Store labels; the answer comes when they are on disk."""
     now_us = visit.console.now_us()
     try:
         sent = parse_labels(visit.sent, now_us)
-        with writing(visit.console) as database:
-            reasons = store_labels(database, room.write, visit.person, sent, now_us)
+        reasons = room.posts.store(Post(visit.person, sent, now_us))
     except BadLabel as error:
         raise Refusal(400, f"The labels cannot be read: {error}.") from error
     except SpoolError as error:
@@ -116,10 +107,9 @@ def _undo(room: KeyingRoom, visit: Visit) -> Response:
     read_id, now_us = visit.field("read_id", max_chars=255), visit.console.now_us()
     with writing(visit.console) as database:
         refused = undo(database, read_id, visit.person, now_us)
-        row = find_letter(database, read_id)
-        if refused or row is None or is_erased(visit.console.archive, read_id):
+        if refused or is_erased(visit.console.archive, read_id):
             raise Refusal(409, refused or "The letter is erased; there is nothing to undo.")
-        letter = letter_of(database, row, visit.person.who)
+        (letter,) = letters_of(database, [read_id], visit.person.who)
     return JSONResponse({"letter": _shown(room, letter)})
 
 

@@ -8,18 +8,17 @@ the spool when it starts again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from capture.label_event import LABELS, MAX_CLOCK_AHEAD, NOT_A_DIGIT, LabelEvent
 from console.keying.choosing import KEYED
-from console.keying.votes import Key, add_votes
+from console.keying.keyed import Key, Keyed, load_keyed
+from console.keying.votes import add_votes
 from console.sessions import SignedIn
-from console.tables import CropRow, LetterRow, VoteRow
 
 TWO_DIGITS: Final = "two_digits"
 KINDS: Final = (*LABELS, TWO_DIGITS)
@@ -91,98 +90,79 @@ def _whole(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
-def store_labels(
-    database: Session, write: Write, person: SignedIn, sent: Sequence[SentLabel], now_us: int
-) -> list[str]:
-    """Store those labels that the person may give.
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Labels that one person has sent, in the order of keying."""
+
+    person: SignedIn
+    labels: Sequence[SentLabel]
+    now_us: int  # microseconds since 1970
+
+
+def store_labels(database: Session, write: Write, posts: Sequence[Post]) -> list[list[str]]:
+    """Store those labels that their persons may give.
 
     Args:
         database: a transaction; it is committed after this returns.
         write: puts events on disk.
-        person: who keyed them.
-        sent: in the order of keying.
-        now_us: microseconds since 1970.
+        posts: of any persons.
 
     Returns:
-        For each label why it is refused; empty: it is stored.
+        For each label of each post why it is refused; empty: it is stored.
 
     Raises:
         SpoolError: none is stored.
     """
-    known = _look_up(database, person.who, {one.read_id for one in sent})
+    read_ids = {label.read_id for post in posts for label in post.labels}
+    keyed = load_keyed(database, read_ids)
+    said: dict[tuple[Key, str], tuple[str, int]] = {  # who's latest event: its id, and when_us
+        (key, who): (vote.event_id, vote.when_us)
+        for key, votes in keyed.votes.items()
+        for who, vote in votes.items()
+    }
     events: dict[str, LabelEvent] = {}
     kinds: dict[str, str] = {}
-    reasons = []
-    for one in sent:
-        event = _event(known, one, person)
-        reason = ""
-        if event.event_id not in events and event.event_id != known.said_of(event)[0]:
-            reason = _why_refused(known, event, now_us)
-            if not reason:
-                events[event.event_id], kinds[event.event_id] = event, one.kind
-                known.note(event)
-        reasons.append(reason)
+    all_reasons = []
+    for post in posts:
+        reasons = []
+        for one in post.labels:
+            event = _event(keyed, one, post.person)
+            place = ((event.read_id, event.crop_index), event.who)
+            event_id, when_us = said.get(place, ("", 0))
+            reason = ""
+            if event.event_id not in events and event.event_id != event_id:
+                reason = _why_refused(keyed, event, when_us, post.now_us)
+                if not reason:
+                    events[event.event_id], kinds[event.event_id] = event, one.kind
+                    said[place] = max((event.event_id, event.when_us), (event_id, when_us),
+                                      key=lambda latest: latest[1])  # fmt: skip
+            reasons.append(reason)
+        all_reasons.append(reasons)
     if events:
         write(list(events.values()))
-        add_votes(database, list(events.values()), kinds, now_us)
-    return reasons
+        add_votes(database, keyed, list(events.values()), kinds, posts[0].now_us)
+    return all_reasons
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the database has of the letters of a request."""
-
-    letters: dict[str, LetterRow]
-    crops: dict[Key, CropRow]
-    said: dict[Key, tuple[str, int]]  # the person's latest event: its id, and when_us
-
-    def said_of(self, event: LabelEvent) -> tuple[str, int]:
-        return self.said.get((event.read_id, event.crop_index), ("", 0))
-
-    def note(self, event: LabelEvent) -> None:
-        if event.when_us > self.said_of(event)[1]:
-            self.said[event.read_id, event.crop_index] = (event.event_id, event.when_us)
-
-
-def _look_up(database: Session, who: str, read_ids: Collection[str]) -> _Known:
-    letters = database.scalars(
-        select(LetterRow)
-        .where(LetterRow.read_id.in_(read_ids))
-        .order_by(LetterRow.read_id)  # one order for all, or two could wait for each other
-        .with_for_update()
-    ).all()
-    crops = database.scalars(
-        select(CropRow).options(defer(CropRow.picture)).where(CropRow.read_id.in_(read_ids))
-    )
-    own = database.scalars(select(VoteRow).where(VoteRow.read_id.in_(read_ids), VoteRow.who == who))
-    return _Known(
-        {one.read_id: one for one in letters},
-        {(one.read_id, one.crop_index): one for one in crops},
-        {(one.read_id, one.crop_index): (one.event_id, one.when_us) for one in own},
-    )
-
-
-def _event(known: _Known, one: SentLabel, person: SignedIn) -> LabelEvent:
-    crop = known.crops.get((one.read_id, one.crop_index))
+def _event(keyed: Keyed, one: SentLabel, person: SignedIn) -> LabelEvent:
+    crop = keyed.asked_crop((one.read_id, one.crop_index))
     how = KEYED if crop is None or crop.how is None else crop.how
     return LabelEvent(
         one.read_id, one.crop_index, one.label, person.who, one.when_us, how, person.source
     )
 
 
-def _why_refused(known: _Known, event: LabelEvent, now_us: int) -> str:
-    letter = known.letters.get(event.read_id)
-    crop = known.crops.get((event.read_id, event.crop_index))
+def _why_refused(keyed: Keyed, event: LabelEvent, latest_us: int, now_us: int) -> str:
+    letter = keyed.letters.get(event.read_id)
     if letter is None:
         return "there is no such letter; it may be erased"
-    if crop is None or crop.how is None:
+    if keyed.asked_crop((event.read_id, event.crop_index)) is None:
         return "nobody is asked about this crop"
-    _, when_us = known.said_of(event)
-    is_correction = when_us > 0 and letter.lease_until_us <= now_us
+    is_correction = latest_us > 0 and letter.lease_until_us <= now_us
     if letter.leased_by is None:
         return "the letter was not given to you; fetch it from /keying/letters"
     if letter.leased_by != event.who and not is_correction:
         return "the lease has passed to somebody else"
-    if event.when_us == when_us:
+    if event.when_us == latest_us:
         return "another label of the same moment was sent; send a later when_us"
     return ""

@@ -10,10 +10,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from capture.label_event import AUDIT, DIGITS
+from console.keying.keyed import Keyed, load_keyed
 from console.keying.leases import LEASE_US, NUM_UNDO, session_of
-from console.keying.votes import asked_of, undo_votes
+from console.keying.votes import undo_votes
 from console.sessions import SignedIn
-from console.tables import CropRow, LetterRow, VoteRow
+from console.tables import LetterRow, VoteRow
 
 NO_DIGIT: Final = "?"  # shown of a crop that has no digit and that nobody is asked about now
 MAX_WAITING: Final = 1_000  # more are counted as this, so that the count stays cheap
@@ -27,6 +28,7 @@ class ShownCrop:
     digit: str | None
     width: int
     height: int
+    picture: bytes  # PNG
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +42,23 @@ class Letter:
     deadline_us: int | None
 
 
-def letter_of(database: Session, row: LetterRow, who: str) -> Letter:
-    """What a person is shown of a letter."""
-    asked = asked_of(database, row.read_id, who)
-    query = select(
-        CropRow.crop_index, CropRow.digit, CropRow.how, CropRow.label, CropRow.width,
-        CropRow.height,
-    )  # fmt: skip
-    crops = database.execute(
-        query.where(CropRow.read_id == row.read_id).order_by(CropRow.crop_index)
-    ).all()
+def letters_of(database: Session, read_ids: Sequence[str], who: str) -> list[Letter]:
+    """What a person is shown of letters, in this order; one that was dropped is left out."""
+    keyed = load_keyed(database, read_ids, with_pictures=True)
+    rows = (keyed.letters.get(one) for one in read_ids)
+    return [_letter_of(keyed, row, who) for row in rows if row is not None]
+
+
+def _letter_of(keyed: Keyed, row: LetterRow, who: str) -> Letter:
+    asked = keyed.asked_of(row.read_id, who)
+    crops = keyed.crops.get(row.read_id, {})
     shown = []
-    for index, digit, how, label, width, height in crops:
-        known = digit if how is None else label
+    for index, crop in crops.items():
+        known = crop.digit if crop.how is None else crop.label
         text = None if index in asked else known if known in DIGITS else NO_DIGIT
-        shown.append(ShownCrop(index, text, width, height))
-    is_blind = any(how == AUDIT for _, _, how, *_ in crops)
+        shown.append(ShownCrop(index, text, crop.width, crop.height, crop.picture))
+    is_blind = any(one.how == AUDIT for one in crops.values())
     return Letter(row.read_id, tuple(shown), is_blind, row.lease_until_us, row.deadline_us)
-
-
-def find_letter(database: Session, read_id: str) -> LetterRow | None:
-    """A letter's row."""
-    return database.get(LetterRow, read_id)
-
-
-def picture_of(database: Session, read_id: str, index: int) -> bytes | None:
-    """A crop's PNG."""
-    return database.scalar(
-        select(CropRow.picture).where(CropRow.read_id == read_id, CropRow.crop_index == index)
-    )
 
 
 def waiting(database: Session, now_us: int) -> int:
@@ -86,14 +76,13 @@ def undo(database: Session, read_id: str, person: SignedIn, now_us: int) -> str:
     who = person.who
     if read_id not in _last_letters(database, who):
         return f"This letter is not among the last {NUM_UNDO} that you keyed."
-    letter = database.scalar(
-        select(LetterRow).where(LetterRow.read_id == read_id).with_for_update()
-    )
+    keyed = load_keyed(database, [read_id])
+    letter = keyed.letters.get(read_id)
     if letter is None:
         return "The letter is erased; there is nothing to undo."
     if letter.leased_by != who and letter.lease_until_us > now_us:
         return "Somebody else has this letter now; it cannot be given back."
-    undo_votes(database, read_id, who)
+    undo_votes(database, keyed, read_id, who)
     letter.leased_by, letter.leased_in = who, session_of(person)
     letter.lease_until_us, letter.closed_us = now_us + LEASE_US, None
     database.flush()

@@ -7,6 +7,8 @@ the cost of a second key; and of everybody one label in fifty, so that the rate 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,27 +45,59 @@ class Agreement:
         return (PRIOR_WRONG + num_wrong) / (PRIOR_WRONG + PRIOR_RIGHT + self.num_checked)
 
 
+NOTHING_KNOWN: Final = Agreement(0, 0)
+
+
 def agreement_of(database: Session, who: str) -> Agreement:
     """A person's agreement so far."""
-    of_person = select(VoteRow.is_agreed, func.count()).where(
-        VoteRow.who == who, VoteRow.is_agreed.is_not(None)
-    )
-    counts = {bool(agreed): num for agreed, num in database.execute(
-        of_person.group_by(VoteRow.is_agreed)
-    )}  # fmt: skip
-    return Agreement(sum(counts.values()), counts.get(True, 0))
+    return _agreements(database, {who}).get(who, NOTHING_KNOWN)
 
 
-def needs_second(database: Session, who: str, read_id: str, crop_index: int) -> bool:
-    """Whether a second person is asked about a crop that this person has labelled."""
-    if _share(read_id, crop_index) >= _ALWAYS_FRAC and (
-        agreement_of(database, who).wrong_frac <= PAYS_ABOVE
+def _agreements(database: Session, persons: Collection[str]) -> dict[str, Agreement]:
+    """Of each person of whom something is known."""
+    counts: dict[str, dict[bool, int]] = defaultdict(dict)
+    for who, is_agreed, num in database.execute(
+        select(VoteRow.who, VoteRow.is_agreed, func.count())
+        .where(
+            VoteRow.who.in_(persons),
+            VoteRow.is_checking.is_(False),  # true of every judged vote; the index begins with it
+            VoteRow.is_agreed.is_not(None),
+        )
+        .group_by(VoteRow.who, VoteRow.is_agreed)
     ):
-        return False
-    num_checking = database.scalar(
-        select(func.count()).where(VoteRow.who == who, VoteRow.is_checking.is_(True))
-    )
-    return (num_checking or 0) < _MAX_CHECKING
+        counts[who][bool(is_agreed)] = num
+    return {who: Agreement(sum(some.values()), some.get(True, 0)) for who, some in counts.items()}
+
+
+class SecondOpinions:
+    """Decides for the labels of one transaction which are checked by a second person.
+
+    Args:
+        database: the transaction.
+        persons: who gave the labels.
+    """
+
+    def __init__(self, database: Session, persons: Collection[str]) -> None:
+        self._agreements = _agreements(database, persons)
+        checking = (
+            select(VoteRow.who, func.count())
+            .where(VoteRow.who.in_(persons), VoteRow.is_checking.is_(True))
+            .group_by(VoteRow.who)
+        )
+        self._num_checking = Counter(
+            {who: num for who, num in database.execute(checking)}  # noqa: C416  # typed rows
+        )
+
+    def needs_second(self, who: str, read_id: str, crop_index: int) -> bool:
+        """Whether a second person is asked about a crop that this person has labelled."""
+        agreement = self._agreements.get(who, NOTHING_KNOWN)
+        is_drawn = _share(read_id, crop_index) < _ALWAYS_FRAC
+        if not is_drawn and agreement.wrong_frac <= PAYS_ABOVE:
+            return False
+        if self._num_checking[who] >= _MAX_CHECKING:
+            return False
+        self._num_checking[who] += 1
+        return True
 
 
 def _share(read_id: str, crop_index: int) -> float:

@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from capture.label_event import UNREADABLE
-from console.keying.votes import DISPUTED, Key, majority
+from console.keying.keyed import Key
+from console.keying.votes import DISPUTED, majority
 from console.tables import CropRow, LetterRow, VoteRow
 
 Status = Literal["waiting", "keyed", "too_late"]

@@ -18,8 +18,8 @@ from capture.look_up import begun_us
 from capture.store import Store
 from console.keying.archived import crops_of
 from console.keying.choosing import KEYED, FoundLetter, SeenCrop, choose_letter
+from console.keying.keyed import Key
 from console.keying.letter_store import add_letters, known_ids, writing
-from console.keying.votes import Key
 from console.tables import CropRow, LabelRequest, LetterRow, VoteRow
 from console.visit import Console
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from capture.frames import add_head
 from capture.label_event import LabelEvent, encode
 from capture.spool import Spool
+from console.keying.grouped_posts import GroupedPosts
 from console.visit import Console
 from serving.api.codes import Postcodes, load_postcodes
 
@@ -31,6 +32,7 @@ class KeyingRoom:
         self._fsync = service.capture_fsync
         self._lock = threading.Lock()
         self._spool: Spool | None = None
+        self.posts = GroupedPosts(console, self.write)
 
     def write(self, events: Sequence[LabelEvent]) -> None:
         """Put label events on disk.

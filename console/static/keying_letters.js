@@ -1,7 +1,7 @@
 // The queue of letters: leased ahead with their pictures, prolonged while somebody keys.
 
 import { cropToKey } from "./keying_keys.js";
-import { get, now_us, picture, post } from "./keying_server.js";
+import { get, now_us, post } from "./keying_server.js";
 
 const NUM_AHEAD = 20; // the most that the console leases at once
 const REFILL_BELOW = 16; // so that 10 are ahead although an answer takes a second or two
@@ -60,7 +60,8 @@ export class Letters {
     if (!isNeeded || this.isFilling || this.isDry) return undefined;
     this.isFilling = true;
     try {
-      const answer = await get(`/keying/letters?num=${NUM_AHEAD}`);
+      const has = this.queue.map((letter) => letter.read_id).join();
+      const answer = await get(`/keying/letters?num=${NUM_AHEAD}&has=${encodeURIComponent(has)}`);
       if (!this.isOn) return this.giveBack(answer.letters);
       this.trouble = null;
       this.num_waiting = answer.waiting;
@@ -155,12 +156,11 @@ function made(given, answers) {
   };
 }
 
-// Fetched and decoded before it is shown: showing it then takes no time.
+// Decoded before it is shown: showing it then takes no time.
 async function loadPicture(crop) {
-  crop.url = URL.createObjectURL(await picture(crop.picture));
   crop.images = { row: new Image(), large: new Image(), small: new Image() };
   await Promise.all(Object.values(crop.images).map((image) => {
-    image.src = crop.url;
+    image.src = crop.picture;
     image.alt = "";
     image.draggable = false;
     return image.decode();
@@ -170,7 +170,7 @@ async function loadPicture(crop) {
 // Free the pictures.
 export function dispose(letter) {
   for (const crop of letter.crops) {
-    if (crop.url) URL.revokeObjectURL(crop.url);
+    crop.picture = "";
     crop.images = null;
   }
 }

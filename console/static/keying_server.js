@@ -26,10 +26,6 @@ export async function get(path) {
   return (await answered(path, { headers: { accept: "application/json" } })).json();
 }
 
-export async function picture(path) {
-  return (await answered(path, {})).blob();
-}
-
 // keepalive: the browser sends it even when the page is being left (64 KiB at most).
 export async function post(path, body, csrf, { keepalive = false } = {}) {
   const headers = { "content-type": "application/json", accept: "application/json", "x-csrf-token": csrf };

@@ -6,15 +6,26 @@ others run against the real office.
 
 import io
 import threading
+from base64 import b64encode
 from dataclasses import dataclass, field
+from functools import cache
 
 from PIL import Image, ImageDraw
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
 from console.visit import Page, Refusal
 
 LEASE_US = 60_000_000
 LABELS = {*"0123456789", "not_a_digit", "unreadable", "two_digits"}
+
+
+@cache
+def picture_of(digit):
+    picture = Image.new("L", (28, 40), 245)
+    ImageDraw.Draw(picture).text((5, 3), digit, fill=30, font_size=30)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
 
 
 @dataclass
@@ -60,7 +71,6 @@ class FakeOffice:
         return [
             Page("/keying", lambda visit: visit.page("console_keying.html"), "label"),
             Page("/keying/letters", self._give, "label"),
-            Page("/keying/crop/{read_id}/{index}", self._crop, "label"),
             Page("/keying/labels", self._store, "label", "POST"),
             Page("/keying/undo", self._undo, "label", "POST"),
             Page("/keying/leases", self._lease, "label", "POST"),
@@ -100,7 +110,7 @@ class FakeOffice:
             "crops": [
                 {
                     "crop_index": index,
-                    "picture": f"/keying/crop/{letter.read_id}/{index}",
+                    "picture": picture_of(letter.truth[index]),
                     "width": 28,
                     "height": 40,
                     "digit": digit,
@@ -111,17 +121,6 @@ class FakeOffice:
             "lease_until_us": letter.lease[1],
             "deadline_us": letter.deadline_us,
         }
-
-    def _crop(self, visit):
-        letter = self.letters[visit.request.path_params["read_id"]]
-        if letter.is_erased:
-            raise Refusal(404, "This read was erased.")
-        picture = Image.new("L", (28, 40), 245)
-        digit = letter.truth[int(visit.request.path_params["index"])]
-        ImageDraw.Draw(picture).text((5, 3), digit, fill=30, font_size=30)
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        return Response(file.getvalue(), media_type="image/png")
 
     def _store(self, visit):
         results = []

@@ -1,19 +1,20 @@
 """The keying API: what is leased to whom, and what becomes of labels."""
 
 import time
+from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
-from keyed_mail import Keyer, letter, store
+from keyed_mail import Keyer, letter, picture, store
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from capture.erasure import erase_from_archive
 from capture.follow import SpoolFollower
 from capture.label_event import LabelEvent
-from capture.spool import SpoolError
+from capture.spool import Spool, SpoolError
 from console.application import make_app
 from console.database import open_database
 from console.keying import letter_store, quality
@@ -311,10 +312,10 @@ def test_nothing_is_acknowledged_that_is_not_on_disk(console, keyer, room, monke
     anna = keyer("anna")
     anna.letters()
 
-    def fail(_events):
+    def fail(_spool, _frames):
         raise SpoolError("the disk is full")
 
-    monkeypatch.setattr(room, "write", fail)
+    monkeypatch.setattr(Spool, "append_frames", fail)
     row = {"read_id": read_id, "crop_index": 0, "label": "7", "when_us": NOW_US}
     answer = anna.post("/keying/labels", {"labels": [row]})
     assert answer.status_code == 503
@@ -369,13 +370,20 @@ def test_nobody_labels_what_was_not_given_or_is_not_asked(console, keyer):
     assert events(console) == []
 
 
-def test_a_picture_is_shown_until_its_read_is_erased(console, keyer):
+def test_a_letter_that_the_page_has_is_not_sent_again(console, keyer):
+    read_ids = store(console, *(letter("?") for _ in range(3)))
+    anna = keyer("anna")
+    assert ids(anna.letters(2)) == read_ids[:2]
+    answer = anna.client.get(f"/keying/letters?num=3&has={','.join(read_ids[:2])}")
+    assert ids(answer.json()["letters"]) == read_ids[2:]
+
+
+def test_a_letter_brings_its_pictures_until_its_read_is_erased(console, keyer):
     (read_id,) = store(console, letter("?"))
     anna = keyer("anna")
-    picture = anna.letters()[0]["crops"][0]["picture"]
-    assert anna.client.get(picture).headers["content-type"] == "image/png"
+    kind, _, text = anna.letters()[0]["crops"][0]["picture"].partition(",")
+    assert (kind, b64decode(text)) == ("data:image/png;base64", picture())
     erase_from_archive(console.archive, read_id)
-    assert anna.client.get(picture).status_code == 404
     assert anna.letters() == []
     with console.transaction() as database:
         assert database.get(LetterRow, read_id) is None

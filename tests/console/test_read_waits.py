@@ -12,6 +12,7 @@ from capture.erasure import erase_from_archive
 from capture.label_event import LabelEvent
 from console.application import make_app
 from console.keying import quality, read_waits
+from console.keying.keyed import load_keyed
 from console.keying.letter_store import writing
 from console.keying.read_waits import ReadWaits
 from console.keying.votes import add_votes
@@ -63,7 +64,8 @@ def ask(console, *read_ids, query="", meanwhile=None, **headers):
 def say(console, read_id, index, label, who="anna", when_us=NOW_US):
     event = LabelEvent(read_id, index, label, who, when_us, "keyed", "office")
     with writing(console) as database:
-        add_votes(database, [event], {}, NOW_US)
+        keyed = load_keyed(database, {event.read_id})
+        add_votes(database, keyed, [event], {}, NOW_US)
 
 
 @pytest.mark.parametrize("header", ["authorization", "x_api_key"])
