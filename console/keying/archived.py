@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -21,9 +22,14 @@ from capture.label_event import LabelEvent
 from capture.sampling import has_read_id, is_mail, open_dataset
 from capture.store import Store
 from console.keying.choosing import SeenCrop
+from serving.api.codes import MAX_DIGITS, MIN_DIGITS, Postcodes
 
 NUM_DAYS: Final = 31  # older mail is not keyed any more
 _ASKED: Final = (~ds.field("accepted")) | (pc.coalesce(ds.field("audit_probability"), 0.0) > 0)
+_BULK: Final = pc.coalesce(ds.field("is_bulk"), False)
+_CODE_COLUMNS: Final = [
+    "read_id", "request_id", "crop_index", "digit", "confidence", "threshold",
+]  # fmt: skip
 _COLUMNS: Final = [
     "read_id", "request_id", "crop_index", "site", "time", "deadline", "digit", "accepted",
     "rejected_because", "probs", "threshold", "audit_probability", "is_bulk",
@@ -39,10 +45,41 @@ def record_files(store: Store, today: date, num_days: int) -> list[str]:
     ]
 
 
-def asked_reads(store: Store, key: str) -> list[str]:
-    """The reads of a file of which the machine rejected a crop, or one is marked."""
-    table = open_dataset(store, [key]).to_table(columns=["read_id", "request_id"], filter=_ASKED)
-    return sorted(set(with_read_ids(table)["read_id"].to_pylist()))
+def asked_reads(store: Store, key: str, directory: Postcodes | None) -> list[str]:
+    """The reads of a file that people may be asked about.
+
+    Those of which the machine rejected a crop or one is marked, and the codes of accepted digits
+    that `choose_letter` must decide on.
+    """
+    dataset = open_dataset(store, [key])
+    asked = dataset.to_table(columns=["read_id", "request_id"], filter=_ASKED)
+    rest = dataset.to_table(columns=_CODE_COLUMNS, filter=~_ASKED & ~_BULK)
+    found = set(with_read_ids(asked)["read_id"].to_pylist())
+    found.update(_doubtful_codes(with_read_ids(rest).to_pandas(), directory))
+    return sorted(found)
+
+
+def _doubtful_codes(crops: pd.DataFrame, directory: Postcodes | None) -> list[str]:
+    """Reads of several accepted digits that are not clearly an accepted code.
+
+    The most probable code is accepted if it is valid and the product of its digits' probabilities
+    reaches the threshold: invalid codes only raise its share.
+    """
+    crops = crops.drop_duplicates(["read_id", "crop_index"])
+    num = crops.groupby("read_id")["crop_index"].transform("size")
+    crops = crops[num.between(MIN_DIGITS, MAX_DIGITS)].assign(
+        value=crops["digit"] * 10 ** (num - 1 - crops["crop_index"]).clip(0, MAX_DIGITS)
+    )
+    codes = crops.groupby("read_id").agg(
+        num=("crop_index", "size"), number=("value", "sum"), confidence=("confidence", "prod"),
+        threshold=("threshold", "first"),
+    )  # fmt: skip
+    is_doubtful = codes["confidence"] < codes["threshold"]
+    if directory is not None:
+        for length, some in codes.groupby("num"):
+            numbers = some["number"].to_numpy(np.int64)
+            is_doubtful.loc[some.index] |= ~directory.possible(numbers, 0, int(str(length)))
+    return list(codes.index[is_doubtful])
 
 
 def crops_of(store: Store, key: str, read_ids: Collection[str]) -> Iterator[SeenCrop]:

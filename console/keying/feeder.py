@@ -147,7 +147,7 @@ class Feeder:
         self._read |= set(keys)
 
     def _take_file(self, key: str) -> None:
-        asked = asked_reads(self._archive, key)
+        asked = asked_reads(self._archive, key, self._directory)
         with self._console.transaction() as database:
             new = set(asked) - known_ids(database, asked)
         reads: dict[str, list[SeenCrop]] = defaultdict(list)

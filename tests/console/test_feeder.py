@@ -104,12 +104,20 @@ def test_accepted_reads_and_synthetic_ones_are_not_asked(console, spool):
     assert letters(console) == {}
 
 
-def test_a_code_that_is_rejected_although_its_digits_are_accepted_is_asked(console, spool):
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_a_code_that_is_rejected_although_its_digits_are_accepted_is_asked(
+    console, spool, archive, is_archived
+):
     """Digits of 98 % make a code of less than 95 %, and none that the directory has."""
-    unsure = read(spool, {}, {}, threshold=0.97)
+    unsure, sure = read(spool, {}, {}, threshold=0.97), read(spool, {}, {}, {})
+    if is_archived:
+        archive()
     look_twice(Feeder(console))
     assert letters(console) == {unsure: {0: "keyed", 1: "keyed"}}
+    assert sure not in letters(console)
     impossible, possible = read(spool, {}, {}), read(spool, {}, {}, {})
+    if is_archived:
+        archive()
     directory = Postcodes({2: np.array([99]), 3: np.array([456])})
     look_twice(Feeder(console, directory))
     assert set(letters(console)) == {unsure, impossible}
