@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.field_lattice import FieldDigit, FieldReading, Lattice
 from model.field_paths import Path, find_paths
 
-MAX_PATHS: Final = 48
+MAX_PATHS: Final = 40
 BEAM: Final = 2048  # prefixes kept for each place
 NUM_CODES: Final = 10  # that are returned
 MIN_POSSIBLE_FRAC: Final = 0.1  # of the joint mass, as serving.api.codes has it
