@@ -10,7 +10,7 @@ Source:
 import heapq
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Path:
 
 
 def piece_features(
-    lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.float64]
+    lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
     """(N, 10) what speaks for and against each piece being one digit."""
     score = np.clip(garbage, *GARBAGE_RANGE)
@@ -96,7 +96,7 @@ def skip_features(lattice: Lattice) -> NDArray[np.float64]:
 def find_paths(
     lattice: Lattice,
     probs: NDArray[np.float64],
-    garbage: NDArray[np.float64],
+    garbage: NDArray[np.floating[Any]],
     num_digits: tuple[int, int],
     max_paths: int,
 ) -> list[Path]:

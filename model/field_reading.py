@@ -5,7 +5,7 @@ all paths that spell it. So where the field can be split in two ways, no code is
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ Possible = Callable[[NDArray[np.int64], int, int], NDArray[np.bool_]]
 def read_field(
     lattice: Lattice,
     probs: NDArray[np.float64],
-    garbage: NDArray[np.float64],
+    garbage: NDArray[np.floating[Any]],
     *,
     num_digits: tuple[int, int],
     possible: Possible | None,
@@ -134,7 +134,7 @@ def _path_of(code: str, paths: list[Path], probs: NDArray[np.float64]) -> Path:
 
 
 def _digits_of(
-    path: Path, lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.float64]
+    path: Path, lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.floating[Any]]
 ) -> tuple[FieldDigit, ...]:
     return tuple(
         FieldDigit(lattice.pieces[index].box, probs[index], float(garbage[index]), index)

@@ -33,7 +33,7 @@ class _Listed:
     """The paths of one field."""
 
     features: NDArray[np.float64]  # (P, F) summed over what each path takes
-    log_truth: NDArray[np.float64]  # (P,) log of the digits' probabilities of the true code
+    log_truth: NDArray[np.float64]  # (P,) log of the true digits' probabilities
 
 
 def fit(
@@ -124,7 +124,8 @@ def _loss(weights: NDArray[np.float64], listed: list[_Listed]) -> tuple[float, N
 
 def _softmax(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     raised: NDArray[np.float64] = np.exp(logs - logs.max())
-    return raised / raised.sum()
+    raised /= raised.sum()
+    return raised
 
 
 def _log_sum(logs: NDArray[np.float64]) -> float:
