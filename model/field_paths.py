@@ -39,7 +39,17 @@ class Path:
     """One way to choose the digits' pieces."""
 
     pieces: tuple[int, ...]  # indices, in order of writing
-    probability: float  # share of all paths with an allowed number of digits
+    probability: float  # share of the paths with an allowed number of digits
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The most probable paths with an allowed number of digits."""
+
+    paths: list[Path]  # most probable first; empty: there is none
+    allowed_frac: (
+        float  # share that all such paths have; those of a digit more or less have the rest
+    )
 
 
 def piece_features(
@@ -99,8 +109,8 @@ def find_paths(
     garbage: NDArray[np.floating[Any]],
     num_digits: tuple[int, int],
     max_paths: int,
-) -> list[Path]:
-    """The most probable paths, most probable first.
+) -> Paths:
+    """The most probable paths.
 
     Args:
         lattice: of N pieces.
@@ -108,9 +118,6 @@ def find_paths(
         garbage: (N,).
         num_digits: least and most digits of a path.
         max_paths: at most so many.
-
-    Returns:
-        Paths with their share of all paths; none where the lattice has no path of that length.
     """
     at_piece = piece_features(lattice, probs, garbage) @ PIECE_WEIGHTS
     at_node = node_features(lattice) @ NODE_WEIGHTS
@@ -125,7 +132,7 @@ def find_paths_by(
     skipped: NDArray[np.float64],
     num_digits: tuple[int, int],
     max_paths: int,
-) -> list[Path]:
+) -> Paths:
     """As `find_paths`, from the log weights of (N,) pieces, nodes and skipped segments."""
     return _Search(lattice, at_piece, at_node, skipped, num_digits).best(max_paths)
 
@@ -154,7 +161,7 @@ class _Search:
             boundary = float(at_node[piece.end]) if piece.end < self._last else 0.0
             self._steps[piece.start].append((index, piece.end, weight + boundary))
         self._lengths = range(num_digits[0], num_digits[1] + 1)
-        self._total, self._most = self._look_ahead(num_digits[1])
+        self._total, self._most = self._look_ahead(num_digits[1] + 1)
 
     def _look_ahead(self, most: int) -> tuple[list[list[float]], list[list[float]]]:
         """Log of the summed weights, and the largest weight, from each node with k more digits."""
@@ -174,11 +181,16 @@ class _Search:
                 total[left][node] = _log_sum(ways)
         return total, largest
 
-    def best(self, max_paths: int) -> list[Path]:
+    def best(self, max_paths: int) -> Paths:
         """The heaviest paths, heaviest first, until next to nothing is left."""
         everything = _log_sum([self._total[length][0] for length in self._lengths])
         if everything == -math.inf:
-            return []
+            return Paths([], 0.0)
+        beside = [self._lengths[0] - 1, self._lengths[-1] + 1]
+        others = _log_sum([everything, *(self._total[length][0] for length in beside)])
+        return Paths(self._list(everything, max_paths), math.exp(everything - others))
+
+    def _list(self, everything: float, max_paths: int) -> list[Path]:
         waiting: list[_Begun] = [
             (-self._most[length][0], 0, length, 0.0, ())
             for length in self._lengths
