@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 PAPER, INK = 235, 30
-NUM_FIELDS = 24
+NUM_FIELDS = 12
 
 
 def write(images, rows, *, gap_px=5, scale=3):
@@ -25,8 +25,8 @@ def image_of(image):
 
 
 def strings(images, labels, num=NUM_FIELDS):
-    """Fields and their codes: every eighth crop begins a string of five, far from each other."""
-    rows = [[(start * 8 + step * 41) % len(labels) for step in range(5)] for start in range(num)]
+    """Fields and their codes: every sixteenth crop begins a string of five, far from each other."""
+    rows = [[(start * 16 + step * 41) % len(labels) for step in range(5)] for start in range(num)]
     return [(write(images, some), "".join(str(labels[row]) for row in some)) for some in rows]
 
 

@@ -31,7 +31,7 @@ def test_touching_rings_are_cut_where_they_touch(overlap_px):
         np.count_nonzero(mask & ((columns <= seam.columns[:, np.newaxis]) != (columns < middle)))
         for seam in seams_of(mask)
     ]
-    assert min(wrong) <= 0.04 * mask.sum()
+    assert min(wrong) <= 0.05 * mask.sum()
 
 
 def test_a_seam_crosses_about_as_many_strokes_as_it_says():

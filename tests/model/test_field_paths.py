@@ -123,9 +123,7 @@ def test_a_code_that_is_not_in_the_directory_is_not_accepted():
 
 
 def test_no_possible_code_leaves_no_candidates():
-    reading = read(
-        lattice_of(2, [(0, 1), (1, 2)]), sure([4, 7]), possible=lambda p, *_: p < 0
-    )
+    reading = read(lattice_of(2, [(0, 1), (1, 2)]), sure([4, 7]), possible=lambda p, *_: p < 0)
     assert reading.candidates == ()
     assert reading.rejected_because == "no_valid_code"
 
