@@ -158,6 +158,18 @@ def _frame_scan(crop: NDArray[np.uint8]) -> Framed:
     )
 
 
+def frame_ink(ink: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Frame ink that is cut out already, as `preprocess` frames what it finds in a crop.
+
+    Args:
+        ink: (H, W), 0 paper to 1 pen, cut to the bounds of the ink.
+
+    Returns:
+        (1, 28, 28) float32 in [0, 1].
+    """
+    return _centre(_to_box(ink), (False, False, False, False))
+
+
 def _reduce(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Average whole blocks until the longest side is at most 128 px."""
     factor = -(-max(crop.shape) // WORK_SIDE_PX)

@@ -1,0 +1,142 @@
+"""A lattice and its scores -> the code: the joint posterior over segmentations and digits.
+
+Each path through the lattice gives its digits' probabilities; a code's probability is summed over
+all paths that spell it. So where the field can be split in two ways, no code is sure.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.field_lattice import FieldDigit, FieldReading, Lattice
+from model.field_paths import Path, find_paths
+
+MAX_PATHS: Final = 48
+BEAM: Final = 2048  # prefixes kept for each place
+NUM_CODES: Final = 10  # that are returned
+MIN_POSSIBLE_FRAC: Final = 0.1  # of the joint mass, as serving.api.codes has it
+_FLOOR: Final = 1e-15  # a prefix below this mass cannot change the result
+
+# Prefixes (P,) int64, digits that follow, digits of the code -> (P,) bool: may be a possible code.
+# It is `serving.api.codes.Postcodes.possible`. It is called with 0 digits to follow once for each
+# number of digits, with whole codes: the place to match a pattern, too.
+Possible = Callable[[NDArray[np.int64], int, int], NDArray[np.bool_]]
+
+
+def read_field(
+    lattice: Lattice,
+    probs: NDArray[np.float64],
+    garbage: NDArray[np.float64],
+    *,
+    num_digits: tuple[int, int],
+    possible: Possible | None,
+    threshold: float,
+    garbage_threshold: float,
+) -> FieldReading:
+    """Decide on the code of a field.
+
+    Args:
+        lattice: of N pieces.
+        probs: (N, 10) each piece's probabilities (`model.decision.softmax` with the policy's
+            temperature).
+        garbage: (N,) the model's scores, as they are.
+        num_digits: least and most digits of the code.
+        possible: which prefixes may become a possible code; None: all. Its form is that of
+            `serving.api.codes.Postcodes.possible`.
+        threshold: least probability of an accepted code; the policy's.
+        garbage_threshold: a digit with a higher score is none; the policy's.
+
+    Returns:
+        `rejected_because` is None or, in this order: "no_code" (the ink cannot be split into so
+        many digits), "no_valid_code" (no possible code has 0.1 of the mass), "not_a_digit",
+        "low_confidence".
+    """
+    paths = find_paths(lattice, probs, garbage, num_digits, MAX_PATHS)
+    if not paths:
+        return FieldReading((), (), 0.0, "no_code")
+    codes, total = _rank(paths, probs, possible)
+    if not codes:
+        return FieldReading(
+            _digits_of(paths[0], lattice, probs, garbage), (), total, "no_valid_code"
+        )
+    candidates = tuple((code, mass / total) for code, mass in codes[:NUM_CODES])
+    best = _path_of(candidates[0][0], paths, probs)
+    digits = _digits_of(best, lattice, probs, garbage)
+    reason = None
+    if total < MIN_POSSIBLE_FRAC:
+        reason = "no_valid_code"
+    elif any(digit.garbage > garbage_threshold for digit in digits):
+        reason = "not_a_digit"
+    elif candidates[0][1] < threshold:
+        reason = "low_confidence"
+    return FieldReading(digits, candidates, min(total, 1.0), reason)
+
+
+def _rank(
+    paths: list[Path], probs: NDArray[np.float64], possible: Possible | None
+) -> tuple[list[tuple[str, float]], float]:
+    """Possible codes with their mass, heaviest first, and the mass that possible codes may have.
+
+    Mass that was not looked at counts as possible, so that no probability is too high.
+    """
+    unexplored = max(0.0, 1.0 - sum(path.probability for path in paths))
+    codes: list[tuple[str, float]] = []
+    for length in sorted({len(path.pieces) for path in paths}):
+        some = [path for path in paths if len(path.pieces) == length]
+        numbers, mass, lost = _extend(some, length, probs, possible)
+        unexplored += lost
+        codes += [
+            (f"{number:0{length}d}", share)
+            for number, share in zip(numbers.tolist(), mass.tolist(), strict=True)
+        ]
+    codes.sort(key=lambda code: -code[1])
+    return codes, sum(share for _, share in codes) + unexplored
+
+
+def _extend(
+    paths: list[Path], length: int, probs: NDArray[np.float64], possible: Possible | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+    """All codes that paths of one length spell: number, mass; and the mass that was left out."""
+    pieces = np.array([path.pieces for path in paths])
+    mass = np.array([path.probability for path in paths])
+    prefixes, rows = np.zeros(len(paths), dtype=np.int64), np.arange(len(paths))
+    lost = 0.0
+    for place in range(length):
+        prefixes = (prefixes[:, np.newaxis] * 10 + np.arange(10)).ravel()
+        mass = (mass[:, np.newaxis] * probs[pieces[rows, place]]).ravel()
+        rows = np.repeat(rows, 10)
+        keep = mass > _FLOOR
+        if possible is not None:
+            allowed = possible(prefixes, length - place - 1, length)
+            lost += float(mass[~keep & allowed].sum())
+            keep &= allowed
+        else:
+            lost += float(mass[~keep].sum())
+        prefixes, mass, rows = prefixes[keep], mass[keep], rows[keep]
+        if len(mass) > BEAM:
+            best = np.argpartition(mass, -BEAM)[-BEAM:]
+            lost += float(mass.sum() - mass[best].sum())
+            prefixes, mass, rows = prefixes[best], mass[best], rows[best]
+    numbers, inverse = np.unique(prefixes, return_inverse=True)
+    summed = np.bincount(inverse, weights=mass, minlength=len(numbers)).astype(np.float64)
+    return numbers, summed, lost
+
+
+def _path_of(code: str, paths: list[Path], probs: NDArray[np.float64]) -> Path:
+    """The path that gives a code most of its mass."""
+    digits = [int(digit) for digit in code]
+    spelling = [path for path in paths if len(path.pieces) == len(digits)]
+    return max(
+        spelling, key=lambda path: path.probability * float(probs[path.pieces, digits].prod())
+    )
+
+
+def _digits_of(
+    path: Path, lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.float64]
+) -> tuple[FieldDigit, ...]:
+    return tuple(
+        FieldDigit(lattice.pieces[index].box, probs[index], float(garbage[index]), index)
+        for index in path.pieces
+    )
