@@ -1,0 +1,157 @@
+"""Takes the printed lines out of a field: underlines, frames, the walls between cells.
+
+A printed line is thin, straight and longer than a digit's stroke. Only ink that is as thin as the
+line goes: where a stroke crosses, the ink is thicker, so it stays and no stroke is broken.
+Knows nothing about grey levels. `model.lines` does the same for a crop, where a line runs from one
+edge to the other.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_THICK_FRAC: Final = 0.075  # of the field's height
+MIN_THICK_PX: Final = 2
+MAX_SLOPE: Final = 0.1  # down for each px along
+NUM_SLOPES: Final = 21
+STRIPS: Final = 12
+MIN_LENGTH_FRAC: Final = 0.3  # of the field's width
+MIN_LENGTH_HEIGHTS: Final = 1.1  # of the field's height: longer than a digit's stroke
+FILLED_FRAC: Final = 0.85  # of a line's length is ink
+THIN_FRAC: Final = 0.45  # of it is thin ink; the rest is crossed by strokes
+WALL_SPAN_FRAC: Final = 0.95  # of the way between two lines: a 1 in a frame is shorter
+WALL_FILLED_FRAC: Final = 0.95
+
+Mask = NDArray[np.bool_]
+
+
+class Ruled(NamedTuple):
+    """A mask without its printed lines."""
+
+    mask: Mask  # (H, W)
+    lines: Mask  # (H, W) what was taken out
+    num_lines: int
+
+
+def take_lines_out(mask: Mask) -> Ruled:
+    """Find the lines of a (H, W) mask of ink and take them out."""
+    height, width = mask.shape
+    thick = max(MIN_THICK_PX, round(MAX_THICK_FRAC * height))
+    least = max(MIN_LENGTH_FRAC * width, MIN_LENGTH_HEIGHTS * height)
+    lying, rows = _find_lying(mask, thick, round(min(least, 0.9 * width)), FILLED_FRAC)
+    lines, num_walls = lying, 0
+    bounds = _inner(rows, height)
+    if bounds is not None:
+        inside = np.ascontiguousarray(mask[bounds[0] : bounds[1]].T)
+        # Walls are as thick as the frame.
+        thick = min(thick, 2 + round(np.count_nonzero(lying) / (len(rows) * width)))
+        span = round(WALL_SPAN_FRAC * inside.shape[1])
+        walls, columns = _find_lying(inside, thick, span, WALL_FILLED_FRAC)
+        lines = lying.copy()
+        lines[bounds[0] : bounds[1]] |= walls.T
+        num_walls = len(columns)
+    return Ruled(mask & ~lines, lines, len(rows) + num_walls)
+
+
+def _inner(rows: list[int], height: int) -> tuple[int, int] | None:
+    """From the first to the last lying line, where they are the two sides of a frame."""
+    if len(rows) < 2 or rows[-1] - rows[0] < 0.4 * height:
+        return None
+    return rows[0], rows[-1] + 1
+
+
+def _find_lying(
+    mask: Mask, thick: int, length: int, filled_frac: float
+) -> tuple[Mask, list[int]]:
+    """The pixels of all lines from left to right, and the rows in their middle."""
+    height, width = mask.shape
+    none = np.zeros_like(mask)
+    if length < 8 or height < 8:
+        return none, []
+    thin = mask & ~_open_down(mask, thick + 1)
+    shifts = _best_shifts(thin, length)
+    if shifts is None:
+        return none, []
+    index = (np.arange(height)[:, np.newaxis] + shifts) % height
+    columns = np.arange(width)
+    level, level_thin = mask[index, columns], thin[index, columns]
+    near = _grow_down(level)
+    filled = _window_sums(near, length) >= filled_frac * length
+    thinned = _window_sums(_grow_down(level_thin), length) >= THIN_FRAC * length
+    is_line = _spread_back(filled & thinned, length, width)
+    hits = _grow_down(is_line) & level_thin
+    found = none.copy()
+    found[index, columns] = hits
+    return found, _middles(is_line.any(axis=1))
+
+
+def _best_shifts(thin: Mask, length: int) -> NDArray[np.intp] | None:
+    """How far down the lines are at each column; None: no direction has a line of that length."""
+    coarse = np.linspace(-MAX_SLOPE, MAX_SLOPE, NUM_SLOPES)
+    slope, most = _steepest_peak(thin, coarse, STRIPS)
+    if most < THIN_FRAC * length:
+        return None
+    step = coarse[1] - coarse[0]
+    slope, _ = _steepest_peak(thin, slope + np.linspace(-0.75, 0.75, 7) * step, 2 * STRIPS)
+    width = thin.shape[1]
+    return np.rint(slope * (np.arange(width) + 0.5 - width / 2)).astype(np.intp)
+
+
+def _steepest_peak(thin: Mask, slopes: NDArray[np.float64], strips: int) -> tuple[float, float]:
+    """The slope at which the ink is in fewest rows, and the ink of the fullest two rows of any."""
+    height, width = thin.shape
+    strips = min(strips, width)
+    starts = np.arange(strips) * width // strips
+    counts = np.add.reduceat(thin, starts, axis=1, dtype=np.float32)
+    middles = (np.append(starts[1:], width) + starts) / 2 - width / 2
+    down = np.rint(slopes[:, np.newaxis] * middles).astype(np.intp)
+    rows = (np.arange(height)[np.newaxis, :, np.newaxis] + down[:, np.newaxis, :]) % height
+    places = rows * strips + np.arange(strips)
+    sums = counts.ravel().take(places) @ np.ones(strips, dtype=np.float32)  # (slopes, rows)
+    # A line that is between two rows has half its ink in each.
+    pairs = sums + np.roll(sums, 1, axis=1)
+    return float(slopes[int(np.square(sums).sum(axis=1).argmax())]), float(pairs.max())
+
+
+def _open_down(mask: Mask, size: int) -> Mask:
+    """The pixels that are in a vertical run of at least `size`."""
+    if size > len(mask):
+        return np.zeros_like(mask)
+    kept = mask[: len(mask) - size + 1].copy()
+    for step in range(1, size):
+        kept &= mask[step : len(mask) - size + 1 + step]
+    opened = np.zeros_like(mask)
+    for step in range(size):
+        opened[step : step + len(kept)] |= kept
+    return opened
+
+
+def _grow_down(mask: Mask) -> Mask:
+    """One pixel up and down."""
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    return grown
+
+
+def _window_sums(mask: Mask, length: int) -> NDArray[np.int32]:
+    """(H, W - length + 1) ink in each window along a row."""
+    sums = np.zeros((mask.shape[0], mask.shape[1] + 1), dtype=np.int32)
+    np.cumsum(mask, axis=1, out=sums[:, 1:], dtype=np.int32)
+    return sums[:, length:] - sums[:, :-length]
+
+
+def _spread_back(starts: Mask, length: int, width: int) -> Mask:
+    """(H, W) the pixels of all windows that begin where `starts` is set."""
+    edges = np.zeros((starts.shape[0], width + 1), dtype=np.int32)
+    edges[:, : starts.shape[1]] += starts
+    edges[:, length : length + starts.shape[1]] -= starts
+    covered: Mask = np.cumsum(edges, axis=1)[:, :width] > 0
+    return covered
+
+
+def _middles(flags: NDArray[np.bool_]) -> list[int]:
+    """The middle of each run of set flags."""
+    edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
+    return ((np.flatnonzero(edges > 0) + np.flatnonzero(edges < 0) - 1) // 2).tolist()
