@@ -10,6 +10,7 @@ from serving.api.counting import ReadingCounter
 from serving.api.digits import DigitHandlers
 from serving.api.documents import OpenApiHandler, PageHandler
 from serving.api.explanation import ExplainHandler
+from serving.api.field import FieldHandler
 from serving.api.label_intake import LabelHandler
 from serving.api.openinference import MODEL_PATH, OpenInferenceHandlers
 from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
@@ -21,6 +22,7 @@ from serving.messages import Answer, Request
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.champion_watch import ChampionWatch
 from serving.reading.explainer import Explainer
+from serving.reading.field_reader import FieldReader
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.reading.site_watch import SiteWatch
@@ -79,6 +81,7 @@ def build_routes(
     counter = ReadingCounter(telemetry, tracer, watch)
     digits = DigitHandlers(reader, counter)
     postcode = PostcodeHandler(reader, counter, valid_codes)
+    field = FieldHandler(FieldReader(reader), counter, valid_codes)
     explainer = Explainer(reader, patience_s=settings.request_deadline_ms / 2e3)
     status = StatusHandlers(settings, telemetry, health, champion)
     document = OpenApiHandler()
@@ -91,6 +94,7 @@ def build_routes(
         "/v1/postcode": Route(
             "postcode", "POST", postcode.postcode, content_types=bulk, is_bulk=True
         ),
+        "/v1/field": Route("field", "POST", field.field, content_types=single),
         "/v1/explain": Route(
             "explain",
             "POST",

@@ -123,6 +123,50 @@ class PostcodeAnswer(BaseModel):
     model_version: str = Field(examples=["3"])
 
 
+class Box(BaseModel):
+    """A rectangle in pixels of the picture as sent, turned upright if its EXIF data say so."""
+
+    x: int = Field(ge=0, examples=[41], description="Of the left edge.")
+    y: int = Field(ge=0, examples=[18], description="Of the upper edge.")
+    width: int = Field(ge=1, examples=[52])
+    height: int = Field(ge=1, examples=[74])
+
+
+class FieldDigitAnswer(BaseModel):
+    """One digit of a field, and where it is."""
+
+    box: Box
+    digit: int = Field(ge=0, le=9, examples=[7])
+    confidence: float = Field(ge=0, le=1, examples=[0.9987])
+    accepted: bool = Field(examples=[True])
+    rejected_because: RejectedBecause | Literal["code_rejected"] | None = Field(
+        default=None, description="code_rejected: the digit is clear, the code is not accepted."
+    )
+    candidates: list[Candidate]
+
+
+class FieldAnswer(BaseModel):
+    """The answer to the image of a whole field."""
+
+    request_id: str = Field(examples=[_ID])
+    read_id: str = Field(examples=[_ID], description=_READ_ID)
+    code: str | None = Field(examples=["10115"], description="null: no possible code.")
+    confidence: float = Field(ge=0, le=1, description="Of the whole code.", examples=[0.997])
+    accepted: bool = Field(examples=[True])
+    rejected_because: RejectedBecause | Literal["no_valid_code", "no_code"] | None = Field(
+        default=None,
+        description="no_code: the ink is no row of so many digits; no_valid_code: none fits.",
+    )
+    detail: str | None = Field(
+        default=None,
+        description="Present only if no digits were found: why, in words.",
+        examples=["the ink cannot be divided into 5 digits"],
+    )
+    candidates: list[CodeCandidateAnswer]
+    digits: list[FieldDigitAnswer] = Field(description="In the order of writing.")
+    model_version: str = Field(examples=["3"])
+
+
 class Framing(BaseModel):
     """What framing found in a crop."""
 
