@@ -78,6 +78,11 @@ class FieldHandler:
         )
 
 
+def is_field(request: Request) -> bool:
+    """Whether the query says that the picture is a field."""
+    return bool(request.query_string) and "digits" in query_params(request)
+
+
 def code_fields(read: FieldRead) -> dict[str, Any]:
     """The code's part of an answer."""
     code = read.code

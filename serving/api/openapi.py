@@ -157,10 +157,11 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/explain": {
             "post": _post(
-                "Read and explain 1 to 12 crops, one request at a time; nothing is recorded",
+                "Read and explain 1 to 12 crops, or with `digits` the image of a field, one "
+                "request at a time; nothing is recorded",
                 {**images, **_many(1, MAX_DIGITS)},
                 "ExplainAnswer",
-                [_TOP_K],
+                [_TOP_K, _DIGITS, _PATTERN],
             )
         },
         "/v1/labels": {

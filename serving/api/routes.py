@@ -81,8 +81,9 @@ def build_routes(
     counter = ReadingCounter(telemetry, tracer, watch)
     digits = DigitHandlers(reader, counter)
     postcode = PostcodeHandler(reader, counter, valid_codes)
-    field = FieldHandler(FieldReader(reader), counter, valid_codes)
-    explainer = Explainer(reader, patience_s=settings.request_deadline_ms / 2e3)
+    fields = FieldReader(reader)
+    field = FieldHandler(fields, counter, valid_codes)
+    explainer = Explainer(reader, fields, patience_s=settings.request_deadline_ms / 2e3)
     status = StatusHandlers(settings, telemetry, health, champion)
     document = OpenApiHandler()
     site_handlers = sites.SiteHandlers(watch)
@@ -98,7 +99,7 @@ def build_routes(
         "/v1/explain": Route(
             "explain",
             "POST",
-            ExplainHandler(explainer, postcode).explain,
+            ExplainHandler(explainer, postcode, field).explain,
             content_types=single,
         ),
         "/v1/labels": Route(

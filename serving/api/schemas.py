@@ -178,8 +178,11 @@ class Framing(BaseModel):
 
 
 class CropExplanation(CropReading):
-    """The answer to one crop, and why."""
+    """The answer to one crop, or to one digit of a field, and why."""
 
+    box: Box | None = Field(default=None, description="Present only of a digit of a field.")
+    # mypy: wider than the base's; answers are only described by it
+    rejected_because: RejectedBecause | Literal["code_rejected"] | None = None  # type: ignore[assignment]
     image: list[list[int]] | None = Field(
         description="What the model saw: 28 rows of 28 values, 255 is full ink; null: blank."
     )
@@ -195,12 +198,13 @@ class CropExplanation(CropReading):
 
 
 class CodeExplanation(BaseModel):
-    """The answer to the code that the crops form."""
+    """The answer to the code that the crops form, or that the field shows."""
 
     code: str | None = Field(examples=["10115"])
     confidence: float = Field(ge=0, le=1, examples=[0.997])
     accepted: bool
-    rejected_because: RejectedBecause | Literal["no_valid_code"] | None = None
+    rejected_because: RejectedBecause | Literal["no_valid_code", "no_code"] | None = None
+    detail: str | None = Field(default=None, description="Why a field has no digits.")
     candidates: list[CodeCandidateAnswer]
 
 
