@@ -61,9 +61,7 @@ def _inner(rows: list[int], height: int) -> tuple[int, int] | None:
     return rows[0], rows[-1] + 1
 
 
-def _find_lying(
-    mask: Mask, thick: int, length: int, filled_frac: float
-) -> tuple[Mask, list[int]]:
+def _find_lying(mask: Mask, thick: int, length: int, filled_frac: float) -> tuple[Mask, list[int]]:
     """The pixels of all lines from left to right, and the rows in their middle."""
     height, width = mask.shape
     none = np.zeros_like(mask)
@@ -83,7 +81,7 @@ def _find_lying(
     hits = _grow_down(is_line) & level_thin
     found = none.copy()
     found[index, columns] = hits
-    return found, _middles(is_line.any(axis=1))
+    return found, _middles(np.logical_or.reduce(is_line, axis=1))
 
 
 def _best_shifts(thin: Mask, length: int) -> NDArray[np.intp] | None:
@@ -95,7 +93,8 @@ def _best_shifts(thin: Mask, length: int) -> NDArray[np.intp] | None:
     step = coarse[1] - coarse[0]
     slope, _ = _steepest_peak(thin, slope + np.linspace(-0.75, 0.75, 7) * step, 2 * STRIPS)
     width = thin.shape[1]
-    return np.rint(slope * (np.arange(width) + 0.5 - width / 2)).astype(np.intp)
+    shifts: NDArray[np.intp] = np.rint(slope * (np.arange(width) + 0.5 - width / 2)).astype(np.intp)
+    return shifts
 
 
 def _steepest_peak(thin: Mask, slopes: NDArray[np.float64], strips: int) -> tuple[float, float]:
@@ -154,4 +153,5 @@ def _spread_back(starts: Mask, length: int, width: int) -> Mask:
 def _middles(flags: NDArray[np.bool_]) -> list[int]:
     """The middle of each run of set flags."""
     edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
-    return ((np.flatnonzero(edges > 0) + np.flatnonzero(edges < 0) - 1) // 2).tolist()
+    middles: list[int] = ((np.flatnonzero(edges > 0) + np.flatnonzero(edges < 0) - 1) // 2).tolist()
+    return middles

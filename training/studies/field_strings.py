@@ -7,6 +7,7 @@ other, because MNIST keeps a writer's digits together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class DrawnField:
     field: NDArray[np.uint8]  # (H, W)
     code: str
     crops: tuple[NDArray[np.uint8], ...]
+    boxes: tuple[tuple[int, int, int, int], ...]  # x, y, width, height of each digit
     num_touching: int  # pairs
     form: str
 
@@ -121,6 +123,7 @@ def draw_field(
         field=_scan(layer, look, rng),
         code="".join(str(digits.labels[row]) for row in rows),
         crops=tuple(alone),
+        boxes=tuple(boxes),
         num_touching=int(touches.sum()),
         form=look.form,
     )
@@ -137,7 +140,9 @@ def _choose_touching(
     return touches
 
 
-def _glyph(image: NDArray[np.uint8], look: Writing, rng: np.random.Generator) -> NDArray[np.float32]:
+def _glyph(
+    image: NDArray[np.uint8], look: Writing, rng: np.random.Generator
+) -> NDArray[np.float32]:
     """One digit at its size, slanted and turned, cut to its ink; (H, W) in [0, 1]."""
     scale = look.height_px / INK_PX * float(np.clip(rng.normal(1, 0.06), 0.85, 1.18))
     slant = look.slant + float(rng.normal(0, 0.04))
@@ -251,7 +256,7 @@ def _form(
         edges = [left, right]
         if look.form == "cells":
             centres = [x + w / 2 for x, _, w, _ in boxes]
-            edges += [(a + b) / 2 for a, b in zip(centres, centres[1:], strict=False)]
+            edges += [(a + b) / 2 for a, b in pairwise(centres)]
         for x in edges:
             line(x, at(x, top), x - tilt * (bottom - top), at(x, bottom))
     drawn: NDArray[np.float32] = np.asarray(picture, dtype=np.float32) / 255
@@ -269,9 +274,7 @@ def _dash(
     return layer
 
 
-def _specks(
-    shape: tuple[int, int], look: Writing, rng: np.random.Generator
-) -> NDArray[np.float32]:
+def _specks(shape: tuple[int, int], look: Writing, rng: np.random.Generator) -> NDArray[np.float32]:
     layer = np.zeros(shape, np.float32)
     for _ in range(look.num_specks):
         side = max(1, round(look.height_px * rng.uniform(0.01, 0.06)))
@@ -280,9 +283,7 @@ def _specks(
     return layer
 
 
-def _scan(
-    layer: NDArray[np.float32], look: Writing, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def _scan(layer: NDArray[np.float32], look: Writing, rng: np.random.Generator) -> NDArray[np.uint8]:
     grey = look.paper + (look.ink - look.paper) * layer
     grey = grey + rng.normal(0, 1, layer.shape) * look.noise
     field: NDArray[np.uint8] = np.clip(grey, 0, 255).astype(np.uint8)

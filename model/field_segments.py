@@ -1,0 +1,190 @@
+"""A field's ink -> segments in the order of writing: parts of ink, and what seams cut them into."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.field_cuts import Part, Seam, find_seams
+from model.field_labels import Parts, find_parts
+from model.field_lattice import NoDigits, TooManyPieces
+from model.field_shape import digit_height, find_slant, straighten
+
+MIN_HEIGHT_PX: Final = 7.0  # of a digit, at the working size
+SPECK_FRAC: Final = 0.15  # of the digits' height: smaller parts are dirt
+FLAT_FRAC: Final = 0.16  # of it: a lower part below the digits is a rest of a line
+CUT_WIDTH_FRAC: Final = 0.38  # of it: narrower parts are not cut
+LEAST_CUTS: Final = 3
+WIDTH_A_CUT: Final = 0.12  # of it: a part of that width more may be cut once more
+INSIDE_FRAC: Final = 0.6  # of its width above or below another part: both are one segment
+LEAST_CUT: Final = 0.05  # strokes, of a cut through a hair line
+TALL_FRAC: Final = 0.6  # of the digits' height: no fragment
+BESIDE_FRAC: Final = 0.1  # of it: a flat part lies so near the digits' foot or lower
+MAX_TOGETHER: Final = 1.4  # of it: higher parts are of two lines of writing
+PARTS_A_DIGIT: Final = 4  # more parts for each digit are noise
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """The segments of a field, made upright, from left to right."""
+
+    numbers: NDArray[np.int32]  # (H, W): 0 paper or dirt, else the segment's number from 1
+    ink: NDArray[np.float32]  # (H, W) 0 paper to 1 pen
+    cuts: tuple[float, ...]  # strokes cut between a segment and the next; 0: they are apart
+    height_px: float  # of a digit
+    slant: float
+    pad_px: int  # at the left, that making it upright added
+
+    def __len__(self) -> int:
+        return len(self.cuts) + 1
+
+
+def find_segments(ink: NDArray[np.float32], mask: NDArray[np.bool_], max_digits: int) -> Segments:
+    """Split ink without lines into segments.
+
+    Args:
+        ink: (H, W) 0 paper to 1 pen.
+        mask: (H, W) what of it is pen.
+        max_digits: most digits of the code.
+
+    Raises:
+        NoDigits: nothing is as high as a digit.
+        TooManyPieces: there are more parts than digits can have.
+    """
+    slant = find_slant(mask)
+    places, pad = straighten(mask.shape[0], mask.shape[1], slant)
+    ink = _free_column(ink).ravel().take(places)
+    parts = find_parts(_free_column(mask).ravel().take(places))
+    height_px = digit_height(parts)
+    if height_px < MIN_HEIGHT_PX:
+        raise NoDigits(
+            f"the field's ink is {height_px:.0f} px high at the working size; a digit has at least "
+            f"{MIN_HEIGHT_PX:.0f} px; check where the field is cut, and whether it is empty"
+        )
+    kept = _without_dirt(parts, height_px)
+    if len(kept) > PARTS_A_DIGIT * max_digits:
+        raise TooManyPieces(
+            f"the field has {len(kept)} separate parts of ink; a code of {max_digits} digits has "
+            f"at most {PARTS_A_DIGIT * max_digits}; send the code's field alone, without noise"
+        )
+    groups = _join_broken(parts, kept, height_px)
+    numbers, cuts = _number(ink, parts, groups, height_px, max_digits)
+    return Segments(numbers, ink, cuts, height_px, slant, pad)
+
+
+def _free_column(picture: NDArray[Any]) -> NDArray[Any]:
+    return np.pad(picture, ((0, 0), (0, 1)))
+
+
+def _without_dirt(parts: Parts, height_px: float) -> list[int]:
+    """The parts that may belong to digits, from left to right."""
+    heights, widths = parts.bottoms - parts.tops, parts.rights - parts.lefts
+    middles = (parts.lefts + parts.rights) / 2
+    is_tall = heights >= TALL_FRAC * height_px
+    nearest = np.abs(middles[:, np.newaxis] - middles[is_tall]).argmin(axis=1)
+    level = (parts.tops + parts.bottoms) / 2
+    is_outside = (level > parts.bottoms[is_tall][nearest] - BESIDE_FRAC * height_px) | (
+        level < parts.tops[is_tall][nearest]
+    )
+    is_flat = (heights < FLAT_FRAC * height_px) & (widths > 1.5 * heights)
+    is_dirt = (np.maximum(heights, widths) < SPECK_FRAC * height_px) | (is_flat & is_outside)
+    order = np.argsort(middles, kind="stable")
+    kept: list[int] = order[~is_dirt[order]].tolist()
+    return kept
+
+
+def _join_broken(parts: Parts, kept: list[int], height_px: float) -> list[list[int]]:
+    """Groups of parts that are one above the other: a 5 and its loose bar, a broken stroke."""
+    groups: list[list[int]] = []
+    bounds: list[tuple[int, int, int, int]] = []
+    for part in kept:
+        box = tuple(int(side[part]) for side in parts[1:5])
+        top, bottom, left, right = box
+        for number in range(len(groups) - 1, max(-1, len(groups) - 4), -1):
+            other_top, other_bottom, other_left, other_right = bounds[number]
+            overlap = min(right, other_right) - max(left, other_left)
+            low = min(bottom - top, other_bottom - other_top)
+            together = max(bottom, other_bottom) - min(top, other_top)
+            if (
+                overlap >= INSIDE_FRAC * min(right - left, other_right - other_left)
+                and low < TALL_FRAC * height_px
+                and together <= MAX_TOGETHER * height_px
+            ):
+                groups[number].append(part)
+                bounds[number] = (
+                    min(top, other_top),
+                    max(bottom, other_bottom),
+                    min(left, other_left),
+                    max(right, other_right),
+                )
+                break
+        else:
+            groups.append([part])
+            bounds.append((top, bottom, left, right))
+    return groups
+
+
+def _number(
+    ink: NDArray[np.float32],
+    parts: Parts,
+    groups: list[list[int]],
+    height_px: float,
+    max_digits: int,
+) -> tuple[NDArray[np.int32], tuple[float, ...]]:
+    """Cut the wide groups and number the segments."""
+    pieces = [_part(parts, group, height_px) for group in groups]
+    found = find_seams(ink, pieces, _stroke_px(parts), height_px)
+    strokes = sorted(seam.strokes for seams in found for seam in seams)
+    spare = PARTS_A_DIGIT * max_digits - len(groups)
+    limit = strokes[spare] if len(strokes) > spare else np.inf
+    numbers = np.zeros(parts.labels.shape, dtype=np.int32)
+    cuts: list[float] = []
+    first = 1
+    for part, seams in zip(pieces, found, strict=True):
+        kept = [seam for seam in seams if seam.strokes < limit]
+        sides, kept = _sides(part.inside, kept)
+        window = np.s_[
+            part.top : part.top + part.inside.shape[0], part.left : part.left + part.inside.shape[1]
+        ]
+        numbers[window][part.inside] = first + sides[part.inside]
+        cuts += [*(max(seam.strokes, LEAST_CUT) for seam in kept), 0.0]
+        first += len(kept) + 1
+    return numbers, tuple(cuts[:-1])
+
+
+def _sides(inside: NDArray[np.bool_], seams: list[Seam]) -> tuple[NDArray[np.int32], list[Seam]]:
+    """How many seams are left of each pixel; of seams that cross, some may be left out."""
+    kept = list(seams)
+    while True:
+        sides = np.zeros(inside.shape, dtype=np.int32)
+        for seam in kept:
+            sides += np.arange(inside.shape[1]) > seam.columns[:, np.newaxis]
+        if np.bincount(sides[inside], minlength=len(kept) + 1).all():
+            return sides, kept
+        del kept[max(range(len(kept)), key=lambda number: kept[number].strokes)]
+
+
+def _part(parts: Parts, group: list[int], height_px: float) -> Part:
+    """The ink of a group, and how often it may be cut."""
+    top, bottom = int(parts.tops[group].min()), int(parts.bottoms[group].max())
+    left, right = int(parts.lefts[group].min()), int(parts.rights[group].max())
+    labels = parts.labels[top:bottom, left:right]
+    inside = labels == group[0] + 1
+    for part in group[1:]:
+        inside |= labels == part + 1
+    spare = (right - left) / height_px - CUT_WIDTH_FRAC
+    most = LEAST_CUTS + int(spare / WIDTH_A_CUT) if spare > 0 else 0
+    return Part(inside, top, left, most)
+
+
+def _stroke_px(parts: Parts) -> float:
+    """The pen's width.
+
+    A stroke's length in a row and in a column give its width, in whichever direction it runs.
+    """
+    mask = parts.labels > 0
+    area = float(np.count_nonzero(mask))
+    across = np.count_nonzero(mask[:, 1:] & ~mask[:, :-1]) + np.count_nonzero(mask[:, 0])
+    down = np.count_nonzero(mask[1:] & ~mask[:-1]) + np.count_nonzero(mask[0])
+    return max(1.0, area / float(np.hypot(across, down)))
