@@ -19,8 +19,8 @@ DEAR_S: Final = 0.005  # above it, a crop is decoded and framed on a thread besi
 LATER_S: Final = 0.002  # at most, to frame a crop that its batch had no time for
 _FRAME_S: Final = 0.00015  # to frame a crop that is not in MNIST's frame
 _S_PER_PX: Final = 1e-9  # to reduce a larger crop to 128 px
-_SPLIT_S: Final = 0.003  # to split a field image
-_SPLIT_S_PER_PX: Final = 5e-9
+_SPLIT_S: Final = 0.006  # to split a field image, which is reduced first
+_SPLIT_S_PER_PX: Final = 1e-9  # to reduce it
 _MAX_FRAMED_PX: Final = SIDE_PX * SIDE_PX
 _MAX_FRAMED_BYTES: Final = 1_024  # a file of a crop in MNIST's frame is smaller
 

@@ -37,7 +37,7 @@ from serving.reading.crop_cost import CROP_S, split_s
 from serving.reading.outcomes import without_frames
 from serving.reading.reader import Reader, without_large_crop
 
-_DECIDE_S: Final = 0.004  # predicted, to find the most probable code
+_DECIDE_S: Final = 0.006  # predicted, to find the most probable code
 _MIN_MARGIN_PX: Final = 2
 _LOOK_STEP_PX: Final = 4
 _MARGIN_FRAC: Final = 0.1  # of a digit's height, around it in the crop that is recorded

@@ -20,6 +20,7 @@ from console.office.rereading import KnownModel, reread
 from model.artifact import CHAMPION, load
 from model.classifier import Classifier
 from model.decode import decode
+from model.decode_cost import predict_px
 from model.field import find_pieces
 from serving.reading import field_reader
 from serving.reading.crop_cost import DEAR_S, split_s
@@ -252,8 +253,9 @@ async def test_a_field_is_charged_to_its_sender_by_its_pixels(client, monkeypatc
 def test_a_jpegs_pixels_count_as_a_pngs_do():
     grey = np.full((2000, 2000), 240)
     jpeg = png_of(grey, "JPEG")
-    assert split_s(jpeg) > split_s(png_of(grey[:200, :200])) + 2000 * 2000 * 4e-9
-    assert split_s(b"GIF89a") < DEAR_S
+    assert predict_px(jpeg) == predict_px(png_of(grey)) == 4_000_000
+    assert predict_px(jpeg[:150]) == predict_px(b"GIF89a") == 0
+    assert split_s(jpeg) > split_s(png_of(grey[:200, :200])) + 4_000_000 * 0.9e-9
 
 
 async def test_fields_of_one_sender_do_not_delay_anothers(client, monkeypatch):
