@@ -15,9 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.components import ink_bounds
 from model.field_ink import FieldInk, find_ink, find_ink_within
-from model.field_labels import find_parts
 from model.field_lattice import (
     MAX_DIGITS,
     FieldDigit,
@@ -30,8 +28,7 @@ from model.field_lattice import (
 from model.field_lines import take_lines_out
 from model.field_pieces import make_lattice
 from model.field_reading import Possible, read_field
-from model.field_segments import find_segments
-from model.field_shape import digit_height
+from model.field_segments import Upright, find_segments, make_upright
 
 __all__ = [
     "MAX_DIGITS",
@@ -65,39 +62,31 @@ def find_pieces(field: NDArray[np.uint8], max_digits: int) -> Lattice:
         TooManyPieces: there is more separate ink than a code can have.
     """
     found = find_ink(field)
-    mask = _without_lines(found)
-    height_px = digit_height(find_parts(mask))
-    if found.factor > 1 and 0 < height_px < LEAST_HEIGHT_PX:
-        nearer = _look_nearer(field, found, mask, height_px)
-        if nearer is not None:
-            found = nearer
-            mask = _without_lines(found)
-    segments = find_segments(found.ink, mask, max_digits)
-    return make_lattice(segments, found.factor, (found.left, found.top))
+    upright = _make_upright(found)
+    if found.factor > 1 and 0 < upright.height_px < LEAST_HEIGHT_PX:
+        factor = max(1, int(found.factor * upright.height_px / GOOD_HEIGHT_PX))
+        if factor < found.factor:
+            found = _look_nearer(field, found, upright, factor)
+            upright = _make_upright(found)
+    segments = find_segments(upright, max_digits)
+    left, top = found.left + upright.left * found.factor, found.top + upright.top * found.factor
+    return make_lattice(segments, found.factor, (left, top))
 
 
-def _without_lines(found: FieldInk) -> NDArray[np.bool_]:
-    """What is pen and no printed line; erases the lines from the ink."""
+def _make_upright(found: FieldInk) -> Upright:
+    """Without printed lines."""
     ruled = take_lines_out(found.ink > LINE_INK)
-    if ruled.num_lines:
-        found.ink[ruled.lines] = 0.0
-    mask: NDArray[np.bool_] = found.ink > INK
-    return mask
+    ink = np.where(ruled.lines, np.float32(0.0), found.ink) if ruled.num_lines else found.ink
+    return make_upright(ink, ink > INK)
 
 
 def _look_nearer(
-    field: NDArray[np.uint8], found: FieldInk, mask: NDArray[np.bool_], height_px: float
-) -> FieldInk | None:
+    field: NDArray[np.uint8], found: FieldInk, upright: Upright, factor: int
+) -> FieldInk:
     """The part of a field that has ink, less reduced, where its digits became too small."""
-    factor = max(1, int(found.factor * height_px / GOOD_HEIGHT_PX))
-    if factor == found.factor:
-        return None
-    top, bottom, left, right = ink_bounds(mask)
-    margin = round(height_px / 2)
-    box = (
-        max(0, top - margin) * found.factor,
-        min(mask.shape[0], bottom + margin) * found.factor,
-        max(0, left - margin) * found.factor,
-        min(mask.shape[1], right + margin) * found.factor,
-    )
+    height, width = upright.ink.shape
+    margin = round(upright.height_px / 2)
+    top, left = max(0, upright.top - margin), max(0, upright.left - margin)
+    bottom, right = upright.top + height + margin, upright.left + width + margin
+    box = tuple(side * found.factor for side in (top, bottom, left, right))
     return find_ink_within(field, box, factor)

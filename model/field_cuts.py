@@ -14,12 +14,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-ASIDE_COST: Final = 0.25  # of an ink pixel, for a step aside
-WINDOW_FRAC: Final = 0.1  # of the digits' height: a seam is the cheapest so far on both sides
-MAX_STROKES: Final = 2.6  # a seam that crosses more ink cuts no touching digits apart
-SIDE_HEIGHT: Final = 0.45  # of a digit: what a seam cuts off is higher
+ASIDE_COST: Final = 0.15  # of an ink pixel, for a step aside
+MAX_STROKES: Final = 6.0  # a seam that crosses more ink cuts no touching digits apart
+SIDE_HEIGHT: Final = 0.3  # of a digit: what a seam cuts off is higher
 SIDE_INK: Final = 0.5  # of a straight stroke of a digit's height
-APART_INK: Final = 0.35  # of such a stroke: between two seams there is more
+APART_INK: Final = 0.45  # of such a stroke: between two seams there is more
+STEP_FRAC: Final = 0.12  # of a digit's height, between straight cuts
+STRAIGHT_COST: Final = 1.5  # of an ink pixel: seams come first
+SLOPES: Final = (0.0, 0.3, -0.3)  # of straight cuts, to the right for each px down
+MAX_COMPARED: Final = 64  # seams of a part, cheapest first: bounds the time
 MAX_SEAMS: Final = 256  # that are followed: bounds the time
 LEVELS: Final = (0.25, 0.4, 0.5, 0.6, 0.75)  # of a part's rows: seams are chosen there
 
@@ -62,99 +65,131 @@ def find_seams(
     """
     if not any(part.most for part in parts):
         return [[] for _ in parts]
-    down, up = _accumulate(ink), _accumulate(ink[::-1])[::-1]
-    window = max(2, int(WINDOW_FRAC * height_px))
-    found = _candidates(ink, down, up, parts, window, MAX_STROKES * stroke_px)
-    paths = _follow(down, up, found)
+    down, steps_down = _accumulate(ink)
+    up, steps_up = _accumulate(ink[::-1])
+    found = _candidates((down, up[::-1]), ink, parts, MAX_STROKES * stroke_px)
+    paths = _follow((steps_down, steps_up), found)
     seams: list[list[Seam]] = []
     for number, part in enumerate(parts):
         chosen = np.flatnonzero(found.owners == number)
         rows = slice(part.top, part.top + part.inside.shape[0])
         columns = (paths[chosen, rows] - part.left).clip(-1, part.inside.shape[1] - 1)
-        strokes = np.maximum(found.costs[chosen], 0.0) / stroke_px
-        seams.append(_choose(part, columns, strokes, stroke_px * height_px, height_px))
+        straight, crossed = _straight(part, height_px)
+        columns = np.concatenate([columns, straight])
+        strokes = np.maximum(np.concatenate([found.costs[chosen], crossed]), 0.0) / stroke_px
+        order = np.argsort(strokes, kind="stable")
+        order = order[strokes[order] <= MAX_STROKES]
+        seams.append(
+            _choose(part, columns[order], strokes[order], stroke_px * height_px, height_px)
+        )
     return seams
 
 
 def _candidates(
+    costs: tuple[NDArray[np.float32], NDArray[np.float32]],
     ink: NDArray[np.float32],
-    down: NDArray[np.float32],
-    up: NDArray[np.float32],
     parts: Sequence[Part],
-    window: int,
     limit: float,
 ) -> _Candidates:
-    """The seams that are the cheapest around at some level of a part."""
-    owners, costs, rows, columns = [], [], [], []
+    """The seams that are the cheapest around at some level."""
+    rows = (np.array(LEVELS) * len(ink)).astype(np.intp)
+    # Both sums have the row itself.
+    through = costs[0][rows] + costs[1][rows] - ink[rows]
+    is_low = _valleys(through) & (through <= limit)
+    found = []
     for number, part in enumerate(parts):
         height, width = part.inside.shape
-        for level in LEVELS if part.most and width > 4 else ():
-            row, first = part.top + int(level * height), part.left + 1
-            inner = np.s_[first : first + width - 2]
-            # Both sums have the row itself.
-            through = down[row, inner] + up[row, inner] - ink[row, inner]
-            places = _valleys(through, window)
-            places = places[through[places] <= limit]
-            owners += [number] * len(places)
-            rows += [row] * len(places)
-            costs += through[places].tolist()
-            columns += (places + first).tolist()
-    best = np.argsort(costs, kind="stable")[:MAX_SEAMS]
+        first = part.left + 1
+        levels, places = np.nonzero(is_low[:, first : first + width - 2])
+        inside = (rows[levels] >= part.top) & (rows[levels] < part.top + height)
+        if part.most:
+            found += [
+                (float(through[level, first + x]), number, int(rows[level]), first + x)
+                for level, x in zip(levels[inside].tolist(), places[inside].tolist(), strict=True)
+            ]
+    found.sort()
+    found = found[:MAX_SEAMS]
     return _Candidates(
-        np.array(owners, dtype=np.intp)[best],
-        np.array(costs, dtype=np.float32)[best],
-        np.array(rows, dtype=np.intp)[best],
-        np.array(columns, dtype=np.intp)[best],
+        np.array([one[1] for one in found], dtype=np.intp),
+        np.array([one[0] for one in found], dtype=np.float32),
+        np.array([one[2] for one in found], dtype=np.intp),
+        np.array([one[3] for one in found], dtype=np.intp),
     )
 
 
-def _accumulate(ink: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The cheapest way from the first row to each pixel."""
+def _accumulate(ink: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """The cheapest way from the first row to each pixel, and the step aside to the row before."""
     costs = ink.copy()
+    steps = np.zeros(ink.shape, dtype=np.int8)
     best = np.empty_like(ink[0])
     for row in range(1, len(ink)):
-        before = costs[row - 1]
+        before, step = costs[row - 1], steps[row]
         aside = before + np.float32(ASIDE_COST)
         best[:] = before
+        np.less(aside[:-1], before[1:], out=step[1:], casting="unsafe")
+        np.negative(step, out=step)
         np.minimum(best[1:], aside[:-1], out=best[1:])
+        is_right = aside[1:] < best[:-1]
+        step[:-1][is_right] = 1
         np.minimum(best[:-1], aside[1:], out=best[:-1])
         costs[row] += best
-    return costs
+    return costs, steps
 
 
-def _valleys(costs: NDArray[np.float32], window: int) -> NDArray[np.intp]:
-    """Places that are the lowest within a window; the middle one of a flat valley."""
-    padded = np.full(len(costs) + 2 * window, np.inf, dtype=np.float32)
-    padded[window:-window] = costs
-    lowest = np.lib.stride_tricks.sliding_window_view(padded, 2 * window + 1).min(axis=1)
-    flags = np.zeros(len(costs) + 2, dtype=np.int8)
-    flags[1:-1] = costs <= lowest + 1e-6
-    edges = np.diff(flags)
-    middles: NDArray[np.intp] = (np.flatnonzero(edges > 0) + np.flatnonzero(edges < 0) - 1) // 2
-    return middles
+def _valleys(costs: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(L, W) where a row is the lowest within 2 px; in a flat valley every other pixel at most."""
+    padded = np.full((costs.shape[0], costs.shape[1] + 4), np.inf, dtype=np.float32)
+    padded[:, 2:-2] = costs
+    lowest = np.minimum(padded[:, 3:-1], padded[:, 4:])
+    np.minimum(lowest, padded[:, :-4], out=lowest)
+    np.minimum(lowest, padded[:, 1:-3], out=lowest)
+    is_low: NDArray[np.bool_] = costs <= lowest
+    is_low[:, 1:] &= ~(is_low[:, :-1] & is_low[:, 1:] & (np.arange(1, costs.shape[1]) % 4 != 0))
+    return is_low
 
 
 def _follow(
-    down: NDArray[np.float32], up: NDArray[np.float32], found: _Candidates
+    steps: tuple[NDArray[np.int8], NDArray[np.int8]], found: _Candidates
 ) -> NDArray[np.intp]:
     """(K, H) the column of each candidate's cheapest seam, in each row."""
-    height, width = down.shape
-    paths = np.zeros((height, len(found.rows)), dtype=np.intp)
-    aside = np.array([[0.0], [ASIDE_COST], [ASIDE_COST]], dtype=np.float32)
-    steps = np.array([[0], [-1], [1]])
-    every = np.arange(len(found.rows))
-    for costs, rows, is_past in (
-        (down, range(height - 1, -1, -1), np.less),
-        (up, range(height), np.greater),
+    height = len(steps[0])
+    paths = np.empty((height, len(found.rows)), dtype=np.intp)
+    for way, rows, first in (
+        (steps[0], range(height - 1, 0, -1), found.rows),
+        (steps[1], range(height - 1, 0, -1), height - 1 - found.rows),
     ):
-        at = found.columns
+        # The second way is upside down; both go from the candidate to the first row.
+        target = paths if way is steps[0] else paths[::-1]
+        at = found.columns.copy()
+        is_past = np.arange(height)[:, np.newaxis] <= first
+        lowest = int(first.min(initial=0))
         for row in rows:
-            near = (at + steps).clip(0, width - 1)
-            best = (costs[row].take(near) + aside).argmin(axis=0)
-            at = np.where(is_past(row, found.rows), near[best, every], at)
-            paths[row] = np.where(is_past(row, found.rows), at, paths[row])
-    paths[found.rows, every] = found.columns
+            moved = way[row].take(at)
+            if row > lowest:
+                moved = moved * is_past[row]
+                at = at + moved
+                target[row - 1] = np.where(is_past[row], at, target[row - 1])
+            else:
+                at = at + moved
+                target[row - 1] = at
+    paths[found.rows, np.arange(len(found.rows))] = found.columns
     return paths.T
+
+
+def _straight(part: Part, height_px: float) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Straight cuts at even steps: where two strokes run into each other, no seam is cheap.
+
+    Returns:
+        (K, h) columns, from the part's left; (K,) px of ink that they cross.
+    """
+    height, width = part.inside.shape
+    step = max(2, round(STEP_FRAC * height_px))
+    places = np.arange(step, width - 1, step) if part.most else np.zeros(0, dtype=np.intp)
+    down = np.arange(height) - height / 2
+    columns = places[:, np.newaxis, np.newaxis] + np.multiply.outer(SLOPES, down)
+    columns = np.rint(columns).astype(np.intp).reshape(-1, height).clip(-1, width - 1)
+    crossed = (part.inside[np.arange(height), columns] & (columns >= 0)).sum(axis=1)
+    return columns, STRAIGHT_COST * crossed.astype(np.float32)
 
 
 def _choose(
@@ -183,12 +218,13 @@ def _choose(
         extent = len(upto) - has_ink.argmax(axis=1) - has_ink[:, ::-1].argmax(axis=1)
         is_cut &= side.sum(axis=1) >= SIDE_INK * unit_ink
         is_cut &= extent >= SIDE_HEIGHT * height_px
+    good = np.flatnonzero(is_cut)[:MAX_COMPARED]
+    left = left[good].astype(np.float32)
+    apart = (np.abs(left[:, np.newaxis] - left).sum(axis=2) >= APART_INK * unit_ink).tolist()
     chosen: list[int] = []
-    for number in np.flatnonzero(is_cut).tolist():
-        if len(chosen) == part.most:
-            break
-        between = np.abs(left[chosen] - left[number]).sum(axis=1)
-        if (between >= APART_INK * unit_ink).all():
+    for number, is_apart in enumerate(apart):
+        if len(chosen) < part.most and all(is_apart[other] for other in chosen):
             chosen.append(number)
-    chosen.sort(key=lambda number: int(left[number].sum()))
-    return [Seam(columns[number], float(strokes[number])) for number in chosen]
+    order = left.sum(axis=1)
+    chosen.sort(key=lambda number: float(order[number]))
+    return [Seam(columns[good[one]], float(strokes[good[one]])) for one in chosen]

@@ -47,9 +47,7 @@ def find_ink(field: NDArray[np.uint8]) -> FieldInk:
     return FieldInk(tones.ink_of(grey), factor, 0, 0)
 
 
-def find_ink_within(
-    field: NDArray[np.uint8], box: tuple[int, int, int, int], factor: int
-) -> FieldInk:
+def find_ink_within(field: NDArray[np.uint8], box: tuple[int, ...], factor: int) -> FieldInk:
     """The ink of a part of a field, at another size.
 
     Args:

@@ -20,9 +20,9 @@ GARBAGE_RANGE: Final = (-12.0, 6.0)  # of the score; beyond, it tells nothing mo
 MAX_POPS: Final = 4000  # steps of the search for the heaviest paths
 
 # Weights, by hand until they are fitted.
-PIECE_WEIGHTS: Final = np.array([0.0, -0.5, 0.6, -6.0, -3.0, -3.0, -6.0])
-NODE_WEIGHTS: Final = np.array([1.0, 2.0, -1.5, -1.0])
-SKIP_WEIGHTS: Final = np.array([-2.0, -6.0, -2.0])
+PIECE_WEIGHTS: Final = np.array([-3.8, -0.53, 0.23, 1.03, -3.1, -1.48, -5.2, -2.08, -4.31, -3.78])
+NODE_WEIGHTS: Final = np.array([0.17, 0.9, 0.28, 0.08])
+SKIP_WEIGHTS: Final = np.array([-1.19, -11.51, 0.46])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,20 @@ class Path:
 def piece_features(
     lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(N, 7) what speaks for and against each piece being one digit."""
-    top = np.log(np.maximum(probs.max(axis=1), 1e-6))
+    """(N, 10) what speaks for and against each piece being one digit."""
+    score = np.clip(garbage, *GARBAGE_RANGE)
+    height = np.log(np.maximum(lattice.heights, 0.05))
     return np.stack(
         [
-            np.ones(len(garbage)),
-            np.clip(garbage, *GARBAGE_RANGE),
-            top,
-            np.square(np.log(np.maximum(lattice.heights, 0.05))),
-            np.square(np.maximum(lattice.widths - 0.7, 0.0)),
-            np.square(lattice.drops),
+            np.ones(len(score)),
+            score,
+            np.maximum(score + 2.0, 0.0),
+            np.log(np.maximum(probs.max(axis=1), 1e-6)),
+            np.square(height),
+            np.maximum(-height - 0.2, 0.0),
+            np.maximum(lattice.widths - 0.7, 0.0),
+            np.maximum(0.3 - lattice.widths, 0.0),
+            np.abs(lattice.drops),
             lattice.spreads,
         ],
         axis=1,
@@ -95,6 +99,18 @@ def find_paths(
     at_piece = piece_features(lattice, probs, garbage) @ PIECE_WEIGHTS
     at_node = node_features(lattice) @ NODE_WEIGHTS
     skipped = skip_features(lattice) @ SKIP_WEIGHTS
+    return find_paths_by(lattice, at_piece, at_node, skipped, num_digits, max_paths)
+
+
+def find_paths_by(
+    lattice: Lattice,
+    at_piece: NDArray[np.float64],
+    at_node: NDArray[np.float64],
+    skipped: NDArray[np.float64],
+    num_digits: tuple[int, int],
+    max_paths: int,
+) -> list[Path]:
+    """As `find_paths`, from the log weights of (N,) pieces, nodes and skipped segments."""
     return _Search(lattice, at_piece, at_node, skipped, num_digits).best(max_paths)
 
 

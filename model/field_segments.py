@@ -1,11 +1,12 @@
 """A field's ink -> segments in the order of writing: parts of ink, and what seams cut them into."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.components import ink_bounds
 from model.field_cuts import Part, Seam, find_seams
 from model.field_labels import Parts, find_parts
 from model.field_lattice import NoDigits, TooManyPieces
@@ -25,38 +26,59 @@ MAX_TOGETHER: Final = 1.4  # of it: higher parts are of two lines of writing
 PARTS_A_DIGIT: Final = 4  # more parts for each digit are noise
 
 
+class Upright(NamedTuple):
+    """A field's ink without slant, cut to its bounds."""
+
+    ink: NDArray[np.float32]  # (H, W) 0 paper to 1 pen
+    parts: Parts
+    height_px: float  # of a digit; 0: there is no ink
+    slant: float
+    top: int  # of this picture in the slanted one
+    left: int
+    middle: float  # row of this picture that did not move
+
+
 @dataclass(frozen=True, slots=True)
 class Segments:
     """The segments of a field, made upright, from left to right."""
 
     numbers: NDArray[np.int32]  # (H, W): 0 paper or dirt, else the segment's number from 1
-    ink: NDArray[np.float32]  # (H, W) 0 paper to 1 pen
+    upright: Upright
     cuts: tuple[float, ...]  # strokes cut between a segment and the next; 0: they are apart
-    height_px: float  # of a digit
-    slant: float
-    pad_px: int  # at the left, that making it upright added
 
     def __len__(self) -> int:
         return len(self.cuts) + 1
 
 
-def find_segments(ink: NDArray[np.float32], mask: NDArray[np.bool_], max_digits: int) -> Segments:
-    """Split ink without lines into segments.
+def make_upright(ink: NDArray[np.float32], mask: NDArray[np.bool_]) -> Upright:
+    """Take the slant out of ink, without what is left of lines.
 
     Args:
         ink: (H, W) 0 paper to 1 pen.
         mask: (H, W) what of it is pen.
-        max_digits: most digits of the code.
+    """
+    if not mask.any():
+        return Upright(ink, find_parts(mask), 0.0, 0.0, 0, 0, 0.0)
+    top, bottom, left, right = ink_bounds(mask)
+    ink, mask = ink[top:bottom, left:right], mask[top:bottom, left:right]
+    slant = find_slant(mask)
+    pad = 0
+    if slant:
+        places, pad = straighten(mask.shape[0], mask.shape[1], slant)
+        ink = _free_column(ink).ravel().take(places)
+        mask = _free_column(mask).ravel().take(places)
+    parts = find_parts(mask)
+    return Upright(ink, parts, digit_height(parts), slant, top, left - pad, (bottom - top) / 2)
+
+
+def find_segments(upright: Upright, max_digits: int) -> Segments:
+    """Split ink without lines into segments.
 
     Raises:
         NoDigits: nothing is as high as a digit.
         TooManyPieces: there are more parts than digits can have.
     """
-    slant = find_slant(mask)
-    places, pad = straighten(mask.shape[0], mask.shape[1], slant)
-    ink = _free_column(ink).ravel().take(places)
-    parts = find_parts(_free_column(mask).ravel().take(places))
-    height_px = digit_height(parts)
+    parts, height_px = upright.parts, upright.height_px
     if height_px < MIN_HEIGHT_PX:
         raise NoDigits(
             f"the field's ink is {height_px:.0f} px high at the working size; a digit has at least "
@@ -69,8 +91,8 @@ def find_segments(ink: NDArray[np.float32], mask: NDArray[np.bool_], max_digits:
             f"at most {PARTS_A_DIGIT * max_digits}; send the code's field alone, without noise"
         )
     groups = _join_broken(parts, kept, height_px)
-    numbers, cuts = _number(ink, parts, groups, height_px, max_digits)
-    return Segments(numbers, ink, cuts, height_px, slant, pad)
+    numbers, cuts = _number(upright.ink, parts, groups, height_px, max_digits)
+    return Segments(numbers, upright, cuts)
 
 
 def _free_column(picture: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,129 @@
+"""Fits the weights of `model/field_paths.py` to made-up fields of training digits.
+
+The weights maximise the probability of the true codes, summed over all paths that spell them. Each
+field's heaviest paths are listed once; then the fit is a logistic regression over paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from model import field_paths
+from model.classifier import Classifier
+from model.decision import Policy, softmax
+from model.errors import CropError
+from model.field import find_pieces
+from training.data.datasets import LabelledImages
+from training.studies.field_strings import draw_field
+
+MAX_PATHS = 300  # of a field, by flattened first weights
+FLATTEN = 0.4
+PENALTY = 0.002  # of the squared weights, for each field
+LENGTHS = (4, 5, 5, 5, 6, 9)
+ANY_LENGTH = (4, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The paths of one field."""
+
+    features: NDArray[np.float64]  # (P, F) summed over what each path takes
+    log_truth: NDArray[np.float64]  # (P,) log of the digits' probabilities of the true code
+
+
+def fit(
+    classifier: Classifier, policy: Policy, sources: list[LabelledImages], num: int, seed: int
+) -> tuple[NDArray[np.float64], float]:
+    """The weights of pieces, nodes and skipped segments, joined; the mean log probability."""
+    rng = np.random.default_rng(seed)
+    listed = []
+    for number in range(num):
+        one = _list_paths(classifier, policy, sources[number % len(sources)], rng)
+        if one is not None:
+            listed.append(one)
+    first = first_weights()
+    found = optimize.minimize(
+        _loss, first, args=(listed,), jac=True, method="L-BFGS-B", options={"maxiter": 300}
+    )
+    return found.x, -float(_loss(found.x, listed)[0])
+
+
+def first_weights() -> NDArray[np.float64]:
+    """The weights in force, joined."""
+    return np.concatenate(
+        [field_paths.PIECE_WEIGHTS, field_paths.NODE_WEIGHTS, field_paths.SKIP_WEIGHTS]
+    )
+
+
+def _list_paths(
+    classifier: Classifier, policy: Policy, digits: LabelledImages, rng: np.random.Generator
+) -> _Listed | None:
+    length = int(rng.choice(LENGTHS))
+    row = int(rng.integers(len(digits) - length))
+    drawn = draw_field(digits, np.arange(row, row + length), rng, has_dash=length == 9)
+    bounds = (length, length) if rng.random() < 0.5 else ANY_LENGTH
+    try:
+        lattice = find_pieces(drawn.field, bounds[1])
+    except CropError:
+        return None
+    scores = classifier(lattice.images)
+    probs = softmax(scores.logits, policy.temperature)
+    garbage = scores.garbage.astype(np.float64)
+    at_piece = field_paths.piece_features(lattice, probs, garbage)
+    at_node = field_paths.node_features(lattice)
+    skipped = field_paths.skip_features(lattice)
+    sizes = [at_piece.shape[1], at_node.shape[1], skipped.shape[1]]
+    parts = np.split(first_weights() * FLATTEN, np.cumsum(sizes)[:-1])
+    paths = field_paths.find_paths_by(
+        lattice, at_piece @ parts[0], at_node @ parts[1], skipped @ parts[2], bounds, MAX_PATHS
+    )
+    if not paths:
+        return None
+    rows, truths = [], []
+    for path in paths:
+        pieces = [lattice.pieces[index] for index in path.pieces]
+        free = np.ones(lattice.num_nodes - 1, np.bool_)
+        for piece in pieces:
+            free[piece.start : piece.end] = False
+        ends = [piece.end for piece in pieces if piece.end < lattice.num_nodes - 1]
+        rows.append(
+            np.concatenate(
+                [
+                    at_piece[list(path.pieces)].sum(axis=0),
+                    at_node[ends].sum(axis=0),
+                    skipped[free].sum(axis=0),
+                ]
+            )
+        )
+        is_long = len(path.pieces) == length
+        right = probs[list(path.pieces), [int(d) for d in drawn.code]] if is_long else [1e-12]
+        truths.append(float(np.log(np.maximum(right, 1e-12)).sum()))
+    listed = _Listed(np.array(rows), np.array(truths))
+    return listed if listed.log_truth.max() > -8 else None  # else no path can be right
+
+
+def _loss(weights: NDArray[np.float64], listed: list[_Listed]) -> tuple[float, NDArray[np.float64]]:
+    loss, gradient = 0.0, np.zeros_like(weights)
+    for one in listed:
+        logs = one.features @ weights
+        every = _softmax(logs)
+        joint = logs + one.log_truth
+        right = _softmax(joint)
+        loss += _log_sum(logs) - _log_sum(joint)
+        gradient += (every - right) @ one.features
+    num = len(listed)
+    gradient = gradient / num + 2 * PENALTY * weights
+    return loss / num + PENALTY * float(weights @ weights), gradient
+
+
+def _softmax(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    raised: NDArray[np.float64] = np.exp(logs - logs.max())
+    return raised / raised.sum()
+
+
+def _log_sum(logs: NDArray[np.float64]) -> float:
+    return float(logs.max() + np.log(np.exp(logs - logs.max()).sum()))
