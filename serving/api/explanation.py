@@ -18,10 +18,10 @@ from model.errors import CropError
 from model.framed import Framed
 from serving.api.codes import MAX_DIGITS, PatternError
 from serving.api.digits import reading_fields
-from serving.api.whole_field import FieldHandler, box_of, code_fields, is_field
 from serving.api.payloads import FORM_TYPE, form_files, top_k_of
 from serving.api.postcode import PostcodeHandler
 from serving.api.turns import form_s, parse_in_turn
+from serving.api.whole_field import FieldHandler, box_of, code_fields, is_field
 from serving.messages import OTHER, Answer, Reading, Request
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.explainer import Explained, Explainer

@@ -10,12 +10,12 @@ from serving.api.counting import ReadingCounter
 from serving.api.digits import DigitHandlers
 from serving.api.documents import OpenApiHandler, PageHandler
 from serving.api.explanation import ExplainHandler
-from serving.api.whole_field import FieldHandler
 from serving.api.label_intake import LabelHandler
 from serving.api.openinference import MODEL_PATH, OpenInferenceHandlers
 from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
 from serving.api.postcode import PostcodeHandler
 from serving.api.status import StatusHandlers
+from serving.api.whole_field import FieldHandler
 from serving.config import Settings
 from serving.key_scope import KeyScope
 from serving.messages import Answer, Request
