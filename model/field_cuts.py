@@ -65,10 +65,9 @@ def find_seams(
     """
     if not any(part.most for part in parts):
         return [[] for _ in parts]
-    down, steps_down = _accumulate(ink)
-    up, steps_up = _accumulate(ink[::-1])
-    found = _candidates((down, up[::-1]), ink, parts, MAX_STROKES * stroke_px)
-    paths = _follow((steps_down, steps_up), found)
+    costs, steps = _accumulate(ink)
+    found = _candidates((costs[:, 0], costs[::-1, 1]), ink, parts, MAX_STROKES * stroke_px)
+    paths = _follow((steps[:, 0], steps[:, 1]), found)
     seams: list[list[Seam]] = []
     for number, part in enumerate(parts):
         chosen = np.flatnonzero(found.owners == number)
@@ -118,20 +117,23 @@ def _candidates(
 
 
 def _accumulate(ink: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """The cheapest way from the first row to each pixel, and the step aside to the row before."""
-    costs = ink.copy()
-    steps = np.zeros(ink.shape, dtype=np.int8)
-    best = np.empty_like(ink[0])
+    """The cheapest way to each pixel from the first row, and from the last one, upside down.
+
+    Returns:
+        (H, 2, W) its cost with the pixel's own ink; (H, 2, W) the step aside to the row before.
+    """
+    costs = np.stack([ink, ink[::-1]], axis=1)
+    steps = np.zeros(costs.shape, dtype=np.int8)
+    from_left, from_right = np.zeros((2, *costs.shape[1:]), dtype=np.bool_)
     for row in range(1, len(ink)):
         before, step = costs[row - 1], steps[row]
         aside = before + np.float32(ASIDE_COST)
-        best[:] = before
-        np.less(aside[:-1], before[1:], out=step[1:], casting="unsafe")
-        np.negative(step, out=step)
-        np.minimum(best[1:], aside[:-1], out=best[1:])
-        is_right = aside[1:] < best[:-1]
-        step[:-1][is_right] = 1
-        np.minimum(best[:-1], aside[1:], out=best[:-1])
+        best = before.copy()
+        np.less(aside[:, :-1], before[:, 1:], out=from_left[:, 1:])
+        np.minimum(best[:, 1:], aside[:, :-1], out=best[:, 1:])
+        np.less(aside[:, 1:], best[:, :-1], out=from_right[:, :-1])
+        np.minimum(best[:, :-1], aside[:, 1:], out=best[:, :-1])
+        np.subtract(from_right, from_left & ~from_right, out=step, dtype=np.int8)
         costs[row] += best
     return costs, steps
 

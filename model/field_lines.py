@@ -68,49 +68,71 @@ def _find_lying(mask: Mask, thick: int, length: int, filled_frac: float) -> tupl
     if length < 8 or height < 8:
         return none, []
     thin = mask & ~_open_down(mask, thick + 1)
-    shifts = _best_shifts(thin, length)
-    if shifts is None:
+    level = _find_level(thin, length)
+    if level is None:
         return none, []
-    index = (np.arange(height)[:, np.newaxis] + shifts) % height
+    shifts, rows = level
+    index = (rows[:, np.newaxis] + shifts) % height
     columns = np.arange(width)
-    level, level_thin = mask[index, columns], thin[index, columns]
-    near = _grow_down(level)
-    filled = _window_sums(near, length) >= filled_frac * length
+    level_mask, level_thin = mask[index, columns], thin[index, columns]
+    filled = _window_sums(_grow_down(level_mask), length) >= filled_frac * length
     thinned = _window_sums(_grow_down(level_thin), length) >= THIN_FRAC * length
     is_line = _spread_back(filled & thinned, length, width)
-    hits = _grow_down(is_line) & level_thin
     found = none.copy()
-    found[index, columns] = hits
-    return found, _middles(np.logical_or.reduce(is_line, axis=1))
+    found[index, columns] = _grow_down(is_line) & level_thin
+    lines = np.zeros(height, dtype=np.bool_)
+    lines[rows] = np.logical_or.reduce(is_line, axis=1)
+    return found, _middles(lines)
 
 
-def _best_shifts(thin: Mask, length: int) -> NDArray[np.intp] | None:
-    """How far down the lines are at each column; None: no direction has a line of that length."""
+def _find_level(thin: Mask, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+    """How far down the lines are at each column, and the rows that may have one; None: no row has.
+
+    A row is counted where the shift is 0, in the middle.
+    """
     coarse = np.linspace(-MAX_SLOPE, MAX_SLOPE, NUM_SLOPES)
-    slope, most = _steepest_peak(thin, coarse, STRIPS)
-    if most < THIN_FRAC * length:
+    slope, sums = _steepest_peak(thin, coarse, STRIPS)
+    # A line that is between two rows has half its ink in each.
+    if (sums + np.roll(sums, 1)).max() < THIN_FRAC * length:
         return None
     step = coarse[1] - coarse[0]
-    slope, _ = _steepest_peak(thin, slope + np.linspace(-0.75, 0.75, 7) * step, 2 * STRIPS)
-    width = thin.shape[1]
+    slope, sums = _steepest_peak(thin, slope + np.linspace(-0.75, 0.75, 7) * step, 2 * STRIPS)
+    near = sums + np.roll(sums, 1) + np.roll(sums, -1)
+    is_full = _near(near >= THIN_FRAC * length, 2)
+    height, width = thin.shape
+    if not is_full.any():
+        return None
     shifts: NDArray[np.intp] = np.rint(slope * (np.arange(width) + 0.5 - width / 2)).astype(np.intp)
-    return shifts
+    return shifts, np.arange(height)[is_full]
 
 
-def _steepest_peak(thin: Mask, slopes: NDArray[np.float64], strips: int) -> tuple[float, float]:
-    """The slope at which the ink is in fewest rows, and the ink of the fullest two rows of any."""
+def _near(flags: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """Set where a flag is set so near."""
+    near: NDArray[np.bool_] = flags.copy()
+    for step in range(1, by + 1):
+        near |= np.roll(flags, step) | np.roll(flags, -step)
+    return near
+
+
+def _steepest_peak(
+    thin: Mask, slopes: NDArray[np.float64], strips: int
+) -> tuple[float, NDArray[np.float32]]:
+    """The slope at which the ink is in fewest rows, and the ink of each row then."""
     height, width = thin.shape
     strips = min(strips, width)
     starts = np.arange(strips) * width // strips
     counts = np.add.reduceat(thin, starts, axis=1, dtype=np.float32)
     middles = (np.append(starts[1:], width) + starts) / 2 - width / 2
     down = np.rint(slopes[:, np.newaxis] * middles).astype(np.intp)
-    rows = (np.arange(height)[np.newaxis, :, np.newaxis] + down[:, np.newaxis, :]) % height
-    places = rows * strips + np.arange(strips)
-    sums = counts.ravel().take(places) @ np.ones(strips, dtype=np.float32)  # (slopes, rows)
-    # A line that is between two rows has half its ink in each.
-    pairs = sums + np.roll(sums, 1, axis=1)
-    return float(slopes[int(np.square(sums).sum(axis=1).argmax())]), float(pairs.max())
+    # Twice the picture, one below the other, takes the place of a remainder.
+    down %= height
+    twice = np.concatenate([counts, counts]).ravel()
+    rows = np.arange(height)[np.newaxis, :, np.newaxis] + down[:, np.newaxis, :]
+    rows *= strips
+    rows += np.arange(strips)
+    sums = twice.take(rows) @ np.ones(strips, dtype=np.float32)  # (slopes, rows)
+    best = int(np.square(sums).sum(axis=1).argmax())
+    return float(slopes[best]), sums[best]
 
 
 def _open_down(mask: Mask, size: int) -> Mask:

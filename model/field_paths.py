@@ -8,8 +8,9 @@ Source:
 """
 
 import heapq
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,20 @@ from numpy.typing import NDArray
 from model.field_lattice import Lattice
 
 GARBAGE_RANGE: Final = (-12.0, 6.0)  # of the score; beyond, it tells nothing more
-MAX_POPS: Final = 4000  # steps of the search for the heaviest paths
+MAX_POPS: Final = 4000  # steps of the search for the heaviest paths: bounds the time
+LEAST_REST: Final = 1e-5  # share of the paths that are not listed
 
 # Weights, by hand until they are fitted.
-PIECE_WEIGHTS: Final = np.array([-3.8, -0.53, 0.23, 1.03, -3.1, -1.48, -5.2, -2.08, -4.31, -3.78])
-NODE_WEIGHTS: Final = np.array([0.17, 0.9, 0.28, 0.08])
-SKIP_WEIGHTS: Final = np.array([-1.19, -11.51, 0.46])
+PIECE_WEIGHTS: Final = np.array(
+    [-1.84, -0.55, 0.08, 1.57, -3.34, -2.27, -4.23, -1.18, -4.96, -0.56]
+)
+NODE_WEIGHTS: Final = np.array([-0.02, 0.92, -1.26, 0.1])
+SKIP_WEIGHTS: Final = np.array([0.19, -9.11, 0.92, -2.86])
+
+
+# A path that does not end yet: minus the best weight it can have, node, digits left, its weight so
+# far, its pieces.
+_Begun = tuple[float, int, int, float, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Path:
 
 
 def piece_features(
-    lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.float64]
+    lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:
     """(N, 10) what speaks for and against each piece being one digit."""
     score = np.clip(garbage, *GARBAGE_RANGE)
@@ -71,16 +80,23 @@ def node_features(lattice: Lattice) -> NDArray[np.float64]:
 
 
 def skip_features(lattice: Lattice) -> NDArray[np.float64]:
-    """(segments, 3) what speaks for and against each segment being no part of a digit."""
+    """(segments, 4) what speaks for and against each segment being no part of a digit."""
+    is_cut = lattice.cuts > 0.0
     return np.stack(
-        [np.ones(len(lattice.masses)), np.minimum(lattice.masses, 1.0), lattice.sizes], axis=1
+        [
+            np.ones(len(lattice.masses)),
+            np.minimum(lattice.masses, 1.0),
+            lattice.sizes,
+            1.0 * is_cut[1:] + is_cut[:-1],
+        ],
+        axis=1,
     )
 
 
 def find_paths(
     lattice: Lattice,
     probs: NDArray[np.float64],
-    garbage: NDArray[np.float64],
+    garbage: NDArray[np.floating[Any]],
     num_digits: tuple[int, int],
     max_paths: int,
 ) -> list[Path]:
@@ -142,60 +158,59 @@ class _Search:
 
     def _look_ahead(self, most: int) -> tuple[list[list[float]], list[list[float]]]:
         """Log of the summed weights, and the largest weight, from each node with k more digits."""
-        none = -np.inf
-        total = [[none] * (self._last + 1) for _ in range(most + 1)]
-        largest = [[none] * (self._last + 1) for _ in range(most + 1)]
+        total = [[-math.inf] * (self._last + 1) for _ in range(most + 1)]
+        largest = [[-math.inf] * (self._last + 1) for _ in range(most + 1)]
         total[0][self._last] = largest[0][self._last] = 0.0
         for node in range(self._last - 1, -1, -1):
-            skip = self._skipped[node]
-            for left in range(most + 1):
+            skip, steps = self._skipped[node], self._steps[node]
+            for left in range(min(most, self._last - node) + 1):
                 ways = [skip + total[left][node + 1]]
                 tops = [skip + largest[left][node + 1]]
                 if left:
-                    ways += [w + total[left - 1][end] for _, end, w in self._steps[node]]
-                    tops += [w + largest[left - 1][end] for _, end, w in self._steps[node]]
+                    after, best = total[left - 1], largest[left - 1]
+                    ways += [weight + after[end] for _, end, weight in steps]
+                    tops += [weight + best[end] for _, end, weight in steps]
                 largest[left][node] = max(tops)
                 total[left][node] = _log_sum(ways)
         return total, largest
 
     def best(self, max_paths: int) -> list[Path]:
+        """The heaviest paths, heaviest first, until next to nothing is left."""
         everything = _log_sum([self._total[length][0] for length in self._lengths])
-        if everything == -np.inf:
+        if everything == -math.inf:
             return []
-        waiting: list[tuple[float, int, int, float, tuple[int, ...]]] = [
+        waiting: list[_Begun] = [
             (-self._most[length][0], 0, length, 0.0, ())
             for length in self._lengths
-            if self._most[length][0] > -np.inf
+            if self._most[length][0] > -math.inf
         ]
         heapq.heapify(waiting)
         found: list[Path] = []
+        rest = 1.0
         for _ in range(MAX_POPS):
-            if not waiting or len(found) == max_paths:
+            if not waiting or len(found) == max_paths or rest < LEAST_REST:
                 break
             _, node, left, weight, pieces = heapq.heappop(waiting)
-            if node == self._last and left == 0:
-                found.append(Path(pieces, float(np.exp(weight - everything))))
+            if node == self._last:
+                found.append(Path(pieces, math.exp(weight - everything)))
+                rest -= found[-1].probability
                 continue
-            for following in self._following(node, left, weight, pieces):
-                if following[0] < np.inf:
-                    heapq.heappush(waiting, following)
+            skipped, bounds = weight + self._skipped[node], self._most[left]
+            if bounds[node + 1] > -math.inf:
+                way = (-(skipped + bounds[node + 1]), node + 1, left, skipped, pieces)
+                heapq.heappush(waiting, way)
+            if left:
+                bounds = self._most[left - 1]
+                for index, end, extra in self._steps[node]:
+                    if bounds[end] > -math.inf:
+                        after = weight + extra
+                        way = (-(after + bounds[end]), end, left - 1, after, (*pieces, index))
+                        heapq.heappush(waiting, way)
         return found
-
-    def _following(
-        self, node: int, left: int, weight: float, pieces: tuple[int, ...]
-    ) -> list[tuple[float, int, int, float, tuple[int, ...]]]:
-        skipped = weight + self._skipped[node]
-        ways = [(-(skipped + self._most[left][node + 1]), node + 1, left, skipped, pieces)]
-        if left:
-            for index, end, extra in self._steps[node]:
-                after = weight + extra
-                bound = -(after + self._most[left - 1][end])
-                ways.append((bound, end, left - 1, after, (*pieces, index)))
-        return ways
 
 
 def _log_sum(logs: list[float]) -> float:
     most = max(logs)
-    if most == -np.inf:
+    if most == -math.inf:
         return most
-    return most + float(np.log(sum(np.exp(one - most) for one in logs)))
+    return most + math.log(sum([math.exp(one - most) for one in logs]))

@@ -5,7 +5,7 @@ all paths that spell it. So where the field can be split in two ways, no code is
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.field_lattice import FieldDigit, FieldReading, Lattice
 from model.field_paths import Path, find_paths
 
-MAX_PATHS: Final = 48
+MAX_PATHS: Final = 40
 BEAM: Final = 2048  # prefixes kept for each place
 NUM_CODES: Final = 10  # that are returned
 MIN_POSSIBLE_FRAC: Final = 0.1  # of the joint mass, as serving.api.codes has it
@@ -28,7 +28,7 @@ Possible = Callable[[NDArray[np.int64], int, int], NDArray[np.bool_]]
 def read_field(
     lattice: Lattice,
     probs: NDArray[np.float64],
-    garbage: NDArray[np.float64],
+    garbage: NDArray[np.floating[Any]],
     *,
     num_digits: tuple[int, int],
     possible: Possible | None,
@@ -143,7 +143,7 @@ def _path_of(code: str, paths: list[Path], probs: NDArray[np.float64]) -> Path:
 
 
 def _digits_of(
-    path: Path, lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.float64]
+    path: Path, lattice: Lattice, probs: NDArray[np.float64], garbage: NDArray[np.floating[Any]]
 ) -> tuple[FieldDigit, ...]:
     return tuple(
         FieldDigit(lattice.pieces[index].box, probs[index], float(garbage[index]), index)

@@ -12,8 +12,9 @@ from model.field_labels import Parts
 
 SPECK_FRAC: Final = 0.3  # of the tallest part: a lower one says nothing of the digits' height
 MAX_SLANT: Final = 0.5  # to the right for each px up
-NUM_SLANTS: Final = 21
-STRIPS: Final = 16
+NUM_SLANTS: Final = 15
+STRIPS: Final = 12
+THINNED: Final = 2  # every other column is enough
 LEAST_GAIN: Final = 1.03  # in the energy of the columns: less is no slant
 MAX_SLOPE: Final = 0.15  # down for each px along
 
@@ -37,16 +38,17 @@ def find_slant(mask: NDArray[np.bool_]) -> float:
         Vinciarelli and Luettin, "A new normalization technique for cursive handwritten words",
         2001, in a simple form.
     """
-    height, width = mask.shape
+    height = len(mask)
     strips = min(STRIPS, height)
     starts = np.arange(strips) * height // strips
-    counts = np.add.reduceat(mask, starts, axis=0, dtype=np.float32)
-    pad = int(MAX_SLANT * height / 2) + 2
+    counts = np.add.reduceat(mask[:, ::THINNED], starts, axis=0, dtype=np.float32)
+    width = counts.shape[1]
+    pad = int(MAX_SLANT * height / 2 / THINNED) + 2
     padded = np.zeros((strips, width + 2 * pad), dtype=np.float32)
     padded[:, pad:-pad] = counts
     up = height / 2 - (np.append(starts[1:], height) + starts) / 2
     slants = np.linspace(-MAX_SLANT, MAX_SLANT, NUM_SLANTS)
-    across = np.rint(slants[:, np.newaxis] * up).astype(np.intp)
+    across = np.rint(slants[:, np.newaxis] * up / THINNED).astype(np.intp)
     columns = np.arange(width + 2 * pad)
     places = (columns + across[:, :, np.newaxis]).clip(0, len(columns) - 1)
     places += np.arange(strips)[:, np.newaxis] * len(columns)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from training.command_options import RETRAIN_STEPS, STEPS, build_parser
-from training.config import DataConfig, Workspace, YearConfig
+from training.config import DataConfig, FieldConfig, Workspace, YearConfig
 from training.data.datasets import load_mnist
 from training.data.mnist_files import DataError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.data.render import RenderConfig
     from training.fitting import FitConfig
 
-STUDIES = ("search", "average", "compare", "styles", "harm", "replay", "year")
+STUDIES = ("search", "average", "compare", "styles", "harm", "replay", "year", "field")
 OF_DATA = ("snapshot", "validate", "data")
 OF_CHAMPIONS = ("rollback", "history", "recall")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
@@ -143,6 +143,8 @@ def _run_study(options: argparse.Namespace) -> None:
         print(replayed)
     elif options.command == "year":
         print(_run_year(options))
+    elif options.command == "field":
+        _run_field(options)
     elif options.command == "average":
         average.run(options.fits, Workspace(options.work))
     elif options.command == "compare":
@@ -177,6 +179,13 @@ def _run_year(options: argparse.Namespace) -> str:
         report=options.report,
         out=options.out,
     )
+
+
+def _run_field(options: argparse.Namespace) -> None:
+    from training.studies import field_command
+
+    config = FieldConfig(options.num_fields, options.seed, options.picture, options.fit)
+    field_command.run(_data_config(options), options.champion, config)
 
 
 def _run_of_champions(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from training import snapshot_options
-from training.config import DataConfig, Workspace, YearConfig
+from training.config import DataConfig, FieldConfig, Workspace, YearConfig
 
 WITHOUT_MNIST = (
     "average", "rollback", "history", "recall", "replay", "snapshot", "validate", "data",
@@ -45,6 +45,7 @@ HELP = {
     "compare": "compare evaluated runs crop by crop",
     "styles": "measure how the served model reads each writing style",
     "harm": "measure what the served model accepts wrongly of each kind of damage",
+    "field": "measure how many whole fields of five or nine digits the served model reads",
     "sheet": "draw a contact sheet of the scanner simulator's crops",
     "crops": "write tests/data/crops from the MNIST test set",
 }
@@ -87,7 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_year_options(commands.choices["year"])
     _add_capture_store(commands.choices["snapshot"])
     snapshot_options.add_to(commands.choices)
-    for name in ("styles", "harm"):
+    _add_field_options(commands.choices["field"])
+    for name in ("styles", "harm", "field"):
         _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
@@ -152,6 +154,16 @@ def _add_year_options(command: argparse.ArgumentParser) -> None:
         "--out", type=Path, help="folder to write the last model to (default: it is not written)"
     )
     _add_option(command, "--champion", CHAMPION, "folder of the model that the year begins with")
+
+
+def _add_field_options(command: argparse.ArgumentParser) -> None:
+    config = FieldConfig()
+    _add_option(command, "--num-fields", config.num_fields, "fields of each kind")
+    _add_option(command, "--seed", config.seed, "seed of the fields")
+    _add_option(command, "--picture", config.picture, "picture of failures to write")
+    command.add_argument(
+        "--fit", action="store_true", help="fit the weights of model/field_paths.py, print them"
+    )
 
 
 def _time(text: str) -> datetime:

@@ -101,3 +101,13 @@ class YearConfig:
     num_steps: int = 80  # of each half of a retraining
     audit_frac: float = 0.02  # of the accepted reads
     seed: int = 7
+
+
+@dataclass(frozen=True, slots=True)
+class FieldConfig:
+    """The study of whole fields."""
+
+    num_fields: int = 1000  # of each kind
+    seed: int = 23
+    picture: Path = Path("docs/images/fields.png")
+    fit: bool = False  # fit the weights of model/field_paths.py instead, on training digits

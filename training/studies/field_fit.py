@@ -22,7 +22,8 @@ from training.studies.field_strings import draw_field
 
 MAX_PATHS = 300  # of a field, by flattened first weights
 FLATTEN = 0.4
-PENALTY = 0.002  # of the squared weights, for each field
+LEAST_LOG_TRUTH = -1.5
+PENALTY = 1e-4  # of the squared weights, for each field
 LENGTHS = (4, 5, 5, 5, 6, 9)
 ANY_LENGTH = (4, 10)
 
@@ -32,7 +33,7 @@ class _Listed:
     """The paths of one field."""
 
     features: NDArray[np.float64]  # (P, F) summed over what each path takes
-    log_truth: NDArray[np.float64]  # (P,) log of the digits' probabilities of the true code
+    log_truth: NDArray[np.float64]  # (P,) log of the true digits' probabilities
 
 
 def fit(
@@ -103,7 +104,8 @@ def _list_paths(
         right = probs[list(path.pieces), [int(d) for d in drawn.code]] if is_long else [1e-12]
         truths.append(float(np.log(np.maximum(right, 1e-12)).sum()))
     listed = _Listed(np.array(rows), np.array(truths))
-    return listed if listed.log_truth.max() > -8 else None  # else no path can be right
+    # Where no path can be right, nothing is learned from the field.
+    return listed if listed.log_truth.max() > LEAST_LOG_TRUTH else None
 
 
 def _loss(weights: NDArray[np.float64], listed: list[_Listed]) -> tuple[float, NDArray[np.float64]]:
@@ -122,7 +124,8 @@ def _loss(weights: NDArray[np.float64], listed: list[_Listed]) -> tuple[float, N
 
 def _softmax(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     raised: NDArray[np.float64] = np.exp(logs - logs.max())
-    return raised / raised.sum()
+    raised /= raised.sum()
+    return raised
 
 
 def _log_sum(logs: NDArray[np.float64]) -> float:

@@ -157,7 +157,7 @@ def _glyph(
         (back[0, 0], back[0, 1], offset[0], back[1, 0], back[1, 1], offset[1]),
         Image.Resampling.BICUBIC,
     )
-    ink = np.asarray(picture, dtype=np.float32) / 255
+    ink = np.asarray(picture, dtype=np.float32) / np.float32(255)
     crisp = np.clip((ink - 0.45 + look.pen) * min(1.5 * scale, 4.0) + 0.5, 0, 1)
     ys, xs = np.nonzero(crisp > 0.5)
     if not len(ys):
@@ -214,8 +214,8 @@ def _next_x(
     near = ends[inside] - starts[rows[inside] - down]
     touch = x + (int(near.max()) if len(near) and near.max() > -5000 else left.shape[1])
     if touching:
-        return touch - 1 - round(look.height_px * rng.uniform(0, 0.06))
-    gap = look.height_px * (look.spacing + rng.normal(0, 0.05))
+        return touch - 1 - round(float(look.height_px * rng.uniform(0, 0.06)))
+    gap = float(look.height_px * (look.spacing + rng.normal(0, 0.05)))
     return max(round(x + left.shape[1] + gap), touch + max(2, round(0.05 * look.height_px)))
 
 
@@ -257,9 +257,9 @@ def _form(
         if look.form == "cells":
             centres = [x + w / 2 for x, _, w, _ in boxes]
             edges += [(a + b) / 2 for a, b in pairwise(centres)]
-        for x in edges:
-            line(x, at(x, top), x - tilt * (bottom - top), at(x, bottom))
-    drawn: NDArray[np.float32] = np.asarray(picture, dtype=np.float32) / 255
+        for edge in edges:
+            line(edge, at(edge, top), edge - tilt * (bottom - top), at(edge, bottom))
+    drawn: NDArray[np.float32] = np.asarray(picture, dtype=np.float32) / np.float32(255)
     return drawn
 
 
@@ -285,6 +285,6 @@ def _specks(shape: tuple[int, int], look: Writing, rng: np.random.Generator) -> 
 
 def _scan(layer: NDArray[np.float32], look: Writing, rng: np.random.Generator) -> NDArray[np.uint8]:
     grey = look.paper + (look.ink - look.paper) * layer
-    grey = grey + rng.normal(0, 1, layer.shape) * look.noise
-    field: NDArray[np.uint8] = np.clip(grey, 0, 255).astype(np.uint8)
+    noisy = grey + rng.normal(0, 1, layer.shape) * look.noise
+    field: NDArray[np.uint8] = np.clip(noisy, 0, 255).astype(np.uint8)
     return field if look.is_plain else 255 - field
