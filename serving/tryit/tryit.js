@@ -142,7 +142,7 @@ async function send(crops) {
     const started = performance.now();
     let reply, content;
     try {
-      reply = await fetch(field ? "/v1/explain?digits=4-10" : "/v1/explain", { ...bodyOf(crops), method: "POST", signal });
+      reply = await fetch(`/v1/explain${field ? digitsQuery(crops[0]) : ""}`, { ...bodyOf(crops), method: "POST", signal });
       content = await reply.json();
     } catch (error) {
       if (error.name !== "AbortError") {
@@ -164,6 +164,10 @@ async function send(crops) {
     await wait(seconds * 1000);
     if (signal.aborted) return;
   }
+}
+
+function digitsQuery(one) {
+  return `?digits=${one.name === FIELD ? "5" : encodeURIComponent(at("digits").value.trim())}`;
 }
 
 async function fieldOf(one) { // the picture, if it is a whole field and the browser can read it
@@ -344,8 +348,8 @@ function showCurl(crops, field) {
   const what = crops.length === 1
     ? `--data-binary ${quoted(`@${fileOf(first)}`)} -H 'content-type: ${first.type}'`
     : crops.map((one) => `-F ${quoted(`crop=@${formName(fileOf(one))}`)}`).join(" ");
-  const path = field ? "/v1/field" : crops.length === 1 ? "/v1/digit" : "/v1/postcode";
-  at("curl-line").textContent = `curl -s ${what}${key} ${location.origin}${path}`;
+  const path = field ? `/v1/field${digitsQuery(first)}` : crops.length === 1 ? "/v1/digit" : "/v1/postcode";
+  at("curl-line").textContent = `curl -s ${what}${key} ${quoted(location.origin + path)}`;
   at("curl-note").textContent = {
     shipped: "Run it in the project's folder. Its read is recorded as mail is.",
     file: "Run it in the folder of the file. Its read is recorded as mail is.",

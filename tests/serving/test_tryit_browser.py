@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from own_server import free_port, wait_until_ready
-from written_fields import BLANK
+from written_fields import BLANK, write
 
 ROOT = Path(__file__).parents[2]
 CROPS = ROOT / "tests" / "data" / "crops"
@@ -227,6 +227,19 @@ def orange_share(page):
         for (let at = 0; at < all.length; at += 4) orange += all[at] - all[at + 2] > 100;
         return orange / (canvas.width * canvas.height);
     }""")
+
+
+def test_a_dropped_field_is_read_with_the_number_of_digits_that_is_asked_for(port, open_page):
+    page = open_page(port)
+    field = {"name": "my.png", "mimeType": "image/png", "buffer": write("4711")}
+    page.fill("#digits", "4")
+    page.set_input_files("#file", [field])
+    wait_for(page, "confidence")
+    assert page.locator("#status .read").inner_text() == "4711"
+    assert page.locator("#curl-line").inner_text().endswith("/v1/field?digits=4'")
+    page.fill("#digits", "99")
+    page.set_input_files("#file", [field])
+    wait_for(page, "give a number from 2 to 12")
 
 
 def test_a_dropped_field_without_digits_says_why(port, open_page):

@@ -36,11 +36,13 @@ def records_in(folder):
 
 @pytest.fixture
 async def client(serve, tmp_path):
-    return await serve(champion=CHAMPION, capture_dir=tmp_path)
+    return await serve(champion=CHAMPION, error_target=0.005, capture_dir=tmp_path)
 
 
 async def test_each_digit_is_recorded_as_a_crop_of_the_read(client, tmp_path):
-    reply = await client.post("/v1/field", write(CODE), x_request_id="r-1", x_deadline_ms="5000")
+    reply = await client.post(
+        "/v1/field?digits=5", write(CODE), x_request_id="r-1", x_deadline_ms="5000"
+    )
     records = records_in(tmp_path)
     assert [one.index for one in records] == [0, 1, 2, 3, 4]
     assert {one.read_id for one in records} == {reply.json["read_id"]}
@@ -55,7 +57,7 @@ async def test_each_digit_is_recorded_as_a_crop_of_the_read(client, tmp_path):
 
 async def test_the_recorded_crop_is_cut_from_the_field_around_the_digits_box(client, tmp_path):
     field = write(CODE)
-    reply = await client.post("/v1/field", field)
+    reply = await client.post("/v1/field?digits=5", field)
     grey = grey_of(field)
     for one, answered in zip(records_in(tmp_path), reply.json["digits"], strict=True):
         box, crop = answered["box"], one.crop
@@ -67,12 +69,12 @@ async def test_the_recorded_crop_is_cut_from_the_field_around_the_digits_box(cli
 
 
 async def test_light_ink_is_recorded_as_inverted(client, tmp_path):
-    await client.post("/v1/field", png_of(255 - grey_of(write(CODE))))
+    await client.post("/v1/field?digits=5", png_of(255 - grey_of(write(CODE))))
     assert [one.inverted for one in records_in(tmp_path)] == [True] * 5
 
 
 async def test_a_recorded_digit_is_read_again_with_the_same_bits(client, tmp_path):
-    await client.post("/v1/field", write(CODE))
+    await client.post("/v1/field?digits=5", write(CODE))
     artifact = load(CHAMPION)
     known = KnownModel(artifact, Classifier(artifact.onnx_bytes), is_champion=True)
     rows = to_table(records_in(tmp_path)).to_pylist()
@@ -80,7 +82,7 @@ async def test_a_recorded_digit_is_read_again_with_the_same_bits(client, tmp_pat
 
 
 async def test_every_digit_of_a_rejected_code_goes_to_the_keyers(client, tmp_path):
-    reply = await client.post("/v1/field?pattern=9.*", write(CODE))
+    reply = await client.post("/v1/field?digits=5&pattern=9.*", write(CODE))
     assert reply.json["rejected_because"] == "no_valid_code"
     records = records_in(tmp_path)
     assert not any(one.accepted for one in records)
@@ -90,7 +92,7 @@ async def test_every_digit_of_a_rejected_code_goes_to_the_keyers(client, tmp_pat
 
 
 async def test_an_accepted_code_is_not_asked(client, tmp_path):
-    assert (await client.post("/v1/field", write(CODE))).json["accepted"]
+    assert (await client.post("/v1/field?digits=5", write(CODE))).json["accepted"]
     letter = choose_letter([_seen(one) for one in records_in(tmp_path)])
     assert letter is None
 
@@ -101,7 +103,7 @@ async def test_a_field_without_digits_goes_to_the_keyers_as_one_crop(
 ):
     if field is NOISE:
         monkeypatch.setattr(field_reader, "find_pieces", refuse)
-    assert (await client.post("/v1/field", field)).json["digits"] == []
+    assert (await client.post("/v1/field?digits=5", field)).json["digits"] == []
     (record,) = records_in(tmp_path)
     assert (record.digit, record.accepted, record.rejected_because) == (None, False, reason)
     pixels = decode(record.crop) if isinstance(record.crop, bytes) else record.crop
@@ -122,7 +124,7 @@ async def test_a_large_field_without_digits_is_recorded_smaller(client, tmp_path
 async def test_candidate_digits_that_were_not_chosen_leave_no_record(client, tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr(field_reader, "find_pieces", lambda *args: note(find_pieces(*args), sizes))
-    await client.post("/v1/field", write("40079"))
+    await client.post("/v1/field?digits=5", write("40079"))
     assert sizes[0] > 5
     assert len(records_in(tmp_path)) == 5
 
@@ -137,7 +139,7 @@ async def test_a_field_whose_record_cannot_be_written_is_503(client, monkeypatch
         raise SpoolError("no space left on device")
 
     monkeypatch.setattr(Spool, "append_frames", fail)
-    reply = await client.post("/v1/field", write(CODE))
+    reply = await client.post("/v1/field?digits=5", write(CODE))
     assert (reply.status, "retry-after" in reply.headers) == (503, True)
 
 
@@ -145,10 +147,13 @@ async def test_a_site_on_hold_gets_its_code_but_it_is_not_accepted(serve, tmp_pa
     incident = held(None, "anna", "dust on the lens", time.time_ns() // 1000)
     SiteStates(tmp_path / "sites").exchange([Change("local", "", 0, (), incident)])
     client = await serve(
-        champion=CHAMPION, capture_dir=tmp_path / "spool", site_states_dir=tmp_path / "sites"
+        champion=CHAMPION,
+        error_target=0.005,
+        capture_dir=tmp_path / "spool",
+        site_states_dir=tmp_path / "sites",
     )
     for field, digits in ((write(CODE), 5), (BLANK, 0)):
-        answer = (await client.post("/v1/field", field)).json
+        answer = (await client.post("/v1/field?digits=5", field)).json
         assert (answer["accepted"], answer["rejected_because"]) == (False, "site_on_hold")
         assert len(answer["digits"]) == digits
         assert {one["rejected_because"] for one in answer["digits"]} <= {"site_on_hold"}
@@ -158,9 +163,13 @@ async def test_a_site_on_hold_gets_its_code_but_it_is_not_accepted(serve, tmp_pa
 
 async def test_the_challenger_reads_the_chosen_digits(serve, tmp_path):
     client = await serve(
-        champion=CHAMPION, capture_dir=tmp_path, challenger=CHAMPION, challenger_frac=1
+        champion=CHAMPION,
+        error_target=0.005,
+        capture_dir=tmp_path,
+        challenger=CHAMPION,
+        challenger_frac=1,
     )
-    await client.post("/v1/field", write(CODE))
+    await client.post("/v1/field?digits=5", write(CODE))
     give_up = time.monotonic() + PATIENCE_S
     counted = ""
     while 'result="same"} 5.0' not in counted and time.monotonic() < give_up:
@@ -171,7 +180,7 @@ async def test_the_challenger_reads_the_chosen_digits(serve, tmp_path):
 
 
 async def test_its_digits_are_counted_and_its_time_is_a_scanners(client):
-    await client.post("/v1/field", write(CODE))
+    await client.post("/v1/field?digits=5", write(CODE))
     await client.post("/v1/field", BLANK)
     lines = (await client.get("/metrics")).body.decode().splitlines()
     assert 'digits_requests_total{endpoint="field",site="local",status="200"} 2.0' in lines
@@ -187,7 +196,7 @@ async def test_the_sites_judge_notes_the_chosen_digits_and_the_field_without(cli
         "serving.reading.site_watch.SiteWatch.note",
         lambda watch, site, kept: noted.append(len(kept)),
     )
-    await client.post("/v1/field", write(CODE))
+    await client.post("/v1/field?digits=5", write(CODE))
     await client.post("/v1/field", BLANK)
     await asyncio.sleep(0)
     assert noted == [5, 1]
@@ -202,7 +211,7 @@ async def test_crops_are_read_while_a_field_is_split(client, crops, monkeypatch)
         return find_pieces(*args)
 
     monkeypatch.setattr(field_reader, "find_pieces", split_slowly)
-    field = asyncio.create_task(client.post("/v1/field", write(CODE)))
+    field = asyncio.create_task(client.post("/v1/field?digits=5", write(CODE)))
     for crop in crops[:3]:
         assert (await client.post("/v1/digit", crop.png)).status == 200
     assert not field.done()
@@ -224,7 +233,7 @@ async def test_only_candidate_digits_and_records_take_the_models_thread(client, 
     monkeypatch.setattr(
         reader._batcher, "_run", lambda batch: (batches.append(batch), run(batch))[1]
     )
-    await client.post("/v1/field", write("40079"))
+    await client.post("/v1/field?digits=5", write("40079"))
     assert calls == ["persisted"]
     assert all(one.source.shape == (1, 28, 28) for batch in batches for one in batch)
     assert max(map(len, batches)) <= 32
@@ -283,7 +292,7 @@ async def test_fields_of_one_sender_do_not_delay_anothers(client, monkeypatch):
 
 
 async def test_a_field_that_would_wait_too_long_is_503_with_a_time_to_wait(serve, monkeypatch):
-    client = await serve(champion=CHAMPION, max_queue_wait_ms=5)
+    client = await serve(champion=CHAMPION, error_target=0.005, max_queue_wait_ms=5)
     gate = threading.Event()
 
     def split(*args):
@@ -307,4 +316,4 @@ async def test_a_model_error_of_one_candidate_digit_is_503(client, monkeypatch):
         raise ModelError("out of memory")
 
     monkeypatch.setattr(Classifier, "__call__", fail)
-    assert (await client.post("/v1/field", write(CODE))).status == 503
+    assert (await client.post("/v1/field?digits=5", write(CODE))).status == 503
