@@ -22,6 +22,7 @@ APART_INK: Final = 0.45  # of such a stroke: between two seams there is more
 STEP_FRAC: Final = 0.12  # of a digit's height, between straight cuts
 STRAIGHT_COST: Final = 1.5  # of an ink pixel: seams come first
 SLOPES: Final = (0.0, 0.3, -0.3)  # of straight cuts, to the right for each px down
+SAME_INK: Final = 0.15  # of such a stroke: less between them tells no two seams apart
 MAX_COMPARED: Final = 64  # seams of a part, cheapest first: bounds the time
 MAX_SEAMS: Final = 256  # that are followed: bounds the time
 LEVELS: Final = (0.25, 0.4, 0.5, 0.6, 0.75)  # of a part's rows: seams are chosen there
@@ -185,13 +186,17 @@ def _straight(part: Part, height_px: float) -> tuple[NDArray[np.intp], NDArray[n
         (K, h) columns, from the part's left; (K,) px of ink that they cross.
     """
     height, width = part.inside.shape
-    step = max(2, round(STEP_FRAC * height_px))
-    places = np.arange(step, width - 1, step) if part.most else np.zeros(0, dtype=np.intp)
+    if not part.most:
+        return np.zeros((0, height), dtype=np.intp), np.zeros(0, dtype=np.float32)
     down = np.arange(height) - height / 2
-    columns = places[:, np.newaxis, np.newaxis] + np.multiply.outer(SLOPES, down)
-    columns = np.rint(columns).astype(np.intp).reshape(-1, height).clip(-1, width - 1)
-    crossed = (part.inside[np.arange(height), columns] & (columns >= 0)).sum(axis=1)
-    return columns, STRAIGHT_COST * crossed.astype(np.float32)
+    places = np.arange(1, width - 1)
+    columns = places[:, np.newaxis] + np.multiply.outer(SLOPES, down)[:, np.newaxis]
+    columns = np.rint(columns).astype(np.intp).clip(-1, width - 1)  # (slopes, places, rows)
+    inside = np.pad(part.inside, ((0, 0), (0, 1)))  # column -1 is free
+    crossed = inside[np.arange(height), columns].sum(axis=2, dtype=np.float32)
+    step = max(2, round(STEP_FRAC * height_px))
+    chosen = _valleys(crossed) | (places % step == 0)
+    return columns[chosen], STRAIGHT_COST * crossed[chosen]
 
 
 def _choose(
@@ -220,7 +225,13 @@ def _choose(
         extent = len(upto) - has_ink.argmax(axis=1) - has_ink[:, ::-1].argmax(axis=1)
         is_cut &= side.sum(axis=1) >= SIDE_INK * unit_ink
         is_cut &= extent >= SIDE_HEIGHT * height_px
-    good = np.flatnonzero(is_cut)[:MAX_COMPARED]
+    good = np.flatnonzero(is_cut)
+    # Many candidates are one seam: of those that part nearly the same ink, the cheapest goes on.
+    middle = len(upto) // 2
+    upper, lower = left[good, :middle].sum(axis=1), left[good, middle:].sum(axis=1)
+    same = max(1, int(SAME_INK * unit_ink))
+    _, firsts = np.unique(upper // same * upto.size + lower // same, return_index=True)
+    good = good[np.sort(firsts)][:MAX_COMPARED]
     left = left[good].astype(np.float32)
     apart = (np.abs(left[:, np.newaxis] - left).sum(axis=2) >= APART_INK * unit_ink).tolist()
     chosen: list[int] = []

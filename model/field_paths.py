@@ -19,7 +19,9 @@ from model.field_lattice import Lattice
 
 GARBAGE_RANGE: Final = (-12.0, 6.0)  # of the score; beyond, it tells nothing more
 MAX_POPS: Final = 4000  # steps of the search for the heaviest paths: bounds the time
-LEAST_REST: Final = 1e-5  # share of the paths that are not listed
+NONE: Final = -1e9  # log weight of no way at all; finite, so that differences are numbers
+IMPOSSIBLE: Final = -1e8  # below: no way at all
+LEAST_REST: Final = 1e-4  # share of the paths that are not listed
 
 # Weights, by hand until they are fitted.
 PIECE_WEIGHTS: Final = np.array(
@@ -39,7 +41,17 @@ class Path:
     """One way to choose the digits' pieces."""
 
     pieces: tuple[int, ...]  # indices, in order of writing
-    probability: float  # share of all paths with an allowed number of digits
+    probability: float  # share of the paths with an allowed number of digits
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The most probable paths with an allowed number of digits."""
+
+    paths: list[Path]  # most probable first; empty: there is none
+    allowed_frac: (
+        float  # share that all such paths have; those of a digit more or less have the rest
+    )
 
 
 def piece_features(
@@ -99,8 +111,8 @@ def find_paths(
     garbage: NDArray[np.floating[Any]],
     num_digits: tuple[int, int],
     max_paths: int,
-) -> list[Path]:
-    """The most probable paths, most probable first.
+) -> Paths:
+    """The most probable paths.
 
     Args:
         lattice: of N pieces.
@@ -108,9 +120,6 @@ def find_paths(
         garbage: (N,).
         num_digits: least and most digits of a path.
         max_paths: at most so many.
-
-    Returns:
-        Paths with their share of all paths; none where the lattice has no path of that length.
     """
     at_piece = piece_features(lattice, probs, garbage) @ PIECE_WEIGHTS
     at_node = node_features(lattice) @ NODE_WEIGHTS
@@ -125,7 +134,7 @@ def find_paths_by(
     skipped: NDArray[np.float64],
     num_digits: tuple[int, int],
     max_paths: int,
-) -> list[Path]:
+) -> Paths:
     """As `find_paths`, from the log weights of (N,) pieces, nodes and skipped segments."""
     return _Search(lattice, at_piece, at_node, skipped, num_digits).best(max_paths)
 
@@ -154,35 +163,41 @@ class _Search:
             boundary = float(at_node[piece.end]) if piece.end < self._last else 0.0
             self._steps[piece.start].append((index, piece.end, weight + boundary))
         self._lengths = range(num_digits[0], num_digits[1] + 1)
-        self._total, self._most = self._look_ahead(num_digits[1])
+        self._total, self._most = self._look_ahead(num_digits[1] + 1)
 
     def _look_ahead(self, most: int) -> tuple[list[list[float]], list[list[float]]]:
-        """Log of the summed weights, and the largest weight, from each node with k more digits."""
-        total = [[-math.inf] * (self._last + 1) for _ in range(most + 1)]
-        largest = [[-math.inf] * (self._last + 1) for _ in range(most + 1)]
-        total[0][self._last] = largest[0][self._last] = 0.0
+        """Log of the summed weights, and the largest weight, for k more digits from each node."""
+        total = np.full((self._last + 1, most + 2), NONE)  # column 0: for less than no digits
+        largest = total.copy()
+        total[self._last, 1] = largest[self._last, 1] = 0.0
         for node in range(self._last - 1, -1, -1):
-            skip, steps = self._skipped[node], self._steps[node]
-            for left in range(min(most, self._last - node) + 1):
-                ways = [skip + total[left][node + 1]]
-                tops = [skip + largest[left][node + 1]]
-                if left:
-                    after, best = total[left - 1], largest[left - 1]
-                    ways += [weight + after[end] for _, end, weight in steps]
-                    tops += [weight + best[end] for _, end, weight in steps]
-                largest[left][node] = max(tops)
-                total[left][node] = _log_sum(ways)
-        return total, largest
+            steps = self._steps[node]
+            ends = [end for _, end, _ in steps]
+            weights = np.array([weight for _, _, weight in steps])[:, np.newaxis]
+            skip = self._skipped[node]
+            ways = np.concatenate(
+                [skip + total[node + 1, 1:][np.newaxis], weights + total[ends, :-1]]
+            )
+            highest = ways.max(axis=0)
+            total[node, 1:] = highest + np.log(np.exp(ways - highest).sum(axis=0))
+            tops = (weights + largest[ends, :-1]).max(axis=0, initial=NONE)
+            largest[node, 1:] = np.maximum(skip + largest[node + 1, 1:], tops)
+        return total[:, 1:].T.tolist(), largest[:, 1:].T.tolist()
 
-    def best(self, max_paths: int) -> list[Path]:
+    def best(self, max_paths: int) -> Paths:
         """The heaviest paths, heaviest first, until next to nothing is left."""
         everything = _log_sum([self._total[length][0] for length in self._lengths])
-        if everything == -math.inf:
-            return []
+        if everything < IMPOSSIBLE:
+            return Paths([], 0.0)
+        beside = [self._lengths[0] - 1, self._lengths[-1] + 1]
+        others = _log_sum([everything, *(self._total[length][0] for length in beside)])
+        return Paths(self._list(everything, max_paths), math.exp(everything - others))
+
+    def _list(self, everything: float, max_paths: int) -> list[Path]:
         waiting: list[_Begun] = [
             (-self._most[length][0], 0, length, 0.0, ())
             for length in self._lengths
-            if self._most[length][0] > -math.inf
+            if self._most[length][0] > IMPOSSIBLE
         ]
         heapq.heapify(waiting)
         found: list[Path] = []
@@ -196,13 +211,13 @@ class _Search:
                 rest -= found[-1].probability
                 continue
             skipped, bounds = weight + self._skipped[node], self._most[left]
-            if bounds[node + 1] > -math.inf:
+            if bounds[node + 1] > IMPOSSIBLE:
                 way = (-(skipped + bounds[node + 1]), node + 1, left, skipped, pieces)
                 heapq.heappush(waiting, way)
             if left:
                 bounds = self._most[left - 1]
                 for index, end, extra in self._steps[node]:
-                    if bounds[end] > -math.inf:
+                    if bounds[end] > IMPOSSIBLE:
                         after = weight + extra
                         way = (-(after + bounds[end]), end, left - 1, after, (*pieces, index))
                         heapq.heappush(waiting, way)
@@ -211,6 +226,4 @@ class _Search:
 
 def _log_sum(logs: list[float]) -> float:
     most = max(logs)
-    if most == -math.inf:
-        return most
-    return most + math.log(sum([math.exp(one - most) for one in logs]))
+    return most + math.log(sum(math.exp(one - most) for one in logs))

@@ -17,6 +17,7 @@ MAX_PATHS: Final = 40
 BEAM: Final = 2048  # prefixes kept for each place
 NUM_CODES: Final = 10  # that are returned
 MIN_POSSIBLE_FRAC: Final = 0.1  # of the joint mass, as serving.api.codes has it
+MIN_LENGTH_FRAC: Final = 0.5  # of the paths' mass that an allowed number of digits must have
 _FLOOR: Final = 1e-15  # a prefix below this mass cannot change the result
 
 # Prefixes (P,) int64, digits that follow, digits of the code -> (P,) bool: may be a possible code.
@@ -52,11 +53,12 @@ def read_field(
         garbage_threshold: a digit with a higher score is none; the policy's.
 
     Returns:
-        `rejected_because` is None or, in this order: "no_code" (the ink cannot be split into so
-        many digits), "no_valid_code" (no possible code has 0.1 of the mass), "not_a_digit",
+        `rejected_because` is None or, in this order: "no_code" (the ink looks like more or fewer
+        digits), "no_valid_code" (no possible code has 0.1 of the mass), "not_a_digit",
         "low_confidence".
     """
-    paths = find_paths(lattice, probs, garbage, num_digits, MAX_PATHS)
+    found = find_paths(lattice, probs, garbage, num_digits, MAX_PATHS)
+    paths = found.paths
     if not paths:
         return FieldReading((), (), 0.0, "no_code")
     codes, total = _rank(paths, probs, possible, matches)
@@ -68,7 +70,9 @@ def read_field(
     best = _path_of(candidates[0][0], paths, probs)
     digits = _digits_of(best, lattice, probs, garbage)
     reason = None
-    if total < MIN_POSSIBLE_FRAC:
+    if found.allowed_frac < MIN_LENGTH_FRAC:
+        reason = "no_code"
+    elif total < MIN_POSSIBLE_FRAC:
         reason = "no_valid_code"
     elif any(digit.garbage > garbage_threshold for digit in digits):
         reason = "not_a_digit"

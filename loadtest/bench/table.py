@@ -34,6 +34,7 @@ def render(results: Mapping[str, Any]) -> str:
         "batching": batching,
         "crops": many_crops,
         "stages": stages,
+        "field": field,
         "start": start,
     }
     texts = [
@@ -182,6 +183,26 @@ def stages(part: Mapping[str, Any]) -> str:
     measured = part["rows"]
     rows = [[label, f"{measured[key]:.1f}"] for key, label in names.items() if key in measured]
     return "### Stages, one thread\n\n" + _table(["Stage", "us"], rows)
+
+
+def field(part: Mapping[str, Any]) -> str:
+    """Milliseconds of each step of a whole field, and of its digits as single crops."""
+    names = ("find_pieces_ms", "inference_ms", "read_field_ms")
+    body = []
+    for name, row in part["rows"].items():
+        total = sum(row[key] for key in names)
+        body.append(
+            [
+                name,
+                *(f"{row[key]:.1f}" for key in names),
+                f"{row['num_pieces']:.0f}",
+                f"{row['crops_ms']:.1f}",
+                f"{total / row['crops_ms']:.1f}x",
+            ]
+        )
+    header = ["Field", "find pieces, ms", "inference, ms", "read code, ms", "pieces"]
+    header += ["its digits as single crops, ms", "field / crops"]
+    return "### A whole field, processor time of one thread\n\n" + _table(header, body)
 
 
 def start(part: Mapping[str, Any]) -> str:

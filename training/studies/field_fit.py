@@ -81,7 +81,7 @@ def _list_paths(
     parts = np.split(first_weights() * FLATTEN, np.cumsum(sizes)[:-1])
     paths = field_paths.find_paths_by(
         lattice, at_piece @ parts[0], at_node @ parts[1], skipped @ parts[2], bounds, MAX_PATHS
-    )
+    ).paths
     if not paths:
         return None
     rows, truths = [], []

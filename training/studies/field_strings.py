@@ -158,7 +158,9 @@ def _glyph(
         Image.Resampling.BICUBIC,
     )
     ink = np.asarray(picture, dtype=np.float32) / np.float32(255)
-    crisp = np.clip((ink - 0.45 + look.pen) * min(1.5 * scale, 4.0) + 0.5, 0, 1)
+    crisp: NDArray[np.float32] = np.clip(
+        (ink - 0.45 + look.pen) * min(1.5 * scale, 4.0) + 0.5, 0, 1
+    )
     ys, xs = np.nonzero(crisp > 0.5)
     if not len(ys):
         crisp, (ys, xs) = ink, np.nonzero(ink > 0.3)
@@ -212,11 +214,13 @@ def _next_x(
     rows = np.arange(len(ends))
     inside = (rows - down >= 0) & (rows - down < len(starts))
     near = ends[inside] - starts[rows[inside] - down]
-    touch = x + (int(near.max()) if len(near) and near.max() > -5000 else left.shape[1])
+    touch: int = x + (int(near.max()) if len(near) and near.max() > -5000 else left.shape[1])
     if touching:
         return touch - 1 - round(float(look.height_px * rng.uniform(0, 0.06)))
     gap = float(look.height_px * (look.spacing + rng.normal(0, 0.05)))
-    return max(round(x + left.shape[1] + gap), touch + max(2, round(0.05 * look.height_px)))
+    least: int = touch + max(2, round(0.05 * look.height_px))
+    wished: int = round(x + left.shape[1] + gap)
+    return max(wished, least)
 
 
 def _form(
