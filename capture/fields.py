@@ -18,7 +18,7 @@ OLDEST_VERSION: Final = 1
 # Versions 1, 2 and 3 have the same header. 2 added crops as files; 3 omits a crop that equals its
 # image. 4 added the read id and the scale of the crop. 5 added the probability of the audit mark
 # and whether the request was bulk. 6 added the challenger's answer. 7 added the
-# letter's deadline.
+# letter's deadline. 8 added whether the crop is a digit of a field.
 BASE_VERSION: Final = 3
 
 

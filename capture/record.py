@@ -1,7 +1,7 @@
 """The record of one answered crop. Serving fills a record and hands it to the spool.
 
 `CaptureRecord` is the one table of its fields: encoding, decoding and the Parquet schema follow
-from it. To add a field, add a row with ``since=8`` (the next version) and a default, and measure
+from it. To add a field, add a row with ``since=9`` (the next version) and a default, and measure
 its value in `Framed`, `Decision`, `StageTimes` or the sink.
 
 Knows nothing about files, Parquet or drift.
@@ -85,7 +85,7 @@ class CaptureRecord:
     rejected_because: str | None = field(
         metadata=captured(
             Kind.OPTIONAL_TEXT,
-            "low_confidence, blank, not_a_digit or site_on_hold; null when accepted",
+            "low_confidence, blank, not_a_digit, code_rejected or site_on_hold; null when accepted",
             of="decision",
         )
     )
@@ -102,6 +102,14 @@ class CaptureRecord:
             Kind.FLAG,
             "of a bulk request, which no scanner sends; null: not known",
             since=5,
+        ),
+    )
+    is_field: bool = field(
+        default=False,
+        metadata=captured(
+            Kind.FLAG,
+            "a digit of a field image; image_png is made from the field, not from crop_png",
+            since=8,
         ),
     )
     garbage: float = field(

@@ -39,7 +39,8 @@ class Decision(NamedTuple):
 
     digit: int | None
     confidence: float  # top probability after temperature
-    rejected_because: Rejection | Literal["site_on_hold"] | None  # the latter by the service alone
+    # The latter two by the service alone: what a site or a field's code says of a digit.
+    rejected_because: Rejection | Literal["site_on_hold", "code_rejected"] | None
     probs: Sequence[float]  # one for each digit; sums to 1, empty where there is no ink
     ranking: Sequence[int]  # digits by falling probability
 

@@ -47,6 +47,21 @@ def predict_decode_ms(data: bytes) -> float:
     return _WALK_MS
 
 
+def predict_px(data: bytes) -> int:
+    """Pixels of a file by its header; 0 where that cannot be read. Never raises."""
+    if data.startswith(PNG_MAGIC):
+        return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24])
+    if data.startswith(JPEG_MAGIC):
+        try:
+            jpeg = walk_jpeg(data, _MAX_PREDICTED_PARTS)
+        except TooManyParts:
+            return MAX_RAW_BYTES
+        except CropError:
+            return 0
+        return jpeg.width * jpeg.height
+    return 0
+
+
 def _many_parts_ms(data: bytes) -> float:
     """Milliseconds for a file of which only the header was looked at."""
     if not data.startswith(PNG_MAGIC):

@@ -33,6 +33,7 @@ def read_field(
     *,
     num_digits: tuple[int, int],
     possible: Possible | None,
+    matches: Callable[[str], bool] | None = None,
     threshold: float,
     garbage_threshold: float,
 ) -> FieldReading:
@@ -46,6 +47,8 @@ def read_field(
         num_digits: least and most digits of the code.
         possible: which prefixes may become a possible code; None: all. Its form is that of
             `serving.api.codes.Postcodes.possible`.
+        matches: whether a whole code is possible; asked of the 2,048 most probable codes only,
+            because it may be slow. None: all are.
         threshold: least probability of an accepted code; the policy's.
         garbage_threshold: a digit with a higher score is none; the policy's.
 
@@ -58,7 +61,7 @@ def read_field(
     paths = found.paths
     if not paths:
         return FieldReading((), (), 0.0, "no_code")
-    codes, total = _rank(paths, probs, possible)
+    codes, total = _rank(paths, probs, possible, matches)
     if not codes:
         return FieldReading(
             _digits_of(paths[0], lattice, probs, garbage), (), total, "no_valid_code"
@@ -79,7 +82,10 @@ def read_field(
 
 
 def _rank(
-    paths: list[Path], probs: NDArray[np.float64], possible: Possible | None
+    paths: list[Path],
+    probs: NDArray[np.float64],
+    possible: Possible | None,
+    matches: Callable[[str], bool] | None,
 ) -> tuple[list[tuple[str, float]], float]:
     """Possible codes with their mass, heaviest first, and the mass that possible codes may have.
 
@@ -96,6 +102,9 @@ def _rank(
             for number, share in zip(numbers.tolist(), mass.tolist(), strict=True)
         ]
     codes.sort(key=lambda code: -code[1])
+    if matches is not None:
+        unexplored += sum(share for _, share in codes[BEAM:])
+        codes = [code for code in codes[:BEAM] if matches(code[0])]
     return codes, sum(share for _, share in codes) + unexplored
 
 

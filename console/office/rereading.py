@@ -24,6 +24,7 @@ from model.errors import ArtifactRefused, BlankCrop
 from model.preprocess import frame
 
 _VERSION: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_NOT_THE_MODELS: Final = ("site_on_hold", "code_rejected")  # reasons that no model gives
 _MAX_LOADED: Final = 4  # models in memory, about 2 MB each
 
 
@@ -127,7 +128,7 @@ class Reread:
     again: Answer
     is_from_crop: bool  # else from the 28x28 image, which is rounded to 256 grey levels
     is_same_image: bool  # framing the crop again gave the stored image
-    is_held: bool  # not accepted because its site was on hold: no matter what the model said
+    is_held: bool  # not accepted for its site or its field's code: no matter what the model said
 
     @property
     def is_same_answer(self) -> bool:
@@ -153,7 +154,11 @@ def reread(row: Row, known: KnownModel) -> Reread | None:
     Raises:
         CropError, ModelError: it cannot be read any more.
     """
-    is_from_crop = row["crop_png"] is not None and row["crop_scale"] in (None, 1)
+    is_from_crop = (
+        row["crop_png"] is not None
+        and row["crop_scale"] in (None, 1)
+        and not row.get("is_field")  # its image is made from the whole field
+    )
     stored_image = None if row["image_png"] is None else _pixels(row["image_png"])
     if is_from_crop:
         image = _framed(row["crop_png"])
@@ -176,7 +181,7 @@ def reread(row: Row, known: KnownModel) -> Reread | None:
         ),
         is_from_crop=is_from_crop,
         is_same_image=is_same_image,
-        is_held=row["rejected_because"] == "site_on_hold",
+        is_held=row["rejected_because"] in _NOT_THE_MODELS,
     )
 
 

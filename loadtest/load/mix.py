@@ -1,6 +1,7 @@
 """The requests that scanners send, and the check of an answer against its labels.
 
-Mostly single crops, some bundles, some postcodes. Locust and the open-loop client share them.
+Mostly single crops, some bundles, some postcodes, a few whole fields. Locust and the open-loop
+client share them.
 """
 
 import random
@@ -12,12 +13,18 @@ import orjson
 from loadtest import digit_crops
 from loadtest.clients.http1 import Request, multipart
 from loadtest.digit_crops import LabelledCrop
+from loadtest.field_images import field_png
 
-SHARES: Final = {"digit": 0.90, "digits": 0.05, "postcode": 0.05}
+SHARES: Final = {"digit": 0.90, "digits": 0.05, "postcode": 0.04, "field": 0.01}
 BUNDLE: Final = 8
 CODE_LENGTH: Final = 5
 NUM_CALLS: Final = 2000
-PATHS: Final = {"digit": "/v1/digit", "digits": "/v1/digits", "postcode": "/v1/postcode"}
+PATHS: Final = {
+    "digit": "/v1/digit",
+    "digits": "/v1/digits",
+    "postcode": "/v1/postcode",
+    "field": f"/v1/field?digits={CODE_LENGTH}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,9 @@ def _call(kind: str, crops: list[LabelledCrop], key: str | None, rng: random.Ran
         request = Request(PATHS[kind], "image/png", crop.png, headers)
         return Call(kind, request, (crop.label,))
     chosen = rng.choices(crops, k=BUNDLE if kind == "digits" else CODE_LENGTH)
+    if kind == "field":
+        request = Request(PATHS[kind], "image/png", field_png(chosen, rng), headers)
+        return Call(kind, request, tuple(crop.label for crop in chosen))
     request = multipart(PATHS[kind], "images", [crop.png for crop in chosen], headers)
     return Call(kind, request, tuple(crop.label for crop in chosen))
 
@@ -76,6 +86,8 @@ def check(call: Call, body: bytes) -> Check:
     """
     try:
         answer = orjson.loads(body)
+        if call.kind == "field":
+            return _check_field(answer, call.labels)
         pairs = list(zip(_readings(call.kind, answer), call.labels, strict=True))
         return Check(
             num_right=sum(row["digit"] == label for row, label in pairs),
@@ -83,6 +95,16 @@ def check(call: Call, body: bytes) -> Check:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not an answer to {call.kind}: {body[:200]!r}") from error
+
+
+def _check_field(answer: dict[str, Any], labels: tuple[int, ...]) -> Check:
+    """A field is accepted or not as a whole; its digits may be cut in other places."""
+    digits = [row["digit"] for row in answer["digits"]]
+    is_right = answer["code"] == "".join(map(str, labels))
+    return Check(
+        num_right=sum(map(int.__eq__, digits, labels)) if len(digits) == len(labels) else 0,
+        is_wrong=answer["accepted"] and not is_right,
+    )
 
 
 def _readings(kind: str, answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -71,6 +71,11 @@ class Postcodes:
     def __len__(self) -> int:
         return sum(len(codes) for codes in self._codes.values())
 
+    @property
+    def num_digits(self) -> tuple[int, int]:
+        """Digits of the shortest and of the longest code."""
+        return min(self._codes), max(self._codes)
+
     def possible(
         self, prefixes: NDArray[np.int64], num_left: int, length: int
     ) -> NDArray[np.bool_]:
@@ -270,24 +275,38 @@ def rank_codes(
         for prefix, share in zip(prefixes[order].tolist(), mass[order].tolist(), strict=True)
     ]
     if pattern is not None:
-        pairs = _matching(pairs, pattern, clock)
+        matches = within_time(pattern, clock)
+        pairs = [pair for pair in pairs if matches(pair[0])]
     total = sum(share for _, share in pairs) + unexplored
     candidates = [CodeCandidate(code, share / total) for code, share in pairs[:top_k]]
     return CodeRanking(candidates, min(total, 1.0))
 
 
-def _matching(
-    pairs: list[tuple[str, float]], pattern: Pattern, clock: Callable[[], float]
-) -> list[tuple[str, float]]:
-    """The pairs whose code matches, within MAX_MATCHING_MS."""
-    end_s = clock() + MAX_MATCHING_MS / 1e3
-    kept = []
-    for tried, pair in enumerate(pairs):
-        if clock() > end_s:
+def within_time(
+    pattern: Pattern, clock: Callable[[], float] = time.thread_time
+) -> Callable[[str], bool]:
+    """Whether a code matches; the function raises PatternError 50 ms after its first call.
+
+    Call it on one thread.
+
+    Args:
+        pattern: that a whole code must match.
+        clock: seconds of processor time.
+    """
+    end_s: float | None = None
+    tried = 0
+
+    def matches(code: str) -> bool:
+        nonlocal end_s, tried
+        now_s = clock()
+        if end_s is None:
+            end_s = now_s + MAX_MATCHING_MS / 1e3
+        elif now_s > end_s:
             raise PatternError(
-                f"{tried} of {len(pairs)} codes took more than {MAX_MATCHING_MS:g} ms to match; "
+                f"{tried} codes took more than {MAX_MATCHING_MS:g} ms to match; "
                 "give a pattern with fewer repetitions"
             )
-        if pattern.matches(pair[0]):
-            kept.append(pair)
-    return kept
+        tried += 1
+        return pattern.matches(code)
+
+    return matches

@@ -1,4 +1,4 @@
-"""/v1/explain: a few crops -> the answer, what the model saw, and which ink the answer depends on.
+"""/v1/explain: crops or a field -> the answer, what the model saw, which ink the answer depends on.
 
 For people who try the service out; the page / is made of it. Nothing is recorded, so the answer has
 no read id.
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from model.errors import CropError
 from model.framed import Framed
-from serving.api.codes import MAX_DIGITS
+from serving.api.codes import MAX_DIGITS, PatternError
 from serving.api.digits import reading_fields
 from serving.api.payloads import FORM_TYPE, form_files, top_k_of
 from serving.api.postcode import PostcodeHandler
 from serving.api.turns import form_s, parse_in_turn
+from serving.api.whole_field import FieldHandler, box_of, code_fields, is_field
 from serving.messages import OTHER, Answer, Reading, Request
 from serving.problems import Problem, problem_of, to_dict
 from serving.reading.explainer import Explained, Explainer
@@ -36,13 +37,15 @@ class ExplainHandler:
     Args:
         explainer: reads and explains crops.
         postcode: decides on the code that several crops form.
+        field: says which codes a field may show.
     """
 
     explainer: Explainer
     postcode: PostcodeHandler
+    field: FieldHandler
 
     async def explain(self, request: Request) -> Answer:
-        """Explain one crop, or the digits of one code."""
+        """Explain one crop, the digits of one code, or with `digits` in the query a field."""
         if request.labels is not None:
             request.labels.traffic = OTHER  # no scanner's: its time is not in the service's p99
         top_k = top_k_of(request)
@@ -53,19 +56,29 @@ class ExplainHandler:
         elif not request.body:
             raise Problem(400, "the body is empty; send a PNG or JPEG file")
         started = time.perf_counter()
+        if is_field(request):
+            return await self._explain_field(sources, request, top_k, started)
         explained = await self.explainer.explain(sources, request)
-        explain_ms = (time.perf_counter() - started) * 1e3
         if len(explained) == 1 and isinstance(explained[0], CropError):
             raise problem_of(explained[0])
-        content = {
-            "request_id": request.id,
-            "model_version": request.model.version,
-            "threshold": request.model.policy.threshold,
-            "explain_ms": round(explain_ms, 3),
-            "code": await self._code(explained, request),
-            "results": [_result(one, request, top_k) for one in explained],
-        }
-        return Answer(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
+        code = await self._code(explained, request)
+        return _answer(request, started, code, [_result(one, request, top_k) for one in explained])
+
+    async def _explain_field(
+        self, sources: Sequence[bytes], request: Request, top_k: int, started: float
+    ) -> Answer:
+        if len(sources) > 1:
+            raise Problem(422, f"{len(sources)} files were sent; a field is one picture")
+        query = self.field.query_of(request)
+        try:
+            read, explained = await self.explainer.explain_field(sources[0], request, query)
+        except PatternError as error:
+            raise Problem(400, str(error)) from error
+        results = [
+            {"box": box_of(digit), **_result(one, request, top_k)}
+            for digit, one in zip(read.code.digits, explained, strict=True)
+        ]
+        return _answer(request, started, code_fields(read), results)
 
     async def _code(
         self, explained: Sequence[Explained | CropError], request: Request
@@ -75,6 +88,20 @@ class ExplainHandler:
         if len(explained) < 2 or len(readings) < len(explained):
             return None
         return await self.postcode.code_of(readings, request)
+
+
+def _answer(
+    request: Request, started: float, code: dict[str, Any] | None, results: list[dict[str, Any]]
+) -> Answer:
+    content = {
+        "request_id": request.id,
+        "model_version": request.model.version,
+        "threshold": request.model.policy.threshold,
+        "explain_ms": round((time.perf_counter() - started) * 1e3, 3),
+        "code": code,
+        "results": results,
+    }
+    return Answer(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _result(one: Explained | CropError, request: Request, top_k: int) -> dict[str, Any]:

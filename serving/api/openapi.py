@@ -17,6 +17,7 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.DigitAnswer,
     schemas.DigitsAnswer,
     schemas.PostcodeAnswer,
+    schemas.FieldAnswer,
     schemas.ExplainAnswer,
     schemas.ModelAnswer,
     schemas.SitesAnswer,
@@ -45,6 +46,16 @@ _PATTERN: Final = {
     "description": "A regular expression (RE2) that the whole code must match, as [1-9][0-9]{4}.",
     "schema": {"type": "string", "format": "regex", "maxLength": MAX_PATTERN_CHARS},
 }
+_DIGITS: Final = {
+    "name": "digits",
+    "in": "query",
+    "description": (
+        "How many digits the code has: a number from 2 to 12, or a range as 5-9. Without it, as "
+        "many as the codes of the operator's directory have; without one, 4-10."
+    ),
+    "schema": {"type": "string", "pattern": "^([2-9]|1[0-2])(-([2-9]|1[0-2]))?$"},
+    "example": "5",
+}
 _HEADER_LENGTH: Final = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
@@ -58,7 +69,7 @@ _SITE_NAME: Final = {
     "description": "The site, as GET /v1/sites shows it; percent-encoded.",
     "schema": {"type": "string", "minLength": 1},
 }
-_READS: Final = ("DigitAnswer", "DigitsAnswer", "PostcodeAnswer", "InferAnswer")
+_READS: Final = ("DigitAnswer", "DigitsAnswer", "PostcodeAnswer", "FieldAnswer", "InferAnswer")
 _REQUEST_ID: Final = {
     "name": "X-Request-Id",
     "in": "header",
@@ -136,12 +147,21 @@ def _paths() -> dict[str, Any]:
                 [_PATTERN, _DEADLINE],
             )
         },
+        "/v1/field": {
+            "post": _post(
+                "Find the digits in the image of a whole field, and read them as one postcode",
+                {**images, **one_file},
+                "FieldAnswer",
+                [_DIGITS, _PATTERN, _DEADLINE],
+            )
+        },
         "/v1/explain": {
             "post": _post(
-                "Read and explain 1 to 12 crops, one request at a time; nothing is recorded",
+                "Read and explain 1 to 12 crops, or with `digits` the image of a field, one "
+                "request at a time; nothing is recorded",
                 {**images, **_many(1, MAX_DIGITS)},
                 "ExplainAnswer",
-                [_TOP_K],
+                [_TOP_K, _DIGITS, _PATTERN],
             )
         },
         "/v1/labels": {

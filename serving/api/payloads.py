@@ -19,7 +19,7 @@ TEXT_TYPE: Final = "text/plain"
 MAX_TEXT_FIELDS: Final = 16
 DEFAULT_TOP_K: Final = 5
 MAX_TOP_K: Final = 5
-_QUERY_NAMES: Final = ("top_k", "pattern")
+_QUERY_NAMES: Final = ("top_k", "pattern", "digits")
 _MAGICS: Final = (b"\x89PNG", b"\xff\xd8\xff")
 _TOP_KS: Final = frozenset(str(number) for number in range(1, MAX_TOP_K + 1))
 

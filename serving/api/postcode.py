@@ -43,7 +43,7 @@ class PostcodeHandler:
 
     async def postcode(self, request: Request) -> Answer:
         """Read an ordered list of digit crops as one code."""
-        pattern = _pattern(request)
+        pattern = pattern_of(request)
         sources = await parse_in_turn(self.reader, request, _digit_crops, form_s(request.body))
         if len(sources) < MIN_DIGITS:
             raise Problem(
@@ -75,7 +75,7 @@ class PostcodeHandler:
         decide = partial(self._decide_code, readings, pattern, request.model.policy.threshold)
         if pattern is None:
             return await self.reader.in_turn(decide, request, _RANK_S, is_admitted=True)
-        return await self.reader.beside(decide, request, _MATCH_S)
+        return await self.reader.beside(decide, request, _MATCH_S, is_admitted=True)
 
     def _decide_code(
         self, readings: list[Reading], pattern: Pattern | None, threshold: float
@@ -117,7 +117,12 @@ def _code_answer(decided: CodeDecision) -> dict[str, Any]:
     return answer
 
 
-def _pattern(request: Request) -> Pattern | None:
+def pattern_of(request: Request) -> Pattern | None:
+    """What the caller says of the whole code; None: nothing.
+
+    Raises:
+        Problem: 400, it cannot be used.
+    """
     text = query_params(request).get("pattern")
     if text is None:
         return None

@@ -15,12 +15,14 @@ from serving.api.openinference import MODEL_PATH, OpenInferenceHandlers
 from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
 from serving.api.postcode import PostcodeHandler
 from serving.api.status import StatusHandlers
+from serving.api.whole_field import FieldHandler
 from serving.config import Settings
 from serving.key_scope import KeyScope
 from serving.messages import Answer, Request
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.champion_watch import ChampionWatch
 from serving.reading.explainer import Explainer
+from serving.reading.field_reader import FieldReader
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.reading.site_watch import SiteWatch
@@ -79,7 +81,9 @@ def build_routes(
     counter = ReadingCounter(telemetry, tracer, watch)
     digits = DigitHandlers(reader, counter)
     postcode = PostcodeHandler(reader, counter, valid_codes)
-    explainer = Explainer(reader, patience_s=settings.request_deadline_ms / 2e3)
+    fields = FieldReader(reader)
+    field = FieldHandler(fields, counter, valid_codes)
+    explainer = Explainer(reader, fields, patience_s=settings.request_deadline_ms / 2e3)
     status = StatusHandlers(settings, telemetry, health, champion)
     document = OpenApiHandler()
     site_handlers = sites.SiteHandlers(watch)
@@ -91,10 +95,11 @@ def build_routes(
         "/v1/postcode": Route(
             "postcode", "POST", postcode.postcode, content_types=bulk, is_bulk=True
         ),
+        "/v1/field": Route("field", "POST", field.field, content_types=single),
         "/v1/explain": Route(
             "explain",
             "POST",
-            ExplainHandler(explainer, postcode).explain,
+            ExplainHandler(explainer, postcode, field).explain,
             content_types=single,
         ),
         "/v1/labels": Route(

@@ -123,6 +123,50 @@ class PostcodeAnswer(BaseModel):
     model_version: str = Field(examples=["3"])
 
 
+class Box(BaseModel):
+    """A rectangle in pixels of the picture as sent, turned upright if its EXIF data say so."""
+
+    x: int = Field(ge=0, examples=[41], description="Of the left edge.")
+    y: int = Field(ge=0, examples=[18], description="Of the upper edge.")
+    width: int = Field(ge=1, examples=[52])
+    height: int = Field(ge=1, examples=[74])
+
+
+class FieldDigitAnswer(BaseModel):
+    """One digit of a field, and where it is."""
+
+    box: Box
+    digit: int = Field(ge=0, le=9, examples=[7])
+    confidence: float = Field(ge=0, le=1, examples=[0.9987])
+    accepted: bool = Field(examples=[True])
+    rejected_because: RejectedBecause | Literal["code_rejected"] | None = Field(
+        default=None, description="code_rejected: the digit is clear, the code is not accepted."
+    )
+    candidates: list[Candidate]
+
+
+class FieldAnswer(BaseModel):
+    """The answer to the image of a whole field."""
+
+    request_id: str = Field(examples=[_ID])
+    read_id: str = Field(examples=[_ID], description=_READ_ID)
+    code: str | None = Field(examples=["10115"], description="null: no possible code.")
+    confidence: float = Field(ge=0, le=1, description="Of the whole code.", examples=[0.997])
+    accepted: bool = Field(examples=[True])
+    rejected_because: RejectedBecause | Literal["no_valid_code", "no_code"] | None = Field(
+        default=None,
+        description="no_code: the ink is no row of so many digits; no_valid_code: none fits.",
+    )
+    detail: str | None = Field(
+        default=None,
+        description="Present only if no digits were found: why, in words.",
+        examples=["the ink cannot be divided into 5 digits"],
+    )
+    candidates: list[CodeCandidateAnswer]
+    digits: list[FieldDigitAnswer] = Field(description="In the order of writing.")
+    model_version: str = Field(examples=["3"])
+
+
 class Framing(BaseModel):
     """What framing found in a crop."""
 
@@ -134,8 +178,11 @@ class Framing(BaseModel):
 
 
 class CropExplanation(CropReading):
-    """The answer to one crop, and why."""
+    """The answer to one crop, or to one digit of a field, and why."""
 
+    box: Box | None = Field(default=None, description="Present only of a digit of a field.")
+    # mypy: wider than the base's; answers are only described by it
+    rejected_because: RejectedBecause | Literal["code_rejected"] | None = None  # type: ignore[assignment]
     image: list[list[int]] | None = Field(
         description="What the model saw: 28 rows of 28 values, 255 is full ink; null: blank."
     )
@@ -151,12 +198,13 @@ class CropExplanation(CropReading):
 
 
 class CodeExplanation(BaseModel):
-    """The answer to the code that the crops form."""
+    """The answer to the code that the crops form, or that the field shows."""
 
     code: str | None = Field(examples=["10115"])
     confidence: float = Field(ge=0, le=1, examples=[0.997])
     accepted: bool
-    rejected_because: RejectedBecause | Literal["no_valid_code"] | None = None
+    rejected_because: RejectedBecause | Literal["no_valid_code", "no_code"] | None = None
+    detail: str | None = Field(default=None, description="Why a field has no digits.")
     candidates: list[CodeCandidateAnswer]
 
 

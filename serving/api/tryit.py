@@ -19,9 +19,10 @@ PAGE_PATH: Final = "/"
 SCRIPT_PATH: Final = "/tryit/tryit.js"
 STYLE_PATH: Final = "/tryit/style.css"
 _CROPS_PLACE: Final = "<!-- crops -->\n"
+_FIELD_PLACE: Final = "<!-- field -->"
 _CROP: Final = (
     '<button type="button" class="plain" data-file="{name}">'
-    '<img src="data:image/png;base64,{data}" alt="Crop {name}"></button>\n'
+    '<img src="data:image/png;base64,{data}" alt="Shipped {name}"></button>\n'
 )
 
 
@@ -32,7 +33,9 @@ def load_tryit() -> dict[str, Answer]:
         ConfigError: a file is missing.
     """
     try:
-        page = (FOLDER / "index.html").read_text().replace(_CROPS_PLACE, _crops(FOLDER / "crops"))
+        page = (FOLDER / "index.html").read_text()
+        for place, folder in ((_CROPS_PLACE, "crops"), (_FIELD_PLACE, "fields")):
+            page = page.replace(place, _pictures(FOLDER / folder))
         script = (FOLDER / "tryit.js").read_bytes()
         style = STYLESHEET.read_bytes()
     except OSError as error:
@@ -50,8 +53,8 @@ def _file(content: bytes, content_type: bytes) -> Answer:
     return Answer(content, 200, content_type, (*PAGE_SECURITY, REVALIDATE))
 
 
-def _crops(folder: Path) -> str:
-    """A button for each shipped crop, by name. The crops are embedded: half a kilobyte each."""
+def _pictures(folder: Path) -> str:
+    """A button for each shipped picture, by name. They are embedded: half a kilobyte a crop."""
     return "".join(
         _CROP.format(name=file.name, data=base64.b64encode(file.read_bytes()).decode())
         for file in sorted(folder.glob("*.png"))

@@ -28,6 +28,7 @@ class ReadRequest(NamedTuple):
     prepared: Prepared | None = None  # of a crop that was dear to decode
     is_bulk: bool = False  # one of many crops that no scanner waits for
     is_mail: bool = True  # false: a person tries the service out, so nothing is recorded
+    is_field: bool = False  # a digit that was found in the image of a whole field
 
 
 def read_by_model(requests: Sequence[ReadRequest]) -> list[Reading | Exception]:

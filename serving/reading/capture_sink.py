@@ -168,6 +168,7 @@ class CaptureSink:
             threshold=one.model.policy.threshold,
             audit_probability=self._audit_probability(one, reading),
             is_bulk=one.is_bulk,
+            is_field=one.is_field,
             garbage=reading.garbage,
             image=image,
             crop=crop,

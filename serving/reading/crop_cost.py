@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.decode_cost import predict_decode_ms
+from model.decode_cost import predict_decode_ms, predict_px
 from model.framed import SIDE_PX
 
 # A PNG or JPEG file, a (H, W) uint8 crop, or a (1, 28, 28) float32 image, framed by its sender.
@@ -19,6 +19,8 @@ DEAR_S: Final = 0.005  # above it, a crop is decoded and framed on a thread besi
 LATER_S: Final = 0.002  # at most, to frame a crop that its batch had no time for
 _FRAME_S: Final = 0.00015  # to frame a crop that is not in MNIST's frame
 _S_PER_PX: Final = 1e-9  # to reduce a larger crop to 128 px
+_SPLIT_S: Final = 0.006  # to split a field image, which is reduced first
+_SPLIT_S_PER_PX: Final = 1e-9  # to reduce it
 _MAX_FRAMED_PX: Final = SIDE_PX * SIDE_PX
 _MAX_FRAMED_BYTES: Final = 1_024  # a file of a crop in MNIST's frame is smaller
 
@@ -30,6 +32,11 @@ def cost_s(source: Source) -> float:
         return CROP_S + frame_s + predict_decode_ms(source) * 1e-3
     frame_s = _FRAME_S if source.size > _MAX_FRAMED_PX else 0.0
     return CROP_S + frame_s + source.size * _S_PER_PX
+
+
+def split_s(data: bytes) -> float:
+    """Predicted seconds to decode a field image and to split it into candidate digits."""
+    return _SPLIT_S + predict_decode_ms(data) * 1e-3 + predict_px(data) * _SPLIT_S_PER_PX
 
 
 def pieces(sources: Iterable[Source], max_crops: int) -> Iterator[tuple[int, int, float]]:

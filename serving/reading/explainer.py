@@ -7,7 +7,8 @@ The crops are read as all others are, but they are no mail: nothing of them is r
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -19,6 +20,7 @@ from model.occlusion import Occlusion
 from serving.messages import Reading, Request
 from serving.problems import Overloaded, Problem
 from serving.reading.crop_cost import CROP_S
+from serving.reading.field_reader import FieldQuery, FieldRead, FieldReader
 from serving.reading.reader import Reader
 from serving.served_model import ServedModel
 
@@ -39,11 +41,13 @@ class Explainer:
 
     Args:
         reader: reads the crops, and has the turns.
+        fields: reads whole fields.
         patience_s: from the start to the last piece; well below the request's deadline.
     """
 
-    def __init__(self, reader: Reader, patience_s: float) -> None:
+    def __init__(self, reader: Reader, fields: FieldReader, patience_s: float) -> None:
         self._reader = reader
+        self._fields = fields
         self._patience_s = patience_s
         self._is_explaining = False
 
@@ -60,6 +64,33 @@ class Explainer:
             Overloaded: scanners need the model all the time.
             ModelError: the model failed.
         """
+        async with self._alone() as give_up:
+            return [
+                one
+                if isinstance(one, CropError)
+                else Explained(one, await self._lost(one, request, give_up))
+                for one in await self._reader.read_many(sources, request, is_mail=False)
+            ]
+
+    async def explain_field(
+        self, source: bytes, request: Request, query: FieldQuery
+    ) -> tuple[FieldRead, list[Explained]]:
+        """Read a field, and explain each digit as far as there is time.
+
+        Raises:
+            CropError: the file cannot be read.
+            Exception: as `explain` does.
+        """
+        async with self._alone() as give_up:
+            read = await self._fields.read(source, request, query, is_mail=False)
+            readings = read.readings if read.code.digits else ()
+            return read, [
+                Explained(one, await self._lost(one, request, give_up)) for one in readings
+            ]
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[float]:
+        """Explain one request at a time, while no crop is read or waits; until when it may."""
         if self._is_explaining:
             raise Problem(
                 429,
@@ -68,26 +99,16 @@ class Explainer:
             )
         self._is_explaining = True
         try:
-            return await self._explain(sources, request)
+            give_up = time.monotonic() + self._patience_s
+            if not await self._has_time(give_up):
+                raise Overloaded(
+                    "scanners' crops left no time for an explanation within "
+                    f"{self._patience_s:.1f} s; try again, or send the crop to /v1/digit",
+                    2.0,
+                )
+            yield give_up
         finally:
             self._is_explaining = False
-
-    async def _explain(
-        self, sources: Sequence[bytes], request: Request
-    ) -> list[Explained | CropError]:
-        give_up = time.monotonic() + self._patience_s
-        if not await self._has_time(give_up):
-            raise Overloaded(
-                f"scanners' crops left no time for an explanation within {self._patience_s:.1f} s; "
-                "try again, or send the crop to /v1/digit",
-                2.0,
-            )
-        return [
-            one
-            if isinstance(one, CropError)
-            else Explained(one, await self._lost(one, request, give_up))
-            for one in await self._reader.read_many(sources, request, is_mail=False)
-        ]
 
     async def _lost(
         self, reading: Reading, request: Request, give_up: float

@@ -173,7 +173,9 @@ class Reader:
                         raise outcome
                     finally:
                         del outcome  # leave no cycle, as in `read`
-                readings.append(_without_large_crop(outcome))
+                readings.append(
+                    without_large_crop(outcome) if isinstance(outcome, Reading) else outcome
+                )
         return readings
 
     async def in_turn(
@@ -204,15 +206,23 @@ class Reader:
         return await self._batcher.call(function, request.sender, function_s)
 
     async def beside(
-        self, function: Callable[[], Value], request: Request, function_s: float
+        self,
+        function: Callable[[], Value],
+        request: Request,
+        function_s: float,
+        *,
+        is_admitted: bool = False,
     ) -> Value:
         """Run a function beside the model, where dear crops are decoded, in its sender's turn.
 
         For work that may take tens of milliseconds.
 
         Raises:
+            Overloaded: the answer would be too late; not if the request is admitted already.
             Exception: what the function raises.
         """
+        if not is_admitted:
+            self._dear.admit(0, request.sender, function_s)
         return await self._dear.call(function, request.sender, function_s)
 
     async def wait_turn(self, sender: Hashable, work_s: float) -> None:
@@ -233,6 +243,31 @@ class Reader:
         """
         model = self.model  # `read` takes the same one: nothing else runs in between
         check_golden_reading(model, await self.read(model.artifact.golden.png))
+
+    def persisted(
+        self, requests: Sequence[ReadRequest], outcomes: list[Reading | Exception]
+    ) -> list[Reading | Exception]:
+        """Hold the readings of sites on hold, and record them; called on the model's thread.
+
+        Args:
+            requests: of a batch, or of crops that were read in another way.
+            outcomes: theirs.
+
+        Returns:
+            The outcomes; one whose record could not be written is an error.
+        """
+        if self._on_hold:
+            outcomes = [
+                held(outcome)
+                if isinstance(outcome, Reading)
+                and one.request is not None
+                and one.request.site in self._on_hold
+                else outcome
+                for one, outcome in zip(requests, outcomes, strict=True)
+            ]
+        for place, failure in self._persist(requests, outcomes).items():
+            outcomes[place] = failure
+        return outcomes
 
     def _model_of(self, request: Request | None) -> ServedModel:
         return self.model if request is None else request.model
@@ -283,20 +318,8 @@ class Reader:
             self._batcher.learn(size * cost_s(golden), time.perf_counter() - started)
 
     def _read_and_persist(self, requests: Sequence[ReadRequest]) -> list[Reading | Exception]:
-        """Read and persist a batch; a reading that cannot be persisted becomes an error."""
-        outcomes = read_by_model(requests)
-        if self._on_hold:
-            outcomes = [
-                held(outcome)
-                if isinstance(outcome, Reading)
-                and one.request is not None
-                and one.request.site in self._on_hold
-                else outcome
-                for one, outcome in zip(requests, outcomes, strict=True)
-            ]
-        for place, failure in self._persist(requests, outcomes).items():
-            outcomes[place] = failure
-        return outcomes
+        """Read and persist a batch."""
+        return self.persisted(requests, read_by_model(requests))
 
 
 def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
@@ -324,8 +347,8 @@ def _ignore(stats: BatchStats) -> None:
     """Dear crops are counted in the batch that they are read in."""
 
 
-def _without_large_crop(outcome: Reading | CropError) -> Reading | CropError:
+def without_large_crop(reading: Reading) -> Reading:
     """Release a large crop: only its record needed it, and a bulk request may hold 256."""
-    if isinstance(outcome, CropError) or outcome.crop is None or outcome.crop.size < _LARGE_PX:
-        return outcome
-    return outcome._replace(crop=None)
+    if reading.crop is None or reading.crop.size < _LARGE_PX:
+        return reading
+    return reading._replace(crop=None)

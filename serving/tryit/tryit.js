@@ -1,13 +1,16 @@
-// The try-it page: draw, choose, drop, paste or pick crops; send them to /v1/explain; show why.
+// The try-it page: draw, choose, drop, paste or pick crops or a field; send them to /v1/explain; show why.
 "use strict";
 
-const SIDE = 28, MAX_CROPS = 12, PEN_PX = 22, PEN_UP_MS = 500, MAX_TRIES = 5;
+const SIDE = 28, MAX_CROPS = 12, PEN_PX = 22, PEN_UP_MS = 500, MAX_TRIES = 5, FIELD_ASPECT = 2;
 const TYPES = ["image/png", "image/jpeg"];
 const POSTCODE = ["2-01932.png", "8-07417.png", "1-04764.png", "9-04383.png", "5-01339.png"];
+const FIELD = "28195.png";
 const REASONS = {
   blank: () => "nothing in it stands out from the paper",
   not_a_digit: () => "it does not look like one digit",
   site_on_hold: () => "the site is on hold: its reads are not believed for now",
+  no_code: (one) => one.detail,
+  code_rejected: () => "the code is not accepted",
   no_valid_code: () => "no valid postcode is likely enough",
   low_confidence: (one, limit) =>
     `its confidence, ${percent(one.confidence)}, is below the threshold, ${percent(limit)}`,
@@ -133,11 +136,13 @@ async function send(crops) {
   running = new AbortController();
   const { signal } = running;
   say("Reading …");
+  const field = crops.length === 1 ? await fieldOf(crops[0]) : null;
+  if (signal.aborted) return;
   for (let tries = 1; ; tries += 1) {
     const started = performance.now();
     let reply, content;
     try {
-      reply = await fetch("/v1/explain", { ...bodyOf(crops), method: "POST", signal });
+      reply = await fetch(`/v1/explain${field ? digitsQuery(crops[0]) : ""}`, { ...bodyOf(crops), method: "POST", signal });
       content = await reply.json();
     } catch (error) {
       if (error.name !== "AbortError") {
@@ -146,7 +151,7 @@ async function send(crops) {
       return;
     }
     if (reply.ok) {
-      show(crops, content, performance.now() - started);
+      show(crops, content, performance.now() - started, field);
       return;
     }
     const seconds = Number(reply.headers.get("retry-after"));
@@ -161,6 +166,21 @@ async function send(crops) {
   }
 }
 
+function digitsQuery(one) {
+  return `?digits=${one.name === FIELD ? "5" : encodeURIComponent(at("digits").value.trim())}`;
+}
+
+async function fieldOf(one) { // the picture, if it is a whole field and the browser can read it
+  if (one.origin === "drawn") return null;
+  const picture = make("img", { src: one.url });
+  try {
+    await picture.decode();
+  } catch {
+    return null; // the service says what is wrong with it
+  }
+  return picture.naturalWidth >= FIELD_ASPECT * picture.naturalHeight ? picture : null;
+}
+
 function bodyOf(crops) {
   if (crops.length === 1) {
     return { headers: { ...keyHeader(), "content-type": crops[0].type }, body: crops[0].bytes };
@@ -172,20 +192,43 @@ function bodyOf(crops) {
 
 // ---- the answer
 
-function show(crops, answer, roundTripMs) {
+function show(crops, answer, roundTripMs, field) {
   const { code, results, threshold } = answer;
   if (code) say(...verdict(code, code.code, threshold));
   else if (crops.length > 1) say(badge("act", "No postcode"), " One of the crops cannot be read.");
   else say(...verdict(results[0], results[0].digit, threshold));
+  const sent = field ? results.map((one, place) => digitOf(field, one, place)) : crops;
   at("results").replaceChildren(
-    ...results.map((one, place) => resultOf(one, crops[place], threshold, crops.length > 1)),
+    ...(field ? [boxed(field, crops[0].name, code, results)] : []),
+    ...results.map((one, place) => resultOf(one, sent[place], threshold, sent.length > 1)),
     make("p", { className: "small soft" },
       `Read and explained in ${milliseconds(answer.explain_ms)} by model ${answer.model_version}; ` +
       `the answer was here after ${milliseconds(roundTripMs)}. A scanner gets its answer without an explanation.`),
   );
-  showCurl(crops);
+  showCurl(crops, field);
   // Not while someone draws: the pad would move under the pen.
   if (crops[0].origin !== "drawn") at("answer").scrollIntoView({ block: "nearest" });
+}
+
+function cut(picture, { x, y, width, height }) {
+  const canvas = make("canvas", { width, height });
+  canvas.getContext("2d").drawImage(picture, x, y, width, height, 0, 0, width, height);
+  return canvas;
+}
+
+function digitOf(field, { box }, place) {
+  return { name: `Digit ${place + 1}`, url: cut(field, box).toDataURL(), text: "cut from the field" };
+}
+
+function boxed(field, name, code, results) { // the field with a box around each digit
+  const { naturalWidth: width, naturalHeight: height } = field;
+  const canvas = cut(field, { x: 0, y: 0, width, height }), pen = canvas.getContext("2d");
+  Object.assign(pen, { strokeStyle: "#c2410c", lineWidth: Math.max(1, height / 60) });
+  for (const { box } of results) pen.strokeRect(box.x, box.y, box.width, box.height);
+  const read = code.code === null ? "no code" : `the code ${code.code}`;
+  const picture = make("img", { src: canvas.toDataURL(), className: "field",
+    alt: `The field ${name} with a box around each of ${results.length} digits: ${read}` });
+  return make("figure", {}, picture, make("figcaption", {}, "the field as sent, and its digits"));
 }
 
 function verdict(one, value, threshold) {
@@ -199,7 +242,7 @@ function verdict(one, value, threshold) {
 
 function resultOf(one, sent, threshold, isOfMany) {
   const picture = make("img", { src: sent.url, alt: `The crop ${sent.name}` });
-  const pictures = make("div", { className: "pictures" }, figure(picture, "the crop as sent"));
+  const pictures = make("div", { className: "pictures" }, figure(picture, sent.text || "the crop as sent"));
   const box = make("article", { className: "result" });
   if (isOfMany) box.append(make("h3", {}, sent.name));
   box.append(pictures);
@@ -295,17 +338,18 @@ function quoted(text) {
 }
 
 function fileOf(one) {
-  return one.origin === "shipped" ? `tests/data/crops/${one.name}` : one.name;
+  if (one.origin !== "shipped") return one.name;
+  return `tests/data/${one.name === FIELD ? "fields" : "crops"}/${one.name}`;
 }
 
-function showCurl(crops) {
+function showCurl(crops, field) {
   const key = keyHeader()["x-api-key"] ? ' -H "X-Api-Key: $KEY"' : "";
   const [first] = crops;
   const what = crops.length === 1
     ? `--data-binary ${quoted(`@${fileOf(first)}`)} -H 'content-type: ${first.type}'`
     : crops.map((one) => `-F ${quoted(`crop=@${formName(fileOf(one))}`)}`).join(" ");
-  const path = crops.length === 1 ? "/v1/digit" : "/v1/postcode";
-  at("curl-line").textContent = `curl -s ${what}${key} ${location.origin}${path}`;
+  const path = field ? `/v1/field${digitsQuery(first)}` : crops.length === 1 ? "/v1/digit" : "/v1/postcode";
+  at("curl-line").textContent = `curl -s ${what}${key} ${quoted(location.origin + path)}`;
   at("curl-note").textContent = {
     shipped: "Run it in the project's folder. Its read is recorded as mail is.",
     file: "Run it in the folder of the file. Its read is recorded as mail is.",
@@ -387,8 +431,8 @@ at("file").addEventListener("change", async (event) => {
   await readFiles(event.target.files, "file");
   event.target.value = ""; // the same file may be chosen again
 });
-at("samples").addEventListener("click", (event) => {
-  const button = event.target.closest("button");
+document.querySelector(".try-sample").addEventListener("click", (event) => {
+  const button = event.target.closest("[data-file]");
   if (button) send([sample(button.dataset.file)]);
 });
 at("postcode").addEventListener("click", () => send(POSTCODE.map(sample)));

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from loadtest.clients.http1 import Request
 from tests.acceptance import dear_files as dear
 
 Members = Mapping[str, Callable[[str], bytes]]  # name -> the wire, from the attacker's key
@@ -50,7 +51,32 @@ def _small(name: str, num_bytes: int) -> bytes:
     return dear.png_with_chunks(dear.many_small_chunks(num_bytes)[name], dear.flat_png("L"))
 
 
+def _field(grey: NDArray[np.uint8], query: str = "") -> Callable[[str], bytes]:
+    def wire(key: str) -> bytes:
+        stream = io.BytesIO()
+        Image.fromarray(grey).save(stream, "PNG")
+        body = stream.getvalue()
+        return Request(f"/v1/field{query}", "image/png", body, {"X-Api-Key": key}).wire("a")
+
+    return wire
+
+
+def _bars(num: int, height_px: int, width_px: int) -> NDArray[np.uint8]:
+    grey = np.full((height_px, width_px), 240, np.uint8)
+    step, thick = width_px // num, max(width_px // num // 4, 1)
+    for left in range(step // 2, width_px - thick, step):
+        grey[height_px // 4 : -height_px // 4, left : left + thick] = 20
+    return grey
+
+
 _JPEG: Final = "image/jpeg"
+FIELDS: Final[Members] = {
+    "fields of 4 Mpx with 40 strokes": _field(_bars(40, 977, 4_094)),
+    "fields of 600x150 px with 40 strokes": _field(_bars(40, 150, 600), "?digits=2-12"),
+    "blank fields of 4 Mpx": _field(np.full((2_000, 2_000), 240, np.uint8)),
+    "noise": _field(np.random.default_rng(1).integers(0, 256, (150, 600), dtype=np.uint8)),
+    "a slow pattern": _field(_bars(12, 150, 600), "?digits=12&pattern=(%5B0-9%5D%3F)%7B99%7D"),
+}
 _QUANTIZATION: Final = bytes([0, *[1] * 64])
 JPEGS: Final[Members] = {
     "8 MB of Exif segments in bulk": _many(

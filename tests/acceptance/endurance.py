@@ -6,6 +6,7 @@ from pathlib import Path
 
 from loadtest import digit_crops
 from loadtest.clients.http1 import BrokenAnswer, Connection, Request, multipart
+from loadtest.field_images import field_png
 from tests.acceptance.harness import OURS, Report, Service
 
 NUM, WARM, CALLERS = 100_000, 10_000, 16
@@ -38,7 +39,8 @@ def endurance(report: Report, kind: str) -> None:
 
 
 def _mix(service: Service) -> list[Request]:
-    good = [crop.png for crop in digit_crops.spread(digit_crops.load(), 40)]
+    crops = digit_crops.spread(digit_crops.load(), 40)
+    good = [crop.png for crop in crops]
     requests = [service.crop_request(png) for png in good]
     bad = [good[0][:60], b"", bytes(2000), good[1] + b"x" * 3000]
     requests += [service.crop_request(png) for png in bad]
@@ -49,6 +51,7 @@ def _mix(service: Service) -> list[Request]:
             Request("/v1/nothing", "image/png", good[0]),
             multipart("/v1/digits", "images", good[:4], {}),
             multipart("/v1/postcode", "images", good[:5], {}),
+            Request("/v1/field?digits=5", "image/png", field_png(crops[:5], random.Random(1))),
             Request("/v2/models/digits/infer", "application/json", b'{"inputs":[]}'),
         ]
     return requests

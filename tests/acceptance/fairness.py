@@ -38,6 +38,11 @@ def wide_png_bulk(report: Report, kind: str) -> None:
     _dear(report, kind, dear_members.BULKS)
 
 
+def dear_fields(report: Report, kind: str) -> None:
+    """Whole fields that take long to split or to decide, of 4 Mpx and full of strokes."""
+    _dear(report, kind, dear_members.FIELDS)
+
+
 def regex(report: Report, kind: str) -> None:
     """Patterns that backtrack, over twelve crops of noise; the sender is answered in time, too."""
     only_ours(kind)
@@ -230,6 +235,7 @@ CHECKS: Final = {
     "fair-dear-jpeg": dear_jpeg,
     "fair-ancillary-png": ancillary_png,
     "fair-wide-png-bulk": wide_png_bulk,
+    "fair-dear-fields": dear_fields,
     "fair-held-bodies": held_bodies,
     "fair-connections": connections,
     "fair-pipelined": pipelined,

@@ -192,7 +192,7 @@ def _form(parts: list[tuple[str, bytes]], boundary: bytes = b"x") -> tuple[str, 
 
 
 def _forms(png: bytes) -> Iterator[Input]:
-    for path in ("/v1/digit", "/v1/digits", "/v1/postcode"):
+    for path in ("/v1/digit", "/v1/digits", "/v1/postcode", "/v1/field"):
         yield "no boundary", path, "multipart/form-data", _form([("image", png)])[1]
         yield "another boundary", path, *_form([("image", png)], b"other")
         yield "no parts", path, *_form([])

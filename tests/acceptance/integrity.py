@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import tempfile
 import time
@@ -15,6 +16,7 @@ import numpy as np
 
 from loadtest import digit_crops
 from loadtest.clients.http1 import multipart
+from loadtest.field_images import field_png
 from serving.edge.key_ring import new_key
 from tests.acceptance.archived import (
     Readiness,
@@ -118,6 +120,8 @@ def _reads(number: int, *, is_quick: bool) -> Iterator[tuple[str, str, bytes, in
     form = multipart("", "crop", pngs[:3], {})
     yield "/v1/digits", form.content_type, form.body, 3
     yield "/v1/postcode", form.content_type, form.body, 3
+    field = field_png(digit_crops.load()[:100:20], random.Random(1))
+    yield "/v1/field?digits=5", "image/png", field, 5
     image = np.zeros((28, 28), int)
     image[4:24, 12:16] = 255
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 28, 28]}

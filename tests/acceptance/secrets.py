@@ -29,7 +29,14 @@ def logs(report: Report, kind: str) -> None:
     with Service(env=env, faults=True) as service:
         bodies = [png, marked, png[:50] + MARK.encode(), MARK.encode(), b"", marked * 4000]
         types = ["image/png", "image/jpeg", "text/plain", "application/json", "application/x-npy"]
-        paths = ["/v1/digit", "/v1/digits", "/v1/postcode", "/v2/models/digits/infer", "/classify"]
+        paths = [
+            "/v1/digit",
+            "/v1/digits",
+            "/v1/postcode",
+            "/v1/field",
+            "/v2/models/digits/infer",
+            "/classify",
+        ]
         num = 0
         for faults in ({}, {"raise_above": 0}, {"cost_ms": 50}):
             service.harm(**faults)

@@ -5,8 +5,8 @@ import struct
 import numpy as np
 
 
-def encode_plainly(record, *, with_crop=True, version=7):
-    """Encode a record of version 7, or of an older one."""
+def encode_plainly(record, *, with_crop=True, version=8):
+    """Encode a record of version 8, or of an older one."""
     is_new = version > 3
     crop = record.crop if with_crop else None
     image = b"" if record.image is None else record.image.tobytes()
@@ -36,6 +36,7 @@ def encode_plainly(record, *, with_crop=True, version=7):
     parts = [
         struct.pack("<BB", version, flags),
         struct.pack("<?", record.is_bulk) if version > 4 else b"",
+        struct.pack("<?", record.is_field) if version > 7 else b"",
         struct.pack("<?", record.challenger_accepted) if version > 5 else b"",
         struct.pack("<B", 255 if record.digit is None else record.digit),
         struct.pack("<B", challenger_digit) if version > 5 else b"",

@@ -25,7 +25,7 @@ class WithSkew(CaptureRecord):
     """The record with one row more."""
 
     skew_deg: float = field(
-        default=0.0, metadata=captured(Kind.RATIO, "angle of the crop", of="framed", since=8)
+        default=0.0, metadata=captured(Kind.RATIO, "angle of the crop", of="framed", since=9)
     )
 
 
@@ -51,7 +51,7 @@ def as_class(record, record_class, **more):
 def test_a_new_field_is_encoded_decoded_and_a_column(make_record):
     record = as_class(make_record(3), WithSkew, skew_deg=1.5)
     encoded = make_encoder(WithSkew)(record)
-    assert encoded[0] == version_of(WithSkew) == 8
+    assert encoded[0] == version_of(WithSkew) == 9
     decoded = make_decoder(WithSkew)(encoded)
     assert decoded.skew_deg == 1.5
     assert make_encoder(WithSkew)(decoded) == encoded
@@ -70,7 +70,7 @@ def test_a_new_field_of_each_kind_survives(make_record, row):
 
     @dataclass(slots=True, eq=False, kw_only=True)
     class Extended(CaptureRecord):
-        added: object = field(default=None, metadata=captured(kind, "new", since=8))
+        added: object = field(default=None, metadata=captured(kind, "new", since=9))
 
     record = as_class(make_record(3), Extended, added=value)
     decoded = make_decoder(Extended)(make_encoder(Extended)(record))
@@ -115,6 +115,7 @@ def arguments(**changes):
         "threshold": 0.875,
         "audit_probability": 0.25,
         "is_bulk": True,
+        "is_field": True,
         "garbage": -1.5,
         "image": image,
         "crop": image,
@@ -156,6 +157,7 @@ def test_the_generated_encoder_equals_its_plain_twin(make_record, seed, with_cro
         passed_through=bool(rng.integers(2)),
         read_id=f"0193465c-5800-7000-8000-{seed:012d}",
         is_bulk=bool(rng.integers(2)),
+        is_field=bool(rng.integers(2)),
         deadline_us=[None, 1_800_000_000_000_000][int(rng.integers(2))],
         crop_scale=int(rng.integers(1, 100_000)),
         num_parts=int(rng.integers(100_000)),

@@ -38,6 +38,7 @@ ADDED_LATER: Final = (
     "crop_scale",
     "audit_probability",
     "is_bulk",
+    "is_field",
     "deadline",
     *CHALLENGER,
 )
@@ -86,6 +87,7 @@ def plain_record(record: CaptureRecord) -> dict[str, Any]:
     assert fields.pop("crop_scale") == 1
     assert fields.pop("audit_probability") == 0
     assert not fields.pop("is_bulk")
+    assert not fields.pop("is_field")
     assert fields.pop("deadline_us") is None
     assert not any(fields.pop(name) for name in CHALLENGER)
     fields |= {"image": pixels(record.image), "crop": pixels(record.crop)}
@@ -159,6 +161,7 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
         assert row.pop("read_id") == row["request_id"]
         assert not row.pop("audit_probability") > 0
         assert row.pop("is_bulk") in (None, False)
+        assert row.pop("is_field", None) in (None, False)
         assert row.pop("deadline", None) is None
         rows.append({str(name): plain(value) for name, value in row.items()})
     return rows

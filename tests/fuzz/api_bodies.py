@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CORPUS = HERE / "corpus" / "api"
 CROPS = [(ROOT / "tests" / "data" / "crops" / name).read_bytes() for name in ("7-00585.png",)]
+FIELDS = [(ROOT / "tests" / "data" / "fields" / "28195.png").read_bytes()]
 INFER = "/v2/models/digits/infer"
 ODD_NUMBERS = [
     "0",
@@ -125,6 +126,7 @@ class Grammar:
         make = self.rng.choice(
             [
                 self.image,
+                self.field,
                 self.form,
                 self.form,
                 self.npy,
@@ -150,6 +152,8 @@ class Grammar:
             b"pattern=(.?){99}",
             b"a=b",
             b"pattern=%5B1-9%5D%5B0-9%5D*",
+            b"digits=5",
+            b"digits=%d-%d" % (self.rng.randrange(14), self.rng.randrange(14)),
             b"top_k=",
             b"=",
             b"%ff=%ff",
@@ -163,6 +167,11 @@ class Grammar:
         )
         path = self.rng.choice(["/v1/digit", "/v1/digit", "/v1/explain"])
         return self.post(path, kind, self.mutate(self.rng.choice(CROPS), 0.5))
+
+    def field(self) -> Sent:
+        path = self.rng.choice(["/v1/field", "/v1/field", "/v1/explain"])
+        body = self.mutate(self.rng.choice([*FIELDS, *CROPS]), 0.3)
+        return self.post(path, self.rng.choice([b"image/png", b"image/jpeg"]), body)
 
     def form(self) -> Sent:
         rng, boundary = self.rng, self.rng.choice([b"XX", b"-" * 30, b"a'()+_,-./:=?", b"X" * 70])
@@ -195,7 +204,7 @@ class Grammar:
             b"".join(parts) + b"--" + boundary + rng.choice([b"--\r\n", b"--", b"", b"\r\n"]), 0.5
         )
         kind = b"multipart/form-data; boundary=" + rng.choice([boundary, b'"' + boundary + b'"'])
-        path = rng.choice(["/v1/digit", "/v1/digits", "/v1/postcode", "/v1/explain"])
+        path = rng.choice(["/v1/digit", "/v1/digits", "/v1/postcode", "/v1/field", "/v1/explain"])
         return self.post(path, self.mutate(kind, 0.15), body)
 
     def npy(self) -> Sent:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from own_server import free_port, wait_until_ready
+from written_fields import BLANK, write
 
 ROOT = Path(__file__).parents[2]
 CROPS = ROOT / "tests" / "data" / "crops"
@@ -197,6 +198,58 @@ def test_dropped_and_pasted_images_are_read(port, open_page):
         page.click("#clear")
 
 
+def test_the_shipped_field_shows_its_code_and_a_box_around_each_digit(port, open_page):
+    page = open_page(port)
+    page.click('[data-file="28195.png"]')
+    wait_for(page, "accepted")
+    assert page.locator("#status .read").inner_text() == "28195"
+    alt = page.locator("img.field").get_attribute("alt")
+    assert alt == "The field 28195.png with a box around each of 5 digits: the code 28195"
+    assert orange_share(page) > 0.02
+    reads = page.locator(".result .read").all_inner_texts()
+    assert "".join(reads) == "28195"
+    answer = run_curl(page, ROOT)
+    assert (answer["code"], len(answer["digits"])) == ("28195", 5)
+    assert not page.faults
+
+
+def orange_share(page):
+    """The share of the shown field's pixels that are as orange as the boxes."""
+    return page.evaluate("""async () => {
+        const image = document.querySelector("img.field");
+        await image.decode();
+        const canvas = Object.assign(document.createElement("canvas"),
+            { width: image.naturalWidth, height: image.naturalHeight });
+        const pen = canvas.getContext("2d");
+        pen.drawImage(image, 0, 0);
+        const all = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+        let orange = 0;
+        for (let at = 0; at < all.length; at += 4) orange += all[at] - all[at + 2] > 100;
+        return orange / (canvas.width * canvas.height);
+    }""")
+
+
+def test_a_dropped_field_is_read_with_the_number_of_digits_that_is_asked_for(port, open_page):
+    page = open_page(port)
+    field = {"name": "my.png", "mimeType": "image/png", "buffer": write("4711")}
+    page.fill("#digits", "4")
+    page.set_input_files("#file", [field])
+    wait_for(page, "confidence")
+    assert page.locator("#status .read").inner_text() == "4711"
+    assert page.locator("#curl-line").inner_text().endswith("/v1/field?digits=4'")
+    page.fill("#digits", "99")
+    page.set_input_files("#file", [field])
+    wait_for(page, "give a number from 2 to 12")
+
+
+def test_a_dropped_field_without_digits_says_why(port, open_page):
+    page = open_page(port)
+    page.set_input_files("#file", [{"name": "a.png", "mimeType": "image/png", "buffer": BLANK}])
+    wait_for(page, "nothing in it stands out from the paper")
+    assert page.locator("img.field").get_attribute("alt").endswith("0 digits: no code")
+    assert page.locator(".result").count() == 0
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [
@@ -277,6 +330,10 @@ def test_axe_finds_no_violation_and_nothing_is_cut_off(port, open_page, width, h
         "one": lambda: page.click('[data-file="7-00585.png"]'),
         "rejected": lambda: page.click('[data-file="1-04201.png"]'),
         "postcode": lambda: page.click("#postcode"),
+        "field": lambda: (
+            page.click('[data-file="28195.png"]'),
+            page.locator("img.field").wait_for(),
+        ),
         "refused": lambda: page.set_input_files(
             "#file", [{"name": "a.gif", "mimeType": "image/gif", "buffer": b"GIF89a"}]
         ),

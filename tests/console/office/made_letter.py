@@ -55,6 +55,7 @@ def records(pngs, *, number=0, scale_from=10**9, keep_crops=True, **changes):
             "threshold": model.policy.threshold,
             "audit_probability": 0.0,
             "is_bulk": False,
+            "is_field": False,
             "deadline_us": None,
             "garbage": reading.garbage,
             "image": image,

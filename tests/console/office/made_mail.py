@@ -56,6 +56,7 @@ def draw(
             "garbage": garbage,
             "audit_probability": np.where(marked, np.float32(audit_frac), np.float32(0)),
             "is_bulk": False,
+            "is_field": False,
             "truth": truth,
         }
     )

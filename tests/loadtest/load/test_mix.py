@@ -22,7 +22,13 @@ def calls(num=400, keys=()):
 def answer(call, **changes):
     rows = [{"digit": label, "accepted": True} for label in call.labels]
     rows[0] |= changes
-    whole = {"digit": rows[0], "digits": {"results": rows}, "postcode": {"digits": rows}}
+    code = "".join(str(row["digit"]) for row in rows)
+    whole = {
+        "digit": rows[0],
+        "digits": {"results": rows},
+        "postcode": {"digits": rows},
+        "field": {"digits": rows, "code": code, "accepted": rows[0]["accepted"]},
+    }
     return orjson.dumps(whole[call.kind])
 
 
@@ -55,6 +61,15 @@ def test_an_accepted_wrong_digit_is_wrong_and_a_rejected_one_is_not(kind):
     other = (call.labels[0] + 1) % 10
     assert mix.check(call, answer(call, digit=other)).is_wrong
     assert not mix.check(call, answer(call, digit=other, accepted=False)).is_wrong
+
+
+def test_a_field_that_is_cut_into_other_digits_is_wrong_only_if_it_is_accepted():
+    call = one_of("field")
+    code = "".join(map(str, call.labels[1:]))
+    rows = [{"digit": label} for label in call.labels[1:]]
+    for is_accepted in (True, False):
+        body = orjson.dumps({"code": code, "accepted": is_accepted, "digits": rows})
+        assert mix.check(call, body) == mix.Check(num_right=0, is_wrong=is_accepted)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"results": []}', b'{"digit": 1}'])

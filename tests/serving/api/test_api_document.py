@@ -16,6 +16,7 @@ from serving.server.connections import MAX_HEADER_BYTES, REST_DEADLINE_S
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
+README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 EXAMPLES = [
     (language, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE))
@@ -40,7 +41,7 @@ def run(*command, text, port):
 
 
 def test_there_are_examples_of_each_kind():
-    assert (len(COMMANDS), len(PROGRAMS), len(ANSWERED)) == (4, 4, 2)
+    assert (len(COMMANDS), len(PROGRAMS), len(ANSWERED)) == (5, 4, 3)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -60,6 +61,13 @@ def test_a_program_runs(port, program):
 def test_a_command_answers_what_is_said(port, command, said):
     answer = json.loads(run("bash", "-ec", text=command, port=port))
     assert_like(said, answer)
+
+
+def test_the_first_answer_of_the_readme_is_the_real_one(port):
+    found = [text for _, _, text in BLOCK.findall(README)]
+    at = next(place for place, text in enumerate(found) if "/v1/field" in text)
+    answer = json.loads(run("bash", "-ec", text=found[at], port=port))
+    assert_like(json.loads(found[at + 1]), answer)
 
 
 def assert_like(said, answer):
@@ -87,7 +95,7 @@ def test_the_limits_are_those_in_force():
     settings = Settings()
     limits = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]+ \|$", DOCUMENT, re.MULTILINE))
     single, many = settings.max_body_bytes // 2**20, settings.max_bulk_body_bytes // 2**20
-    assert limits["body with one crop; with many"] == f"{single} MB; {many} MB"
+    assert limits["body with one crop or field; with many"] == f"{single} MB; {many} MB"
     assert limits["time for a body to arrive"] == f"{settings.body_deadline_ms // 1000} s"
     assert limits["time to an answer"] == f"{settings.request_deadline_ms // 1000} s"
     assert limits["requests at once, in one worker: all; one key"].startswith(

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from asgi import form, given
 from PIL import Image
+from written_fields import write
 
 from capture.segments import read_spool
+from model.artifact import CHAMPION
 from serving.api.schemas import ExplainAnswer, ProblemAnswer
 from serving.reading.explainer import Explainer
 
@@ -212,3 +214,30 @@ async def test_each_piece_is_charged_to_its_sender(client, crops, monkeypatch):
     await explained(client, crops[0].png)
     assert {sender for sender, _ in charged} == {"127.0.0.1"}
     assert all(cost_s > 0.001 for _, cost_s in charged)
+
+
+async def test_a_field_is_explained_as_the_field_path_answers_it(serve, tmp_path):
+    client = await serve(champion=CHAMPION, capture_dir=tmp_path / "spool")
+    field = write("28195")
+    answer = (await client.post("/v1/explain?digits=5", field)).json
+    ExplainAnswer.model_validate(answer)
+    assert not records_in(tmp_path / "spool")
+    plain = (await client.post("/v1/field?digits=5", field)).json
+    for name in ("code", "confidence", "accepted", "candidates"):
+        assert answer["code"][name] == plain[name]
+    for one, other in zip(answer["results"], plain["digits"], strict=True):
+        assert (one["box"], one["digit"]) == (other["box"], other["digit"])
+        assert np.array(one["lost"]).shape == np.array(one["image"]).shape == (28, 28)
+        assert one["framing"]["passed_through"] is False
+
+
+async def test_a_blank_field_is_explained_without_digits(client):
+    answer = (await client.post("/v1/explain?digits=5", BLANK.getvalue())).json
+    ExplainAnswer.model_validate(answer)
+    assert (answer["results"], answer["code"]["rejected_because"]) == ([], "blank")
+
+
+async def test_several_fields_or_a_bad_number_of_digits_are_refused(client, crops):
+    kind, body = form(crops[0].png, crops[1].png)
+    assert (await client.post("/v1/explain?digits=5", body, kind)).status == 422
+    assert (await client.post("/v1/explain?digits=99", crops[0].png)).status == 400

@@ -52,10 +52,12 @@ async def test_the_stylesheet_is_the_one_of_all_pages(client):
 async def test_every_shipped_crop_is_on_the_page_and_is_read(client: Client):
     page = (await client.get("/")).body.decode()
     names = [file.name for file in sorted((FOLDER / "crops").iterdir())]
-    assert re.findall(r'data-file="([^"]*)"', page) == names
+    assert re.findall(r'data-file="([^"]*)"', page) == [*names, "28195.png"]
     for name in names:
         reply = await client.post("/v1/explain", (FOLDER / "crops" / name).read_bytes())
         assert reply.status == 200
+    field = (FOLDER / "fields" / "28195.png").read_bytes()
+    assert (await client.post("/v1/explain?digits=4-10", field)).status == 200
 
 
 def test_the_shipped_crops_are_those_that_the_curl_line_names(crops):

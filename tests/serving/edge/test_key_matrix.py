@@ -16,7 +16,8 @@ OPEN = {
     "/v2/models/digits/versions/tiny-1/ready",
 }  # fmt: skip
 GUARDED = {
-    "/v1/digit", "/v1/digits", "/v1/postcode", "/v1/explain", "/v1/model",
+    "/v1/digit", "/v1/digits", "/v1/postcode", "/v1/field", "/v1/explain",
+    "/v1/model",
     "/v2/models/digits", "/v2/models/digits/infer", "/schema.json", "/classify",
     "/v2/models/digits/versions/tiny-1", "/v2/models/digits/versions/tiny-1/infer",
 }  # fmt: skip
@@ -49,6 +50,7 @@ def sound_request(path, crops):
     return {
         "/v1/digit": ("POST", "image/png", crops[0].png),
         "/v1/digits": ("POST", kind, body),
+        "/v1/field": ("POST", "image/png", crops[0].png),
         "/v1/explain": ("POST", "image/png", crops[0].png),
         "/v1/postcode": ("POST", "application/x-npy", npy(np.zeros((2, 28, 28), np.uint8))),
         "/v2/models/digits/infer": (

@@ -476,6 +476,7 @@ def test_each_field_of_a_record_has_its_own_value(tmp_path, monkeypatch):
         "threshold": 0.875,
         "audit_probability": 0.0,
         "is_bulk": False,
+        "is_field": False,
         "garbage": -1.5,
         "probs": (0.0625,) * 9 + (0.4375,),
         "inverted": True,
