@@ -46,7 +46,14 @@ CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON reads BEGIN
   UPDATE totals SET value = value - old.num_bytes WHERE name = 'num_bytes';
 END;
 """
-_TOTALS: Final = ("num_bytes", "spooled", "answered", "refused", "dropped_by_size", "dropped_by_age")
+_TOTALS: Final = (
+    "num_bytes",
+    "spooled",
+    "answered",
+    "refused",
+    "dropped_by_size",
+    "dropped_by_age",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,9 @@ class OfflineSpool:
         self._started = clock() - steady()
         self._steady = steady
         self._lock = threading.Lock()
-        path.touch(mode=0o600)  # crops are personal data; SQLite gives its other files the same mode
+        path.touch(
+            mode=0o600
+        )  # crops are personal data; SQLite gives its other files the same mode
         self._file = sqlite3.connect(
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
@@ -266,9 +275,7 @@ class OfflineSpool:
 
     def _count(self, name: str, number: int) -> None:
         if number:
-            self._file.execute(
-                "UPDATE totals SET value = value + ? WHERE name = ?", (number, name)
-            )
+            self._file.execute("UPDATE totals SET value = value + ? WHERE name = ?", (number, name))
 
     def _now(self) -> float:
         return self._started + self._steady()
