@@ -5,7 +5,7 @@ Both are in the wheel as `digitline._model`. Knows nothing about networks and sp
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, Self
@@ -15,12 +15,11 @@ from digitline.exceptions import CropRefused, DigitlineError, Problem
 
 _MODULES: Final = ("artifact", "classifier", "decision", "decode", "errors", "preprocess")
 _TOP_K: Final = 5  # as the service answers when it is not told another number
-_NUM_PROOFS: Final = 20  # of the golden crop, so that the slowest is known
 _UNSUPPORTED, _UNREADABLE = 415, 422
 
 
 class OfflineUnavailable(DigitlineError):
-    """This installation cannot read by itself: a package or the packed model is missing or wrong."""
+    """This installation cannot read alone: a package or the packed model is missing or wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +46,39 @@ class Rules:
             garbage_threshold=float(in_force["garbage"]),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """The members, for JSON."""
-        return asdict(self)
-
 
 class LocalReader:
     """The packed model, verified by its hash and proved on its golden crop.
 
-    Args:
-        error_target: largest share of accepted reads that may be wrong; set it as the service's
-            operator does (DIGITS_ERROR_TARGET). None: the model's default.
+    It accepts by the model's default error target, until it is told the service's.
 
     Raises:
         OfflineUnavailable: a package of `digitline[offline]` or the packed model is missing, the
             model is not what was packed, or it does not read its golden crop as it must.
     """
 
-    def __init__(self, error_target: float | None = None) -> None:
+    def __init__(self) -> None:
         self._model = _import_model()
         errors = self._model["errors"]
         try:
             self._artifact = self._model["artifact"].load()
-            self._policy = self._artifact.policy(error_target)
+            self._policy = self._artifact.policy()
             self._classifier = self._model["classifier"].Classifier(self._artifact.onnx_bytes)
         except errors.ModelError as error:
             raise OfflineUnavailable(f"the packed model is refused: {error}") from error
         self.model_version: str = self._artifact.version
-        self.slowest_ms = self._prove()  # of the reads of the golden crop
+        self._prove()
+
+    def set_error_target(self, error_target: float) -> None:
+        """Accept by another error target: the largest share of accepted reads that may be wrong.
+
+        Raises:
+            OfflineUnavailable: no threshold of the model reaches it.
+        """
+        try:
+            self._policy = self._artifact.policy(error_target)
+        except self._model["errors"].ModelError as error:
+            raise OfflineUnavailable(str(error)) from error
 
     @property
     def golden_png(self) -> bytes:
@@ -137,19 +141,16 @@ class LocalReader:
         scores = self._classifier(framed.image[None])
         return self._model["decision"].decide(scores, self._policy)[0]
 
-    def _prove(self) -> float:
+    def _prove(self) -> None:
         golden = self._artifact.golden
-        took_ms = []
-        for _ in range(_NUM_PROOFS):
-            reading = self.read(golden.png, "golden")
-            took_ms.append(reading.took_ms)
-            if reading.digit != golden.digit or reading.confidence < golden.min_confidence:
-                raise OfflineUnavailable(
-                    f"the packed model reads its golden crop as {reading.digit} at "
-                    f"{reading.confidence:.3f}; {golden.digit} at >= {golden.min_confidence} is "
-                    "expected. Install the wheel again"
-                )
-        return max(took_ms[1:])  # the first call plans memory
+        reading = self.read(golden.png, "golden")
+        if reading.digit != golden.digit or reading.confidence < golden.min_confidence:
+            raise OfflineUnavailable(
+                f"the packed model reads its golden crop as {reading.digit} at "
+                f"{reading.confidence:.3f}; {golden.digit} at >= {golden.min_confidence} is "
+                "expected. Install the wheel again"
+            )
+        self._classifier.warm_up()
 
 
 def _import_model() -> dict[str, ModuleType]:

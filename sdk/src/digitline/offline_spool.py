@@ -1,8 +1,8 @@
 """Reads made offline, in an SQLite file until the service has seen them. Knows no network.
 
-A row waits with its crop, then holds both answers without the crop. A killed process loses no row: the
-file is in WAL mode, and a row is committed before its reading is returned. (After a loss of power
-the last moments may be missing; the file stays whole.)
+A row waits with its crop, then holds both answers without the crop. A killed process loses no row:
+the file is in WAL mode, and a row is committed before its reading is returned. (After a loss of
+power the last moments may be missing; the file stays whole.)
 """
 
 import json
@@ -95,9 +95,7 @@ class OfflineSpool:
         self._started = clock() - steady()
         self._steady = steady
         self._lock = threading.Lock()
-        path.touch(
-            mode=0o600
-        )  # crops are personal data; SQLite gives its other files the same mode
+        path.touch(mode=0o600)  # crops are personal data; SQLite's other files get this mode
         self._file = sqlite3.connect(
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
@@ -116,23 +114,31 @@ class OfflineSpool:
         with self._lock:
             self._file.close()
 
-    def add(self, crop: bytes, reading: Reading) -> None:
-        """Keep a local read until the service has seen it; drop the oldest rows if there are too many.
+    def add(self, crop: bytes, reading: Reading, *, num_sent: int = 0) -> bool:
+        """Keep a local read until the service has seen it; drop the oldest if there are too many.
 
-        A read whose request id is there already is not kept twice.
+        Args:
+            crop: the file.
+            reading: what was read of it here.
+            num_sent: requests that were sent for it before; the service may have read them.
+
+        Returns:
+            Whether it is kept; false: there is one with its request id.
 
         Raises:
             sqlite3.Error: the disk is full, or the file cannot be written.
         """
         with self._transaction():
             kept = self._file.execute(
-                "INSERT OR IGNORE INTO reads (request_id, made, crop, num_bytes, local_digit, "
-                "local_confidence, local_accepted, local_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO reads (request_id, made, crop, num_bytes, num_sent, "
+                "local_digit, local_confidence, local_accepted, local_version) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     reading.request_id,
                     self._now(),
                     crop,
                     len(crop) + _ROW_BYTES,
+                    num_sent,
                     reading.digit,
                     reading.confidence,
                     reading.accepted,
@@ -141,6 +147,7 @@ class OfflineSpool:
             )
             self._count("spooled", kept.rowcount)
             self._drop()
+        return kept.rowcount == 1
 
     def next_waiting(self) -> WaitingRead | None:
         """The oldest read that waits; drops those that are too old first."""
@@ -153,10 +160,18 @@ class OfflineSpool:
         return None if row is None else WaitingRead(*row)
 
     def note_sending(self, request_id: str) -> None:
-        """Count, before a read is sent, that it is: after a kill it is known that it may be twice."""
+        """Count, before a read is sent, that it is: after a kill it is known to be sent."""
         with self._transaction():
             self._file.execute(
                 "UPDATE reads SET num_sent = num_sent + 1 WHERE request_id = ?", (request_id,)
+            )
+
+    def put_last(self, request_id: str) -> None:
+        """Let all others go before a read."""
+        with self._transaction():
+            self._file.execute(
+                "UPDATE reads SET place = (SELECT max(place) + 1 FROM reads) WHERE request_id = ?",
+                (request_id,),
             )
 
     def note_answer(self, request_id: str, answer: Reading) -> None:
