@@ -68,6 +68,15 @@ _REQUEST_ID: Final = {
     ),
     "schema": {"type": "string"},
 }
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": (
+        "A version 7 UUID of now, the same when the request is sent again: then it is recorded "
+        "once. Another value is ignored."
+    ),
+    "schema": {"type": "string"},
+}
 _DEADLINE: Final = {
     "name": "X-Deadline-Ms",
     "in": "header",
@@ -132,7 +141,10 @@ def _paths() -> dict[str, Any]:
     return {
         "/v1/digit": {
             "post": _post(
-                "Read one crop", {**images, **one_file}, "DigitAnswer", [_TOP_K, _DEADLINE]
+                "Read one crop",
+                {**images, **one_file},
+                "DigitAnswer",
+                [_TOP_K, _DEADLINE, _IDEMPOTENCY_KEY],
             )
         },
         "/v1/digits": {
@@ -140,7 +152,7 @@ def _paths() -> dict[str, Any]:
                 "Read up to 256 files, or 1024 packed crops",
                 {**_many(1, MAX_CROPS), **packed},
                 "DigitsAnswer",
-                [_TOP_K],
+                [_TOP_K, _IDEMPOTENCY_KEY],
             )
         },
         "/v1/postcode": {
@@ -148,7 +160,7 @@ def _paths() -> dict[str, Any]:
                 "Read 2 to 12 digit crops, in order, as one postcode",
                 {**_many(MIN_DIGITS, MAX_DIGITS), **packed},
                 "PostcodeAnswer",
-                [_PATTERN, _DEADLINE],
+                [_PATTERN, _DEADLINE, _IDEMPOTENCY_KEY],
             )
         },
         "/v1/explain": {
