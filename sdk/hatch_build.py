@@ -1,8 +1,8 @@
 """Packs `model/` and the champion into the wheel and the sdist when they are built.
 
-The repository has one copy of the model's code. A wheel has another one, as `digitline._model`, because
-a package that is named `model` would clash with other packages of that name. Only the lines that
-import from `model` differ.
+The repository has one copy of the model's code. A wheel has another one, as `digitline._model`,
+because a package named `model` would clash with others of that name. Only the lines that import
+from `model` differ.
 """
 
 import ast

@@ -38,6 +38,6 @@ class Away:
     num_answered: int
     disagreements: tuple[Disagreement, ...]
     refusals: Mapping[str, str]  # request id -> why the service refused the read
-    perhaps_twice: tuple[str, ...]  # request ids that were sent again after a lost answer or a kill
+    perhaps_twice: tuple[str, ...]  # request ids that the service may have recorded twice
     totals: SpoolTotals
     last_place: int  # of the rows in this report

@@ -1,4 +1,4 @@
-"""Sends the reads that were made offline, in order and not too fast, once the service answers again."""
+"""Sends the reads that were made offline, in order and not too fast, when the service answers."""
 
 import logging
 import sqlite3
@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from digitline.exceptions import KeyRefused, NetworkFailed, Refused, Unanswered
+from digitline.exceptions import CropRefused, NetworkFailed, Refused, Unanswered
 from digitline.offline_spool import OfflineSpool, WaitingRead
 from digitline.service_link import ServiceLink
 
 LOOK_EVERY_S: Final = 2.0  # whether something waits
 _FIRST_PAUSE_S: Final = 1.0  # after a failure; then twice as long, and so on
 _LONGEST_PAUSE_S: Final = 60.0
-_MOST_FAILURES: Final = 5  # answers that are none, for one read, before others go first
+_KEY_S: Final = 45.0  # the service ignores an Idempotency-Key that is 60 s old
+_MOST_FAILURES: Final = 5  # of the service in a row, before others go first
+_OURS: Final = "urn:digitline:problem:"
 
 _log: Final = logging.getLogger("digitline")
 
@@ -74,31 +76,35 @@ class Drain:
                 self._num_failures = 0
                 return LOOK_EVERY_S
             self._send(waiting)
-        except KeyRefused as error:
-            _log.warning("%s; reads made offline wait for another key", error)
-            return _LONGEST_PAUSE_S
-        except Unanswered as error:
-            self._num_failures += 1
-            # The service is there and cannot answer this one: the others go first.
-            if (
-                waiting
-                and self._num_failures >= _MOST_FAILURES
-                and not isinstance(error, NetworkFailed)
-            ):
-                self._spool.put_last(waiting.request_id)
+        except NetworkFailed:
+            return self._pause_s()
+        except (Unanswered, Refused) as error:
+            if isinstance(error, Refused):
+                _log.warning("reads made offline wait, because the service refuses: %s", error)
+            pause_s = self._pause_s()
+            if waiting is not None and self._num_failures >= _MOST_FAILURES:
+                self._spool.put_last(waiting.request_id)  # perhaps it is this one: others go first
                 self._num_failures = 0
-            pause_s = min(_FIRST_PAUSE_S * 2**self._num_failures, _LONGEST_PAUSE_S)
-            return max(pause_s, error.retry_after_s or 0.0)
+            return max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
         self._num_failures = 0
         return self._every_s
 
+    def _pause_s(self) -> float:
+        """After one more failure."""
+        self._num_failures += 1
+        pause_s: float = _FIRST_PAUSE_S * 2 ** min(self._num_failures - 1, 10)
+        return min(pause_s, _LONGEST_PAUSE_S)
+
     def _send(self, waiting: WaitingRead) -> None:
-        self._spool.note_sending(waiting.request_id)
+        key = waiting.key
+        if not abs(self._link.age_s(key)) < _KEY_S:
+            key = self._link.new_id()
+        self._spool.note_sending(waiting.request_id, key)
         try:
-            answer = self._link.read(waiting.crop, waiting.request_id)
-        except KeyRefused:
-            raise
-        except Refused as error:
+            answer = self._link.read(waiting.crop, waiting.request_id, key)
+        except CropRefused as error:
+            if not error.problem.type.startswith(_OURS):
+                raise  # something before the service said so
             self._spool.note_refusal(waiting.request_id, str(error))
         else:
             self._spool.note_answer(waiting.request_id, answer)

@@ -8,7 +8,6 @@ with Offline(url, key, spool="reads.db") as offline:
 
 import logging
 import os
-import random
 import sqlite3
 import threading
 import time
@@ -25,7 +24,6 @@ from digitline.drain import Drain
 from digitline.exceptions import Unanswered
 from digitline.local_reader import LocalReader, OfflineUnavailable, Rules
 from digitline.offline_spool import OfflineSpool
-from digitline.request_ids import ServiceClock, new_request_id
 from digitline.service_link import ServiceLink
 
 _ASK_EVERY_S: Final = 60.0  # for the service's rules
@@ -40,6 +38,8 @@ class Offline:
     Local reads are kept in a file, and a thread sends them to the service when it answers. A local
     read is accepted only while the service's rules, as they were last seen, are the wheel's: the
     same model and the same thresholds. Else it is rejected because of "rules_unconfirmed".
+
+    Give `read` to a client as its fallback, and close this after the client.
 
     Args:
         url: of the service.
@@ -67,8 +67,6 @@ class Offline:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._reader = LocalReader()
-        self._clock = ServiceClock()
-        self._random = random.SystemRandom()
         self._is_confirmed = False
         self.num_not_kept = 0  # reads that were answered, and that the file did not take
         self._arguments: tuple[Any, ...] = (url, key, Path(spool), max_bytes, max_age_s)
@@ -89,12 +87,12 @@ class Offline:
             OfflineUnavailable: the model failed.
         """
         self._reopen_after_fork()
-        reading = self._reader.read(crop, error.request_id or self._new_id())
+        reading = self._reader.read(crop, error.request_id or self._link.new_id())
         if reading.accepted and not self._is_confirmed:
             reading = replace(reading, accepted=False, rejected_because="rules_unconfirmed")
         try:
-            while not self._spool.add(crop, reading, num_sent=error.num_sent):
-                reading = replace(reading, request_id=self._new_id())  # others of its bundle
+            while not self._spool.add(crop, reading, was_sent=error.num_sent > 0):
+                reading = replace(reading, request_id=self._link.new_id())  # others of its bundle
         except sqlite3.Error as failure:
             self.num_not_kept += 1
             _log.warning("a read made offline is not kept: %s", failure)
@@ -111,7 +109,7 @@ class Offline:
         self._spool.dismiss(away)
 
     def read_id_of(self, request_id: str) -> str | None:
-        """The service's read id of a local read, for its label; None: not seen yet, or dismissed."""
+        """The service's read id of a local read, for its label; None: it has none yet."""
         self._reopen_after_fork()
         return self._spool.read_id_of(request_id)
 
@@ -154,9 +152,6 @@ class Offline:
                 if self._pid != os.getpid():
                     self._of_parents += [self._spool, self._link, self._drain]
                     self._open()
-
-    def _new_id(self) -> str:
-        return new_request_id(self._clock, self._random)
 
     def _ask_for_rules(self) -> None:
         if time.monotonic() - self._asked_at < _ASK_EVERY_S:

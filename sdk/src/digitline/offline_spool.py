@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS reads (
   state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'answered', 'refused')),
   crop BLOB,
   num_bytes INTEGER NOT NULL,
-  num_sent INTEGER NOT NULL DEFAULT 0,
+  key TEXT NOT NULL, num_keys INTEGER NOT NULL,
   local_digit INTEGER, local_confidence REAL NOT NULL, local_accepted INTEGER NOT NULL,
   local_version TEXT NOT NULL,
   read_id TEXT, digit INTEGER, confidence REAL, accepted INTEGER, version TEXT, refusal TEXT
@@ -62,7 +62,7 @@ class WaitingRead:
 
     request_id: str
     crop: bytes
-    num_sent: int  # how often it was sent before
+    key: str  # the Idempotency-Key that it was sent with last
 
 
 class OfflineSpool:
@@ -114,13 +114,13 @@ class OfflineSpool:
         with self._lock:
             self._file.close()
 
-    def add(self, crop: bytes, reading: Reading, *, num_sent: int = 0) -> bool:
+    def add(self, crop: bytes, reading: Reading, *, was_sent: bool = False) -> bool:
         """Keep a local read until the service has seen it; drop the oldest if there are too many.
 
         Args:
             crop: the file.
             reading: what was read of it here.
-            num_sent: requests that were sent for it before; the service may have read them.
+            was_sent: its request id was its Idempotency-Key in a request without an answer.
 
         Returns:
             Whether it is kept; false: there is one with its request id.
@@ -130,15 +130,16 @@ class OfflineSpool:
         """
         with self._transaction():
             kept = self._file.execute(
-                "INSERT OR IGNORE INTO reads (request_id, made, crop, num_bytes, num_sent, "
-                "local_digit, local_confidence, local_accepted, local_version) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO reads (request_id, key, num_keys, made, crop, "
+                "num_bytes, local_digit, local_confidence, local_accepted, local_version) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     reading.request_id,
+                    reading.request_id,
+                    int(was_sent),
                     self._now(),
                     crop,
                     len(crop) + _ROW_BYTES,
-                    num_sent,
                     reading.digit,
                     reading.confidence,
                     reading.accepted,
@@ -154,16 +155,21 @@ class OfflineSpool:
         with self._transaction():
             self._drop()
             row = self._file.execute(
-                "SELECT request_id, crop, num_sent FROM reads WHERE state = 'waiting' "
+                "SELECT request_id, crop, key FROM reads WHERE state = 'waiting' "
                 "ORDER BY place LIMIT 1"
             ).fetchone()
         return None if row is None else WaitingRead(*row)
 
-    def note_sending(self, request_id: str) -> None:
-        """Count, before a read is sent, that it is: after a kill it is known to be sent."""
+    def note_sending(self, request_id: str, key: str) -> None:
+        """Keep the Idempotency-Key of a request before it is sent, so that a kill does not lose it.
+
+        The service records a read once for each key.
+        """
         with self._transaction():
             self._file.execute(
-                "UPDATE reads SET num_sent = num_sent + 1 WHERE request_id = ?", (request_id,)
+                "UPDATE reads SET num_keys = num_keys + (key != :key OR num_keys = 0), key = :key "
+                "WHERE request_id = :request_id",
+                {"key": key, "request_id": request_id},
             )
 
     def put_last(self, request_id: str) -> None:
@@ -231,7 +237,7 @@ class OfflineSpool:
             num_answered=len(answered),
             disagreements=differing,
             refusals={r["request_id"]: r["refusal"] for r in rows if r["state"] == "refused"},
-            perhaps_twice=tuple(row["request_id"] for row in rows if row["num_sent"] > 1),
+            perhaps_twice=tuple(row["request_id"] for row in rows if row["num_keys"] > 1),
             totals=totals,
             last_place=rows[-1]["place"] if rows else 0,
         )
@@ -267,15 +273,21 @@ class OfflineSpool:
             self._count(state, changed.rowcount)
 
     def _drop(self) -> None:
-        """Drop what is too old, then the oldest until the rest fits."""
-        gone = "DELETE FROM reads WHERE made < ? RETURNING state"
-        rows = self._file.execute(gone, (self._now() - self._max_age_s,)).fetchall()
-        self._count("dropped_by_age", sum(row["state"] == "waiting" for row in rows))
-        while self._num_bytes() > self._max_bytes:
-            row = self._file.execute(
-                "DELETE FROM reads WHERE place = (SELECT min(place) FROM reads) RETURNING state"
+        """Drop the oldest until the rest is young enough and fits."""
+        while True:
+            oldest = self._file.execute(
+                "SELECT place, made, state FROM reads ORDER BY place LIMIT 1"
             ).fetchone()
-            self._count("dropped_by_size", int(row["state"] == "waiting"))
+            if oldest is None:
+                return
+            if oldest["made"] < self._now() - self._max_age_s:
+                why = "dropped_by_age"
+            elif self._num_bytes() > self._max_bytes:
+                why = "dropped_by_size"
+            else:
+                return
+            self._file.execute("DELETE FROM reads WHERE place = ?", (oldest["place"],))
+            self._count(why, int(oldest["state"] == "waiting"))
 
     def _totals(self) -> SpoolTotals:
         values = dict(self._file.execute("SELECT name, value FROM totals").fetchall())

@@ -1,4 +1,4 @@
-"""Plain requests to the service, one try each, for what no letter waits for: the drain, the doctor."""
+"""Plain requests to the service, one try each, for what no letter waits for: drain and doctor."""
 
 import random
 import time
@@ -37,8 +37,13 @@ class ServiceLink:
         self._clock = ServiceClock()
         self._random = random.Random()  # noqa: S311 - no secret
 
-    def read(self, crop: bytes, request_id: str) -> Reading:
-        """Read one crop of the mail, under an id that it may have been sent with before.
+    def read(self, crop: bytes, request_id: str, key: str) -> Reading:
+        """Read one crop of the mail.
+
+        Args:
+            crop: a PNG or JPEG file.
+            request_id: the read's; it may have been sent with it before.
+            key: the Idempotency-Key; requests with the same one are recorded once.
 
         Raises:
             Unanswered: no answer; the same read may succeed later.
@@ -50,11 +55,7 @@ class ServiceLink:
             "/v1/digit",
             request_id,
             crop,
-            {
-                "content-type": media_type_of(crop),
-                "idempotency-key": request_id,
-                "x-attempt": "drain",
-            },
+            {"content-type": media_type_of(crop), "idempotency-key": key},
         )
         took_ms = (time.perf_counter() - started) * 1e3
         try:
@@ -69,11 +70,11 @@ class ServiceLink:
     def explain(self, crop: bytes) -> dict[str, Any]:
         """How the service reads a crop that is no mail: it keeps no record. Errors as `read`."""
         headers = {"content-type": media_type_of(crop)}
-        return self._ask("POST", "/v1/explain", self._new_id(), crop, headers)
+        return self._ask("POST", "/v1/explain", self.new_id(), crop, headers)
 
     def model(self) -> dict[str, Any]:
         """The body of `GET /v1/model`. Errors as `read`."""
-        return self._ask("GET", "/v1/model", self._new_id(), None, {})
+        return self._ask("GET", "/v1/model", self.new_id(), None, {})
 
     def ping(self) -> httpx.Response:
         """The answer of `GET /livez`, which needs no key.
@@ -82,6 +83,14 @@ class ServiceLink:
             httpx.RequestError: there is none.
         """
         return self._http.get("/livez")
+
+    def new_id(self) -> str:
+        """A version 7 UUID with the service's time."""
+        return new_request_id(self._clock, self._random)
+
+    def age_s(self, request_id: str) -> float:
+        """How old a version 7 UUID is by the service's clock."""
+        return self._clock.now_s() - int(request_id.replace("-", "")[:12], 16) / 1e3
 
     def close(self) -> None:
         """Close the connection."""
@@ -97,9 +106,6 @@ class ServiceLink:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _new_id(self) -> str:
-        return new_request_id(self._clock, self._random)
 
     def _ask(
         self,
@@ -119,4 +125,5 @@ class ServiceLink:
                 "`digitline doctor` looks for the cause",
                 request_id=request_id,
             ) from error
+        self._clock.on_date(response.headers.get("date"))
         return body_of(response, request_id)
