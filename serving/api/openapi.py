@@ -87,6 +87,21 @@ _DEADLINE: Final = {
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_MS},
 }
 
+# path -> what a generated client calls the operation, and its group.
+_NAMES: Final = {
+    "/v1/digit": ("read_digit", "reads"),
+    "/v1/digits": ("read_digits", "reads"),
+    "/v1/postcode": ("read_postcode", "reads"),
+    "/v1/explain": ("explain_digits", "reads"),
+    "/v1/labels": ("store_labels", "labels"),
+    "/v1/model": ("get_model", "service"),
+    "/v1/sites": ("list_sites", "sites"),
+    "/v1/sites/{name}/release": ("release_site", "sites"),
+    "/livez": ("get_liveness", "service"),
+    "/readyz": ("get_readiness", "service"),
+    "/v2/models/digits/infer": ("infer", "open_inference"),
+}
+
 
 @cache
 def to_json(version: str) -> bytes:
@@ -107,7 +122,7 @@ def describe(version: str) -> dict[str, Any]:
             "summary": "Reads single handwritten digits for postal sorting.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _paths(),
+        "paths": _named(_paths()),
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {
@@ -201,6 +216,15 @@ def _paths() -> dict[str, Any]:
             )
         },
     }
+
+
+def _named(paths: dict[str, Any]) -> dict[str, Any]:
+    """The same paths, with the names without which generators make names from the paths."""
+    for path, operations in paths.items():
+        name, group = _NAMES[path]
+        for operation in operations.values():
+            operation.update(operationId=name, tags=[group])
+    return paths
 
 
 def _ref(model: str) -> dict[str, str]:

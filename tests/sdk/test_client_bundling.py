@@ -79,7 +79,7 @@ def test_bundled_reads_keep_the_deadline_of_the_first():
 
 
 def test_bundled_reads_have_the_fallback_each():
-    def fallback(crop):
+    def fallback(crop, why):
         return Reading(digit=int(crop[-1:]), confidence=1, accepted=True, rejected_because=None,
                        candidates=(), read_id="", request_id="", model_version="", took_ms=1,
                        source="local")  # fmt: skip

@@ -15,7 +15,7 @@ from digitline.time_limits import TimeLimits
 DOWN = (0.001, httpx.ConnectError("refused"))
 
 
-def local_reading(crop):
+def local_reading(crop, why):
     return Reading(
         digit=4, confidence=0.9, accepted=True, rejected_because=None, candidates=(),
         read_id="local-1", request_id="local-1", model_version="5", took_ms=1.0, source="local",
@@ -142,12 +142,23 @@ def run_with_fallback(service, fallback):
     return run(main())
 
 
+def test_the_fallback_is_told_why():
+    reasons = []
+
+    def fallback(crop, why):
+        reasons.append((crop, type(why), why.num_sent))
+        return local_reading(crop, why)
+
+    run_with_fallback(FakeService(usual=(60, None)), fallback)
+    assert reasons == [(PNG, DeadlineExceeded, 1)]
+
+
 def test_the_fallback_runs_beside_the_event_loop():
     threads = []
 
-    def fallback(crop):
+    def fallback(crop, why):
         threads.append(threading.current_thread())
-        return local_reading(crop)
+        return local_reading(crop, why)
 
     run_with_fallback(FakeService(usual=DOWN), fallback)
     assert threads[0] is not threading.main_thread()
@@ -184,7 +195,7 @@ def test_without_a_fallback_only_the_margin_is_kept():
 
 
 def test_the_error_of_a_fallback_has_the_networks_as_its_context():
-    def broken(crop):
+    def broken(crop, why):
         raise RuntimeError("no model")
 
     _, error = run_with_fallback(FakeService(usual=(60, None)), broken)

@@ -83,7 +83,7 @@ def test_an_event_loop_that_is_stuck_does_not_hold_the_caller():
 def test_the_fallback_runs_in_the_calling_thread():
     threads = []
 
-    def fallback(crop):
+    def fallback(crop, why):
         threads.append(threading.current_thread())
         return local
 

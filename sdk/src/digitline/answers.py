@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-RejectedBecause = Literal["low_confidence", "blank", "not_a_digit", "site_on_hold"]
+# The last one is of local reads: the service may accept by other rules.
+RejectedBecause = Literal[
+    "low_confidence", "blank", "not_a_digit", "site_on_hold", "rules_unconfirmed"
+]
 CodeRejectedBecause = RejectedBecause | Literal["no_valid_code"]
 Source = Literal["service", "local"]
 

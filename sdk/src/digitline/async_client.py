@@ -13,7 +13,7 @@ from digitline.core import LABEL_DEADLINE_S, Core
 from digitline.exceptions import ClientClosed, Unanswered
 from digitline.time_limits import TimeLimits
 
-Fallback = Callable[[bytes], Reading]
+Fallback = Callable[[bytes, Unanswered], Reading]  # the crop, and why there is no answer
 Label = Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] | Literal["not_a_digit", "unreadable"]
 How = Literal["keyed", "audit", "import"]
 
@@ -64,10 +64,10 @@ class AsyncDigitline:
             return await self._core.read(
                 crop, begun=begun, deadline=deadline, letter_deadline_ms=letter_deadline_ms
             )
-        except Unanswered:
+        except Unanswered as error:
             if self._fallback is None:
                 raise
-            return await asyncio.to_thread(read_locally, self._fallback, crop, self._limits)
+            return await asyncio.to_thread(read_locally, self._fallback, crop, error, self._limits)
 
     async def read_postcode(
         self, crops: Sequence[bytes], *, pattern: str | None = None
@@ -145,10 +145,10 @@ class AsyncDigitline:
         return asyncio.get_running_loop().time()
 
 
-def read_locally(fallback: Fallback, crop: bytes, limits: TimeLimits) -> Reading:
+def read_locally(fallback: Fallback, crop: bytes, error: Unanswered, limits: TimeLimits) -> Reading:
     """Read without the service, and learn how long that takes."""
     begun = time.perf_counter()
     try:
-        return fallback(crop)
+        return fallback(crop, error)
     finally:
         limits.on_fallback(time.perf_counter() - begun)

@@ -68,10 +68,10 @@ class Digitline:
                 ),
                 deadline,
             )
-        except Unanswered:
+        except Unanswered as error:
             if self._fallback is None:
                 raise
-            return read_locally(self._fallback, crop, self._limits)
+            return read_locally(self._fallback, crop, error, self._limits)
 
     def read_postcode(self, crops: Sequence[bytes], *, pattern: str | None = None) -> CodeReading:
         """Read 2 to 12 crops in order as one code; as `AsyncDigitline.read_postcode`."""
