@@ -172,7 +172,7 @@ def to_markdown(rounds: Sequence[Round]) -> str:
     kept = 1 - sum(one.num_late for one in judged) / max(1, sum(one.num_letters for one in judged))
     lines += [
         "",
-        "Cells: answered in time %, late %, the longest call in ms. Requests and records: digitline.",
+        "Cells: answered in time %, late %, longest call in ms. Requests and records: digitline.",
         f"Calls of digitline that ended in time: {100 * kept:.2f} %.",
     ]
     return "\n".join(lines)
