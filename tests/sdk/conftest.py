@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import stamina
 
 import digitline
 from digitline import local_reader
@@ -29,3 +30,11 @@ def packed(tmp_path_factory):
 @pytest.fixture(scope="session")
 def reader(packed):
     return local_reader.LocalReader()
+
+
+@pytest.fixture(autouse=True)
+def no_retry_log():
+    """Tests make hundreds of retries."""
+    stamina.instrumentation.set_on_retry_hooks([])
+    yield
+    stamina.instrumentation.set_on_retry_hooks(None)

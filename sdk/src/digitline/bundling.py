@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from digitline.answers import Reading
@@ -19,7 +20,7 @@ class _Waiting:
     crop: bytes
     begun: float
     deadline: float
-    outcome: asyncio.Future[Outcome]
+    reading: asyncio.Future[Reading]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,12 @@ class Bundler:
             self._flush()
         elif self._timer is None:
             self._timer = loop.call_later(self._wait_s, self._flush)
-        outcome = await one.outcome
-        if isinstance(outcome, DigitlineError):
-            raise outcome
-        return outcome
+        return await one.reading
 
     async def aclose(self) -> None:
-        """Cancel what is being sent; its reads are cancelled, too."""
-        self._flush()
+        """Cancel the reads that wait, sent or not."""
+        for one in self._waiting:
+            one.reading.cancel()
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
@@ -82,11 +81,11 @@ class Bundler:
             self._timer.cancel()
             self._timer = None
         together, self._waiting, self._num_bytes = self._waiting, [], 0
-        together = [one for one in together if not one.outcome.done()]  # its reader gave up
+        together = [one for one in together if not one.reading.done()]  # its caller gave up
         if together:
             task = asyncio.create_task(self._send_all(together))
             self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            task.add_done_callback(partial(self._end, together))
 
     async def _send_all(self, together: list[_Waiting]) -> None:
         bundle = Bundle(
@@ -94,14 +93,21 @@ class Bundler:
             [one.begun for one in together],
             min(one.deadline for one in together),
         )
-        outcomes: Sequence[Outcome] = ()
+        outcomes: Sequence[Reading | Exception]
         try:
             outcomes = await self._send(bundle)
-        except DigitlineError as error:
+        except Exception as error:  # noqa: BLE001  each of the callers gets it
             outcomes = [error] * len(together)
-        finally:
-            for one, outcome in zip(together, outcomes, strict=False):
-                if not one.outcome.done():
-                    one.outcome.set_result(outcome)
-            for one in together:
-                one.outcome.cancel()  # without effect on those that have a result
+        for one, outcome in zip(together, outcomes, strict=True):
+            if one.reading.done():
+                continue
+            if isinstance(outcome, Exception):
+                one.reading.set_exception(outcome)
+            else:
+                one.reading.set_result(outcome)
+
+    def _end(self, together: list[_Waiting], task: asyncio.Task[None]) -> None:
+        """Leave nobody waiting, also if the task was cancelled before it began."""
+        self._sending.discard(task)
+        for one in together:
+            one.reading.cancel()  # without effect on those that have ended

@@ -14,19 +14,24 @@ _TRUSTED_S: Final = 5.0  # a smaller difference is left as it is: Date has whole
 
 
 class ServiceClock:
-    """Wall-clock time as the service has it.
+    """Wall-clock time as the service has it, which no jump of this machine's clock changes.
 
     Args:
-        wall: seconds since 1970 on this machine; it may jump.
+        wall: seconds since 1970 on this machine, asked once.
+        steady: seconds on a clock that never jumps.
     """
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        self._wall = wall
-        self._offset_s = 0.0
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steady = steady
+        self._offset_s = wall() - steady()
 
     def now_s(self) -> float:
         """Seconds since 1970."""
-        return self._wall() + self._offset_s
+        return self._steady() + self._offset_s
 
     def now(self) -> str:
         """ISO 8601 in UTC, to the millisecond."""
@@ -37,10 +42,11 @@ class ServiceClock:
         if header is None:
             return
         try:
-            difference_s = parsedate_to_datetime(header).timestamp() - self._wall()
+            seconds = parsedate_to_datetime(header).timestamp()
         except ValueError:
             return
-        self._offset_s = difference_s if abs(difference_s) > _TRUSTED_S else 0.0
+        if abs(seconds - self.now_s()) > _TRUSTED_S:
+            self._offset_s = seconds - self._steady()
 
 
 def new_request_id(clock: ServiceClock, random_source: random.Random) -> str:
