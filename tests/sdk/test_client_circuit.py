@@ -9,7 +9,7 @@ import pytest
 from virtual_time import PNG, FakeService, client_of, outcome, run, unavailable
 
 from digitline import CircuitOpen, CropRefused, DeadlineExceeded, NetworkFailed, Reading
-from digitline.circuit import FEWEST_FAILED, OPEN_S, Circuit
+from digitline.circuit import FEWEST_FAILED, FIRST_OPEN_S, LAST_OPEN_S, Circuit
 from digitline.time_limits import TimeLimits
 
 DOWN = (0.001, httpx.ConnectError("refused"))
@@ -41,7 +41,7 @@ def test_after_ten_failures_nothing_is_sent():
     assert isinstance(error, CircuitOpen)
     assert seconds == 0
     assert not service.requests
-    assert 0 < error.retry_after_s <= 1.5 * OPEN_S
+    assert 0 < error.retry_after_s <= 1.5 * FIRST_OPEN_S
 
 
 def test_one_read_tries_again_and_closes_the_circuit():
@@ -50,7 +50,7 @@ def test_one_read_tries_again_and_closes_the_circuit():
     async def main():
         async with client_of(service) as client:
             await break_down(client, service)
-            await asyncio.sleep(1.6)
+            await asyncio.sleep(1.5 * FIRST_OPEN_S)
             service.usual = (0.02, None)
             results = await asyncio.gather(*(outcome(client.read(PNG)) for _ in range(5)))
             later = await outcome(client.read(PNG))
@@ -66,7 +66,7 @@ def test_a_probe_that_fails_leaves_it_open():
     async def main():
         async with client_of(service) as client:
             await break_down(client, service)
-            await asyncio.sleep(1.6)
+            await asyncio.sleep(1.5 * FIRST_OPEN_S)
             first = await outcome(client.read(PNG))
             second = await outcome(client.read(PNG))
             return type(first[1]), type(second[1])
@@ -80,7 +80,7 @@ def test_a_probe_that_is_cancelled_lets_the_next_one_through():
     async def main():
         async with client_of(service) as client:
             await break_down(client, service)
-            await asyncio.sleep(1.6)
+            await asyncio.sleep(1.5 * FIRST_OPEN_S)
             service.usual = (0.01, None)
             probe = asyncio.create_task(client.read(PNG))
             await asyncio.sleep(0.001)
@@ -98,6 +98,36 @@ def test_it_stays_open_as_long_as_the_service_asked_for():
     with pytest.raises(CircuitOpen, match="s more"):
         circuit.enter(129.9)
     circuit.enter(145.1)
+
+
+def test_each_probe_that_fails_doubles_the_time_until_the_next_up_to_4_s():
+    circuit = Circuit(random.Random(1))
+    for _ in range(FEWEST_FAILED):
+        circuit.on_failure(0.0, None)
+    now, waits = 0.0, []
+    for _ in range(7):
+        with pytest.raises(CircuitOpen) as refused:
+            circuit.enter(now)
+        waits.append(refused.value.retry_after_s)
+        now += waits[-1]
+        circuit.enter(now)
+        circuit.on_failure(now, None)
+    for number, wait_s in enumerate(waits):
+        least_s = min(FIRST_OPEN_S * 2**number, LAST_OPEN_S)
+        assert least_s <= wait_s <= 1.5 * least_s
+
+
+def test_an_answer_makes_the_next_time_short_again():
+    circuit = Circuit(random.Random(1))
+    for end_s in (100.0, 200.0):
+        for _ in range(FEWEST_FAILED):
+            circuit.on_failure(end_s, None)
+        with pytest.raises(CircuitOpen):
+            circuit.enter(end_s + 0.9 * FIRST_OPEN_S)
+        circuit.enter(end_s + 1.5 * FIRST_OPEN_S)
+        circuit.on_failure(end_s + 1, None)
+        circuit.enter(end_s + 9)
+        circuit.on_answer()
 
 
 def test_refusals_of_crops_are_answers():
@@ -180,17 +210,17 @@ def test_an_open_circuit_reads_locally_at_once():
 
 def test_the_fallbacks_usual_time_is_kept_free():
     limits = TimeLimits(150, has_fallback=True)
-    assert limits.network_deadline(10.0) == pytest.approx(10.120)
+    assert limits.network_deadline(10.0) == pytest.approx(10.115)
     for _ in range(30):
         limits.on_fallback(0.002)
-    assert limits.network_deadline(10.0) == pytest.approx(10.142)
+    assert limits.network_deadline(10.0) == pytest.approx(10.137)
     for _ in range(300):
         limits.on_fallback(9.0)
-    assert limits.network_deadline(10.0) == pytest.approx(10.070)
+    assert limits.network_deadline(10.0) == pytest.approx(10.065)
 
 
 def test_without_a_fallback_only_the_margin_is_kept():
-    assert TimeLimits(150, has_fallback=False).network_deadline(0.0) == pytest.approx(0.145)
+    assert TimeLimits(150, has_fallback=False).network_deadline(0.0) == pytest.approx(0.140)
     assert TimeLimits(10, has_fallback=False).network_deadline(0.0) == pytest.approx(0.009)
 
 

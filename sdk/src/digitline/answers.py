@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# The last one is of local reads: the service may accept by other rules.
+# rules_unconfirmed: of a local read; the service may accept by other rules.
+# code_rejected: of a digit of a field.
 RejectedBecause = Literal[
-    "low_confidence", "blank", "not_a_digit", "site_on_hold", "rules_unconfirmed"
+    "low_confidence", "blank", "not_a_digit", "site_on_hold", "rules_unconfirmed", "code_rejected"
 ]
 CodeRejectedBecause = RejectedBecause | Literal["no_valid_code"]
+FieldRejectedBecause = CodeRejectedBecause | Literal["no_code"]
 Source = Literal["service", "local"]
 
 
@@ -73,7 +75,7 @@ class CodeReading:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where a digit is in the image of a field."""
+    """Where a digit is in the image of a field, turned upright if its EXIF data say so."""
 
     left_px: int
     top_px: int
@@ -83,19 +85,23 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class FieldDigit(DigitReading):
-    """One digit of a field, and where it is."""
+    """One digit of a field, and where it is.
+
+    `rejected_because` may be "code_rejected": the digit is clear, the code is not accepted.
+    """
 
     box: Box
 
 
 @dataclass(frozen=True, slots=True)
 class FieldReading:
-    """The answer to the image of a whole field."""
+    """The answer to the image of a whole field; `digits[i]` has the index i in labels."""
 
-    code: str | None
-    confidence: float
+    code: str | None  # None: no possible code
+    confidence: float  # of the whole code
     accepted: bool
-    rejected_because: str | None
+    rejected_because: FieldRejectedBecause | None
+    detail: str | None  # why no digits were found
     candidates: tuple[CodeCandidate, ...]
     digits: tuple[FieldDigit, ...]
     read_id: str
@@ -157,7 +163,9 @@ def field_reading_of(answer: Mapping[str, Any], *, took_ms: float) -> FieldReadi
     digits = tuple(
         FieldDigit(**_digit_fields(one), box=_box_of(one["box"])) for one in answer["digits"]
     )
-    return FieldReading(**_code_fields(answer), digits=digits, took_ms=took_ms)
+    return FieldReading(
+        **_code_fields(answer), detail=answer.get("detail"), digits=digits, took_ms=took_ms
+    )
 
 
 def stored_label_of(result: Mapping[str, Any]) -> StoredLabel:
@@ -202,4 +210,4 @@ def _code_fields(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _box_of(box: Mapping[str, Any]) -> Box:
-    return Box(int(box["left"]), int(box["top"]), int(box["width"]), int(box["height"]))
+    return Box(int(box["x"]), int(box["y"]), int(box["width"]), int(box["height"]))

@@ -86,13 +86,17 @@ class AsyncDigitline:
         return await self._core.read_postcode(crops, pattern, begun=begun, deadline=deadline)
 
     async def read_field(
-        self, image: bytes, *, digits: int | None = None, pattern: str | None = None
+        self,
+        image: bytes,
+        *,
+        digits: int | tuple[int, int] | None = None,
+        pattern: str | None = None,
     ) -> FieldReading:
         """Read the image of a whole field as one code.
 
         Args:
             image: the file, PNG or JPEG.
-            digits: how many the field has; None: unknown.
+            digits: how many the field has, or (least, most); None: what the service knows.
             pattern: a regular expression that the whole code matches.
 
         Raises:

@@ -8,16 +8,17 @@ from digitline.exceptions import CircuitOpen
 
 NUM_JUDGED: Final = 20  # last calls
 FEWEST_FAILED: Final = 10  # of them: half
-OPEN_S: Final = 1.0  # at least, until one call tries again
+FIRST_OPEN_S: Final = 0.25  # until one call tries again; twice as long after each that failed
+LAST_OPEN_S: Final = 4.0
 
 
 class Circuit:
     """Opens when half of the last 20 calls failed.
 
     While it is open, each call is refused at once. When its time is over, one call goes through:
-    if it is answered, the circuit closes; if not, it stays open for as long again. The time is what
-    the service's last Retry-After asked for, at least a second, and up to half as long again, so
-    that many scanners do not return at the same moment.
+    if it is answered, the circuit closes; if not, it stays open for twice as long, up to 4 s. The
+    time is at least what the service's last Retry-After asked for, and up to half as long again,
+    so that many scanners do not return at the same moment.
 
     Args:
         random_source: of the spread.
@@ -27,6 +28,7 @@ class Circuit:
         self._random = random_source
         self._failed: deque[bool] = deque(maxlen=NUM_JUDGED)
         self._open_until: float | None = None  # None: closed
+        self._open_s = FIRST_OPEN_S
         self._is_probed = False
 
     @property
@@ -58,6 +60,7 @@ class Circuit:
         """The call was answered; a refusal of the request is an answer, too."""
         if self._open_until is not None:
             self._failed.clear()
+            self._open_s = FIRST_OPEN_S
         self._open_until = None
         self._is_probed = False
         self._failed.append(False)
@@ -67,7 +70,8 @@ class Circuit:
         self._failed.append(True)
         was_probe, self._is_probed = self._is_probed, False
         if was_probe or (self._open_until is None and sum(self._failed) >= FEWEST_FAILED):
-            least_s = max(OPEN_S, retry_after_s or 0.0)
+            least_s = max(self._open_s, retry_after_s or 0.0)
+            self._open_s = min(2 * self._open_s, LAST_OPEN_S)
             self._open_until = now + self._random.uniform(least_s, 1.5 * least_s)
 
     def on_cancelled(self) -> None:

@@ -103,15 +103,16 @@ class Core:
     async def read_field(
         self,
         image: bytes,
-        digits: int | None,
+        digits: int | tuple[int, int] | None,
         pattern: str | None,
         *,
         begun: float,
         deadline: float,
     ) -> FieldReading:
         """One code from the image of its field."""
-        wanted = {"digits": None if digits is None else str(digits), "pattern": pattern}
-        params = {name: value for name, value in wanted.items() if value is not None}
+        number = "-".join(map(str, digits)) if isinstance(digits, tuple) else digits
+        wanted = {"digits": number, "pattern": pattern}
+        params = {name: str(value) for name, value in wanted.items() if value is not None}
         call = Call("/v1/field", image, media_type_of(image), params)
         body = await self._caller.post(call, deadline)
         return _typed(field_reading_of, body, took_ms=_ms_since(begun))

@@ -83,7 +83,11 @@ class Digitline:
         )
 
     def read_field(
-        self, image: bytes, *, digits: int | None = None, pattern: str | None = None
+        self,
+        image: bytes,
+        *,
+        digits: int | tuple[int, int] | None = None,
+        pattern: str | None = None,
     ) -> FieldReading:
         """Read the image of a whole field as one code; as `AsyncDigitline.read_field`."""
         begun = time.monotonic()
