@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
+import stamina
+
 from digitline import __version__
 from digitline.doctor import Doctor, print_findings
 from digitline.exceptions import DigitlineError
@@ -112,8 +114,8 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     doctor = commands.add_parser(
         "doctor",
         help="find out why reading fails or is slow",
-        description="Checks name, connection, TLS, clock, latency, key, model and a crop whose "
-        "answer is known. It sends no mail: the service records nothing.",
+        description="Checks name, connection, TLS, clock, latency, key, model and a crop whose answer\n"
+        "is known. It sends no mail: the service records nothing.",
         epilog=_DOCTOR_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -164,6 +166,7 @@ def _read(options: argparse.Namespace, key: str | None) -> int:
         spool=options.offline,
         form=options.format,
     )
+    stamina.instrumentation.set_on_retry_hooks([])  # the terminal is the progress bar's
     counts = read_files(command, options.files, out=sys.stdout, progress=_progress())
     if counts.unanswered:
         return NO_SERVICE

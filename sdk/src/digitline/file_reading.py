@@ -105,7 +105,7 @@ def row_of(file: Path, outcome: Reading | Exception) -> dict[str, object]:
         for name in COLUMNS[1:-1]:
             row[name] = getattr(outcome, name)
     else:
-        row["error"] = str(outcome)
+        row["error"] = getattr(outcome, "strerror", None) or str(outcome)
     return row
 
 
