@@ -114,8 +114,8 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     doctor = commands.add_parser(
         "doctor",
         help="find out why reading fails or is slow",
-        description="Checks name, connection, TLS, clock, latency, key, model and a crop whose answer\n"
-        "is known. It sends no mail: the service records nothing.",
+        description="Checks name, connection, TLS, clock, latency, key, model and a crop whose\n"
+        "answer is known. It sends no mail: the service records nothing.",
         epilog=_DOCTOR_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
