@@ -36,7 +36,7 @@ class PackModel(BuildHookInterface[Any]):
         if version == "editable":
             raise NotImplementedError(
                 "an editable installation has no packed model; build a wheel: "
-                "pip wheel --no-deps sdk"
+                "pip wheel --no-deps ./sdk"
             )
         self._folder = tempfile.mkdtemp(prefix="digitline-model-")
         pack(root.parent / "model", Path(self._folder))
