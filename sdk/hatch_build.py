@@ -36,12 +36,13 @@ class PackModel(BuildHookInterface[Any]):
         if version == "editable":
             raise NotImplementedError(
                 "an editable installation has no packed model; build a wheel: "
-                "pip wheel --no-deps sdk"
+                "pip wheel --no-deps ./sdk"
             )
         self._folder = tempfile.mkdtemp(prefix="digitline-model-")
         pack(root.parent / "model", Path(self._folder))
-        inside = f"src/{PACKED}" if self.target_name == "sdist" else PACKED
-        build_data["force_include"][self._folder] = inside
+        top = "src/" if self.target_name == "sdist" else ""
+        build_data["force_include"][self._folder] = top + PACKED
+        build_data["force_include"][str(root.parent / "LICENSE")] = f"{top}digitline/LICENSE"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was packed."""

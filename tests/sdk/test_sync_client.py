@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -87,10 +88,12 @@ def test_the_fallback_runs_in_the_calling_thread():
         threads.append(threading.current_thread())
         return local
 
-    local = object()
+    local = Reading(7, 0.9, True, None, (), "", "id", "7", -1.0, "local")
     service = FakeService(usual=(0, httpx.ConnectError("refused")))
     with sync_client(service, fallback=fallback, deadline_ms=PATIENT_MS) as client:
-        assert client.read(PNG) is local
+        reading = client.read(PNG)
+    assert reading.took_ms > 0  # from the call, not from the fallback's begin
+    assert replace(reading, took_ms=-1.0) == local
     assert threads == [threading.main_thread()]
 
 

@@ -29,6 +29,8 @@ from digitline.exceptions import (
 )
 from digitline.sync_client import Digitline
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AnswerUnreadable",
     "AsyncDigitline",

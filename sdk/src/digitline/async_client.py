@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -67,7 +68,9 @@ class AsyncDigitline:
         except Unanswered as error:
             if self._fallback is None:
                 raise
-            return await asyncio.to_thread(read_locally, self._fallback, crop, error, self._limits)
+            return await asyncio.to_thread(
+                read_locally, self._fallback, crop, error, self._limits, begun
+            )
 
     async def read_postcode(
         self, crops: Sequence[bytes], *, pattern: str | None = None
@@ -149,10 +152,13 @@ class AsyncDigitline:
         return asyncio.get_running_loop().time()
 
 
-def read_locally(fallback: Fallback, crop: bytes, error: Unanswered, limits: TimeLimits) -> Reading:
-    """Read without the service, and learn how long that takes."""
-    begun = time.perf_counter()
+def read_locally(
+    fallback: Fallback, crop: bytes, error: Unanswered, limits: TimeLimits, begun: float
+) -> Reading:
+    """Read without the service, and learn how long that takes; `begun`: the call."""
+    left = time.monotonic()
     try:
-        return fallback(crop, error)
+        reading = fallback(crop, error)
     finally:
-        limits.on_fallback(time.perf_counter() - begun)
+        limits.on_fallback(time.monotonic() - left)
+    return replace(reading, took_ms=(time.monotonic() - begun) * 1e3)

@@ -1,7 +1,8 @@
 """What the service says, once it can be reached again, of the reads that were made without it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from sqlite3 import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +42,29 @@ class Away:
     perhaps_twice: tuple[str, ...]  # request ids that the service may have recorded twice
     totals: SpoolTotals
     last_place: int  # of the rows in this report
+
+
+def away_of(rows: Sequence[Row], totals: SpoolTotals) -> Away:
+    """The report about rows of the spool, in their order, that do not wait any more."""
+    answered = [row for row in rows if row["state"] == "answered"]
+    return Away(
+        num_answered=len(answered),
+        disagreements=tuple(
+            Disagreement(
+                request_id=row["request_id"],
+                read_id=row["read_id"],
+                local_digit=row["local_digit"],
+                local_accepted=bool(row["local_accepted"]),
+                service_digit=row["digit"],
+                service_accepted=bool(row["accepted"]),
+                local_version=row["local_version"],
+                service_version=row["version"],
+            )
+            for row in answered
+            if (row["digit"], row["accepted"]) != (row["local_digit"], row["local_accepted"])
+        ),
+        refusals={row["request_id"]: row["refusal"] for row in rows if row["state"] == "refused"},
+        perhaps_twice=tuple(row["request_id"] for row in rows if row["num_keys"] > 1),
+        totals=totals,
+        last_place=rows[-1]["place"] if rows else 0,
+    )

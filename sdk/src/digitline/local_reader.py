@@ -3,10 +3,12 @@
 Both are in the wheel as `digitline._model`. Knows nothing about networks and spools.
 """
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Self
 
@@ -45,6 +47,34 @@ class Rules:
             threshold=float(in_force["confidence"]),
             garbage_threshold=float(in_force["garbage"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PackedGolden:
+    """The crop whose answer is known, and the model that it is known of; needs no extra."""
+
+    png: bytes
+    digit: int
+    min_confidence: float
+    model_version: str
+    model_sha256: str
+
+
+def packed_golden() -> PackedGolden | None:
+    """The golden crop of the packed model; None: this installation has none."""
+    try:
+        package = import_module("digitline._model")
+    except ModuleNotFoundError:
+        return None
+    champion = Path(str(package.__file__)).parent / "champion"
+    manifest = json.loads((champion / "manifest.json").read_bytes())
+    return PackedGolden(
+        png=(champion / manifest["golden"]["file"]).read_bytes(),
+        digit=int(manifest["golden"]["digit"]),
+        min_confidence=float(manifest["golden"]["min_confidence"]),
+        model_version=str(manifest["version"]),
+        model_sha256=str(manifest["sha256"]),
+    )
 
 
 class LocalReader:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from digitline.answers import Reading
-from digitline.away import Away, Disagreement, SpoolTotals
+from digitline.away import Away, SpoolTotals, away_of
 
 _ROW_BYTES: Final = 512  # counted for a row beside its crop
 _BUSY_S: Final = 5.0  # wait for another process that writes
@@ -218,29 +218,7 @@ class OfflineSpool:
                 "SELECT * FROM reads WHERE state != 'waiting' ORDER BY place"
             ).fetchall()
             totals = self._totals()
-        answered = [row for row in rows if row["state"] == "answered"]
-        differing = tuple(
-            Disagreement(
-                request_id=row["request_id"],
-                read_id=row["read_id"],
-                local_digit=row["local_digit"],
-                local_accepted=bool(row["local_accepted"]),
-                service_digit=row["digit"],
-                service_accepted=bool(row["accepted"]),
-                local_version=row["local_version"],
-                service_version=row["version"],
-            )
-            for row in answered
-            if (row["digit"], row["accepted"]) != (row["local_digit"], row["local_accepted"])
-        )
-        return Away(
-            num_answered=len(answered),
-            disagreements=differing,
-            refusals={r["request_id"]: r["refusal"] for r in rows if r["state"] == "refused"},
-            perhaps_twice=tuple(row["request_id"] for row in rows if row["num_keys"] > 1),
-            totals=totals,
-            last_place=rows[-1]["place"] if rows else 0,
-        )
+        return away_of(rows, totals)
 
     def dismiss(self, away: Away) -> None:
         """Remove the rows that a report was made of; later ones stay for the next report."""
@@ -313,10 +291,11 @@ class OfflineSpool:
             self._file.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._file.execute("COMMIT")
             except BaseException:
-                self._file.execute("ROLLBACK")
+                if self._file.in_transaction:  # a full disk has ended it
+                    self._file.execute("ROLLBACK")
                 raise
-            self._file.execute("COMMIT")
 
 
 def _statements(schema: str) -> Iterator[str]:

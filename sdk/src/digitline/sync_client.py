@@ -71,7 +71,7 @@ class Digitline:
         except Unanswered as error:
             if self._fallback is None:
                 raise
-            return read_locally(self._fallback, crop, error, self._limits)
+            return read_locally(self._fallback, crop, error, self._limits, begun)
 
     def read_postcode(self, crops: Sequence[bytes], *, pattern: str | None = None) -> CodeReading:
         """Read 2 to 12 crops in order as one code; as `AsyncDigitline.read_postcode`."""
