@@ -44,7 +44,7 @@ train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promo
 test: $(VENV)/.all  ## all tests except the slow ones, in parallel (12 min at most)
 	$(RUN) -m pytest -n auto --dist loadfile -m "not slow and not nightly" $(TESTS)
 
-test-all: test .venv-kserve/.set  ## test, then the slow ones: crash runs, real servers, PostgreSQL, browsers, KServe (9 min more)
+test-all: test .venv-kserve/.set .venv-openapi/.set  ## test, then the slow ones: crash runs, real servers, PostgreSQL, browsers, KServe (9 min more)
 	$(RUN) -m pytest -n 2 --dist loadfile -m slow $(TESTS)
 
 coverage: $(VENV)/.all  ## lines and branches that make test does not reach
@@ -125,6 +125,13 @@ $(VENV)/bin/python:
 .venv-kserve/.set:
 	$(PYTHON) -m venv .venv-kserve
 	.venv-kserve/bin/pip install -q kserve==0.21.0
+	@touch $@
+
+# openapi-python-client conflicts with our pins, too. Without npm the TypeScript client is not checked.
+.venv-openapi/.set: tests/serving/api/generators/package-lock.json
+	$(PYTHON) -m venv .venv-openapi
+	.venv-openapi/bin/pip install -q openapi-python-client==0.29.1
+	command -v npm >/dev/null && npm ci --silent --prefix tests/serving/api/generators || true
 	@touch $@
 
 .venv-infra/.set: infra/requirements.txt

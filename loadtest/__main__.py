@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "local": ("load.load_command", "local", "start the service, load it, judge the SLO"),
     "compare": ("load.compare", "main", "compare the JSON files of two runs"),
     "soak": ("load.soak", "main", "run the sustained rate for long; draw memory and latency"),
+    "sdk": ("faults.faults_command", "main", "the scanner SDK and two other clients under faults"),
     "simulate": ("simulator.simulate_command", "simulate", "simulate tasks, latency and cost"),
     "fit": ("simulator.service_fit", "main", "measure the service times that `simulate` uses"),
     "scale": ("simulator.high_rates", "main", "tasks, network and cost up to 100,000 requests/s"),

@@ -7,7 +7,7 @@ import time
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -43,6 +43,9 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self._requests = self._counter(
             "requests", "Requests answered.", ("endpoint", "site", "status")
+        )
+        self._repeated = self._counter(
+            "repeated_requests", "Requests that their client sent before, by why.", ("kind",)
         )
         self._shed = self._counter("shed", "Requests refused for load, by reason.", ("reason",))
         self._decisions = self._counter("decisions", "Crops by outcome.", ("outcome", "site"))
@@ -148,6 +151,10 @@ class Telemetry:
             self._emf.add("Requests")
             if status >= 500:
                 self._emf.add("Errors")
+
+    def on_repeated(self, kind: Literal["retry", "hedge"]) -> None:
+        """A client sends a request for the second time."""
+        self._labelled_metric(self._repeated, kind).inc()
 
     def on_shed(self, reason: str) -> None:
         """One request was refused for load."""

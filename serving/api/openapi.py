@@ -79,6 +79,15 @@ _REQUEST_ID: Final = {
     ),
     "schema": {"type": "string"},
 }
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": (
+        "A version 7 UUID of now, the same when the request is sent again: then it is recorded "
+        "once. Another value is ignored."
+    ),
+    "schema": {"type": "string"},
+}
 _DEADLINE: Final = {
     "name": "X-Deadline-Ms",
     "in": "header",
@@ -87,6 +96,21 @@ _DEADLINE: Final = {
         "milliseconds from the request's arrival. Without one, it does not wait."
     ),
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_MS},
+}
+
+# path -> what a generated client calls the operation, and its group.
+_NAMES: Final = {
+    "/v1/digit": ("read_digit", "reads"),
+    "/v1/digits": ("read_digits", "reads"),
+    "/v1/postcode": ("read_postcode", "reads"),
+    "/v1/explain": ("explain_digits", "reads"),
+    "/v1/labels": ("store_labels", "labels"),
+    "/v1/model": ("get_model", "service"),
+    "/v1/sites": ("list_sites", "sites"),
+    "/v1/sites/{name}/release": ("release_site", "sites"),
+    "/livez": ("get_liveness", "service"),
+    "/readyz": ("get_readiness", "service"),
+    "/v2/models/digits/infer": ("infer", "open_inference"),
 }
 
 
@@ -109,7 +133,7 @@ def describe(version: str) -> dict[str, Any]:
             "summary": "Reads single handwritten digits for postal sorting.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _paths(),
+        "paths": _named(_paths()),
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {
@@ -128,7 +152,10 @@ def _paths() -> dict[str, Any]:
     return {
         "/v1/digit": {
             "post": _post(
-                "Read one crop", {**images, **one_file}, "DigitAnswer", [_TOP_K, _DEADLINE]
+                "Read one crop",
+                {**images, **one_file},
+                "DigitAnswer",
+                [_TOP_K, _DEADLINE, _IDEMPOTENCY_KEY],
             )
         },
         "/v1/digits": {
@@ -136,7 +163,7 @@ def _paths() -> dict[str, Any]:
                 "Read up to 256 files, or 1024 packed crops",
                 {**_many(1, MAX_CROPS), **packed},
                 "DigitsAnswer",
-                [_TOP_K],
+                [_TOP_K, _IDEMPOTENCY_KEY],
             )
         },
         "/v1/postcode": {
@@ -144,7 +171,7 @@ def _paths() -> dict[str, Any]:
                 "Read 2 to 12 digit crops, in order, as one postcode",
                 {**_many(MIN_DIGITS, MAX_DIGITS), **packed},
                 "PostcodeAnswer",
-                [_PATTERN, _DEADLINE],
+                [_PATTERN, _DEADLINE, _IDEMPOTENCY_KEY],
             )
         },
         "/v1/field": {
@@ -209,6 +236,15 @@ def _paths() -> dict[str, Any]:
             )
         },
     }
+
+
+def _named(paths: dict[str, Any]) -> dict[str, Any]:
+    """The same paths, with the names without which generators make names from the paths."""
+    for path, operations in paths.items():
+        name, group = _NAMES[path]
+        for operation in operations.values():
+            operation.update(operationId=name, tags=[group])
+    return paths
 
 
 def _ref(model: str) -> dict[str, str]:

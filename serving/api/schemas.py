@@ -360,7 +360,8 @@ class InferInput(BaseModel):
             "anyOf": [
                 {
                     "type": "array",
-                    "items": {"type": ["number", "array"]},
+                    # generators of clients know no list of types
+                    "items": {"anyOf": [{"type": "number"}, {"type": "array", "items": {}}]},
                     "minItems": 1,
                     "maxItems": MAX_JSON_IMAGES * 784,
                 },

@@ -27,6 +27,7 @@ from serving.edge.in_flight import Exchange, InFlight
 from serving.edge.key_ring import ANONYMOUS
 from serving.edge.lifecycle import Lifecycle
 from serving.edge.rate_limit import RateLimiter
+from serving.edge.repetition import attempt_kind, repeated_read_id
 from serving.edge.request_id import read_id_of, request_id_of
 from serving.edge.sender import sender_of, trusted_proxies, was_forwarded
 from serving.messages import SCANNER, Answer, Request, RequestLabels
@@ -109,6 +110,8 @@ class Edge:
         request_id = request_id_of(headers)
         # The model once: one version answers all of the request.
         labels = RequestLabels(self.model_in_force(), ANONYMOUS)
+        if (kind := attempt_kind(headers)) is not None:
+            self._telemetry.on_repeated(kind)
         try:
             answer = await self._handle(scope, headers, receive, exchange, request_id, labels)
         except Disconnected:
@@ -157,7 +160,8 @@ class Edge:
         return await route.handler(
             Request(
                 id=request_id,
-                read_id=read_id_of(request_id, headers),
+                read_id=repeated_read_id(headers, client.site, body)
+                or read_id_of(request_id, headers),
                 site=client.site,
                 content_type=kind,
                 headers=headers,

@@ -1,0 +1,1 @@
+"""Clients under faults of the network between them and the service."""

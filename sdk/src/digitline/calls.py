@@ -1,0 +1,233 @@
+"""One call to the service: all its tries within one deadline, and what the client learns from it.
+
+Knows the service's errors and headers, nothing about digits. httpx alone cannot keep a deadline:
+its timeouts are per operation, so an answer that arrives byte by byte never meets one.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+import stamina
+
+from digitline.circuit import Circuit
+from digitline.exceptions import (
+    DeadlineExceeded,
+    DigitlineError,
+    NetworkFailed,
+    Unanswered,
+)
+from digitline.latency_window import LatencyWindow
+from digitline.request_ids import ServiceClock, new_request_id
+from digitline.retry_budget import RetryBudget
+from digitline.trace_context import load_trace_headers
+from digitline.verdicts import body_of
+
+MOST_SENT: Final = 4  # requests for one call: the first, its hedge, retries
+_FIRST_WAIT_S: Final = 0.02  # at most, before the first retry; then twice as long, and so on
+_LEAST_HEDGE_DELAY_S: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is sent, the same on each try."""
+
+    path: str
+    content: bytes
+    content_type: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    is_hedged: bool = True
+    letter_deadline: float | None = None  # on the loop's clock: the letter leaves the belt
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What one call has done so far."""
+
+    request_id: str
+    headers: dict[str, str]
+    begun: float
+    deadline: float
+    num_sent: int = 0
+
+
+class Caller:
+    """Sends calls through one pool of connections.
+
+    Args:
+        http: the pool; closed by the caller.
+        random_source: of the jitter and the request ids.
+        clock: the wall clock for request ids.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, random_source: random.Random, clock: ServiceClock
+    ) -> None:
+        self._http = http
+        self._random = random_source
+        self._clock = clock
+        self._budget = RetryBudget()
+        self._circuit = Circuit(random_source)
+        self._latencies = LatencyWindow()
+        self._trace_headers = load_trace_headers()
+        self._given_up: set[asyncio.Task[Any]] = set()
+
+    async def post(self, call: Call, deadline: float) -> dict[str, Any]:
+        """The body of the answer.
+
+        Args:
+            call: what to send.
+            deadline: on the running loop's clock.
+
+        Raises:
+            Unanswered: no answer in time; the subclass says why.
+            Refused: the service refused the request.
+        """
+        loop = asyncio.get_running_loop()
+        progress = _Progress(
+            request_id=new_request_id(self._clock, self._random),
+            headers=self._trace_headers(),
+            begun=loop.time(),
+            deadline=deadline,
+        )
+        async with self._judged(progress):
+            self._budget.earn()
+            async for attempt in stamina.retry_context(
+                on=lambda error: self._wait_before_retry(error, progress),
+                attempts=None,  # the deadline and the budget decide
+                timeout=None,
+            ):
+                with attempt:
+                    return await self._send_hedged(call, progress, is_retry=attempt.num > 1)
+        raise AssertionError("the last attempt raises")
+
+    async def aclose(self) -> None:
+        """Wait until the requests that were given up have ended; they are cancelled already."""
+        await asyncio.gather(*self._given_up, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _judged(self, progress: _Progress) -> AsyncIterator[None]:
+        """Ask the circuit breaker, and tell it how the call ended."""
+        loop = asyncio.get_running_loop()
+        self._circuit.enter(loop.time())
+        try:
+            yield
+        except Unanswered as error:
+            error.num_sent = progress.num_sent
+            self._circuit.on_failure(loop.time(), error.retry_after_s)
+            raise
+        except DigitlineError:
+            self._circuit.on_answer()
+            raise
+        except BaseException:
+            self._circuit.on_cancelled()
+            raise
+        self._circuit.on_answer()
+
+    def _wait_before_retry(self, error: Exception, progress: _Progress) -> bool | float:
+        """Seconds until the next try; False: none helps, none is allowed or none is in time."""
+        if not isinstance(error, Unanswered) or isinstance(error, DeadlineExceeded):
+            return False
+        left_s = progress.deadline - asyncio.get_running_loop().time()
+        if error.retry_after_s is None:
+            most_s = min(_FIRST_WAIT_S * 2 ** (progress.num_sent - 1), left_s / 4)
+            wait_s = self._random.uniform(0, most_s)
+        else:
+            wait_s = error.retry_after_s + self._random.uniform(0, _FIRST_WAIT_S)
+        is_allowed = progress.num_sent < MOST_SENT and wait_s < left_s and self._budget.spend()
+        return wait_s if is_allowed else False
+
+    async def _send_hedged(
+        self, call: Call, progress: _Progress, *, is_retry: bool
+    ) -> dict[str, Any]:
+        """Send; once it lasts longer than 19 of 20 do, send again. The first answer counts."""
+        loop = asyncio.get_running_loop()
+        kind = "retry" if is_retry else None
+        sending = {asyncio.create_task(self._send(call, progress, kind))}
+        hedge_after_s = self._hedge_after_s() if call.is_hedged and not is_retry else None
+        hedge_at = None if hedge_after_s is None else loop.time() + hedge_after_s
+        failure: BaseException | None = None
+        try:
+            while sending:
+                until = progress.deadline if hedge_at is None else min(hedge_at, progress.deadline)
+                done, sending = await asyncio.wait(
+                    sending,
+                    timeout=max(0.0, until - loop.time()),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for task in done:
+                    failure = task.exception()
+                    if failure is None:
+                        return task.result()
+                    if not isinstance(failure, Unanswered):
+                        raise failure
+                if done:
+                    hedge_at = None
+                elif loop.time() >= progress.deadline:
+                    raise _too_late(progress)
+                elif hedge_at is not None:
+                    hedge_at = None
+                    if self._budget.spend():
+                        sending.add(asyncio.create_task(self._send(call, progress, "hedge")))
+        finally:
+            self._give_up(sending)
+        assert failure is not None
+        raise failure
+
+    def _give_up(self, tasks: set[asyncio.Task[Any]]) -> None:
+        """Cancel, and do not wait: closing a connection may take longer than the deadline."""
+        for task in tasks:
+            task.cancel()
+            self._given_up.add(task)
+            task.add_done_callback(self._given_up.discard)
+
+    def _hedge_after_s(self) -> float | None:
+        p95_s = self._latencies.p95_s()
+        return None if p95_s is None else max(_LEAST_HEDGE_DELAY_S, p95_s)
+
+    async def _send(self, call: Call, progress: _Progress, kind: str | None) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        progress.num_sent += 1
+        headers = _headers(call, progress, kind, begun)
+        try:
+            response = await self._http.post(
+                call.path, content=call.content, params=dict(call.params), headers=headers
+            )
+        except httpx.RequestError as error:
+            raise NetworkFailed(
+                f"{self._http.base_url}: {type(error).__name__}: {error or 'no details'}; "
+                "`digitline doctor` looks for the cause",
+                request_id=progress.request_id,
+            ) from error
+        finally:  # of a request that was given up too, or slow ones would not count as slow
+            self._latencies.add(loop.time() - begun)
+        self._clock.on_date(response.headers.get("date"))
+        return body_of(response, progress.request_id)
+
+
+def _headers(call: Call, progress: _Progress, kind: str | None, now: float) -> dict[str, str]:
+    headers = {
+        **progress.headers,
+        "content-type": call.content_type,
+        "x-request-id": progress.request_id,
+        "idempotency-key": progress.request_id,
+    }
+    if kind is not None:
+        headers["x-attempt"] = kind
+    if call.letter_deadline is not None:
+        headers["x-deadline-ms"] = str(max(1, round((call.letter_deadline - now) * 1e3)))
+    return headers
+
+
+def _too_late(progress: _Progress) -> DeadlineExceeded:
+    allowed_ms = (progress.deadline - progress.begun) * 1e3
+    return DeadlineExceeded(
+        f"no answer within {allowed_ms:.0f} ms ({progress.num_sent} requests sent); allow more "
+        "with deadline_ms, or give the client a fallback",
+        request_id=progress.request_id,
+    )

@@ -1,0 +1,204 @@
+"""The client against the real service, with faults in between: each read ends, none counts twice.
+
+Time is judged by `python -m loadtest sdk`; here the deadline is long.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from own_server import free_port, wait_until_ready
+
+from capture.segments import read_segment
+from digitline import (
+    CropRefused,
+    Digitline,
+    DigitlineError,
+    Reading,
+    RequestRefused,
+    Unanswered,
+)
+from loadtest.faults.fault_kinds import Fault
+from loadtest.faults.fault_proxy import FaultProxy
+
+ROOT = Path(__file__).parents[2]
+PATIENT_MS = 5_000
+NUM_LETTERS = 100
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """(port, spool) of a real service that records what it reads."""
+    folder = tmp_path_factory.mktemp("service")
+    port, spool = free_port(), folder / "spool"
+    environment = {name: value for name, value in os.environ.items() if "DIGITS_" not in name}
+    environment |= {"DIGITS_PORT": str(port), "DIGITS_CAPTURE_DIR": str(spool),
+                    "DIGITS_DRAIN_S": "0"}  # fmt: skip
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving"], cwd=ROOT, env=environment, stdout=output,
+            stderr=output,
+        )  # fmt: skip
+    try:
+        wait_until_ready(port, process, log)
+        yield port, spool
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def proxy_to(port, fault):
+    """(the proxy, its port), with an event loop in a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    proxy = FaultProxy(port, fault)
+    try:
+        yield proxy, asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(30)
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.stop(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def records_of(spool, request_ids):
+    """The records with these request ids, in whatever segment they are."""
+    segments = [path for path in spool.iterdir() if path.is_file()]
+    return [one for path in segments for one in read_segment(path)
+            if one.request_id in request_ids]  # fmt: skip
+
+
+def repeated_of(port):
+    """Requests that the service has counted as sent before, by kind."""
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    found = [line for line in lines if line.startswith("digits_repeated_requests_total{")]
+    return {line.partition('"')[2].partition('"')[0]: float(line.split()[-1]) for line in found}
+
+
+def read_under(fault, service, crops, **options):
+    """(outcomes, proxy, requests that the service counted as repeated)."""
+    port, _ = service
+    before = repeated_of(port)
+    outcomes = []
+    with (
+        proxy_to(port, fault) as (proxy, proxy_port),
+        Digitline(f"http://127.0.0.1:{proxy_port}", deadline_ms=PATIENT_MS, **options) as client,
+    ):
+        for number in range(NUM_LETTERS):
+            try:
+                outcomes.append(client.read(crops[number % len(crops)].png))
+            except DigitlineError as error:
+                outcomes.append(error)
+    after = repeated_of(port)
+    return outcomes, proxy, {kind: after[kind] - before.get(kind, 0.0) for kind in after}
+
+
+def check_bounds(outcomes, proxy):
+    assert all(isinstance(one, (Reading, Unanswered)) for one in outcomes)
+    extra = proxy.seen["retry"] + proxy.seen["hedge"]
+    assert proxy.seen["requests"] - extra <= NUM_LETTERS
+    assert extra <= 0.2 * NUM_LETTERS
+    readings = [one for one in outcomes if isinstance(one, Reading)]
+    assert len({one.read_id for one in readings}) == len(readings)
+    return readings
+
+
+FAULTS = [
+    Fault("reset", "", ("reset",), share=0.1),
+    Fault("cut", "", ("cut",), share=0.1),
+    Fault("half", "", ("half",), share=0.1),
+    Fault("storm", "", ("unavailable",), share=0.03),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_read_ends_and_is_recorded_once(fault, service, crops):
+    outcomes, proxy, repeated = read_under(fault, service, crops)
+    assert proxy.met.total() > 2
+    readings = check_bounds(outcomes, proxy)
+    assert len(readings) > 0.85 * NUM_LETTERS
+    records = records_of(service[1], {one.request_id for one in outcomes})
+    reads_of = {}
+    for one in records:
+        reads_of.setdefault(one.request_id, set()).add(one.read_id)
+    assert all(len(reads) == 1 for reads in reads_of.values())
+    assert {one.request_id: {one.read_id} for one in readings}.items() <= reads_of.items()
+    if fault.name == "cut":  # the service had answered before the connection was lost
+        assert len(records) > len(reads_of)
+        assert repeated["retry"] == proxy.seen["retry"] > 2
+
+
+@pytest.mark.slow
+def test_slow_answers_are_hedged_within_the_budget_and_the_service_counts_it(service, crops):
+    fault = Fault("slow", "", ("delay",), share=0.08, delay_s=0.5)
+    outcomes, proxy, repeated = read_under(fault, service, crops)
+    readings = check_bounds(outcomes, proxy)
+    assert len(readings) == NUM_LETTERS
+    assert proxy.seen["hedge"] > 1
+    # The proxy forwards what was given up, too, so that the service may count later.
+    assert 0 < repeated["hedge"] <= proxy.seen["hedge"]
+
+
+@pytest.mark.slow
+def test_what_is_read_while_nothing_comes_back_is_read_locally(service, crops, reader):
+    fault = Fault("silence", "", ("swallow",))
+    with (
+        proxy_to(service[0], fault) as (proxy, port),
+        Digitline(
+            f"http://127.0.0.1:{port}", deadline_ms=200,
+            fallback=lambda crop, why: reader.read(crop, why.request_id or "none"),
+        ) as client,
+    ):  # fmt: skip
+        readings = [client.read(crop.png) for crop in crops[:30]]
+    assert {one.source for one in readings} == {"local"}
+    assert sum(one.digit == crop.label for one, crop in zip(readings, crops, strict=False)) >= 28
+    assert proxy.seen["requests"] < 25  # the circuit opened
+
+
+@pytest.mark.slow
+def test_every_call_of_the_api_works(service, crops):
+    port, spool = service
+    with Digitline(f"http://127.0.0.1:{port}", deadline_ms=PATIENT_MS) as client:
+        reading = client.read(crops[0].png, letter_deadline_ms=60_000)
+        assert (reading.digit, reading.source) == (crops[0].label, "service")
+        code = client.read_postcode([crop.png for crop in crops[:3]], pattern="[0-9]{3}")
+        assert len(code.digits) == 3
+        stored = client.label(reading.read_id, reading.crop_index, 3, who="keyer-17")
+        assert (stored.read_id, stored.label) == (reading.read_id, "3")
+        with pytest.raises(CropRefused, match="PNG"):
+            client.read(b"GIF89a")
+        with pytest.raises(RequestRefused, match="pattern"):
+            client.read_postcode([crops[0].png] * 2, pattern="(")
+    assert len(records_of(spool, {reading.request_id})) == 1
+
+
+@pytest.mark.slow
+def test_reads_of_threads_are_bundled_and_labelled_by_their_place(service, crops):
+    with (
+        Digitline(f"http://127.0.0.1:{service[0]}", deadline_ms=PATIENT_MS, bundle_ms=20) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        chosen = crops[:64]
+        readings = list(threads.map(lambda crop: client.read(crop.png), chosen))
+        pairs = zip(readings, chosen, strict=True)
+        assert sum(one.digit == crop.label for one, crop in pairs) >= 62
+        assert len({(one.read_id, one.crop_index) for one in readings}) == 64
+        together = next(one for one in readings if one.crop_index > 0)
+        stored = client.label(together.read_id, together.crop_index, 3, who="keyer-17")
+        assert stored.crop_index == together.crop_index
