@@ -44,8 +44,8 @@ FAULTS: Final = {
               ("half", "stall"), share=0.1),
         Fault("storm", "503 with Retry-After 1, 2 of 5 s", ("unavailable",), on_s=2.0),
         Fault("silence", "nothing comes back, 2 of 5 s", ("swallow",), on_s=2.0),
-        Fault("dns", "connections reset and names not found (after 3 s), 2 of 5 s", ("reset",),
-              on_s=2.0, loses_names=True),
+        Fault("dns", "names not found (after 3 s), 20 % of connections reset, 2 of 5 s",
+              ("reset",), share=0.2, on_s=2.0, loses_names=True),
         Fault("clock", "the scanner's clock jumps an hour each second", moves_clock=True),
     )
 }  # fmt: skip

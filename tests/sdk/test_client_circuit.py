@@ -100,7 +100,7 @@ def test_it_stays_open_as_long_as_the_service_asked_for():
     circuit.enter(145.1)
 
 
-def test_each_probe_that_fails_doubles_the_time_until_the_next_up_to_4_s():
+def test_each_probe_that_fails_doubles_the_time_until_the_next_up_to_1_s():
     circuit = Circuit(random.Random(1))
     for _ in range(FEWEST_FAILED):
         circuit.on_failure(0.0, None)

@@ -9,14 +9,14 @@ from digitline.exceptions import CircuitOpen
 NUM_JUDGED: Final = 20  # last calls
 FEWEST_FAILED: Final = 10  # of them: half
 FIRST_OPEN_S: Final = 0.25  # until one call tries again; twice as long after each that failed
-LAST_OPEN_S: Final = 4.0
+LAST_OPEN_S: Final = 1.0
 
 
 class Circuit:
     """Opens when half of the last 20 calls failed.
 
     While it is open, each call is refused at once. When its time is over, one call goes through:
-    if it is answered, the circuit closes; if not, it stays open for twice as long, up to 4 s. The
+    if it is answered, the circuit closes; if not, it stays open for twice as long, up to 1 s. The
     time is at least what the service's last Retry-After asked for, and up to half as long again,
     so that many scanners do not return at the same moment.
 

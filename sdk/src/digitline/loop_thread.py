@@ -5,13 +5,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from typing import Any, Final, TypeVar
 
 from digitline.exceptions import ClientClosed
+from digitline.name_loop import NameLoop
 
 STOP_S: Final = 5.0
-NUM_LOOK_UPS: Final = 32
 
 Result = TypeVar("Result")
 
@@ -20,9 +20,7 @@ class LoopThread:
     """Runs coroutines until it is stopped. A daemon, so that it keeps no program alive."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        # For names: a look-up that nobody answers holds its thread long after its read has ended.
-        self._loop.set_default_executor(ThreadPoolExecutor(NUM_LOOK_UPS, "digitline-names"))
+        self._loop = NameLoop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="digitline", daemon=True
         )

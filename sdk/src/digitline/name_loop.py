@@ -1,0 +1,57 @@
+"""An event loop that remembers addresses, so that reads go on while names cannot be looked up."""
+
+import asyncio
+from functools import partial
+from typing import Any, Final
+
+PATIENCE_S: Final = 0.02  # a resolver that has the name at hand answers in 1 ms
+
+Key = tuple[Any, ...]
+
+
+class NameLoop(asyncio.SelectorEventLoop):
+    """Looks each name up once at a time, and falls back on its last addresses.
+
+    A resolver that nobody answers takes seconds, each time in a thread that nothing can cancel. So
+    connections that need the same name wait for the same look-up. If it fails or lasts, they get
+    the addresses of the last one that succeeded; new ones are used from the next connection on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[Key, list[Any]] = {}
+        self._looking_up: dict[Key, asyncio.Task[list[Any]]] = {}
+
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002  the name in asyncio
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """The addresses of a name; as in asyncio.
+
+        Raises:
+            OSError: the look-up failed, and none has succeeded before.
+        """
+        key = (host, port, family, type, proto, flags)
+        look_up = self._looking_up.get(key)
+        if look_up is None:
+            found = super().getaddrinfo(
+                host, port, family=family, type=type, proto=proto, flags=flags
+            )
+            look_up = self._looking_up[key] = self.create_task(found)
+            look_up.add_done_callback(partial(self._on_found, key))
+        known = self._known.get(key)
+        await asyncio.wait({look_up}, timeout=None if known is None else PATIENCE_S)
+        if known is not None and not (look_up.done() and look_up.exception() is None):
+            return known
+        return look_up.result()
+
+    def _on_found(self, key: Key, look_up: asyncio.Task[list[Any]]) -> None:
+        del self._looking_up[key]
+        if not look_up.cancelled() and look_up.exception() is None:
+            self._known[key] = look_up.result()
