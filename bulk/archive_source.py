@@ -154,7 +154,7 @@ def _counts(store: Store, keys: Sequence[str], shard_rows: int) -> list[int]:
     counts = np.zeros(parts, np.int64)
     for batch in dataset.to_batches(columns=["sample_key"]):
         counts += np.bincount(_remainder(batch.column(0), parts), minlength=parts)
-    return counts.tolist()
+    return [int(number) for number in counts]
 
 
 def _remainder(sample_keys: pa.Array | pa.ChunkedArray, parts: int) -> NDArray[np.int64]:

@@ -64,8 +64,11 @@ def _framed(
     waiting: list[tuple[int, NDArray[np.uint8]]] = []
     num_px = 0
     for place, crop in enumerate(crops):
+        if not isinstance(crop, (bytes, Exception)) and crop.ndim == len(IMAGE_SHAPE):
+            yield place, crop
+            continue
         found = _pixels(crop)
-        if isinstance(found, Exception) or found.ndim == len(IMAGE_SHAPE):
+        if isinstance(found, Exception):
             yield place, found
             continue
         waiting.append((place, found))
@@ -85,7 +88,7 @@ def _frame(
         yield place, outcome.image if isinstance(outcome, Framed) else None
 
 
-def _pixels(crop: Crop) -> NDArray[np.uint8] | NDArray[np.float32] | Exception:
+def _pixels(crop: Crop) -> NDArray[np.uint8] | Exception:
     if not isinstance(crop, bytes):
         return crop
     try:

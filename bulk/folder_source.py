@@ -115,9 +115,8 @@ class FolderSource:
             yield self._shard(index, files, is_wanted)
 
     def _shard(self, index: int, files: list[Found], is_wanted: IsWanted) -> Shard:
-        digest = hashlib.sha256()
-        for found in files:
-            digest.update(f"{found.key}\0{found.stamp}\n".encode(errors="surrogateescape"))
+        listed = "\n".join([f"{found.key}\0{found.stamp}" for found in files])
+        digest = hashlib.sha256(listed.encode(errors="surrogateescape"))
         keys = tuple(found.key for found in files)
         sizes = tuple(found.num_bytes for found in files)
         content = PictureFiles(self.url, keys, sizes) if is_wanted(index) else None

@@ -58,7 +58,9 @@ IsWanted = Callable[[int], bool]  # whether a shard will be read
 class Source(Protocol):
     """Where inputs are stored."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """What it is: folder, parquet, tar, zip or archive."""
 
     def shards(self, is_wanted: IsWanted, skip: Skip) -> Iterator[Shard]:
         """List the shards, in order. Raises OSError, SourceError."""

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Final, NamedTuple
 
 from bulk.folder_source import cut, is_picture, too_large
@@ -124,7 +125,7 @@ def _read(member: Member) -> Crop:
 def _tar_members(file: IO[bytes], skip: Skip) -> Iterator[Member]:
     with tarfile.open(fileobj=file, mode="r|*") as tar:
         while (info := tar.next()) is not None:
-            tar.members.clear()  # tarfile keeps every member it has seen
+            tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every member
             if not info.isreg():
                 if not info.isdir():
                     skip(info.name, "no regular file")
@@ -132,7 +133,7 @@ def _tar_members(file: IO[bytes], skip: Skip) -> Iterator[Member]:
                 skip(info.name, "no PNG or JPEG by its name")
             else:
                 stamp = f"{info.size}-{info.mtime}-{info.chksum}"
-                yield Member(info.name, info.size, stamp, lambda info=info: _of_tar(tar, info))
+                yield Member(info.name, info.size, stamp, partial(_of_tar, tar, info))
 
 
 def _of_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
@@ -150,9 +151,7 @@ def _zip_members(file: IO[bytes], skip: Skip) -> Iterator[Member]:
                 skip(info.filename, "no PNG or JPEG by its name")
                 continue
             stamp = f"{info.file_size}-{info.CRC}"
-            yield Member(
-                info.filename, info.file_size, stamp, lambda info=info: _of_zip(packed, info)
-            )
+            yield Member(info.filename, info.file_size, stamp, partial(_of_zip, packed, info))
 
 
 def _of_zip(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -20,7 +20,7 @@ from bulk.listing import Found, walk
 from capture.store import Store, open_store
 
 ENDING: Final = ".parquet"
-MOST_PARTS: Final = 8  # of one row group: the last part passes over seven eighths of it
+MOST_PARTS: Final = 4  # of one row group: the last part passes over three quarters of it
 _READ_BYTES: Final = 1024 * 1024  # of a column at once, so that no row group is held whole
 
 
@@ -175,4 +175,4 @@ def _row_bytes(metadata: pq.FileMetaData, group: int, column: str) -> int:
         for place in range(described.num_columns)
         if described.column(place).path_in_schema.partition(".")[0] == column
     )
-    return int(size) // max(described.num_rows, 1)
+    return int(size // max(described.num_rows, 1))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -36,6 +37,7 @@ SCHEMA: Final = pa.schema(
         ("error", pa.string()),  # why the input was not read
     ]
 )
+_UNREAD: Final = Decision(None, 0.0, None, (), ())  # stands in for an error
 INPUT: Final = pa.field("input", pa.binary())
 
 
@@ -78,16 +80,20 @@ def to_rows(
     inputs: Sequence[Crop] | None,
 ) -> pa.RecordBatch:
     """The rows of a few inputs; with `inputs` these are kept, pixels as PNG."""
-    read = [one if isinstance(one, Decision) else None for one in outcomes]
+    read = [one if isinstance(one, Decision) else _UNREAD for one in outcomes]
+    digits, confidences, rejections, _, _ = zip(*read, strict=True)
+    errors = [None if isinstance(one, Decision) else _text(one) for one in outcomes]
+    error = pa.array(errors, pa.string())
+    rejected_because = pa.array(rejections, pa.string())
     columns: list[Any] = [
-        pa.array(map(_utf8, names), pa.string()),
-        pa.array([one and one.digit for one in read], pa.int8()),
-        pa.array([one and one.confidence for one in read], pa.float32()),
-        pa.array([one is not None and one.rejected_because is None for one in read]),
-        pa.array([one and one.rejected_because for one in read], pa.string()),
-        _candidates(read),
+        pa.array(_utf8_names(names), pa.string()),
+        pa.array(digits, pa.int8()),
+        pc.if_else(error.is_null(), pa.array(confidences, pa.float32()), None),
+        pc.and_(rejected_because.is_null(), error.is_null()),
+        rejected_because,
+        _candidates(read, error),
         pa.repeat(version, len(names)),
-        pa.array([_text(one) for one in outcomes], pa.string()),
+        error,
     ]
     if inputs is None:
         return pa.record_batch(columns, schema=SCHEMA)
@@ -95,10 +101,10 @@ def to_rows(
     return pa.record_batch([*columns, kept], schema=SCHEMA.append(INPUT))
 
 
-def _candidates(read: Sequence[Decision | None]) -> pa.Array:
+def _candidates(read: Sequence[Decision], error: pa.Array) -> pa.Array:
     """The five most probable digits of each; null where there is no answer, empty where blank."""
-    ranked = [one for one in read if one is not None and one.ranking]
-    lengths = np.array([0 if one is None else min(TOP, len(one.ranking)) for one in read])
+    ranked = [one for one in read if one.ranking]
+    lengths = [TOP if one.ranking else 0 for one in read]
     digits: NDArray[np.int8] = np.array([one.ranking[:TOP] for one in ranked], np.int8)
     probs = np.array([one.probs for one in ranked], np.float32)
     tops = np.take_along_axis(probs, digits.astype(np.intp), axis=1) if ranked else probs
@@ -106,20 +112,20 @@ def _candidates(read: Sequence[Decision | None]) -> pa.Array:
         [pa.array(digits.reshape(-1)), pa.array(tops.reshape(-1))], fields=list(_CANDIDATE)
     )
     ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(
-        pa.array(ends), values, mask=pa.array([one is None for one in read])
-    )
+    return pa.ListArray.from_arrays(pa.array(ends), values, mask=error.is_valid())
 
 
-def _text(outcome: Outcome) -> str | None:
-    if isinstance(outcome, Decision):
-        return None
-    return _utf8(f"{type(outcome).__name__}: {outcome}")
+def _text(error: Exception) -> str:
+    return _utf8(f"{type(error).__name__}: {error}")
+
+
+def _utf8_names(names: Sequence[str]) -> list[str]:
+    return [name if name.isascii() else _utf8(name) for name in names]
 
 
 def _utf8(text: str) -> str:
     """The same, with ? for what came from a file's name that is no UTF-8."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    return text.encode(errors="replace").decode()
 
 
 def _kept(crop: Crop) -> bytes | None:
@@ -149,7 +155,7 @@ def _count(table: pa.Table, left_out: int) -> Counts:
     reasons = table["rejected_because"].drop_null().value_counts().to_pylist()
     return Counts(
         rows=table.num_rows,
-        accepted=sum(table["accepted"].to_pylist()),
+        accepted=pc.sum(table["accepted"]).as_py() or 0,
         errors=table.num_rows - table["error"].null_count,
         left_out=left_out,
         rejected={one["values"]: one["counts"] for one in reasons},

@@ -5,11 +5,15 @@ The only importer of ray, which is an extra (`requirements-bulk.txt`).
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else ray reports its use when imported
 
 import ray
 
@@ -42,25 +46,31 @@ def read_on_ray(task: Task, shards: Iterator[Shard], workers: int | None) -> Ite
         shards: asked for when the ones before are read.
         workers: actors; None: one for each CPU of the cluster.
     """
+    logging.getLogger("ray").setLevel(logging.ERROR)
     started = not ray.is_initialized()
     if started:
-        root = Path(__file__).parents[1]
-        packages = [str(root / name) for name in _PACKAGES]
-        ray.init(runtime_env={"py_modules": packages}, log_to_driver=False, logging_level="warning")
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+        ray.init(runtime_env=_code(), log_to_driver=False, logging_level="error")
+    ray.data.DataContext.get_current().enable_progress_bars = False
     actors = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
         while rows := _rows(shards, min(_MOST, _PER_CPU * actors)):
-            size = min(actors, len(rows))
+            pool = ray.data.ActorPoolStrategy(size=min(actors, len(rows)))
             read = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                ReadShard, fn_constructor_args=(task,), concurrency=size, num_cpus=1
+                ReadShard, fn_constructor_args=(task,), compute=pool, num_cpus=1
             )
             for row in read.iter_rows():
                 yield pickle.loads(row["done"])  # noqa: S301 - our own
     finally:
         if started:
             ray.shutdown()
+
+
+def _code() -> dict[str, list[str]]:
+    """Our packages, sent to the nodes of a cluster; a cluster of this machine alone finds them."""
+    if "RAY_ADDRESS" not in os.environ:
+        return {}
+    root = Path(__file__).parents[1]
+    return {"py_modules": [str(root / name) for name in _PACKAGES]}
 
 
 def _rows(shards: Iterator[Shard], number: int) -> list[dict[str, bytes]]:
