@@ -55,7 +55,7 @@ def find_columns(schema: pa.Schema, crop: str | None, name: str | None) -> CropC
 
 def is_readable(kind: pa.DataType) -> bool:
     """Whether values of a type are crops: bytes, a struct with them, or arrays of uint8."""
-    if isinstance(kind, pa.ExtensionType):
+    if isinstance(kind, pa.BaseExtensionType):
         return is_readable(kind.storage_type)
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0) and is_readable(kind.field("bytes").type)
