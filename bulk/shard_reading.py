@@ -64,9 +64,11 @@ class ShardReader:
         assert shard.content is not None, f"shard {shard.index} was not wanted"
         batches, left_out = [], 0
         for inputs in shard.content.chunks():
+            left_out += inputs.num_left_out
+            if not inputs.names:
+                continue
             outcomes = self._reader.read(inputs.crops)
             kept = inputs.crops if self._task.keep_input else None
             batches.append(to_rows(inputs.names, outcomes, self._task.artifact.version, kept))
-            left_out += inputs.num_left_out
         schema = SCHEMA.append(INPUT) if self._task.keep_input else SCHEMA
         return write_part(self._store, shard.index, batches, schema, left_out)

@@ -33,14 +33,27 @@ def options_of(source, **changes):
     return JobOptions(**(known | changes))
 
 
-def read(source, out, champion, *, kind=None, days=None, workers=1, engine=None, **changes):
+def read(
+    source,
+    out,
+    champion,
+    *,
+    kind=None,
+    days=None,
+    workers=1,
+    engine=None,
+    may_fail=False,
+    **changes,
+):
     """Run a job here; returns its report."""
     options = options_of(source, **changes)
     task = Task(str(out), artifact.load(champion), options.error_target, options.keep_input)
     engine = engine or partial(read_here, workers=workers)
     chosen = choose_source(options, kind, days)
     with locked(str(out)):
-        return run_job(options, chosen, task, open_store(str(out)), engine)
+        report = run_job(options, chosen, task, open_store(str(out)), engine)
+    assert may_fail or not report.failures, report.failures
+    return report
 
 
 def rows_of(out):

@@ -139,7 +139,10 @@ def test_a_shard_that_cannot_be_read_leaves_the_others(crops, tmp_path, tiny_cha
         (["README.md", "--out", "x"], "no Parquet, tar or zip by its name"),
         (["tests/data/crops"], "Give --out"),
         (["tests/data/crops", "--out", "tests/data/crops/below"], "is inside of the source"),
-        (["tests/data/crops", "--out", "x", "--days", "yesterday"], "only an archive has --days"),
+        (
+            ["tests/data/crops", "--out", "x", "--days", "yesterday"],
+            "which has no days; leave out --days",
+        ),
         (["tests/data/crops", "--out", "x", "--days", "soon"], "is not a window"),
         (["ftp://host/x", "--out", "x"], "give a folder or s3://"),
         (["tests/data/crops", "--out", "x", "--champion", "docs"], "manifest.json"),
