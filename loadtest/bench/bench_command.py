@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest import command_line, machine, servers
-from loadtest.bench import bulk_requests, contender, measurements, stage_times, startup, table
+from loadtest.bench import (
+    bulk_jobs,
+    bulk_requests,
+    contender,
+    measurements,
+    stage_times,
+    startup,
+    table,
+)
 from loadtest.bench.catalog import SERVERS
 from loadtest.bench.crop_sets import CROPS
 from loadtest.process import pinned_to
 
-PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "start")
+PARTS: Final = ("saturation", "latency", "batching", "crops", "bulk", "stages", "start")
 RESULTS: Final = servers.ROOT / "docs" / "measurements" / "bench.json"
 QUICK_RESULTS: Final = Path("results") / "bench-quick.json"
 DOCUMENT: Final = servers.ROOT / "docs" / "measurements" / "bench.md"
@@ -134,6 +142,11 @@ def _stages(choice: Choice) -> dict[str, Any]:
         return {"rows": stage_times.stages()}
 
 
+def _bulk(choice: Choice) -> dict[str, Any]:
+    with contender.locked(choice.config.lock):
+        return bulk_jobs.bulk_jobs(choice.config)
+
+
 def _start(choice: Choice) -> dict[str, Any]:
     with contender.locked(choice.config.lock):
         return {"rows": startup.start_and_memory(SERVERS[servers.OURS], choice.config)}
@@ -148,6 +161,7 @@ MEASURES: Final[dict[str, Callable[[Choice], dict[str, Any]]]] = {
     "latency": _interleaved(measurements.latency, None),
     "batching": _interleaved(measurements.batching, BATCHERS),
     "crops": _interleaved(bulk_requests.many_crops, (servers.OURS,)),
+    "bulk": _bulk,
     "stages": _stages,
     "start": _start,
 }

@@ -1,0 +1,174 @@
+"""Part `bulk` of the benchmark: whole jobs of `python -m bulk`, beside the same work in a bare loop.
+
+Shares of the bare loop are of processor time, which other processes on the machine disturb less
+than the clock: each job in this process with one worker, survey and files included, right after the
+loop on the same crops. Engines are compared by the clock, in turn.
+"""
+
+import contextlib
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bulk.choose_source import choose_source
+from bulk.inputs import AT_ONCE
+from bulk.job import JobOptions
+from bulk.local_pool import read_here
+from bulk.run import Engine, run_job
+from bulk.shard_reading import Task
+from capture.store import open_store
+from loadtest import digit_crops
+from loadtest.bench import crop_sets, ray_jobs
+from loadtest.bench.contender import BenchConfig
+from loadtest.bench.peers.same_work import Reader
+from model import artifact
+from model.decode import decode
+from model.framed import Framed
+from model.preprocess import frame_many
+
+NUM_DISTINCT: Final = 200
+SHARD_ROWS: Final = 2_000
+ROUNDS_OF: Final = {True: 2, False: 5}  # quick, else
+JOB_CROPS: Final = {True: 6_000, False: 20_000}
+ENGINE_CROPS: Final = {True: 10_000, False: 40_000}
+
+Inputs = tuple[str, list[Any]]  # a job's source, and the same crops in memory
+
+
+def bulk_jobs(config: BenchConfig) -> dict[str, Any]:
+    """Shares of the bare loop for three sources; crops a second of the engines."""
+    quick = config.rounds == 1
+    rounds = ROUNDS_OF[quick]
+    with tempfile.TemporaryDirectory(prefix="bulk-", dir=config.folder) as name:
+        folder = Path(name)
+        sources = _sources(folder, JOB_CROPS[quick])
+        rows: dict[str, Any] = {
+            name: _median_of([_against_bare(folder, *sources[name]) for _ in range(rounds)])
+            for name in sources
+        }
+        many = _parquet(folder / "many.parquet", ENGINE_CROPS[quick])
+        engines = _engines()
+        with contextlib.ExitStack() as stack:
+            absent = ray_jobs.start(stack)
+            if not absent:
+                engines |= ray_jobs.engines(_job)
+            taken = [_time_engines(folder, many, engines) for _ in range(max(1, rounds // 2))]
+    rows["engines"] = _median_of(taken)
+    return {"rows": rows, "absent": absent}
+
+
+def _median_of(rounds: list[dict[str, float]]) -> dict[str, Any]:
+    return {
+        name: {
+            "median": statistics.median(one[name] for one in rounds),
+            "rounds": [round(one[name], 3) for one in rounds],
+        }
+        for name in rounds[0]
+    }
+
+
+def _sources(folder: Path, number: int) -> dict[str, Inputs]:
+    """What is read: arrays in MNIST's frame, 28 px PNG files, files as scanners send them."""
+    arrays = _pixels(number)
+    framed = digit_crops.workload(28, NUM_DISTINCT)
+    scanned = crop_sets.make(crop_sets.SCANNED, NUM_DISTINCT)
+    sources: dict[str, Inputs] = {
+        "arrays": (str(_parquet(folder / "arrays.parquet", number)), list(arrays)),
+    }
+    for name, crops in (("files_28", framed), ("files_scanned", scanned)):
+        (folder / name).mkdir()
+        files = [crops[place % NUM_DISTINCT] for place in range(number)]
+        for place, crop in enumerate(files):
+            ending = crop.media_type.partition("/")[2]
+            (folder / name / f"{place:06d}.{ending}").write_bytes(crop.png)
+        sources[name] = (str(folder / name), [crop.png for crop in files])
+    return sources
+
+
+def _pixels(number: int) -> NDArray[np.uint8]:
+    distinct = np.stack([crop.pixels() for crop in digit_crops.workload(28, NUM_DISTINCT)])
+    return np.resize(distinct, (number, 28, 28))
+
+
+def _parquet(path: Path, number: int) -> Path:
+    flat = pa.array(_pixels(number).reshape(-1))
+    table = pa.table({"crop": pa.FixedSizeListArray.from_arrays(flat, 28 * 28)})
+    pq.write_table(table, path, row_group_size=SHARD_ROWS)
+    return path
+
+
+def _against_bare(folder: Path, source: str, inputs: list[Any]) -> dict[str, float]:
+    """Processor time of a crop in a bare loop and in a job, in microseconds; and their ratio."""
+    bare_s = _cpu_s(partial(_bare_loop, inputs))
+    job_s = _cpu_s(partial(_job, Path(source), folder / "out", partial(read_here, workers=1)))
+    each = 1e6 / len(inputs)
+    return {"bare_us": each * bare_s, "job_us": each * job_s, "share": bare_s / job_s}
+
+
+def _cpu_s(work: Callable[[], object]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+def _bare_loop(inputs: list[Any]) -> None:
+    """Decode, frame and infer in the job's batches; answers are dropped."""
+    reader = Reader()
+    for start in range(0, len(inputs), AT_ONCE):
+        some = inputs[start : start + AT_ONCE]
+        pixels = [decode(one) if isinstance(one, bytes) else one for one in some]
+        framed = [one.image for one in frame_many(pixels) if isinstance(one, Framed)]
+        reader.classifier(np.concatenate(framed)[:, np.newaxis])
+
+
+def _job(source: Path, out: Path, engine: Engine) -> None:
+    shutil.rmtree(out, ignore_errors=True)
+    options = JobOptions(
+        str(source), SHARD_ROWS, None, None, None, keep_input=False, error_target=None
+    )
+    task = Task(str(out), artifact.load(), None, keep_input=False)
+    report = run_job(
+        options, choose_source(options, None, None), task, open_store(str(out)), engine
+    )
+    assert report.is_whole, report.failures
+
+
+def _engines() -> dict[str, ray_jobs.Run]:
+    def local(workers: int) -> ray_jobs.Run:
+        return partial(_job, engine=partial(read_here, workers=workers))
+
+    return {"one_process": local(1), "two_processes": local(2)}
+
+
+def _time_engines(folder: Path, source: Path, engines: dict[str, ray_jobs.Run]) -> dict[str, float]:
+    """Crops a second of each engine by the clock, its start included."""
+    number = pq.ParquetFile(source).metadata.num_rows
+    rates = {}
+    for name, engine in engines.items():
+        with _unpinned():
+            begun = time.perf_counter()
+            engine(source, folder / name)
+            rates[name] = number / (time.perf_counter() - begun)
+    return rates
+
+
+@contextlib.contextmanager
+def _unpinned() -> Iterator[None]:
+    """All cores for this process and its children; the benchmark pins itself to one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
