@@ -1,4 +1,4 @@
-"""Part `bulk` of the benchmark: whole jobs of `python -m bulk`, beside the same work in a bare loop.
+"""Part `bulk` of the benchmark: jobs of `python -m bulk`, beside the same work in a bare loop.
 
 Shares of the bare loop are of processor time, which other processes on the machine disturb less
 than the clock: each job in this process with one worker, survey and files included, right after the

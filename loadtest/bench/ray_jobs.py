@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from bulk.run import Engine
 from loadtest.bench.peers.same_work import Reader
 from model.preprocess import preprocess
 
+FIELDS: Final = ("digit", "confidence", "accepted")
 Run = Callable[[Path, Path], None]  # from a source to an output
 
 
@@ -66,17 +67,12 @@ class _ReadBatch(_ReadOne):
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         crops = np.stack(row["crop"]).astype(np.uint8).reshape(-1, 28, 28)
         answers = _answer(self._reader, crops)
-        return {
-            name: [one[name] for one in answers] for name in ("digit", "confidence", "accepted")
-        }
+        return {name: [one[name] for one in answers] for name in FIELDS}
 
 
 def _answer(reader: Reader, crops: Any) -> list[dict[str, Any]]:
     batch = np.stack([preprocess(crop) for crop in crops])
-    return [
-        {name: one[name] for name in ("digit", "confidence", "accepted")}
-        for one in reader.answers(batch)
-    ]
+    return [{name: one[name] for name in FIELDS} for one in reader.answers(batch)]
 
 
 def _naive(source: Path, out: Path) -> None:
