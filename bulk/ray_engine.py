@@ -46,10 +46,11 @@ def read_on_ray(task: Task, shards: Iterator[Shard], workers: int | None) -> Ite
         shards: asked for when the ones before are read.
         workers: actors; None: one for each CPU of the cluster.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
     started = not ray.is_initialized()
     if started:
         ray.init(runtime_env=_code(), log_to_driver=False, logging_level="error")
+    for name in ("ray", "ray.data"):  # Ray sets their levels when it is imported
+        logging.getLogger(name).setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     actors = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
