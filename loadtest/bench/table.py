@@ -184,16 +184,23 @@ def bulk(part: Mapping[str, Any]) -> str:
     rates = part["rows"]["engines"]
     one = median(rates, "one_process")
     engines = [
-        [label, f"{median(rates, name):,.0f}", f"{median(rates, name) / one:.2f}x"]
+        [
+            label,
+            f"{median(rates, name):,.0f}",
+            f"{median(rates, name) / one:.2f}x",
+            f"{median(rates, f'{name}_start_s'):.1f}",
+        ]
         for name, label in names.items()
         if name in rates
-    ] + [[name, f"did not take part: {why}", ""] for name, why in part.get("absent", {}).items()]
+    ] + [
+        [name, f"did not take part: {why}", "", ""] for name, why in part.get("absent", {}).items()
+    ]
     header = ["Job", "bare loop: CPU us a crop", "job: CPU us a crop", "share of bare loop"]
     return (
         "### Jobs of `python -m bulk`, one process\n\n"
         + _table(header, jobs)
         + "\n\n### Engines, 28x28 arrays, two cores\n\n"
-        + _table(["Engine", "crops/s, start included", "of one process"], engines)
+        + _table(["Engine", "crops/s", "of one process", "start, s"], engines)
     )
 
 
