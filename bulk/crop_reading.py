@@ -7,7 +7,7 @@ bit). Knows nothing about where crops come from.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from model.framed import Framed
 from model.preprocess import frame_many
 
 FRAMED_AT_ONCE_PX: Final = 8_000_000  # pixels in memory together
+
+_IMAGE_DIMS: Final = len(IMAGE_SHAPE)
 
 Outcome = Decision | Exception
 
@@ -43,13 +45,15 @@ class CropReader:
 
     def _read(self, crops: Sequence[Crop]) -> list[Outcome]:
         outcomes: list[Outcome] = [BLANK] * len(crops)
-        places, images = [], []
-        for place, image in _framed(crops):
-            if isinstance(image, Exception):
-                outcomes[place] = image
-            elif image is not None:
-                places.append(place)
-                images.append(image)
+        places: list[int] = []
+        images: list[NDArray[np.float32]] = []
+        for start, some in _decoded(crops):
+            for place, one in enumerate(_framed(some), start):
+                if isinstance(one, Exception):
+                    outcomes[place] = one
+                elif one is not None:
+                    places.append(place)
+                    images.append(one)
         if images:
             scores = self._classifier(np.concatenate(images)[:, np.newaxis])
             for place, decision in zip(places, decide(scores, self._policy), strict=True):
@@ -57,38 +61,37 @@ class CropReader:
         return outcomes
 
 
-def _framed(
-    crops: Sequence[Crop],
-) -> Iterator[tuple[int, NDArray[np.float32] | Exception | None]]:
-    """Each crop's place and (1, 28, 28) image; None where it is blank. In no order."""
-    waiting: list[tuple[int, NDArray[np.uint8]]] = []
-    num_px = 0
-    for place, crop in enumerate(crops):
-        if not isinstance(crop, (bytes, Exception)) and crop.ndim == len(IMAGE_SHAPE):
-            yield place, crop
-            continue
-        found = _pixels(crop)
-        if isinstance(found, Exception):
-            yield place, found
-            continue
-        waiting.append((place, found))
-        num_px += found.size
+def _decoded(crops: Sequence[Crop]) -> Iterator[tuple[int, list[NDArray[Any] | Exception]]]:
+    """The crops' pixels, as many together as may be in memory, with the place of the first."""
+    start, num_px = 0, 0
+    found: list[NDArray[Any] | Exception] = []
+    for crop in crops:
+        pixels = _pixels(crop)
+        found.append(pixels)
+        num_px += 0 if isinstance(pixels, Exception) else pixels.size
         if num_px > FRAMED_AT_ONCE_PX:
-            yield from _frame(waiting)
-            waiting, num_px = [], 0
-    if waiting:
-        yield from _frame(waiting)
+            yield start, found
+            start, num_px, found = start + len(found), 0, []
+    yield start, found
 
 
-def _frame(
-    waiting: Sequence[tuple[int, NDArray[np.uint8]]],
-) -> Iterator[tuple[int, NDArray[np.float32] | None]]:
-    places, pixels = zip(*waiting, strict=True)
-    for place, outcome in zip(places, frame_many(pixels), strict=True):
-        yield place, outcome.image if isinstance(outcome, Framed) else None
+def _framed(
+    found: Sequence[NDArray[Any] | Exception],
+) -> list[NDArray[np.float32] | Exception | None]:
+    """(1, 28, 28) images, in order; None where a crop is blank. An image stays as it is."""
+    crops = [one for one in found if not isinstance(one, Exception) and one.ndim != _IMAGE_DIMS]
+    outcomes = iter(frame_many(crops))
+    images: list[NDArray[np.float32] | Exception | None] = []
+    for one in found:
+        if isinstance(one, Exception) or one.ndim == _IMAGE_DIMS:
+            images.append(one)
+        else:
+            outcome = next(outcomes)
+            images.append(outcome.image if isinstance(outcome, Framed) else None)
+    return images
 
 
-def _pixels(crop: Crop) -> NDArray[np.uint8] | Exception:
+def _pixels(crop: Crop) -> NDArray[Any] | Exception:
     if not isinstance(crop, bytes):
         return crop
     try:
