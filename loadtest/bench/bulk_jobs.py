@@ -38,9 +38,10 @@ from model.framed import Framed
 from model.preprocess import frame_many
 
 NUM_DISTINCT: Final = 200
-SHARD_ROWS: Final = 2_000
+SHARD_ROWS: Final = 10_000  # the default
+ENGINE_SHARD_ROWS: Final = 2_000  # many shards for each worker of a short job
 ROUNDS_OF: Final = {True: 2, False: 5}  # quick, else
-JOB_CROPS: Final = {True: 6_000, False: 20_000}
+JOB_CROPS: Final = {True: 10_000, False: 20_000}
 FEW_CROPS: Final = 4_000  # a job whose time is mostly the engine's start
 ENGINE_CROPS: Final = {True: 12_000, False: 40_000}
 
@@ -81,20 +82,23 @@ def _median_of(rounds: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def _sources(folder: Path, number: int) -> dict[str, Inputs]:
-    """What is read: arrays in MNIST's frame, 28 px PNG files, files as scanners send them."""
+    """What is read: 28 px crops in MNIST's frame, and files as scanners send them."""
     arrays = _pixels(number)
     framed = digit_crops.workload(28, NUM_DISTINCT)
     scanned = crop_sets.make(crop_sets.SCANNED, NUM_DISTINCT)
+    files = [framed[place % NUM_DISTINCT].png for place in range(number)]
+    pq.write_table(pa.table({"crop": files}), folder / "bytes.parquet", row_group_size=SHARD_ROWS)
     sources: dict[str, Inputs] = {
-        "arrays": (str(_parquet(folder / "arrays.parquet", number)), list(arrays)),
+        "parquet_files": (str(folder / "bytes.parquet"), files),
+        "parquet_arrays": (str(_parquet(folder / "arrays.parquet", number)), list(arrays)),
     }
     for name, crops in (("files_28", framed), ("files_scanned", scanned)):
         (folder / name).mkdir()
-        files = [crops[place % NUM_DISTINCT] for place in range(number)]
-        for place, crop in enumerate(files):
+        chosen = [crops[place % NUM_DISTINCT] for place in range(number)]
+        for place, crop in enumerate(chosen):
             ending = crop.media_type.partition("/")[2]
             (folder / name / f"{place:06d}.{ending}").write_bytes(crop.png)
-        sources[name] = (str(folder / name), [crop.png for crop in files])
+        sources[name] = (str(folder / name), [crop.png for crop in chosen])
     return sources
 
 
@@ -106,14 +110,15 @@ def _pixels(number: int) -> NDArray[np.uint8]:
 def _parquet(path: Path, number: int) -> Path:
     flat = pa.array(_pixels(number).reshape(-1))
     table = pa.table({"crop": pa.FixedSizeListArray.from_arrays(flat, 28 * 28)})
-    pq.write_table(table, path, row_group_size=SHARD_ROWS)
+    pq.write_table(table, path, row_group_size=ENGINE_SHARD_ROWS)
     return path
 
 
 def _against_bare(folder: Path, source: str, inputs: list[Any]) -> dict[str, float]:
     """Processor time of a crop in a bare loop and in a job, in microseconds; and their ratio."""
     bare_s = _cpu_s(partial(_bare_loop, inputs))
-    job_s = _cpu_s(partial(_job, Path(source), folder / "out", partial(read_here, workers=1)))
+    one = partial(read_here, workers=1)
+    job_s = _cpu_s(partial(_job, Path(source), folder / "out", one, SHARD_ROWS))
     each = 1e6 / len(inputs)
     return {"bare_us": each * bare_s, "job_us": each * job_s, "share": bare_s / job_s}
 
@@ -134,10 +139,10 @@ def _bare_loop(inputs: list[Any]) -> None:
         reader.classifier(np.concatenate(framed)[:, np.newaxis])
 
 
-def _job(source: Path, out: Path, engine: Engine) -> None:
+def _job(source: Path, out: Path, engine: Engine, shard_rows: int = ENGINE_SHARD_ROWS) -> None:
     shutil.rmtree(out, ignore_errors=True)
     options = JobOptions(
-        str(source), SHARD_ROWS, None, None, None, keep_input=False, error_target=None
+        str(source), shard_rows, None, None, None, keep_input=False, error_target=None
     )
     task = Task(str(out), artifact.load(), None, keep_input=False)
     report = run_job(

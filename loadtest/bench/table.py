@@ -165,7 +165,8 @@ def many_crops(part: Mapping[str, Any]) -> str:
 def bulk(part: Mapping[str, Any]) -> str:
     """Jobs of `python -m bulk`: shares of the bare loop, and engines beside each other."""
     labels = {
-        "arrays": "Parquet of 28x28 arrays",
+        "parquet_files": "Parquet of PNG files, 28 px",
+        "parquet_arrays": "Parquet of 28x28 arrays",
         "files_28": "PNG files, 28 px",
         "files_scanned": "PNG and JPEG files as scanners send them",
     }

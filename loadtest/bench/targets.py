@@ -15,7 +15,12 @@ ASYNC: Final = "fastapi-async"
 RATES: Final = {SCANNED: (8.0, 2.0), MNIST: (13.0, 2.3)}  # over BentoML; over the fastest peer
 LEVEL: Final = 1.1  # p99 of a calm load differs by a tenth between two runs of one server
 PACKED: Final = 0.70
-BULK_SHARES: Final = {"arrays": 0.90, "files_28": 0.85, "files_scanned": 0.85}
+BULK_SHARES: Final = {
+    "parquet_files": 0.90,
+    "parquet_arrays": 0.90,
+    "files_28": 0.85,
+    "files_scanned": 0.85,
+}
 RAY: Final = 1.6
 SHADOW_ON: Final = 0.95  # a challenger must cost no more than the rounds scatter
 CAPTURE_ON: Final = 0.90
