@@ -77,6 +77,7 @@ ci:  ## what CI runs on a clean clone: tools that pip cannot install, then every
 	bash .ci/run
 
 nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
+	$(BIN)/pip install -q -r requirements-bulk.txt
 	$(RUN) -m pytest -m nightly $(TESTS)
 	$(MAKE) fuzz RUNS=2000000
 	$(MAKE) acceptance soak

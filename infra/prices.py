@@ -6,14 +6,14 @@ a public copy of it (named by usage type, which is the key in AWS's list) or fro
 
 from __future__ import annotations
 
-AS_OF = "2026-11-26"
+from contract import compute_prices
+
+AS_OF = compute_prices.AS_OF
 REGION = "eu-central-1"
 LIST = "AWS on-demand list prices"
 
-# EUC1-Fargate-vCPU-Hours:perCPU 0.04656 and EUC1-Fargate-GB-Hours 0.00511 (copy of 2026-07-07),
-# times 0.8: what ARM costs of x86 in us-east-1 (vantage.sh, "AWS Fargate Pricing Explained")
-FARGATE_VCPU_H = 0.03725
-FARGATE_GB_H = 0.00409
+FARGATE_VCPU_H = compute_prices.FARGATE_VCPU_H
+FARGATE_GB_H = compute_prices.FARGATE_GB_H
 # EUC1-LoadBalancerUsage: 19.44 on a bill of 30 days
 ALB_H = 0.027
 # aws.amazon.com/elasticloadbalancing/pricing, us-east-1; no page found for this region

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "fit": ("simulator.service_fit", "main", "measure the service times that `simulate` uses"),
     "scale": ("simulator.high_rates", "main", "tasks, network and cost up to 100,000 requests/s"),
     "steps": ("simulator.scale_out", "main", "unplanned load: cost against refused requests"),
+    "crops": ("bench.made_crops", "main", "write millions of made crops, for bulk jobs"),
     "validate": ("simulator.validate", "main", "compare the simulator with the real service"),
 }
 

@@ -33,6 +33,11 @@ ALLOWED = {
         "contract", "model", "numpy", "pandas", "pyarrow", "boto3", "botocore", "PIL",
         "pydantic",
     },
+    # bulk imports neither serving nor the spool: its answers cannot enter capture
+    "bulk": {
+        "contract", "model", "capture.archive", "capture.erasure", "capture.rows",
+        "capture.sampling", "capture.store", "numpy", "pyarrow", "tqdm", "ray",
+    },
     "monitoring": {
         "contract", "model", "capture", "pages", "numpy", "pandas", "boto3", "botocore",
         "evidently", "scipy", "starlette", "uvicorn",
@@ -58,6 +63,7 @@ ONLY_IN = {
     "evidently": {"monitoring/drift.py"},
     "cleanlab": {"training/snapshots/label_noise.py"},
     "jinja2": {"pages/templating.py"},
+    "ray": {"bulk/ray_engine.py"},
     "re2": {"serving/api/codes.py"},
 }  # fmt: skip
 # What the serving image does not have.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from loadtest import command_line, machine, servers
 from loadtest.bench import (
+    bulk_jobs,
     bulk_requests,
     contender,
     field_times,
@@ -22,7 +23,9 @@ from loadtest.bench.catalog import SERVERS
 from loadtest.bench.crop_sets import CROPS
 from loadtest.process import pinned_to
 
-PARTS: Final = ("saturation", "latency", "batching", "crops", "stages", "field", "start")
+PARTS: Final = (
+    "saturation", "latency", "batching", "crops", "bulk", "stages", "field", "start",
+)  # fmt: skip
 RESULTS: Final = servers.ROOT / "docs" / "measurements" / "bench.json"
 QUICK_RESULTS: Final = Path("results") / "bench-quick.json"
 DOCUMENT: Final = servers.ROOT / "docs" / "measurements" / "bench.md"
@@ -147,6 +150,11 @@ def _field(choice: Choice) -> dict[str, Any]:
         return {"rows": field_times.field_times()}
 
 
+def _bulk(choice: Choice) -> dict[str, Any]:
+    with contender.locked(choice.config.lock):
+        return bulk_jobs.bulk_jobs(choice.config)
+
+
 def _start(choice: Choice) -> dict[str, Any]:
     with contender.locked(choice.config.lock):
         return {"rows": startup.start_and_memory(SERVERS[servers.OURS], choice.config)}
@@ -161,6 +169,7 @@ MEASURES: Final[dict[str, Callable[[Choice], dict[str, Any]]]] = {
     "latency": _interleaved(measurements.latency, None),
     "batching": _interleaved(measurements.batching, BATCHERS),
     "crops": _interleaved(bulk_requests.many_crops, (servers.OURS,)),
+    "bulk": _bulk,
     "stages": _stages,
     "field": _field,
     "start": _start,

@@ -33,6 +33,7 @@ def render(results: Mapping[str, Any]) -> str:
         "latency": latency,
         "batching": batching,
         "crops": many_crops,
+        "bulk": bulk,
         "stages": stages,
         "field": field,
         "start": start,
@@ -160,6 +161,49 @@ def many_crops(part: Mapping[str, Any]) -> str:
         body.append([label, f"{rate:,.0f}", f"{limit:,.0f}", f"{rate / limit:.0%}"])
     header = ["`POST /v1/digits`", "crops/s per core", "bare loop: crops/s", "share of bare loop"]
     return "### Many crops in one request\n\n" + _table(header, body)
+
+
+def bulk(part: Mapping[str, Any]) -> str:
+    """Jobs of `python -m bulk`: shares of the bare loop, and engines beside each other."""
+    labels = {
+        "parquet_files": "Parquet of PNG files, 28 px",
+        "parquet_arrays": "Parquet of 28x28 arrays",
+        "files_28": "PNG files, 28 px",
+        "files_scanned": "PNG and JPEG files as scanners send them",
+    }
+    jobs = [
+        [label, *(f"{median(part['rows'][name], key):.0f}" for key in ("bare_us", "job_us")),
+         f"{median(part['rows'][name], 'share'):.0%}"]
+        for name, label in labels.items()
+    ]  # fmt: skip
+    names = {
+        "one_process": "one process",
+        "two_processes": "two processes",
+        "ray_ours": "the same job on Ray, two nodes of one CPU",
+        "ray_map": "Ray Data, `map`, one crop a call",
+        "ray_batches": "Ray Data, `map_batches` of 256",
+    }
+    rates = part["rows"]["engines"]
+    one = median(rates, "one_process")
+    engines = [
+        [
+            label,
+            f"{median(rates, name):,.0f}",
+            f"{median(rates, name) / one:.2f}x",
+            f"{median(rates, f'{name}_start_s'):.1f}",
+        ]
+        for name, label in names.items()
+        if name in rates
+    ] + [
+        [name, f"did not take part: {why}", "", ""] for name, why in part.get("absent", {}).items()
+    ]
+    header = ["Job", "bare loop: CPU us a crop", "job: CPU us a crop", "share of bare loop"]
+    return (
+        "### Jobs of `python -m bulk`, one process\n\n"
+        + _table(header, jobs)
+        + "\n\n### Engines, 28x28 arrays, two cores\n\n"
+        + _table(["Engine", "crops/s", "of one process", "start, s"], engines)
+    )
 
 
 def stages(part: Mapping[str, Any]) -> str:

@@ -15,6 +15,13 @@ ASYNC: Final = "fastapi-async"
 RATES: Final = {SCANNED: (8.0, 2.0), MNIST: (13.0, 2.3)}  # over BentoML; over the fastest peer
 LEVEL: Final = 1.1  # p99 of a calm load differs by a tenth between two runs of one server
 PACKED: Final = 0.70
+BULK_SHARES: Final = {
+    "parquet_files": 0.90,
+    "parquet_arrays": 0.90,
+    "files_28": 0.85,
+    "files_scanned": 0.85,
+}
+RAY: Final = 1.6
 SHADOW_ON: Final = 0.95  # a challenger must cost no more than the rounds scatter
 CAPTURE_ON: Final = 0.90
 DECODE_US: Final = 70.0
@@ -69,6 +76,7 @@ def measured_targets(parts: Mapping[str, Any]) -> Iterator[Target]:
         yield Target(
             "256 packed crops: share of a bare loop", 100 * share, ">=", 100 * PACKED, " %"
         )
+    yield from _bulk_targets(parts.get("bulk", {}).get("rows", {}))
     for crops in RATES:
         kept = ratio_of(saturation, CAPTURING, OURS, f"rps_{crops}")
         if kept:
@@ -78,6 +86,18 @@ def measured_targets(parts: Mapping[str, Any]) -> Iterator[Target]:
     decode_us = parts.get("stages", {}).get("rows", {}).get("decode_us_noisy_128_png")
     if decode_us:
         yield Target("decode a noisy 128 px PNG", decode_us, "<=", DECODE_US, " us")
+
+
+def _bulk_targets(jobs: Rows) -> Iterator[Target]:
+    """What a bulk job keeps of the bare loop, and what a second core brings."""
+    for name, limit in BULK_SHARES.items():
+        if name in jobs:
+            what = f"bulk job, {name.replace('_', ' ')}: share of a bare loop"
+            yield Target(what, 100 * median(jobs[name], "share"), ">=", 100 * limit, " %")
+    rates = jobs.get("engines", {})
+    if "ray_ours" in rates:
+        over_one = median(rates, "ray_ours") / median(rates, "one_process")
+        yield Target("bulk job on two Ray nodes, over one process", over_one, ">=", RAY, "x")
 
 
 def _shadow_targets(saturation: Rows, latency: Rows) -> Iterator[Target]:

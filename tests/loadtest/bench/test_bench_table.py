@@ -98,3 +98,44 @@ def test_tables_replace_only_the_text_between_the_marks():
 def test_a_document_without_marks_is_an_error():
     with pytest.raises(ValueError, match="needs the lines"):
         insert("nothing", "new")
+
+
+def job(bare, own):
+    return {"bare_us": figure(bare), "job_us": figure(own), "share": figure(bare / own)}
+
+
+ENGINES = {
+    f"{name}{end}": figure(value)
+    for name, rate in (("one_process", 100.0), ("two_processes", 190.0), ("ray_ours", 150.0))
+    for end, value in (("", rate), ("_start_s", 1.5))
+}
+BULK = RECORD | {
+    "rows": {
+        "parquet_files": job(90.0, 100.0),
+        "parquet_arrays": job(89.0, 100.0),
+        "files_28": job(80.0, 100.0),
+        "files_scanned": job(190.0, 200.0),
+        "engines": ENGINES,
+    },
+    "absent": {},
+}
+
+
+def test_bulk_jobs_are_shares_of_a_bare_loop_and_engines_beside_one_process():
+    text = render({"parts": {"bulk": BULK}})
+    assert line_of(text, "| PNG files, 28 px |") == "| PNG files, 28 px | 80 | 100 | 80% |"
+    assert line_of(text, "| two processes |") == "| two processes | 190 | 1.90x | 1.5 |"
+    met = {one.what: one.met for one in measured_targets({"bulk": BULK})}
+    assert met == {
+        "bulk job, parquet files: share of a bare loop": True,
+        "bulk job, parquet arrays: share of a bare loop": False,
+        "bulk job, files 28: share of a bare loop": False,
+        "bulk job, files scanned: share of a bare loop": True,
+        "bulk job on two Ray nodes, over one process": False,
+    }
+
+
+def test_bulk_without_ray_says_so():
+    rows = {name: value for name, value in ENGINES.items() if not name.startswith("ray")}
+    part = BULK | {"rows": BULK["rows"] | {"engines": rows}, "absent": {"ray": "not installed"}}
+    assert "| ray | did not take part: not installed |" in render({"parts": {"bulk": part}})
