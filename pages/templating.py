@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pages.chart import draw
+from pages.segment import to_segment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -37,6 +38,7 @@ def _environment() -> Environment:
         "data_uri": _data_uri,
         "drawn": draw,
         "moment": _moment,
+        "segment": to_segment,
     }
     return made
 
