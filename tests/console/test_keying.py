@@ -354,7 +354,14 @@ def test_a_number_of_letters_out_of_range_is_refused(keyer, num):
 
 
 @pytest.mark.parametrize(
-    "body", [{"read_ids": "x", "action": "prolong"}, {"read_ids": [], "action": "take"}, {}]
+    "body",
+    [
+        {"read_ids": "x", "action": "prolong"},
+        {"read_ids": [], "kept": [1], "action": "prolong"},
+        {"read_ids": [], "kept": ["x"] * 101, "action": "prolong"},
+        {"read_ids": [], "action": "take"},
+        {},
+    ],
 )
 def test_a_lease_call_that_is_malformed_is_refused(keyer, body):
     assert keyer("anna").post("/keying/leases", body).status_code == 400
@@ -387,6 +394,33 @@ def test_a_letter_brings_its_pictures_until_its_read_is_erased(console, keyer):
     assert anna.letters() == []
     with console.transaction() as database:
         assert database.get(LetterRow, read_id) is None
+
+
+def test_the_page_is_told_which_of_its_letters_are_erased(console, keyer):
+    first, second, third = (store(console, letter("?"))[0] for _ in range(3))
+    anna = keyer("anna")
+    anna.letters()
+    anna.label(first, 0, "7")
+    for read_id in (first, second):
+        erase_from_archive(console.archive, read_id)
+    body = {"read_ids": [second, third], "kept": [first], "action": "prolong"}
+    answer = anna.post("/keying/leases", body).json()
+    assert answer["erased"] == [second, first]
+    assert list(answer["until_us"]) == [third]
+    with console.transaction() as database:
+        assert list(database.scalars(select(LetterRow.read_id))) == [third]
+        assert not database.scalars(select(VoteRow)).all()
+
+
+def test_a_letter_that_is_kept_for_undo_alone_is_not_prolonged(console, keyer, later):
+    (read_id,) = store(console, letter("?"))
+    anna = keyer("anna")
+    anna.letters()
+    later(50)
+    body = {"read_ids": [], "kept": [read_id], "action": "prolong"}
+    assert anna.post("/keying/leases", body).json() == {"until_us": {}, "erased": []}
+    later(11)
+    assert ids(keyer("ben").letters()) == [read_id]
 
 
 def test_the_directory_says_which_codes_are_open(console, keyer, room, tmp_path):
