@@ -6,6 +6,7 @@ All values are escaped. Knows nothing about what the pages show.
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,7 @@ def _environment() -> Environment:
     )
     made.filters |= {
         "formatted": format,
+        "from_json": json.loads,
         "data_uri": _data_uri,
         "drawn": draw,
         "moment": _moment,

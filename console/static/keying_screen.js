@@ -187,7 +187,9 @@ function waitingText(num) {
 }
 
 function duration(seconds) {
-  return seconds < IN_SECONDS_S ? `${Math.ceil(seconds)} s` : `${Math.floor(seconds / 60)} min`;
+  if (seconds < IN_SECONDS_S) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function idleText(paused, { trouble, num_waiting }) {

@@ -448,12 +448,15 @@ def test_a_letter_that_can_still_be_saved_overtakes_those_that_wait(open_office)
     wait_until(lambda: urgent.labels, "the urgent letter is keyed")
 
 
-def test_the_time_that_is_left_is_shown(open_office):
-    _, page_of = open_office(single(1, deadline_us=now_us() + 30_000_000))
+@pytest.mark.parametrize(
+    ("left_s", "shown"), [(30, r"\d+ s"), (1_000, "1[56] min"), (9_000, "2 h (29|30) min")]
+)
+def test_the_time_that_is_left_is_shown(open_office, left_s, shown):
+    _, page_of = open_office(single(1, deadline_us=now_us() + left_s * 1_000_000))
     page = page_of()
     page.wait_for_selector("#row li.now")
     page.wait_for_selector("#deadline:not(.over)")
-    assert re.match(r"\d+ s to save this letter", page.text_content("#seconds"))
+    assert re.fullmatch(f"{shown} to save this letter", page.text_content("#seconds"))
 
 
 def test_a_person_sees_the_own_figures(open_office):
