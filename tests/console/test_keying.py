@@ -231,6 +231,19 @@ def test_a_released_letter_is_anothers_at_once(console, keyer):
     assert ids(keyer("ben").letters()) == [read_id]
 
 
+@pytest.mark.parametrize("action", ["prolong", "release"])
+def test_nobody_prolongs_or_releases_another_persons_lease(console, keyer, later, action):
+    (read_id,) = store(console, letter("?"))
+    anna, ben = keyer("anna"), keyer("ben")
+    anna.letters()
+    later(50)
+    answer = ben.post("/keying/leases", {"read_ids": [read_id], "action": action}).json()
+    assert answer["until_us"] == {}
+    assert ben.letters() == []
+    later(11)
+    assert ids(ben.letters()) == [read_id]
+
+
 def test_a_label_of_a_letter_that_has_passed_on_is_refused(console, keyer, later):
     (read_id,) = store(console, letter("?"))
     anna = keyer("anna")
