@@ -128,7 +128,8 @@ export class Screen {
     const checked = num_checked
       ? `${number.format(Math.round((1000 * num_agreed) / num_checked) / 10)} % of ${number.format(num_checked)} checked agree`
       : "none checked yet";
-    this.at.own.textContent = `You: ${number.format(num_today)} today, ${number.format(Math.round(keys_per_hour))} keys an hour, ${checked}`;
+    const speed = keys_per_hour === null ? "" : ` ${number.format(Math.round(keys_per_hour))} keys an hour,`;
+    this.at.own.textContent = `You: ${number.format(num_today)} today,${speed} ${checked}`;
   }
 
   deadline(letter) {

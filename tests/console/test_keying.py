@@ -20,6 +20,7 @@ from console.database import open_database
 from console.keying import letter_store, quality
 from console.keying.keying_pages import pages
 from console.keying.letter_store import drop_letters, prune, writing
+from console.keying.own_figures import own_figures
 from console.keying.room import KeyingRoom
 from console.tables import CropRow, LetterRow, SessionRow, VoteRow
 from console.visit import Console
@@ -458,6 +459,32 @@ def test_two_who_disagree_need_a_third_and_nobody_is_asked_twice(console, keyer)
     assert agreed == {"anna": True, "ben": False, "carla": True}
     own = people[1].client.get("/keying/own").json()
     assert (own["num_today"], own["num_checked"], own["num_agreed"]) == (1, 1, 0)
+
+
+def test_a_speed_is_told_of_ten_labels_and_leaves_breaks_out(console):
+    now_us = 20 * 86_400_000_000 + 40_000_000_000  # of a day, not near midnight
+
+    def add(times_us):
+        with console.transaction() as database, database.begin():
+            database.add_all(
+                VoteRow(
+                    read_id=f"r{at}", crop_index=0, who="anna", label="7", kind="7", when_us=at,
+                    event_id=str(at), is_undone=False, is_checking=False, is_agreed=None,
+                )
+                for at in times_us
+            )  # fmt: skip
+
+    def speed():
+        with console.transaction() as database:
+            return own_figures(database, "anna", now_us).keys_per_hour
+
+    began_us = now_us - 10_000_000_000
+    add(began_us + n * 1_000_000 for n in range(9))
+    assert speed() is None
+    add([began_us + 9_000_000])
+    assert speed() == 3600
+    add([now_us - 1_000_000_000])  # after a break
+    assert speed() == 3600
 
 
 def test_somebody_of_whom_nothing_is_known_is_checked_until_that_costs_more(
