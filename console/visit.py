@@ -232,5 +232,6 @@ def refuse(request: Request, error: Exception) -> Response:
 
 
 def _local_path(request: Request) -> str:
+    """The address that was asked for, with the escapes that the server has taken away."""
     query = request.url.query
-    return request.url.path + (f"?{query}" if query else "")
+    return quote(request.scope["path"]) + (f"?{query}" if query else "")

@@ -6,6 +6,7 @@ All values are escaped. Knows nothing about what the pages show.
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pages.chart import draw
+from pages.segment import to_segment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -34,9 +36,11 @@ def _environment() -> Environment:
     )
     made.filters |= {
         "formatted": format,
+        "from_json": json.loads,
         "data_uri": _data_uri,
         "drawn": draw,
         "moment": _moment,
+        "segment": to_segment,
     }
     return made
 

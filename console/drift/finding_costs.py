@@ -16,13 +16,13 @@ from monitoring.site_rules import SITE_REJECT_EXCESS
 
 _TO_DO: Final[Mapping[str, str]] = {
     "blanks": "The scanner sends paper without ink: call the site, its lamp or camera is off.",
-    "reject share": "Look at the crops below. If they are dirty, call the site and hold it until "
+    "reject share": "Look at its crops. If they are dirty, call the site and hold it until "
     "they are clean.",
     "wrong": "Hold the site, or serve it with a higher threshold, until the cause is found.",
     "height_px": "Ask the site whether its scanner or its crop settings were changed.",
     "margin": "Ask the site whether its scanner or its crop settings were changed.",
 }
-_LOOK: Final = "Compare the crops below with the reference: is a scanner, pen or source new?"
+_LOOK: Final = "Compare its crops with the reference: is a scanner, pen or source new?"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Final
-from urllib.parse import quote
 
 from pyarrow.lib import ArrowException
 from starlette.responses import RedirectResponse, Response
@@ -23,6 +22,7 @@ from console.visit import Console, Page, Refusal, Visit
 from contract import costs
 from monitoring import page_server
 from monitoring.drift_pages import site_grid
+from pages.segment import from_segment, to_segment
 
 _LAST_CROPS: Final = 4
 _CROPS: Final = 8
@@ -65,12 +65,12 @@ def pages(console: Console | None = None) -> list[Page]:
 
     return [
         Page("/sites", shared(_index), "review"),
-        Page("/site-crops/{day}/{read_id}/{index:int}/{site:path}", shared(_crop), "review"),
-        Page("/sites/{site:path}/days/{day}", shared(_day), "review"),
-        Page("/sites/{site:path}/hold", shared(_hold), "admin", "POST"),
-        Page("/sites/{site:path}/release", shared(_release), "admin", "POST"),
-        Page("/sites/{site:path}/label", shared(_label), "admin", "POST"),
-        Page("/sites/{site:path}", shared(_site), "review"),
+        Page("/site-crops/{day}/{read_id}/{index:int}/{site}", shared(_crop), "review"),
+        Page("/sites/{site}/days/{day}", shared(_day), "review"),
+        Page("/sites/{site}/hold", shared(_hold), "admin", "POST"),
+        Page("/sites/{site}/release", shared(_release), "admin", "POST"),
+        Page("/sites/{site}/label", shared(_label), "admin", "POST"),
+        Page("/sites/{site}", shared(_site), "review"),
         Page("/reports/{key:path}", _report, "review"),
     ]
 
@@ -95,7 +95,7 @@ def _index(visit: Visit, reader: SiteReader) -> Response:
 
 def _site(visit: Visit, reader: SiteReader) -> Response:
     """One site: what is wrong with it, and what to do."""
-    site = str(visit.request.path_params["site"])
+    site = _site_of(visit)
     summaries = reader.summaries()
     rows = reader.rows(summaries, holds.read_states(visit.console))
     row = next((one for one in rows if one.site == site), None)
@@ -133,7 +133,7 @@ def _site(visit: Visit, reader: SiteReader) -> Response:
 
 def _day(visit: Visit, reader: SiteReader) -> Response:
     """One day of a site."""
-    site, day = str(visit.request.path_params["site"]), _parse_day(visit)
+    site, day = _site_of(visit), _parse_day(visit)
     summaries = reader.summaries()
     history = histories(summaries).get(site, SiteHistory(site, ()))
     told = history.on(day)
@@ -170,8 +170,8 @@ def _day(visit: Visit, reader: SiteReader) -> Response:
 def _crop(visit: Visit, reader: SiteReader) -> Response:
     """One picture. Whether its read was erased is looked up at each request."""
     asked = visit.request.path_params
-    crop = (str(asked["read_id"]), int(asked["index"]))
-    png = reader.captured.picture(str(asked["site"]), _parse_day(visit), crop)
+    crop = (from_segment(str(asked["read_id"])), int(asked["index"]))
+    png = reader.captured.picture(_site_of(visit), _parse_day(visit), crop)
     if png is None:
         raise Refusal(404, "This crop was erased, has expired, or was never captured.")
     return Response(png, media_type="image/png")
@@ -242,14 +242,18 @@ def _known_site(visit: Visit, reader: SiteReader) -> str:
     Raises:
         Refusal: neither a report nor the service knows it.
     """
-    site = str(visit.request.path_params["site"])
+    site = _site_of(visit)
     if site not in histories(reader.summaries()) and site not in holds.read_states(visit.console):
         raise Refusal(404, f"No report and no read of the site {site[:80]!r} is known.")
     return site
 
 
 def _back_to(site: str) -> Response:
-    return RedirectResponse(f"/sites/{quote(site)}", 303)
+    return RedirectResponse(f"/sites/{to_segment(site)}", 303)
+
+
+def _site_of(visit: Visit) -> str:
+    return from_segment(str(visit.request.path_params["site"]))
 
 
 def _parse_day(visit: Visit) -> date:

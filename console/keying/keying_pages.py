@@ -114,24 +114,34 @@ def _undo(room: KeyingRoom, visit: Visit) -> Response:
 
 
 def _leases(visit: Visit) -> Response:
-    """Prolong leases, or give letters back."""
-    read_ids, action = visit.sent.get("read_ids"), visit.sent.get("action")
-    if (
-        not isinstance(read_ids, list)
-        or len(read_ids) > _MAX_READ_IDS
-        or not all(isinstance(one, str) for one in read_ids)
-    ):
-        raise Refusal(400, f"read_ids is no list of at most {_MAX_READ_IDS} read ids.")
+    """Prolong leases, or give letters back; names the letters that are erased.
+
+    `kept` are letters that the person has keyed and whose pictures the page still has.
+    """
+    sent, action = visit.sent, visit.sent.get("action")
+    read_ids, kept = _ids(sent.get("read_ids"), "read_ids"), _ids(sent.get("kept", []), "kept")
     if action not in ("prolong", "release"):
         raise Refusal(400, f"action is {str(action)[:40]!r}; give prolong or release.")
-    who = visit.person.who
+    who, archive = visit.person.who, visit.console.archive
+    erased = [one for one in dict.fromkeys([*read_ids, *kept]) if is_erased(archive, one)]
     with writing(visit.console) as database:
+        drop_letters(database, erased)
         until_us = (
             prolong(database, who, read_ids, visit.console.now_us())
             if action == "prolong"
             else release(database, who, read_ids)
         )
-    return JSONResponse({"until_us": until_us})
+    return JSONResponse({"until_us": until_us, "erased": erased})
+
+
+def _ids(given: object, name: str) -> list[str]:
+    if (
+        not isinstance(given, list)
+        or len(given) > _MAX_READ_IDS
+        or not all(isinstance(one, str) for one in given)
+    ):
+        raise Refusal(400, f"{name} is no list of at most {_MAX_READ_IDS} read ids.")
+    return given
 
 
 def _own(visit: Visit) -> Response:

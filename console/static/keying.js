@@ -1,6 +1,6 @@
 // The keying operator's page: one key a decision, shown at once, sent behind the operator's back.
 
-import { cropToKey, isDigit, meaning, onlyCode, openDigits } from "./keying_keys.js";
+import { cropToKey, isCharacter, isDigit, meaning, onlyCode, openDigits } from "./keying_keys.js";
 import { Letters, dispose } from "./keying_letters.js";
 import { Outbox } from "./keying_outbox.js";
 import { get, nextTime_us } from "./keying_server.js";
@@ -21,7 +21,10 @@ let paused = null; // "rest" or "other tab": nothing can be keyed
 let used_at = performance.now();
 
 const outbox = new Outbox({ who, csrf, onChange: connection, onRefused: refused, onReopened: reopened });
-const letters = new Letters({ csrf, onChange: asked, onLost: lost, answersOf: (id) => outbox.answersOf(id) });
+const letters = new Letters({
+  csrf, onChange: asked, onLost: lost, onErased: erased, answersOf: (id) => outbox.answersOf(id),
+  keptIds: () => [...new Set(history.map(({ letter }) => letter.read_id))],
+});
 const tabs = "BroadcastChannel" in window ? new BroadcastChannel(`digitline-keying:${who}`) : null;
 
 // ---- a key ----
@@ -141,6 +144,11 @@ function forgetKeys(read_id) {
   history = history.filter((one) => one.letter.read_id !== read_id);
 }
 
+function erased(read_id) {
+  history.filter((one) => one.letter.read_id === read_id).forEach((one) => dispose(one.letter));
+  forgetKeys(read_id);
+}
+
 function lost(letter, reason) {
   forgetKeys(letter.read_id);
   insists = null;
@@ -182,7 +190,7 @@ function show() {
 }
 
 document.addEventListener("keydown", (event) => {
-  const what = meaning(event);
+  const what = meaning(event) ?? (paused && isCharacter(event) ? "resume" : undefined);
   const isControl = event.target.closest("a, button, summary, input");
   if (!what || (what === "confirm" && isControl)) return;
   event.preventDefault();
@@ -205,6 +213,7 @@ tabs?.addEventListener("message", () => pause("other tab"));
 addEventListener("pagehide", () => {
   outbox.flush();
   if (!paused) letters.stop({ givesBack: true, keepalive: true });
+  history.splice(0).forEach(({ letter }) => dispose(letter)); // a browser may keep the page for "back"
 });
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 addEventListener("beforeunload", (event) => { if (outbox.num_waiting && !outbox.isKept) event.preventDefault(); });

@@ -23,9 +23,14 @@ const BY_KEY = new Map([
   BY_KEY.set(digit, digit);
 });
 
+const isShortcut = (event) => event.ctrlKey || event.altKey || event.metaKey || event.isComposing;
+
+// Any key that writes something: all of them end a pause.
+export const isCharacter = (event) => event.key.length === 1 && !isShortcut(event);
+
 // A digit, not_a_digit, unreadable, two_digits, undo, confirm, pause; undefined for other keys.
 export function meaning(event) {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return undefined;
+  if (isShortcut(event)) return undefined;
   return event.code ? BY_CODE.get(event.code) : BY_KEY.get(event.key.toLowerCase());
 }
 

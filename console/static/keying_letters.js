@@ -12,9 +12,11 @@ const NUM_SHOWN = 3; // the letter in work and those beside it keep their places
 export class Letters {
   // onChange(): the queue or the connection has changed.
   // onLost(letter, reason): it is not to be keyed here any more; reason "" where that was our wish.
+  // onErased(read_id): no picture of it may stay.
   // answersOf(read_id): labels of an earlier page that are still on their way.
-  constructor({ csrf, onChange, onLost, answersOf }) {
-    Object.assign(this, { csrf, onChange, onLost, answersOf });
+  // keptIds(): letters that are keyed, and whose pictures are kept for undo.
+  constructor({ csrf, onChange, onLost, onErased, answersOf, keptIds }) {
+    Object.assign(this, { csrf, onChange, onLost, onErased, answersOf, keptIds });
     this.queue = []; // [0] is in work
     this.loading = new Set(); // whose pictures are on their way
     this.seen = new Set(); // read_ids that this page has, or has completed
@@ -127,15 +129,19 @@ export class Letters {
     this.onLost(letter, wasCurrent ? reason : "");
   }
 
-  // Keep the leases; whatever the console no longer lends is taken off the queue.
+  // Keep the leases; whatever the console no longer lends is taken off the queue. It also says
+  // which letters are erased, so it is asked as long as the page has a picture.
   async prolong() {
     const held = this.queue.filter((letter) => !letter.isReopening).map((letter) => letter.read_id);
-    if (!this.isOn || !held.length) return;
+    const kept = this.keptIds();
+    if (!held.length && !kept.length) return;
     try {
-      const { until_us } = await post("/keying/leases", { read_ids: held, action: "prolong" }, this.csrf);
+      const asked = { read_ids: held, kept, action: "prolong" };
+      const { until_us, erased } = await post("/keying/leases", asked, this.csrf);
       const gone = this.queue.filter((letter) => held.includes(letter.read_id)
         && !letter.isReopening && !until_us[letter.read_id]);
       gone.forEach((letter) => this.drop(letter.read_id, "it was given to somebody else or erased"));
+      erased.forEach((read_id) => this.onErased(read_id));
       this.trouble = null;
     } catch (error) {
       this.trouble = error;
@@ -173,4 +179,5 @@ export function dispose(letter) {
     crop.picture = "";
     crop.images = null;
   }
+  letter.cells = null;
 }

@@ -7,6 +7,8 @@ const NAMES = { not_a_digit: "no digit", two_digits: "two digits", unreadable: "
 const NUM_IN_ROW = 12; // crops of a postcode at most; of a longer read a part is shown
 const NUM_BEFORE = 5;
 const MOST_MEASURES = 1000;
+const MOST_COUNTED = 1000; // letters that wait; the console counts no further
+const IN_SECONDS_S = 120; // more than these are told in minutes
 const number = new Intl.NumberFormat("en");
 
 export class Screen {
@@ -23,7 +25,7 @@ export class Screen {
     const isAtWork = Boolean(letter) && !paused;
     this.at.desk.hidden = !isAtWork;
     this.at.idle.hidden = isAtWork;
-    write(this.at.waiting, letters.num_waiting === null ? "" : `${number.format(letters.num_waiting)} letters wait`);
+    write(this.at.waiting, waitingText(letters.num_waiting));
     if (this.state !== "sending") this.connection(this.state, this.cause, outbox);
     if (!isAtWork) return this.idle(paused, letters);
     const crop = cropToKey(letter);
@@ -81,7 +83,9 @@ export class Screen {
     button.textContent = action;
     button.hidden = !action;
     this.at.code.textContent = "";
-    this.confirm.disabled = true;
+    this.keys(null, null, null);
+    // A letter that was given back, or erased, stays in no hidden part of the page.
+    [this.at.row, this.at.crop, ...this.smalls].forEach((place) => place.replaceChildren());
     this.deadline(undefined);
   }
 
@@ -124,7 +128,8 @@ export class Screen {
     const checked = num_checked
       ? `${number.format(Math.round((1000 * num_agreed) / num_checked) / 10)} % of ${number.format(num_checked)} checked agree`
       : "none checked yet";
-    this.at.own.textContent = `You: ${number.format(num_today)} today, ${number.format(Math.round(keys_per_hour))} keys an hour, ${checked}`;
+    const speed = keys_per_hour === null ? "" : ` ${number.format(Math.round(keys_per_hour))} keys an hour,`;
+    this.at.own.textContent = `You: ${number.format(num_today)} today,${speed} ${checked}`;
   }
 
   deadline(letter) {
@@ -132,7 +137,7 @@ export class Screen {
     const left_us = letter?.deadline_us ? letter.deadline_us - now_us() : 0;
     deadline.classList.toggle("over", left_us <= 0);
     if (left_us > 0) deadline.value = left_us / Math.max(left_us, letter.deadline_us - letter.arrived_us);
-    write(seconds, left_us > 0 ? `${Math.ceil(left_us / 1e6)} s to save this letter` : "");
+    write(seconds, left_us > 0 ? `${duration(left_us / 1e6)} to save this letter` : "");
   }
 
   // From the key's own time to the frame that shows its effect, and until that is painted.
@@ -174,6 +179,18 @@ function upcoming(queue, crop) {
     .filter((one) => one.digit === null && !letter.answers.has(one.index)));
   const next = all.slice(all.indexOf(crop) + 1);
   return [next[0], next[1]];
+}
+
+function waitingText(num) {
+  if (num === null) return "";
+  if (num === 1) return "1 letter waits";
+  return `${number.format(num)}${num < MOST_COUNTED ? "" : " or more"} letters wait`;
+}
+
+function duration(seconds) {
+  if (seconds < IN_SECONDS_S) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function idleText(paused, { trouble, num_waiting }) {

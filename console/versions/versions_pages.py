@@ -30,6 +30,8 @@ from console.visit import Page, Refusal, Visit
 
 _PNG: Final = "image/png"
 _PICTURE_NAME: Final = re.compile(r"[a-z0-9_]{1,40}\.png")
+_REPORT: Final = "report.html"
+_CHAMPION: Final = "champion"  # its name in addresses
 # An evaluation report is one file with its own style; nothing in it may run or load.
 _REPORT_POLICY: Final = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
@@ -97,6 +99,7 @@ def _models(visit: Visit, tools: Tools) -> Response:
         chosen=chosen,
         table=comparison_table.rows(columns, {} if chosen is None else chosen.lost_won),
         columns=columns,
+        reported=_reported(settings.champion, seen.candidates),
         changed=changed if isinstance(changed, changed_crops.Changed) else None,
         no_changes=changed if isinstance(changed, str) else "",
         pictures=_shared_pictures(settings.champion, chosen),
@@ -114,6 +117,12 @@ def _models(visit: Visit, tools: Tools) -> Response:
         max_why_chars=action_commands.MAX_WHY_CHARS,
         may_change=visit.may("admin"),
     )
+
+
+def _reported(champion: Path, candidates: Sequence[Candidate]) -> set[str]:
+    """Those of which there is an evaluation report."""
+    folders = {_CHAMPION: champion, **{one.name: one.folder for one in candidates}}
+    return {name for name, folder in folders.items() if (folder / _REPORT).is_file()}
 
 
 def _kept(visit: Visit) -> tuple[list[str], ModelFacts | None, str]:
@@ -166,7 +175,7 @@ def _picture(visit: Visit) -> Response:
 
 def _report(visit: Visit) -> Response:
     """The evaluation report that `evaluate` wrote, as it is."""
-    path = _folder_of(visit, champion="", candidate="") / "report.html"
+    path = _folder_of(visit, champion="", candidate="") / _REPORT
     if not path.is_file():
         raise Refusal(404, f"{path} is missing; `python -m training evaluate` writes it.")
     headers = {"content-security-policy": _REPORT_POLICY}
@@ -175,7 +184,7 @@ def _report(visit: Visit) -> Response:
 
 def _folder_of(visit: Visit, *, champion: str, candidate: str) -> Path:
     settings, model = visit.console.settings, visit.request.path_params["model"]
-    if model == "champion":
+    if model == _CHAMPION:
         return settings.champion / champion
     return _see(settings).named(model).folder / candidate
 

@@ -166,7 +166,9 @@ class FakeOffice:
                 elif not letter.is_complete:
                     letter.lease = (who, self.now_us() + self.lease_us)
                     until_us[read_id] = letter.lease[1]
-        return JSONResponse({"until_us": until_us})
+            asked = [*visit.sent["read_ids"], *visit.sent.get("kept", [])]
+            erased = [one for one in asked if self.letters[one].is_erased]
+        return JSONResponse({"until_us": until_us, "erased": erased})
 
     def _own(self, visit):
         num = len({row[1:3] for row in self.posted if row[0] == visit.person.who})

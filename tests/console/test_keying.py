@@ -20,6 +20,7 @@ from console.database import open_database
 from console.keying import letter_store, quality
 from console.keying.keying_pages import pages
 from console.keying.letter_store import drop_letters, prune, writing
+from console.keying.own_figures import own_figures
 from console.keying.room import KeyingRoom
 from console.tables import CropRow, LetterRow, SessionRow, VoteRow
 from console.visit import Console
@@ -231,6 +232,19 @@ def test_a_released_letter_is_anothers_at_once(console, keyer):
     assert ids(keyer("ben").letters()) == [read_id]
 
 
+@pytest.mark.parametrize("action", ["prolong", "release"])
+def test_nobody_prolongs_or_releases_another_persons_lease(console, keyer, later, action):
+    (read_id,) = store(console, letter("?"))
+    anna, ben = keyer("anna"), keyer("ben")
+    anna.letters()
+    later(50)
+    answer = ben.post("/keying/leases", {"read_ids": [read_id], "action": action}).json()
+    assert answer["until_us"] == {}
+    assert ben.letters() == []
+    later(11)
+    assert ids(ben.letters()) == [read_id]
+
+
 def test_a_label_of_a_letter_that_has_passed_on_is_refused(console, keyer, later):
     (read_id,) = store(console, letter("?"))
     anna = keyer("anna")
@@ -354,7 +368,14 @@ def test_a_number_of_letters_out_of_range_is_refused(keyer, num):
 
 
 @pytest.mark.parametrize(
-    "body", [{"read_ids": "x", "action": "prolong"}, {"read_ids": [], "action": "take"}, {}]
+    "body",
+    [
+        {"read_ids": "x", "action": "prolong"},
+        {"read_ids": [], "kept": [1], "action": "prolong"},
+        {"read_ids": [], "kept": ["x"] * 101, "action": "prolong"},
+        {"read_ids": [], "action": "take"},
+        {},
+    ],
 )
 def test_a_lease_call_that_is_malformed_is_refused(keyer, body):
     assert keyer("anna").post("/keying/leases", body).status_code == 400
@@ -389,6 +410,33 @@ def test_a_letter_brings_its_pictures_until_its_read_is_erased(console, keyer):
         assert database.get(LetterRow, read_id) is None
 
 
+def test_the_page_is_told_which_of_its_letters_are_erased(console, keyer):
+    first, second, third = (store(console, letter("?"))[0] for _ in range(3))
+    anna = keyer("anna")
+    anna.letters()
+    anna.label(first, 0, "7")
+    for read_id in (first, second):
+        erase_from_archive(console.archive, read_id)
+    body = {"read_ids": [second, third], "kept": [first], "action": "prolong"}
+    answer = anna.post("/keying/leases", body).json()
+    assert answer["erased"] == [second, first]
+    assert list(answer["until_us"]) == [third]
+    with console.transaction() as database:
+        assert list(database.scalars(select(LetterRow.read_id))) == [third]
+        assert not database.scalars(select(VoteRow)).all()
+
+
+def test_a_letter_that_is_kept_for_undo_alone_is_not_prolonged(console, keyer, later):
+    (read_id,) = store(console, letter("?"))
+    anna = keyer("anna")
+    anna.letters()
+    later(50)
+    body = {"read_ids": [], "kept": [read_id], "action": "prolong"}
+    assert anna.post("/keying/leases", body).json() == {"until_us": {}, "erased": []}
+    later(11)
+    assert ids(keyer("ben").letters()) == [read_id]
+
+
 def test_the_directory_says_which_codes_are_open(console, keyer, room, tmp_path):
     (tmp_path / "codes").write_text("80331\n80431\n80335\n10331\n")
     room.codes = load_postcodes(tmp_path / "codes")
@@ -411,6 +459,32 @@ def test_two_who_disagree_need_a_third_and_nobody_is_asked_twice(console, keyer)
     assert agreed == {"anna": True, "ben": False, "carla": True}
     own = people[1].client.get("/keying/own").json()
     assert (own["num_today"], own["num_checked"], own["num_agreed"]) == (1, 1, 0)
+
+
+def test_a_speed_is_told_of_ten_labels_and_leaves_breaks_out(console):
+    now_us = 20 * 86_400_000_000 + 40_000_000_000  # of a day, not near midnight
+
+    def add(times_us):
+        with console.transaction() as database, database.begin():
+            database.add_all(
+                VoteRow(
+                    read_id=f"r{at}", crop_index=0, who="anna", label="7", kind="7", when_us=at,
+                    event_id=str(at), is_undone=False, is_checking=False, is_agreed=None,
+                )
+                for at in times_us
+            )  # fmt: skip
+
+    def speed():
+        with console.transaction() as database:
+            return own_figures(database, "anna", now_us).keys_per_hour
+
+    began_us = now_us - 10_000_000_000
+    add(began_us + n * 1_000_000 for n in range(9))
+    assert speed() is None
+    add([began_us + 9_000_000])
+    assert speed() == 3600
+    add([now_us - 1_000_000_000])  # after a break
+    assert speed() == 3600
 
 
 def test_somebody_of_whom_nothing_is_known_is_checked_until_that_costs_more(

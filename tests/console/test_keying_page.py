@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from fake_keying import FakeOffice, Letter
+from fake_keying import FakeOffice, Letter, picture_of
 from keying_browser import chromium, serving, sign_in, wait_until
 
 pytestmark = pytest.mark.slow
@@ -351,6 +351,41 @@ def test_an_erased_letter_leaves_the_page(open_office):
     page.wait_for_selector("text=The letter was taken away")
 
 
+def pictures_of(page):
+    """Every picture in the page, hidden ones too."""
+    return set(page.eval_on_selector_all("img", "all => all.map(one => one.src)"))
+
+
+@pytest.mark.parametrize("keys", [["1"], ["1", "Escape"]], ids=["at work", "paused"])
+def test_the_pictures_of_a_keyed_letter_that_is_erased_leave_the_page(open_office, keys):
+    office, page_of = open_office(single(3))
+    page = page_of(has_clock=True)
+    press(page, keys)
+    labels_of(office, 1)
+    office.letters["r0000"].is_erased = True
+    page.clock.fast_forward(21_000)
+    wait_until(lambda: picture_of("0") not in pictures_of(page), "its picture is gone")
+    if "Escape" in keys:
+        page.keyboard.press("x")
+    press(page, ["Backspace"])
+    assert "Nothing is left to undo" in page.text_content("#notice")
+    assert office.undone == []
+
+
+def test_a_page_that_pauses_or_shows_no_letter_has_no_picture(open_office):
+    office, page_of = open_office(single(2))
+    page = page_of()
+    press(page, ["1", "Escape"])
+    page.wait_for_selector("text=Paused")
+    assert not pictures_of(page)
+    press(page, [])
+    page.keyboard.press("x")
+    press(page, "2")
+    page.wait_for_selector("text=No letter waits")
+    assert not pictures_of(page)
+    labels_of(office, 2)
+
+
 def test_leases_are_prolonged_while_somebody_keys(open_office):
     office, page_of = open_office(letters(3))
     page = page_of(has_clock=True)
@@ -360,14 +395,15 @@ def test_leases_are_prolonged_while_somebody_keys(open_office):
     wait_until(lambda: office.letters["r0000"].lease[1] > before_us, "the lease is prolonged")
 
 
-def test_letters_are_given_back_when_nobody_keys_and_any_key_goes_on(open_office):
+@pytest.mark.parametrize("key", ["5", "x"])
+def test_letters_are_given_back_when_nobody_keys_and_any_key_goes_on(open_office, key):
     office, page_of = open_office(letters(3))
     page = page_of(has_clock=True)
     page.wait_for_selector("#row li.now")
     page.clock.fast_forward(91_000)
     page.wait_for_selector("text=Paused")
     wait_until(lambda: len(office.released) == 3, "the letters are given back")
-    page.keyboard.press("5")
+    page.keyboard.press(key)
     page.wait_for_selector("#row li.now")
     assert not office.posted
 
@@ -412,12 +448,15 @@ def test_a_letter_that_can_still_be_saved_overtakes_those_that_wait(open_office)
     wait_until(lambda: urgent.labels, "the urgent letter is keyed")
 
 
-def test_the_time_that_is_left_is_shown(open_office):
-    _, page_of = open_office(single(1, deadline_us=now_us() + 30_000_000))
+@pytest.mark.parametrize(
+    ("left_s", "shown"), [(30, r"\d+ s"), (1_000, "1[56] min"), (9_000, "2 h (29|30) min")]
+)
+def test_the_time_that_is_left_is_shown(open_office, left_s, shown):
+    _, page_of = open_office(single(1, deadline_us=now_us() + left_s * 1_000_000))
     page = page_of()
     page.wait_for_selector("#row li.now")
     page.wait_for_selector("#deadline:not(.over)")
-    assert re.match(r"\d+ s to save this letter", page.text_content("#seconds"))
+    assert re.fullmatch(f"{shown} to save this letter", page.text_content("#seconds"))
 
 
 def test_a_person_sees_the_own_figures(open_office):

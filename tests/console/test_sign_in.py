@@ -1,5 +1,9 @@
 """Who gets in, with which key, and what a write needs."""
 
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -7,8 +11,10 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from capture.store import StoreError
+from console import sessions
 from console.application import make_app
-from console.visit import Page
+from console.visit import Console, Page
+from serving.edge.key_ring import new_key, parse_keys
 
 PAGES = [
     Page("/see", lambda _visit: PlainTextResponse("seen"), "review"),
@@ -97,6 +103,60 @@ def test_a_session_ends_with_its_key(sign_in, console):
     assert client.get("/see", headers={"accept": "application/json"}).status_code == 401
 
 
+@pytest.fixture
+def later(monkeypatch):
+    """later(seconds) sets the console's clock forward."""
+
+    def move(seconds):
+        now = Console.now_us
+        monkeypatch.setattr(
+            Console, "now_us", staticmethod(lambda: now() + int(seconds * 1_000_000))
+        )
+
+    return move
+
+
+def status(client):
+    return client.get("/see", headers={"accept": "application/json"}).status_code
+
+
+def test_a_session_ends_after_twelve_hours(sign_in, later):
+    client = sign_in(PAGES)
+    later(12 * 3600 - 60)
+    assert status(client) == 200
+    later(61)
+    assert status(client) == 401
+
+
+def test_a_session_ends_when_its_key_expires(console, stranger, later):
+    expires = datetime.now(UTC) + timedelta(hours=1)
+    key, entry = new_key("office", ["review"], expires.isoformat())
+    ring = parse_keys(json.dumps({"keys": [entry]}), time.time())
+    object.__setattr__(console, "keys", lambda: ring)
+    stranger.post("/sign-in", data={"who": "anna", "key": key})
+    assert status(stranger) == 200
+    later(3601)
+    assert status(stranger) == 401
+
+
+def test_a_session_that_another_console_has_ended_ends_here_within_two_seconds(
+    sign_in, console, later
+):
+    client = sign_in(PAGES)
+    with console.transaction() as database, database.begin():
+        sessions.sign_out(database, client.cookies["digitline_session"])
+    later(2)
+    assert status(client) == 401
+
+
+@pytest.mark.parametrize("sender", ["cross-site", "same-site"])
+def test_a_form_of_another_site_signs_nobody_in(stranger, key_of, sender):
+    sent = {"who": "anna", "key": key_of["label"]}
+    answer = stranger.post("/sign-in", data=sent, headers={"sec-fetch-site": sender})
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+
+
 def test_the_database_holds_no_token(sign_in, console):
     token = sign_in(PAGES).cookies["digitline_session"]
     with console.database.connect() as connection:
@@ -125,8 +185,19 @@ def test_a_body_that_is_too_large_is_refused(sign_in):
 def test_every_answer_keeps_scripts_and_frames_of_others_out(stranger):
     for path in ("/sign-in", "/nothing", "/static/style.css"):
         policy = stranger.get(path).headers["content-security-policy"]
-        assert "default-src 'none'" in policy
+        parts = [part.split() for part in policy.split(";")]
+        allowed = {name: sources for name, *sources in parts}
+        for name in ("default-src", "base-uri", "frame-ancestors"):
+            assert allowed[name] == ["'none'"]
+        for name in ("script-src", "style-src", "connect-src", "form-action"):
+            assert allowed[name] == ["'self'"]
         assert "unsafe" not in policy
+
+
+def test_no_page_with_handwriting_is_kept_by_a_browser_or_proxy(sign_in):
+    answer = sign_in(PAGES).get("/see")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["referrer-policy"] == "same-origin"
 
 
 def test_without_keys_another_site_is_refused(console):

@@ -194,6 +194,14 @@ def test_pictures_of_the_evaluation_stay_within_their_folder(sign_in, candidate,
         assert client.get(f"/models/pictures/{path}").status_code == 404
 
 
+def test_a_report_is_linked_where_it_is(sign_in, candidate, places):
+    client, link = sign_in(PAGES), 'href="/models/reports/train"'
+    (places.work / "report.html").unlink(missing_ok=True)
+    assert link not in client.get("/models").text
+    (places.work / "report.html").write_text("<p>figures</p>")
+    assert link in client.get("/models").text
+
+
 def test_a_report_may_run_nothing(sign_in, candidate, places):
     (places.work / "report.html").write_text("<script>alert(1)</script>")
     answer = sign_in(PAGES).get("/models/reports/train")

@@ -54,7 +54,12 @@ def run(champion: Path, store: Store, *, to_version: str | None, why: str) -> Pr
     entry = champion_folder.switch(
         staged, champion, when=provenance.now(), why=why, announce=partial(move_alias, champion)
     )
-    logger.info("champion %s -> %s; start a running service again", served, wanted)
+    logger.info(
+        "champion %s -> %s; a running service takes it by itself where DIGITS_CHAMPION names "
+        "the folder",
+        served,
+        wanted,
+    )
     return entry
 
 

@@ -1,14 +1,22 @@
 """The pages of sites: what they say, without data too, and what they show of erased reads."""
 
+import asyncio
 import re
+from dataclasses import replace
+from html import escape, unescape
 
+import httpx
 import pytest
-from drift_mail import DAYS, DIRTY, SITES, TODAY
+from drift_mail import DAYS, DIRTY, SITES, TODAY, made
 
+from capture import ship
 from capture.erasure import erase_from_archive, fingerprint
 from capture.site_states import Change, Incident, SiteStates
-from console.drift import site_pages
+from capture.spool import Spool
+from console.application import make_app
+from console.drift import holds, site_pages
 from console.drift.site_reader import SiteReader
+from pages.segment import to_segment
 
 
 @pytest.fixture
@@ -75,6 +83,8 @@ def test_every_link_and_picture_of_a_site_is_there(client):
     assert anchors <= set(re.findall(r'id="(\w+)"', page))
     links = set(re.findall(r'href="(/(?:sites|reports)[^"#]*)"', page)) | set(crops_of(page)[:4])
     assert len(links) > 8
+    passports = set(re.findall(r'href="/letters/read\?read_id=([\w-]+)"', page))
+    assert passports == {crop.split("/")[3] for crop in crops_of(page)}
     assert {link: client.get(link).status_code for link in links} == dict.fromkeys(links, 200)
 
 
@@ -184,14 +194,92 @@ def test_a_site_that_only_the_service_knows_is_shown(console, empty):
     assert "python -m monitoring report" in empty.get("/sites/Ghent").text
 
 
-@pytest.mark.parametrize("name", ["a/b", "Köln <1>", "x+y?z#"])
-def test_a_site_of_any_name_has_a_page(console, empty, name):
+ODD_NAMES = [
+    "a/b", "Köln <1>", "x+y?z#", "a%2Fb", "100 %", ".", "..", "...", "../..", "x/hold", "a\\b",
+    "x/days/2026-11-20", " Gent ", "/", "日本", "%25", "{{7*7}}", "\N{RIGHT-TO-LEFT MARK}a",
+]  # fmt: skip
+
+
+def know(console, name, status="alert"):
     SiteStates(console.settings.capture.spool / "sites").exchange(
-        [Change(name, "3", 0, (), Incident("alert", 10, 10))]
+        [Change(name, "3", 0, (), Incident(status, 10, 10))]
     )
-    page = empty.get("/sites").text
-    (link,) = re.findall(r'<a href="(/sites/[^"]+)"', page)
-    assert empty.get(link).status_code == 200
+
+
+@pytest.fixture
+def visit(console, key_of):
+    """visit(path, data) -> the answer; escapes are taken away once, as a server does it."""
+    transport = httpx.ASGITransport(make_app(console, site_pages.pages()))
+    cookies = httpx.Cookies()
+
+    def send(path, data=None):
+        async def once():
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://localhost", cookies=cookies,
+                follow_redirects=True,
+            ) as client:  # fmt: skip
+                answer = await client.request("GET" if data is None else "POST", path, data=data)
+                cookies.update(client.cookies)
+                return answer
+
+        return asyncio.run(once())
+
+    send("/sign-in", {"who": "anna", "key": key_of["all"]})
+    send.sign_out = cookies.clear
+    return send
+
+
+def first_link(visit):
+    return re.search(r'<h2[^>]*><a href="(/sites/[^"]+)"', visit("/sites").text).group(1)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_site_of_any_name_has_a_page_that_holds_and_releases_it(console, visit, name):
+    know(console, name)
+    link = first_link(visit)
+    page = visit(link)
+    assert f"<h1>{escape(name)} <" in page.text
+    csrf = re.search(r'name="csrf" value="([^"]+)"', page.text).group(1)
+    (hold,) = re.findall(r'action="([^"]+/hold)"', page.text)
+    done = visit(hold, {"csrf": csrf, "reason": "dust"})
+    assert done.url.raw_path.decode() == link  # back to its page
+    assert holds.read_states(console)[name].status == "hold"
+    (release,) = re.findall(r'action="([^"]+/release)"', done.text)
+    visit(release, {"csrf": csrf})
+    assert holds.read_states(console)[name].status == "ok"
+    assert f"<td>{escape(name)}</td>" in visit("/log").text
+
+
+def test_a_site_of_an_odd_name_has_its_day_and_its_crops(console, visit):
+    name, day = "a/../days/2026-11-20?", DAYS[0]
+    spool = Spool(console.settings.capture.spool)
+    spool.append(replace(made(SITES[0], day, 1), site=name))
+    spool.close()
+    ship.ship_once(console.settings.capture.spool, console.archive)
+    page = visit(f"/sites/{to_segment(name)}/days/{day}")
+    assert f"<h1>{escape(name)}, {day}" in page.text
+    assert visit(crops_of(page.text)[0]).headers["content-type"] == "image/png"
+
+
+def test_a_site_of_an_odd_name_is_still_asked_for_after_sign_in(console, visit, key_of):
+    know(console, "a/b?c")
+    link = first_link(visit)
+    visit.sign_out()
+    form = visit(link)
+    assert form.url.path == "/sign-in"
+    asked = unescape(re.search(r'name="next" value="([^"]*)"', form.text).group(1))
+    page = visit("/sign-in", {"who": "eve", "key": key_of["review"], "next": asked})
+    assert "<h1>a/b?c <" in page.text
+
+
+def test_the_words_of_a_fault_say_what_the_service_has_found(console, empty):
+    for name, reason in (("Gent", "turned"), ("Lille", "unknown")):
+        incident = Incident("hold", 10, 10, reason)
+        SiteStates(console.settings.capture.spool / "sites").exchange(
+            [Change(name, "3", 0, (), incident)]
+        )
+    assert "its crops are turned or mirrored" in empty.get("/sites/Gent").text
+    assert "it did not find out why" in empty.get("/sites/Lille").text
 
 
 def test_a_file_that_cannot_be_read_is_told_without_a_traceback(client, mail):

@@ -9,8 +9,9 @@ import pytest
 import uvicorn
 from drift_mail import DAYS, DIRTY
 
+from capture.site_states import Change, Incident, SiteStates
 from console.application import make_app
-from console.drift import site_pages
+from console.drift import holds, site_pages
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_S = 30
@@ -98,6 +99,20 @@ def test_a_site_is_held_and_released_by_keyboard_alone(page):
     page.get_by_role("button", name=f"Release {DIRTY}").focus()
     page.keyboard.press("Enter")
     page.get_by_role("button", name=f"Hold {DIRTY}").wait_for()
+
+
+@pytest.mark.parametrize("name", ["..", "a/../b", "Köln%2F1"])
+def test_a_browser_opens_and_holds_a_site_of_any_name(console, page, address, name):
+    SiteStates(console.settings.capture.spool / "sites").exchange(
+        [Change(name, "3", 0, (), Incident("alert", 10, 10))]
+    )
+    page.goto(f"{address}/sites")
+    page.get_by_role("link", name=name, exact=True).first.click()
+    page.fill("[name=reason]", "dust")
+    page.get_by_role("button", name=f"Hold {name}").click()
+    page.wait_for_selector("text=on hold")
+    assert holds.read_states(console)[name].status == "hold"
+    assert page.text_content("h1").startswith(name)
 
 
 @pytest.mark.parametrize("width", [1280, 820])
