@@ -26,7 +26,7 @@ ALLOWED = {
         "capture.frames", "capture.label_event", "capture.read_check", "capture.record",
         "capture.site_states", "capture.spool", "starlette", "pydantic", "pydantic_settings",
         "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn",
-        "httptools", "bentoml",
+        "httptools", "bentoml", "typing_extensions",
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {

@@ -286,11 +286,12 @@ async def test_sites_are_judged_by_the_champion_in_force(serve, own_champion, ot
     assert {judge._version for judge in watch._judges.values()} == {"tiny-2"}
 
 
-async def test_bentomls_own_path_answers_with_the_champion_in_force(serve, own_champion, other):
+async def test_bentomls_own_path_answers_with_the_champion_in_force(
+    serve, bento, own_champion, other
+):
     """The path is forwarded; the version that its answer names must be the one in force then."""
     client = await serve(own_champion)
     zeros = json.dumps({"images": np.zeros((1, 28, 28)).tolist()}).encode()
-    bento = client.app._bento
     respond, num_calls = bento.respond, 0
 
     async def swap_meanwhile(scope, receive, send):
