@@ -7,7 +7,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from capture.site_states import SiteStates
-from model.artifact import CHAMPION, load, verify
+from model.artifact import CHAMPION, RULES, load, verify
 from model.errors import ModelError
 from serving.api import swagger
 from serving.api.codes import load_postcodes
@@ -43,7 +43,7 @@ def build_edge(bento_app: ASGIApp) -> Edge[ServedModel]:
     """
     settings = load_settings()
     configure_logging(settings.log_level)
-    source = open_source(settings.champion or str(CHAMPION))
+    source = open_source(settings.champion or str(CHAMPION), RULES)
     files = _read_champion(source)
     model = build_model(verify(files), settings.error_target)
     telemetry = Telemetry(settings, model.artifact)

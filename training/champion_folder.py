@@ -19,7 +19,7 @@ from pathlib import Path
 import onnx
 
 from capture.segments import sync_folder
-from model import artifact
+from model import artifact, champion_files
 from model.onnx_inspect import inspect
 from training import promotion_log
 from training.evaluation import harm
@@ -193,7 +193,7 @@ def manifest(package: Package) -> dict[str, object]:
     """The content of manifest.json, which serving reads and people compare."""
     evaluation, origin = package.evaluation, package.origin
     return {
-        "schema": artifact.MANIFEST_SCHEMA,
+        "schema": champion_files.MANIFEST_SCHEMA,
         "name": "digits",
         "version": package.version,
         "created": origin.created,

@@ -12,7 +12,8 @@ import pytest
 from asgi import form
 from champions import make_model, write_champion
 
-from model.artifact import SERVED_FILES, read_files
+from model.artifact import RULES, SERVED_FILES
+from model.champion_files import read_files
 from training.champion_folder import swap
 
 
@@ -239,7 +240,7 @@ def test_what_is_no_file_neither_blocks_nor_leaks(own_champion, make):
     (own_champion / "model.onnx").unlink()
     make(own_champion / "model.onnx")
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert not read_files(own_champion).get("model.onnx")
+    assert not read_files(own_champion, RULES).get("model.onnx")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
