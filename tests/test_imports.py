@@ -22,7 +22,8 @@ ALLOWED = {
     "model": {"numpy", "PIL", "kornia_rs", "onnxruntime"},
     "serving": {
         "contract", "model", "capture.answer_record", "capture.audit_sample",
-        "capture.challenger_answer", "capture.codec", "capture.crop_size", "capture.frames", "capture.label_event", "capture.read_check", "capture.record",
+        "capture.challenger_answer", "capture.codec", "capture.crop_size", "capture.frames",
+        "capture.label_event", "capture.read_check", "capture.record",
         "capture.site_states", "capture.spool", "starlette", "pydantic", "pydantic_settings",
         "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn",
         "httptools", "bentoml", "typing_extensions",

@@ -14,7 +14,7 @@ from champions import make_model, write_champion
 
 from model.artifact import RULES, SERVED_FILES
 from model.champion_files import read_files
-from training.champion_folder import swap
+from training.champion_switch import swap
 
 
 @pytest.fixture
