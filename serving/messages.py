@@ -21,11 +21,15 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Versioned(Protocol):
-    """A model in service: all that the edge must know of it."""
+    """A verified model: all that the edge and the metrics must know of it."""
 
     @property
     def version(self) -> str:
         """The version that answers, records and metrics name."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its file."""
 
 
 # What answers: ours where nothing else is said.

@@ -10,7 +10,7 @@ import time
 from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from contract import emf
 from contract.metrics import SERVING
 from serving.config import Settings
-from serving.messages import BatchStats, Model, RequestLabels
+from serving.messages import BatchStats, Model, RequestLabels, Versioned
 
 METRICS_CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _LATENCY_BUCKETS: Final = (
@@ -29,18 +29,6 @@ _BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _EMF_PERIOD_S: Final = 60.0
 
 
-class Named(Protocol):
-    """A verified model: what the metrics show of it."""
-
-    @property
-    def version(self) -> str:
-        """Its version."""
-
-    @property
-    def sha256(self) -> str:
-        """Of its file."""
-
-
 class RequestTelemetry:
     """Counts and exports the metrics of one worker process.
 
@@ -49,7 +37,7 @@ class RequestTelemetry:
         model: the champion.
     """
 
-    def __init__(self, settings: Settings, model: Named) -> None:
+    def __init__(self, settings: Settings, model: Versioned) -> None:
         self.registry = CollectorRegistry()
         self._requests = self.counter(
             "requests", "Requests answered.", ("endpoint", "site", "status")
@@ -107,10 +95,10 @@ class RequestTelemetry:
             child = self._children[key] = metric.labels(*labels)
         return child
 
-    def _name_model(self, model: Named, *, is_served: bool) -> None:
+    def _name_model(self, model: Versioned, *, is_served: bool) -> None:
         self._info.labels(model.version, model.sha256[:12]).set(is_served)
 
-    def on_swap(self, old: Named, new: Named) -> None:
+    def on_swap(self, old: Versioned, new: Versioned) -> None:
         """The champion was exchanged."""
         self._name_model(old, is_served=False)
         self._name_model(new, is_served=True)

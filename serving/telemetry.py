@@ -6,8 +6,8 @@ from typing import Final
 
 from capture.site_states import SiteState
 from serving.config import Settings
-from serving.messages import Compared, Reading
-from serving.request_telemetry import STAGE_BUCKETS, Named, RequestTelemetry
+from serving.messages import Compared, Reading, Versioned
+from serving.request_telemetry import STAGE_BUCKETS, RequestTelemetry
 
 # Observe the stage times of every 8th crop; each needs five histograms.
 STAGE_SAMPLE_EVERY: Final = 8
@@ -22,7 +22,7 @@ class Telemetry(RequestTelemetry):
         model: the champion.
     """
 
-    def __init__(self, settings: Settings, model: Named) -> None:
+    def __init__(self, settings: Settings, model: Versioned) -> None:
         super().__init__(settings, model)
         self._decisions = self.counter("decisions", "Crops by outcome.", ("outcome", "site"))
         self._digits = self.counter("digit", "Crops read, by digit.", ("digit",))

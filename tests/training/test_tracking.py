@@ -87,7 +87,9 @@ from training import tracking
 tracking.connect()
 example = {"image": np.zeros((1, 1, 28, 28), np.float32)}
 with tracking.run(name="test"):
-    made = tracking.register(Path(sys.argv[1]), model=tracking.MODEL, example=example, tags={"a": "b"})
+    made = tracking.register(
+        Path(sys.argv[1]), model=tracking.MODEL, example=example, tags={"a": "b"}
+    )
 tracking.set_alias(made.version, tracking.CANDIDATE)
 print("version", made.version)
 """

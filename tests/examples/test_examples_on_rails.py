@@ -1,0 +1,125 @@
+"""Each example is started as its users start it: keys, limits, batches, records, drain, hash."""
+
+import json
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+from running_example import ROOT, RunningExample, detail
+
+from capture.answer_rows import read_answers
+from capture.archive import parse_window
+from capture.ship import ship_once
+from capture.store import open_store
+
+PRODUCT = {"name": "space-race", "description": "racing game with space ships"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """What the rails' checks must know of an example."""
+
+    name: str
+    path: str
+    body: bytes
+    content_type: str
+    feature: str  # one that is recorded
+
+
+TEXT = Example(
+    "text_pattern", "/v1/sections", json.dumps([PRODUCT]).encode(), "application/json", "num_words"
+)
+EXAMPLES = [pytest.param(TEXT, id=TEXT.name, marks=pytest.mark.slow)]
+
+
+def champion_of(example):
+    return ROOT / "examples" / example.name / "champion"
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def example(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def running(example, tmp_path_factory):
+    server = RunningExample(
+        example.name, tmp_path_factory.mktemp("running"), max_body_bytes=100_000
+    )
+    try:
+        yield server.wait()
+    finally:
+        server.kill()
+
+
+def test_a_request_needs_a_key(running, example):
+    kind = {"content_type": example.content_type}
+    assert running.ask("POST", example.path, example.body, key=False, **kind)[0] == 401
+    assert running.ask("POST", example.path, example.body, **kind)[0] == 200
+
+
+def test_a_body_over_the_limit_is_refused(running, example):
+    reply = running.ask("POST", example.path, b" " * 100_001, content_type=example.content_type)
+    assert reply[0] == 413
+    assert "100000" in detail(reply)
+
+
+def test_requests_that_come_together_share_batches(running, example):
+    for _ in range(10):
+        before = running.metric("digits_batch_size_sum"), running.metric("digits_batch_size_count")
+        kind = {"content_type": example.content_type}
+        statuses = running.ask_at_once(example.path, [example.body] * 32, **kind)
+        assert statuses == [200] * 32
+        items = running.metric("digits_batch_size_sum") - before[0]
+        if items / (running.metric("digits_batch_size_count") - before[1]) > 1.2:
+            return
+    pytest.fail("each of 320 requests was a batch of its own")
+
+
+def test_a_path_that_is_not_there_is_refused_whatever_digits_have_there(running):
+    for path in ("/v1/digit", "/v1/sites/test/release", "/v1/sites/{name}/release", "/v2", "/docs"):
+        assert running.ask("POST", path, b"{}")[0] == 404
+
+
+def test_a_champion_of_another_hash_is_refused_at_start(example, tmp_path):
+    copy = tmp_path / "champion"
+    shutil.copytree(champion_of(example), copy)
+    model = bytearray((copy / "model.onnx").read_bytes())
+    model[-100] ^= 1
+    (copy / "model.onnx").write_bytes(model)
+    server = RunningExample(example.name, tmp_path / "running", champion=copy)
+    try:
+        assert server.process.wait(60) == 2
+    finally:
+        server.kill()
+    assert "not starting: model.onnx has sha256" in server.log.read_text()
+
+
+def test_on_sigterm_it_answers_until_it_is_drained_and_every_answer_is_archived(example, tmp_path):
+    server = RunningExample(example.name, tmp_path / "running", drain_s=2)
+    kind = {"content_type": example.content_type}
+    try:
+        server.wait()
+        assert server.ask("POST", example.path, example.body, **kind)[0] == 200
+        server.process.send_signal(signal.SIGTERM)
+        while server.ask("GET", "/readyz")[0] == 200:
+            time.sleep(0.05)
+        status, _, headers = server.ask("POST", example.path, example.body, **kind)
+        assert (status, headers["connection"]) == (200, "close")
+        assert server.process.wait(30) == 0
+    finally:
+        server.kill()
+    store = open_store(str(tmp_path / "archive"))
+    assert ship_once(server.spool, store).num_records == 2
+    rows = read_answers(store, parse_window("yesterday", today=datetime.now(UTC).date()))
+    rows = (
+        rows
+        if len(rows)
+        else read_answers(store, parse_window("today", today=datetime.now(UTC).date()))
+    )
+    assert rows["answer"].notna().all()
+    assert rows[f"feature_{example.feature}"].notna().all()
+    assert len(rows["content"][0]) > 0
