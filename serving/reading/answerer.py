@@ -18,6 +18,7 @@ from serving.reading.batcher import Batcher
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
+Value = TypeVar("Value")
 
 _HEALTH: Final = "health"  # the sender of the golden item: it waits behind nobody's queue
 _TIMED_BATCHES: Final = 3
@@ -126,6 +127,20 @@ class Answerer(Generic[Item, Outcome, Model]):
                     raise outcome
                 answers.append(outcome)
         return answers
+
+    async def in_turn(
+        self, function: Callable[[], Value], request: Request[Model], function_s: float
+    ) -> Value:
+        """Run a function on the model's thread when it is the turn of the request's sender.
+
+        For work on one item before its batch, such as decoding, that would stop the event loop.
+
+        Raises:
+            Overloaded: the answer would be too late.
+            Exception: what the function raises.
+        """
+        self._batcher.admit(0, request.sender, function_s)
+        return await self._batcher.call(function, request.sender, function_s)
 
     async def read_golden(self) -> None:
         """Answer the golden item on the path of requests.

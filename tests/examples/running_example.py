@@ -88,5 +88,11 @@ class RunningExample:
             self.process.wait()
 
 
+def made_champion(name):
+    """The champion of an example that ships none: its packages are installed, and it is made."""
+    subprocess.run(["make", "example-champion", f"NAME={name}"], cwd=ROOT, check=True, timeout=1800)
+    return ROOT / ".work" / "examples" / name / "champion"
+
+
 def detail(reply):
     return json.loads(reply[1])["detail"]

@@ -1,5 +1,6 @@
 """Each example is started as its users start it: keys, limits, batches, records, drain, hash."""
 
+import io
 import json
 import shutil
 import signal
@@ -7,8 +8,10 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
-from running_example import ROOT, RunningExample, detail
+from PIL import Image
+from running_example import ROOT, RunningExample, detail, made_champion
 
 from capture.answer_rows import read_answers
 from capture.archive import parse_window
@@ -16,6 +19,14 @@ from capture.ship import ship_once
 from capture.store import open_store
 
 PRODUCT = {"name": "space-race", "description": "racing game with space ships"}
+
+
+def photo():
+    """A picture of noise as PNG."""
+    noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -32,11 +43,17 @@ class Example:
 TEXT = Example(
     "text_pattern", "/v1/sections", json.dumps([PRODUCT]).encode(), "application/json", "num_words"
 )
-EXAMPLES = [pytest.param(TEXT, id=TEXT.name, marks=pytest.mark.slow)]
+# Its packages and its champion come from `make example NAME=photo_tags`; the photo is any.
+PHOTO = Example("photo_tags", "/v1/tags", photo(), "image/png", "brightness")
+EXAMPLES = [
+    pytest.param(TEXT, id=TEXT.name, marks=pytest.mark.slow),
+    pytest.param(PHOTO, id=PHOTO.name, marks=pytest.mark.nightly),
+]
 
 
 def champion_of(example):
-    return ROOT / "examples" / example.name / "champion"
+    shipped = ROOT / "examples" / example.name / "champion"
+    return shipped if shipped.exists() else made_champion(example.name)
 
 
 @pytest.fixture(scope="module", params=EXAMPLES)
