@@ -9,6 +9,7 @@ from typing import Final
 MADE_BY: Final = {
     "text_pattern": "examples.text_pattern.train",
     "photo_tags": "examples.photo_tags.prepare",
+    "product_similarity": "examples.product_similarity.prepare",
 }
 
 

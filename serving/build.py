@@ -11,6 +11,7 @@ from model.artifact import CHAMPION, RULES, load, verify
 from model.errors import ModelError
 from serving.api import swagger
 from serving.api.codes import load_postcodes
+from serving.api.letter_deadline import letter_deadline_ms
 from serving.api.routes import build_routes, path_in_table
 from serving.api.tryit import load_tryit
 from serving.config import ConfigError, Settings, load_settings
@@ -112,6 +113,7 @@ def build_edge(bento_app: ASGIApp) -> Edge[ServedModel]:
         behind=bento_app,
         forward=bento.forwarding(bento_app, reader.wait_turn),
         path_in_table=path_in_table,
+        deadline_of=letter_deadline_ms,
     )
 
 

@@ -10,10 +10,9 @@ import orjson
 from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
-from model.decision import Decision
-from model.framed import Framed
-
-if TYPE_CHECKING:  # a service of another model loads no classifier of digits
+if TYPE_CHECKING:  # a service of another model loads nothing that reads digits
+    from model.decision import Decision
+    from model.framed import Framed
     from serving.served_model import ServedModel
 
 JSON: Final = b"application/json"

@@ -253,6 +253,42 @@ def test_what_the_serving_image_lacks_is_not_loaded(statement):
     assert not loaded_by(statement) & HEAVY
 
 
+# What the rails must not know of, or a service of another model would load it.
+OF_DIGITS = {
+    "model.artifact", "model.classifier", "model.decode", "model.preprocess", "serving.build",
+    "serving.served_model", "serving.telemetry", "serving.edge.bento", "serving.reading.reader",
+    "serving.reading.batch_reading", "serving.reading.capture_sink", "serving.reading.crop_cost",
+    "serving.reading.preparing", "serving.reading.shadow", "serving.reading.site_watch",
+    *(f"serving.api.{path.stem}" for path in (ROOT / "serving" / "api").glob("[!_]*.py")),
+} - {"serving.api.probes"}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/service.py")), ids=str)
+def test_an_example_loads_nothing_that_knows_of_digits(path):
+    code = f"import sys, {dotted(path)}; print('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert "serving.edge.edge" in loaded
+    assert not loaded & OF_DIGITS
+    assert not {name.partition(".")[0] for name in loaded} & {"kornia_rs", "re2", "bentoml"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/service.py")), ids=str)
+def test_an_examples_service_is_short(path):
+    assert len(path.read_text().splitlines()) <= 150
+
+
+def test_no_example_is_in_the_image_or_imported_by_the_product():
+    for name in ("bentofile.yaml", "deploy/Dockerfile"):
+        assert "examples" not in (ROOT / name).read_text()
+    for package in ALLOWED:
+        for path in modules_of(package):
+            assert not is_within_any(imports_of(path), "examples"), path
+
+
 def test_making_a_key_loads_no_model():
     assert not loaded_by("import serving.keys") & {"onnxruntime", "numpy", "model"}
 

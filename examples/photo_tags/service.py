@@ -49,6 +49,7 @@ def build() -> Edge[TagModel]:
             check_golden=_check_golden,
             recorded=_recorded,
             item_s=0.012,
+            max_batch_s=0.1,
         ),
         rules=RULES,
         load=load_model,

@@ -45,6 +45,7 @@ def build() -> Edge[SectionModel]:
             check_golden=_check_golden,
             recorded=_recorded,
             item_s=2e-4,  # of one text in a batch of 32
+            max_batch_s=0.006,
         ),
         rules=RULES,
         load=load_model,

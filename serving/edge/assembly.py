@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from serving.config import Settings
-from serving.edge.edge import Edge, Forward, same_path
+from serving.edge.edge import Edge, Forward, no_deadline, same_path
 from serving.edge.guard import KeyGuard, keys_in_force
 from serving.edge.in_flight import InFlight
 from serving.edge.key_ring import KeyRing
@@ -34,6 +34,7 @@ def assemble_edge(
     behind: ASGIApp | None = None,
     forward: Forward | None = None,
     path_in_table: Callable[[str, str], str] = same_path,
+    deadline_of: Callable[[Mapping[bytes, bytes]], int | None] = no_deadline,
 ) -> Edge[Model]:
     """Build the application that admits and answers requests.
 
@@ -49,6 +50,7 @@ def assemble_edge(
         behind: the application behind ours; None: there is none.
         forward: asks it for the routes without a handler.
         path_in_table: see `Edge`.
+        deadline_of: see `Edge`.
 
     Raises:
         KeysError: keys are needed and none are set, or their file is unfit.
@@ -87,6 +89,7 @@ def assemble_edge(
         model_in_force=model_in_force,
         path_in_table=path_in_table,
         forward=forward,
+        deadline_of=deadline_of,
     )
     _tune_garbage_collector()
     return edge

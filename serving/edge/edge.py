@@ -8,14 +8,13 @@ metrics, logs. Knows nothing about what is read or answered.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
 from typing import Final, Generic
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from serving.api.letter_deadline import letter_deadline_ms
 from serving.config import Settings
 from serving.edge.body import BodyMemory, Disconnected, check_length, content_type, read_body
 from serving.edge.guard import Client, KeyGuard
@@ -46,6 +45,11 @@ def same_path(path: str, version: str) -> str:  # noqa: ARG001  of the model
     return path
 
 
+def no_deadline(headers: Mapping[bytes, bytes]) -> int | None:  # noqa: ARG001
+    """What is answered does not wait for anything."""
+    return None
+
+
 class Edge(Generic[Model]):
     """Answers our routes; forwards routes without a handler.
 
@@ -53,6 +57,7 @@ class Edge(Generic[Model]):
         routes: path -> what to check, and the handler. A path with a brace stands for others.
         path_in_table: (path, version of the model) -> the table's path that stands for it.
         forward: answers the routes without a handler; None: there are none.
+        deadline_of: headers of a prediction -> milliseconds until what was sent can wait no longer.
         settings: limits and deadlines.
         guard: checks API keys.
         in_flight: the requests in progress.
@@ -75,6 +80,7 @@ class Edge(Generic[Model]):
         model_in_force: Callable[[], Model],
         path_in_table: Callable[[str, str], str] = same_path,
         forward: Forward | None = None,
+        deadline_of: Callable[[Mapping[bytes, bytes]], int | None] = no_deadline,
     ) -> None:
         self.routes = routes
         self.guard = guard
@@ -82,6 +88,7 @@ class Edge(Generic[Model]):
         self.health = health
         self._path_in_table = path_in_table
         self._forward = forward
+        self._deadline_of = deadline_of
         self._settings = settings
         self._in_flight = in_flight
         self._rates = RateLimiter(settings.rate_limit_rps)
@@ -151,7 +158,7 @@ class Edge(Generic[Model]):
             raise _nothing_at(path)
         client = self._admit(route, headers, scope, exchange)
         labels.site = client.site
-        deadline_ms = letter_deadline_ms(headers) if labels.traffic is SCANNER else None
+        deadline_ms = self._deadline_of(headers) if labels.traffic is SCANNER else None
         kind, body = await self._receive_body(route, headers, receive, exchange)
         self._in_flight.begin_answer(exchange)
         if route.handler is None:

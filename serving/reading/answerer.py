@@ -41,6 +41,7 @@ class Kind(NamedTuple, Generic[Item, Outcome, Model]):
     check_golden: Callable[[Model, Outcome], None]  # raises ModelError
     recorded: Callable[[Item, Outcome], Recorded]
     item_s: float  # predicted seconds of one item in a batch
+    max_batch_s: float  # predicted seconds in one batch, which a newcomer may have to wait for
 
 
 class Asked(NamedTuple, Generic[Item, Model]):
@@ -95,6 +96,7 @@ class Answerer(Generic[Item, Outcome, Model]):
             queue_limit=settings.queue_limit,
             max_wait_s=settings.max_queue_wait_ms / 1e3,
             on_batch=on_batch,
+            max_batch_s=kind.max_batch_s,
         )
         self._prime_time_estimate()
 

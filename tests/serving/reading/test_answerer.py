@@ -41,6 +41,7 @@ KIND = Kind(
         str(answer), 1.0, {"size": float(item)}, str(item).encode()
     ),
     item_s=1e-4,
+    max_batch_s=0.01,
 )
 
 
