@@ -38,22 +38,42 @@ class Example:
     body: bytes
     content_type: str
     feature: str  # one that is recorded
+    num_items: int  # in one request
     num_at_once: int  # requests that no limit refuses when they come together
 
 
 TEXT = Example(
-    "text_pattern",
-    "/v1/sections",
-    json.dumps([PRODUCT]).encode(),
-    "application/json",
-    "num_words",
-    32,
+    name="text_pattern",
+    path="/v1/sections",
+    body=json.dumps([PRODUCT]).encode(),
+    content_type="application/json",
+    feature="num_words",
+    num_items=1,
+    num_at_once=32,
 )
-# Its packages and its champion come from `make example NAME=photo_tags`; the photo is any.
-PHOTO = Example("photo_tags", "/v1/tags", photo(), "image/png", "brightness", 8)
+# Packages and champion of the other two come from `make example-champion`.
+PHOTO = Example(
+    name="photo_tags",
+    path="/v1/tags",
+    body=photo(),
+    content_type="image/png",
+    feature="brightness",
+    num_items=1,
+    num_at_once=8,
+)
+MATCHES = Example(
+    name="product_similarity",
+    path="/v1/matches",
+    body=json.dumps({"products": ["oak table", "lamp"], "queries": ["desk"]}).encode(),
+    content_type="application/json",
+    feature="cluster_0",
+    num_items=3,
+    num_at_once=8,
+)
 EXAMPLES = [
     pytest.param(TEXT, id=TEXT.name, marks=pytest.mark.slow),
     pytest.param(PHOTO, id=PHOTO.name, marks=pytest.mark.nightly),
+    pytest.param(MATCHES, id=MATCHES.name, marks=pytest.mark.nightly),
 ]
 
 
@@ -136,7 +156,7 @@ def test_on_sigterm_it_answers_until_it_is_drained_and_every_answer_is_archived(
     finally:
         server.kill()
     store = open_store(str(tmp_path / "archive"))
-    assert ship_once(server.spool, store).num_records == 2
+    assert ship_once(server.spool, store).num_records == 2 * example.num_items
     rows = read_answers(store, parse_window("yesterday", today=datetime.now(UTC).date()))
     rows = (
         rows
