@@ -14,10 +14,12 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 RUNS ?= 200000
 MINUTES ?= 2
+NAME ?= text_pattern
+EXAMPLE := .work/examples/$(NAME)/venv
 # Image and infrastructure have targets of their own.
 TESTS := --ignore=tests/infra --ignore=tests/image
 
-.PHONY: help serve setup demo console test test-all nightly coverage check train year acceptance fuzz bench loadtest soak simulate \
+.PHONY: help serve example example-champion setup demo console test test-all nightly coverage check train year acceptance fuzz bench loadtest soak simulate \
   infra-test image-test ci release load-staging lock clean
 
 help:  ## show this list
@@ -39,6 +41,12 @@ console: $(VENV)/.all  ## the pages for people: keying, sites, models (CONSOLE_P
 
 train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promote (80 epochs; 27 s each on two AVX2 cores)
 	$(RUN) -m training run --until promote
+
+example: example-champion  ## another team's model (NAME=text_pattern, photo_tags) on the same rails, on PORT
+	DIGITS_PORT=$(PORT) PYTHONPATH=. exec $(EXAMPLE)/bin/python -m serving --app examples.$(NAME).service:build
+
+example-champion: $(EXAMPLE)/.set
+	PYTHONPATH=. $(EXAMPLE)/bin/python -m examples.champion $(NAME)
 
 ##@ Test
 test: $(VENV)/.all  ## all tests except the slow ones, in parallel (12 min at most)
@@ -115,6 +123,12 @@ lock:  ## compile requirements-serving.txt (with hashes) and requirements.txt an
 
 clean:  ## remove what the targets made; keeps models, captures and downloads
 	rm -rf $(VENV) .work .pytest_cache .mypy_cache .ruff_cache
+
+$(EXAMPLE)/.set: requirements-serving.txt examples/$(NAME)/requirements.txt
+	test -x $(EXAMPLE)/bin/python || $(PYTHON) -m venv $(EXAMPLE)
+	$(EXAMPLE)/bin/pip install -q --require-hashes -r requirements-serving.txt
+	$(EXAMPLE)/bin/pip install -q -r examples/$(NAME)/requirements.txt
+	@touch $@
 
 # A stamp per set, so that a second run starts in seconds.
 $(VENV)/bin/python:

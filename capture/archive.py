@@ -1,6 +1,7 @@
 """The archive of captured records: which key holds what, and how its files are written.
 
     records/day=2026-11-21/site=leeds/SEGMENT.parquet   what ship writes
+    answers/day=2026-11-21/site=leeds/SEGMENT.parquet   the same of other models (answer_rows)
     label_events/NAME.parquet                           what people keyed
     labels/HASH.parquet                                 the same, by version 0.1
     labelled/HASH.parquet                               the crops they keyed, kept for training
@@ -72,8 +73,8 @@ def parse_window(text: str, *, today: date) -> Window:
     return Window(*days)
 
 
-def partition(day: str, site: str) -> str:
-    """The folder of one site's day.
+def partition(day: str, site: str, root: str = RECORDS) -> str:
+    """The folder of one site's day, below RECORDS or another root.
 
     Raises:
         ValueError: the site's name has no UTF-8, or makes the folder's name longer than 255 bytes.
@@ -81,7 +82,7 @@ def partition(day: str, site: str) -> str:
     name = f"site={quote(site, safe='')}"
     if len(name) > _MAX_NAME_BYTES:
         raise ValueError(f"the folder of the site would be {name[:40]}..., {len(name)} bytes long")
-    return f"{RECORDS}/day={day}/{name}"
+    return f"{root}/day={day}/{name}"
 
 
 def sample_key(read_id: str, index: int) -> int:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-from capture import challenger_answer, label_event
+from capture import answer_record, challenger_answer, label_event
 from capture.codec import RecordError
 from capture.frames import OLD_MAGIC, Kind, Part, split, split_old
 from capture.open_segment import FINISHED, LIVE
@@ -242,6 +242,8 @@ def _is_of(part: Part, data: bytes, read_ids: Collection[str]) -> bool:
     try:
         if payload.startswith(challenger_answer.FIRST_BYTE):
             return challenger_answer.decode(payload)[0][0] in read_ids
+        if payload.startswith(answer_record.FIRST_BYTE):
+            return answer_record.decode(payload).read_id in read_ids
         is_label = payload.startswith(label_event.FIRST_BYTE)
         return (label_event.decode(payload) if is_label else decode(payload)).read_id in read_ids
     except ValueError:  # of either kind, and not understood

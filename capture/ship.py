@@ -12,10 +12,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from capture import challenger_answer, site_sync
+from capture import answer_record, answer_rows, challenger_answer, site_sync
+from capture.answer_record import AnswerRecord
 from capture.archive import PARQUET, encode
 from capture.challenger_answer import ChallengerAnswer
 from capture.frames import Kind
@@ -166,51 +167,65 @@ def backlog_bytes(spool: Path) -> int:
     return sum(sizes)
 
 
+@dataclass(slots=True)
+class _Found:
+    """What a segment holds."""
+
+    records: list[CaptureRecord] = field(default_factory=list)
+    answers: list[AnswerRecord] = field(default_factory=list)  # of other models
+    labels: list[LabelEvent] = field(default_factory=list)
+    challenged: dict[tuple[str, int], ChallengerAnswer] = field(default_factory=dict)
+    frame_of: dict[int, bytes] = field(default_factory=dict)  # id of a record -> its frame
+    damaged: list[bytes] = field(default_factory=list)
+    unread: list[bytes] = field(default_factory=list)
+
+    def add(self, payload: bytes, frame: bytes) -> None:
+        """Add what a whole frame holds. Raises ValueError: a RecordError, or it is none."""
+        if payload.startswith(FIRST_BYTE):
+            self.labels.append(decode_label(payload))
+        elif payload.startswith(challenger_answer.FIRST_BYTE):
+            key, answer = challenger_answer.decode(payload)
+            self.challenged[key] = answer
+        elif payload.startswith(answer_record.FIRST_BYTE):
+            self.answers.append(answer_record.decode(payload))
+            self.frame_of[id(self.answers[-1])] = frame
+        else:
+            self.records.append(decode(payload))
+            self.frame_of[id(self.records[-1])] = frame
+
+
 def _ship_segment(segment: Path, store: Store) -> Shipped:
     data = read_bytes(segment)
-    records: list[CaptureRecord] = []
-    labels: list[LabelEvent] = []
-    challenged: dict[tuple[str, int], ChallengerAnswer] = {}
-    frame_of: dict[int, bytes] = {}  # id of a record -> its frame
-    damaged: list[bytes] = []
-    unread: list[bytes] = []
+    found = _Found()
     for part in split_segment(segment, data):
         frame = data[part.start : part.end]
         if part.kind is not Kind.RECORD:
-            damaged.append(frame)
+            found.damaged.append(frame)
             continue
-        payload = data[part.payload : part.end]
         try:
-            if payload.startswith(FIRST_BYTE):
-                labels.append(decode_label(payload))
-                continue
-            if payload.startswith(challenger_answer.FIRST_BYTE):
-                key, answer = challenger_answer.decode(payload)
-                challenged[key] = answer
-                continue
-            record = decode(payload)
-        except ValueError as error:  # a RecordError, or a label event that is none
+            found.add(data[part.payload : part.end], frame)
+        except ValueError as error:
             log.error("a record of %s is set aside: %s", segment.name, error)  # noqa: TRY400
-            unread.append(frame)
-            continue
-        records.append(record)
-        frame_of[id(record)] = frame
-    _join(records, challenged)
-    tables, refused = rows_by_partition(records)
-    for record, why in refused:
+            found.unread.append(frame)
+    _join(found.records, found.challenged)
+    tables, refused = rows_by_partition(found.records)
+    answer_tables, refused_answers = answer_rows.rows_by_partition(found.answers)
+    no_row: list[tuple[CaptureRecord | AnswerRecord, Exception]] = [*refused, *refused_answers]
+    for record, why in no_row:
         log.error("record %s of %s is set aside: %r", record.read_id, segment.name, why)
-    unread += [frame_of[id(record)] for record, _ in refused]
+        found.unread.append(found.frame_of[id(record)])
+    tables |= answer_tables
     for folder, table in tables.items():
         store.put(f"{folder}/{segment.stem}.parquet", encode(table), content_type=PARQUET)
-    if labels:
-        add_events(store, labels, name=segment.stem)
-    bad = b"".join((*unread, *damaged))
+    if found.labels:
+        add_events(store, found.labels, name=segment.stem)
+    bad = b"".join((*found.unread, *found.damaged))
     if bad:
         _set_aside(segment, bad)
         log.error("%d bytes of %s are set aside as %s", len(bad), segment.name, BAD)
     segment.unlink(missing_ok=True)
     num_shipped = sum(table.num_rows for table in tables.values())
-    return Shipped(1, num_shipped, len(unread), len(bad), len(labels))
+    return Shipped(1, num_shipped, len(found.unread), len(bad), len(found.labels))
 
 
 def _join(

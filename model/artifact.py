@@ -1,26 +1,34 @@
 """Hash-check and load a champion folder; refuse everything that must not be served.
 
-Order of the checks: size, sha256 against the manifest, then what the ONNX file refers to. A session
-is created only after all of them.
+A session is created only after all checks of `model.champion_files` and those of the manifest.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from model.champion_files import FileRules, file_of, read_files, verify_files
 from model.decision import Policy
 from model.errors import ArtifactRefused
-from model.onnx_inspect import inspect
 
 CHAMPION: Final = Path(__file__).parent / "champion"
 SERVED_FILES: Final = ("manifest.json", "model.onnx", "golden.png")
 MAX_MODEL_BYTES: Final = 5_000_000
-MANIFEST_SCHEMA: Final = 1
+RULES: Final = FileRules(
+    names=SERVED_FILES,
+    max_bytes=MAX_MODEL_BYTES,
+    manifest_keys=(
+        "version",
+        "sha256",
+        "temperature",
+        "default_error_target",
+        "thresholds",
+        "garbage_threshold",
+        "metrics",
+        "golden",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,35 +82,7 @@ def load(folder: Path = CHAMPION) -> Artifact:
     Raises:
         ArtifactRefused: as `verify`.
     """
-    return verify(read_files(folder))
-
-
-def read_files(folder: Path) -> dict[str, bytes]:
-    """The files of a champion folder that serving needs; one that cannot be read is absent.
-
-    All are of one folder, even if another one takes its name meanwhile. It is opened anew in each
-    call, so a folder that has taken the name is seen.
-    """
-    files: dict[str, bytes] = {}
-    try:
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return files
-    try:
-        for name in SERVED_FILES:
-            try:
-                with open(name, "rb", opener=partial(_open_in, opened)) as file:
-                    files[name] = file.read(MAX_MODEL_BYTES + 1)
-            except OSError:
-                continue
-    finally:
-        os.close(opened)
-    return files
-
-
-def _open_in(folder: int, name: str, flags: int) -> int:
-    """Open a file of an open folder; a named pipe does not block until somebody writes to it."""
-    return os.open(name, flags | os.O_NONBLOCK, dir_fd=folder)
+    return verify(read_files(folder, RULES))
 
 
 def verify(files: Mapping[str, bytes]) -> Artifact:
@@ -116,24 +96,13 @@ def verify(files: Mapping[str, bytes]) -> Artifact:
             5 MB, uses external data, a custom operator domain or an untested opset; or the manifest
             lacks a member or has an impossible one.
     """
-    manifest = _read_manifest(_file(files, "manifest.json"))
-    onnx_bytes = _file(files, "model.onnx")
-    if len(onnx_bytes) > MAX_MODEL_BYTES:
-        raise ArtifactRefused(
-            f"model.onnx has {len(onnx_bytes)} bytes; at most {MAX_MODEL_BYTES} are allowed"
-        )
-    sha256 = hashlib.sha256(onnx_bytes).hexdigest()
-    if sha256 != manifest["sha256"]:
-        raise ArtifactRefused(
-            f"model.onnx has sha256 {sha256} but manifest.json says {manifest['sha256']}; "
-            "restore the champion folder from version control or promote again"
-        )
-    inspect(onnx_bytes)
+    verified = verify_files(files, RULES)
+    manifest = verified.manifest
     try:
         artifact = Artifact(
-            onnx_bytes=onnx_bytes,
-            version=str(manifest["version"]),
-            sha256=sha256,
+            onnx_bytes=verified.onnx_bytes,
+            version=verified.version,
+            sha256=verified.sha256,
             manifest=manifest,
             golden=_read_golden(files, manifest["golden"]),
         )
@@ -147,39 +116,7 @@ def verify(files: Mapping[str, bytes]) -> Artifact:
 
 def _read_golden(files: Mapping[str, bytes], entry: dict[str, Any]) -> Golden:
     return Golden(
-        png=_file(files, entry["file"]),
+        png=file_of(files, entry["file"]),
         digit=int(entry["digit"]),
         min_confidence=float(entry["min_confidence"]),
     )
-
-
-def _file(files: Mapping[str, bytes], name: str) -> bytes:
-    if name not in files:
-        raise ArtifactRefused(f"{name} of the champion cannot be read; promote or copy it again")
-    return files[name]
-
-
-def _read_manifest(content: bytes) -> dict[str, Any]:
-    try:
-        manifest = json.loads(content)
-        if manifest["schema"] != MANIFEST_SCHEMA:
-            raise ArtifactRefused(
-                f"manifest.json has schema {manifest['schema']}; this code reads {MANIFEST_SCHEMA}"
-            )
-        for key in _MANIFEST_KEYS:
-            manifest[key]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ArtifactRefused(f"manifest.json is not a champion's manifest: {error!r}") from error
-    return dict(manifest)
-
-
-_MANIFEST_KEYS: Final = (
-    "version",
-    "sha256",
-    "temperature",
-    "default_error_target",
-    "thresholds",
-    "garbage_threshold",
-    "metrics",
-    "golden",
-)

@@ -8,7 +8,7 @@ Source:
     onnx.proto3 for the field numbers; Protocol Buffers, "Encoding", for the walk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from model.errors import ArtifactRefused
@@ -34,23 +34,29 @@ _MAX_VARINT_BITS: Final = 64
 _DEFAULT_DOMAINS: Final = (b"", b"ai.onnx")
 
 
-def inspect(onnx_bytes: bytes) -> None:
+def inspect(onnx_bytes: bytes, *, domains: Collection[str] = ()) -> None:
     """Refuse a model that needs more than ONNX's own operators on its own weights.
+
+    Args:
+        onnx_bytes: the file.
+        domains: of operators that are allowed too, because onnxruntime itself has them.
 
     Raises:
         ArtifactRefused: external data, a custom operator domain, functions of its own, sparse
             weights, an untested opset, or not an ONNX file.
     """
+    allowed = (*_DEFAULT_DOMAINS, *(domain.encode() for domain in domains))
     try:
         model = list(_fields(onnx_bytes))
-        versions = [_opset(value) for number, value in model if number == _MODEL_OPSET]
+        sets = [_opset(value, allowed) for number, value in model if number == _MODEL_OPSET]
+        versions = [version for domain, version in sets if domain in _DEFAULT_DOMAINS]
         if any(number in (_MODEL_FUNCTIONS, _MODEL_TRAINING_INFO) for number, _ in model):
             raise ArtifactRefused(
                 "the model has functions or training graphs of its own; export it without them"
             )
         graphs = [value for number, value in model if number == _MODEL_GRAPH]
         for graph in graphs:
-            _inspect_graph(_message(graph))
+            _inspect_graph(_message(graph), allowed)
     except (IndexError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise ArtifactRefused(f"model.onnx is not an ONNX file: {error!r}") from error
     if len(graphs) != 1 or len(versions) != 1:
@@ -61,29 +67,29 @@ def inspect(onnx_bytes: bytes) -> None:
         )
 
 
-def _opset(value: int | bytes) -> int:
+def _opset(value: int | bytes, allowed: Collection[bytes]) -> tuple[bytes, int]:
     fields = dict(_fields(_message(value)))
     domain = fields.get(_OPSET_DOMAIN, b"")
-    if domain not in _DEFAULT_DOMAINS:
+    if isinstance(domain, int) or domain not in allowed:
         raise ArtifactRefused(
             f"model.onnx uses the operator domain {domain!r}; only ONNX's own is allowed"
         )
-    return int(fields[_OPSET_VERSION])
+    return domain, int(fields[_OPSET_VERSION])
 
 
-def _inspect_graph(graph: bytes) -> None:
+def _inspect_graph(graph: bytes, allowed: Collection[bytes]) -> None:
     for number, value in _fields(graph):
         if number == _GRAPH_INITIALIZER:
             _inspect_tensor(_message(value))
         elif number == _GRAPH_NODE:
-            _inspect_node(_message(value))
+            _inspect_node(_message(value), allowed)
         elif number == _GRAPH_SPARSE_INITIALIZER:
             raise ArtifactRefused("model.onnx has sparse weights; export it with dense ones")
 
 
-def _inspect_node(node: bytes) -> None:
+def _inspect_node(node: bytes, allowed: Collection[bytes]) -> None:
     for number, value in _fields(node):
-        if number == _NODE_DOMAIN and value not in _DEFAULT_DOMAINS:
+        if number == _NODE_DOMAIN and value not in allowed:
             raise ArtifactRefused(f"model.onnx uses an operator of the domain {value!r}")
         if number != _NODE_ATTRIBUTE:
             continue
@@ -91,7 +97,7 @@ def _inspect_node(node: bytes) -> None:
             if attribute_number == _ATTRIBUTE_TENSOR:
                 _inspect_tensor(_message(attribute))
             elif attribute_number == _ATTRIBUTE_GRAPH:
-                _inspect_graph(_message(attribute))
+                _inspect_graph(_message(attribute), allowed)
             elif attribute_number in _UNNEEDED_IN_ATTRIBUTE:
                 raise ArtifactRefused(
                     "model.onnx has an attribute of several or sparse tensors, or of several "

@@ -1,28 +1,34 @@
 """``python -m serving``: serve the shipped champion until SIGTERM or Ctrl-C.
 
-It has no options: every setting is an environment variable. It checks the settings and then
-replaces itself by the supervisor, which starts the workers. A mistake in the environment, the
-champion or a key file is one message and exit code 2 before the port is opened.
+Every setting is an environment variable; --app serves another model than ours. It checks the
+settings and then replaces itself by the supervisor, which starts the workers. A mistake in the
+environment, the champion or a key file is one message and exit code 2 before the port is opened.
 """
 
 import argparse
 import os
 import sys
+from typing import Final
 
 from serving.config import ConfigError, Settings, load_settings, to_help
 from serving.server.supervisor import REFUSED
 
+DIGITS: Final = "service:DigitService.to_asgi"  # what `bentoml serve` would start, too
 STOP_MARGIN_S = 15.0  # from the end of draining until workers that still run are killed
 
 
 def main() -> int:
     """Check the settings, then exec the supervisor. Returns only if they are refused."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m serving",
         description=__doc__,
         epilog=to_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--app", default=DIGITS, help="MODULE:FUNCTION that builds the application (%(default)s)"
+    )
+    args = parser.parse_args()
     try:
         settings = load_settings()
     except ConfigError as error:
@@ -31,10 +37,10 @@ def main() -> int:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     sys.stderr.flush()
     # exec, not a call: it frees what reading the settings has imported.
-    return os.execv(sys.executable, command(settings))  # noqa: S606
+    return os.execv(sys.executable, command(settings, args.app))  # noqa: S606
 
 
-def command(settings: Settings) -> list[str]:
+def command(settings: Settings, app: str = DIGITS) -> list[str]:
     """The supervisor's command line."""
     return [
         sys.executable,
@@ -43,6 +49,7 @@ def command(settings: Settings) -> list[str]:
         f"--host={settings.host}",
         f"--port={settings.port}",
         f"--workers={settings.workers}",
+        f"--app={app}",
         f"--stop-within-s={settings.drain_s + STOP_MARGIN_S:g}",
     ]
 

@@ -1,26 +1,23 @@
 """Builds the parts of one worker process; refuses to start if one of them is unfit."""
 
-import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from capture.site_states import SiteStates
-from model.artifact import CHAMPION, load, verify
+from model.artifact import CHAMPION, RULES, load, verify
 from model.errors import ModelError
 from serving.api import swagger
 from serving.api.codes import load_postcodes
-from serving.api.routes import build_routes
+from serving.api.letter_deadline import letter_deadline_ms
+from serving.api.routes import build_routes, path_in_table
 from serving.api.tryit import load_tryit
 from serving.config import ConfigError, Settings, load_settings
 from serving.edge import bento
+from serving.edge.assembly import assemble_edge
 from serving.edge.edge import Edge
-from serving.edge.guard import KeyGuard, keys_in_force
-from serving.edge.in_flight import InFlight
-from serving.edge.key_ring import KeyRing
-from serving.edge.lifecycle import Lifecycle
 from serving.logs import configure_logging
 from serving.messages import Reading
 from serving.reading.batch_reading import ReadRequest, check_golden
@@ -36,7 +33,7 @@ from serving.telemetry import Telemetry
 from serving.tracing import Tracer
 
 
-def build_edge(bento_app: ASGIApp) -> Edge:
+def build_edge(bento_app: ASGIApp) -> Edge[ServedModel]:
     """Build the application that stands in front of BentoML's.
 
     Raises:
@@ -47,7 +44,7 @@ def build_edge(bento_app: ASGIApp) -> Edge:
     """
     settings = load_settings()
     configure_logging(settings.log_level)
-    source = open_source(settings.champion or str(CHAMPION))
+    source = open_source(settings.champion or str(CHAMPION), RULES)
     files = _read_champion(source)
     model = build_model(verify(files), settings.error_target)
     telemetry = Telemetry(settings, model.artifact)
@@ -73,9 +70,12 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         if watch is not None:
             watch.change_model(new)
 
-    champion = ChampionWatch(
-        source, files, settings.error_target, reader, on_swap, telemetry.on_refused
-    )
+    def build_champion(files: Mapping[str, bytes]) -> ServedModel:
+        built = build_model(verify(files), settings.error_target)
+        check_golden(built)
+        return built
+
+    champion = ChampionWatch(source, files, build_champion, reader, on_swap, telemetry.on_refused)
     health = Health(reader, capture, champion)
     tracer = Tracer(settings)
     routes = build_routes(
@@ -92,8 +92,6 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         capture=capture,
     )
 
-    _tune_garbage_collector()
-
     def close() -> None:
         reader.close()
         if shadow is not None:
@@ -103,39 +101,19 @@ def build_edge(bento_app: ASGIApp) -> Edge:
         capture.close()
         tracer.close()
 
-    def load_keys() -> KeyRing | None:
-        return keys_in_force(settings)
-
-    guard = KeyGuard(load_keys(), is_local_only=settings.auth == "auto")
-    in_flight = InFlight(
-        settings.max_in_flight,
-        settings.body_deadline_ms / 1e3,
-        settings.request_deadline_ms / 1e3,
-    )
-    lifecycle = Lifecycle(
-        bento=bento_app,
-        guard=guard,
-        load_keys=load_keys,
-        are_keys_remote=settings.key_store is not None,
-        in_flight=in_flight,
-        health=health,
-        telemetry=telemetry,
-        watch=watch,
-        champion=champion,
-        drain_s=settings.drain_s,
-        on_close=close,
-    )
-    return Edge(
+    return assemble_edge(
         routes={**routes, **bento.ROUTES},
-        bento=bento_app,
         settings=settings,
-        guard=guard,
-        in_flight=in_flight,
-        lifecycle=lifecycle,
         health=health,
         telemetry=telemetry,
-        wait_turn=reader.wait_turn,
+        champion=champion,
         model_in_force=lambda: reader.model,
+        on_close=close,
+        watch=watch,
+        behind=bento_app,
+        forward=bento.forwarding(bento_app, reader.wait_turn),
+        path_in_table=path_in_table,
+        deadline_of=letter_deadline_ms,
     )
 
 
@@ -205,15 +183,3 @@ def _read_champion(source: ChampionSource) -> dict[str, bytes]:
             f"the champion at {source.url} cannot be read: {error}; check DIGITS_CHAMPION, the "
             "credentials and the network"
         ) from error
-
-
-def _tune_garbage_collector() -> None:
-    """Exclude the objects of start-up from garbage collection, and collect less often.
-
-    Requests create no reference cycles, so collections find nothing. Scanning the 120,000 objects
-    of the imported modules raised the p99 at saturation from 21 ms to between 50 and 240 ms
-    (python -m loadtest bench --parts saturation).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)

@@ -1,29 +1,48 @@
 """What passes between the rooms: requests, readings, batch statistics, answers. No sockets."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Protocol
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from typing_extensions import TypeVar
 
-from model.decision import Decision
-from model.framed import Framed
-from serving.served_model import ServedModel
+if TYPE_CHECKING:  # a service of another model loads nothing that reads digits
+    from model.decision import Decision
+    from model.framed import Framed
+    from serving.served_model import ServedModel
 
 JSON: Final = b"application/json"
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+class Versioned(Protocol):
+    """A verified model: all that the edge and the metrics must know of it."""
+
+    @property
+    def version(self) -> str:
+        """The version that answers, records and metrics name."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its file."""
+
+
+# What answers: ours where nothing else is said.
+Model = TypeVar("Model", bound=Versioned, default="ServedModel")
+
 SCANNER, BULK, OTHER = "scanner", "bulk", "other"  # kinds of traffic; the p99 is of scanners
 
 
-class RequestLabels:
+class RequestLabels(Generic[Model]):
     """The metric labels of one request, set as soon as they are known, and its model."""
 
     __slots__ = ("endpoint", "model", "site", "traffic")
 
-    def __init__(self, model: ServedModel, site: str = "") -> None:
+    def __init__(self, model: Model, site: str = "") -> None:
         self.model = model
         self.endpoint = "none"
         self.site = site
@@ -32,7 +51,7 @@ class RequestLabels:
 
 # NamedTuples: creating a frozen dataclass takes three times as long, for each request and crop
 # (python -m loadtest bench --parts saturation).
-class Request(NamedTuple):
+class Request(NamedTuple, Generic[Model]):
     """One request that the edge has admitted."""
 
     id: str  # the caller's, or the read id
@@ -44,9 +63,9 @@ class Request(NamedTuple):
     body: bytes
     started: float  # time.perf_counter() at arrival
     guard_ms: float  # from arrival to the complete body
-    model: ServedModel  # answers all of it, also when another one takes its place meanwhile
+    model: Model  # answers all of it, also when another one takes its place meanwhile
     path: str = ""
-    labels: RequestLabels | None = None
+    labels: RequestLabels[Model] | None = None
     deadline_ms: int | None = None  # of the letter, from arrival; None: it does not wait
     sender: Hashable = None  # whose share of each pool and of the time it takes: a key or address
 

@@ -25,6 +25,11 @@ class ServedModel:
         """The version that answers, records and metrics name."""
         return self.artifact.version
 
+    @property
+    def sha256(self) -> str:
+        """Of its ONNX file."""
+        return self.artifact.sha256
+
 
 def build_model(artifact: Artifact, error_target: float | None) -> ServedModel:
     """Load the session of a verified champion and warm it up.

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "architecture.md").read_text()
 SPLIT = ("serving", "training", "loadtest")  # packages whose rooms have a picture
 APART = ("monitoring/studies", "training/studies")  # rooms of the first picture
-STARTERS = ("service.py", "serving/build.py", "serving/keys.py")  # and every __main__.py
+# And every __main__.py.
+STARTERS = ("service.py", "serving/build.py", "serving/compose.py", "serving/keys.py")
 SERVING = ("serving/server", "serving/edge", "serving/api", "serving/reading")
 CROPS_WALK = (*SERVING, "capture", "model")
 PACKAGES = sorted(path.parent for path in ROOT.glob("*/__init__.py"))

@@ -21,12 +21,12 @@ ALLOWED = {
     "pages": {"jinja2"},
     "model": {"numpy", "PIL", "kornia_rs", "onnxruntime"},
     "serving": {
-        "contract", "model", "capture.audit_sample", "capture.challenger_answer", "capture.codec",
-        "capture.crop_size",
-        "capture.frames", "capture.label_event", "capture.read_check", "capture.record",
+        "contract", "model", "capture.answer_record", "capture.audit_sample",
+        "capture.challenger_answer", "capture.codec", "capture.crop_size", "capture.frames",
+        "capture.label_event", "capture.read_check", "capture.record",
         "capture.site_states", "capture.spool", "starlette", "pydantic", "pydantic_settings",
         "prometheus_client", "opentelemetry", "structlog", "orjson", "numpy", "re2", "uvicorn",
-        "httptools", "bentoml",
+        "httptools", "bentoml", "typing_extensions",
     },
     "service.py": {"serving", "model", "bentoml", "numpy"},
     "capture": {
@@ -257,6 +257,44 @@ def loaded_by(statement):
 )
 def test_what_the_serving_image_lacks_is_not_loaded(statement):
     assert not loaded_by(statement) & HEAVY
+
+
+# What the rails must not know of, or a service of another model would load it.
+OF_DIGITS = {
+    "model.artifact", "model.classifier", "model.decode", "model.preprocess", "serving.build",
+    "serving.served_model", "serving.telemetry", "serving.edge.bento", "serving.reading.reader",
+    "serving.reading.batch_reading", "serving.reading.capture_sink", "serving.reading.crop_cost",
+    "serving.reading.preparing", "serving.reading.shadow", "serving.reading.site_watch",
+    *(f"serving.api.{path.stem}" for path in (ROOT / "serving" / "api").glob("[!_]*.py")),
+} - {"serving.api.probes"}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/service.py")), ids=str)
+def test_an_example_loads_nothing_that_knows_of_digits(path):
+    missing = "tokenizers = type(sys)('tokenizers'); tokenizers.Tokenizer = None"  # in another venv
+    code = f"import sys; {missing}; sys.modules.setdefault('tokenizers', tokenizers)"
+    code += f"; import {dotted(path)}; print('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert "serving.edge.edge" in loaded
+    assert not loaded & OF_DIGITS
+    assert not {name.partition(".")[0] for name in loaded} & {"kornia_rs", "re2", "bentoml"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/service.py")), ids=str)
+def test_an_examples_service_is_short(path):
+    assert len(path.read_text().splitlines()) <= 150
+
+
+def test_no_example_is_in_the_image_or_imported_by_the_product():
+    for name in ("bentofile.yaml", "deploy/Dockerfile"):
+        assert "examples" not in (ROOT / name).read_text()
+    for package in ALLOWED:
+        for path in modules_of(package):
+            assert not is_within_any(imports_of(path), "examples"), path
 
 
 def test_making_a_key_loads_no_model():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from capture.store import MissingKey, Store
-from training.champion_folder import WEIGHTS
+from training.champion_switch import WEIGHTS
 
 MANIFEST = "manifest.json"
 CONTENT_TYPE = "application/octet-stream"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +41,13 @@ QUANTISED_OPS = ["Conv", "Relu"]
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Feeds quant-calibration images one by one."""
 
-    def __init__(self, images: NDArray[np.float32]) -> None:
+    def __init__(self, name: str, images: NDArray[np.float32]) -> None:
+        self._name = name
         self._images: Iterator[NDArray[np.float32]] = iter(images)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         image = next(self._images, None)
-        return None if image is None else {"image": image[None]}
+        return None if image is None else {self._name: image[None]}
 
 
 def quantize(source: Path, images: NDArray[np.float32], path: Path) -> None:
@@ -57,6 +58,20 @@ def quantize(source: Path, images: NDArray[np.float32], path: Path) -> None:
         images: (B, 1, 28, 28) float32 training images, for quant-calibration.
         path: file to write.
     """
+    model = quantized(source, images, QUANTISED_OPS)
+    blocks_to_channels(model)
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def quantized(source: Path, images: NDArray[np.float32], ops: Sequence[str]) -> onnx.ModelProto:
+    """An int8 model of any network: per channel, U8 activations, S8 weights.
+
+    Args:
+        source: fp32 ONNX file with one input.
+        images: (B, C, H, W) float32 training images, for quant-calibration.
+        ops: the operators to quantize.
+    """
     logging.getLogger().addFilter(_not_quantisation_advice)
     with tempfile.TemporaryDirectory() as name:
         prepared, quantised = Path(name) / "prepared.onnx", Path(name) / "quantised.onnx"
@@ -64,9 +79,9 @@ def quantize(source: Path, images: NDArray[np.float32], path: Path) -> None:
         quantize_static(
             prepared,
             quantised,
-            _Reader(images),
+            _Reader(onnx.load(source).graph.input[0].name, images),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=QUANTISED_OPS,
+            op_types_to_quantize=list(ops),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -77,9 +92,7 @@ def quantize(source: Path, images: NDArray[np.float32], path: Path) -> None:
     del model.opset_import[:]
     model.opset_import.extend(own)
     del model.metadata_props[:]
-    blocks_to_channels(model)
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    return model
 
 
 def _not_quantisation_advice(record: logging.LogRecord) -> bool:

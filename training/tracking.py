@@ -43,7 +43,7 @@ class Registered:
     tags: Mapping[str, str]
 
 
-def connect(uri: str | None = None) -> str:
+def connect(uri: str | None = None, *, experiment: str = EXPERIMENT) -> str:
     """Select the server; create its database and the experiment where they do not exist.
 
     Several trainers may do this at once: on one SQLite file one of them creates, the others wait.
@@ -51,6 +51,7 @@ def connect(uri: str | None = None) -> str:
 
     Args:
         uri: tracking server; None means MLFLOW_TRACKING_URI or SQLite in the working folder.
+        experiment: in which the runs are.
 
     Returns:
         The URI in use.
@@ -59,8 +60,8 @@ def connect(uri: str | None = None) -> str:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     with _one_at_a_time(uri):  # MLflow opens the database at the first request: tables, migrations
-        _create_experiment(uri)
-    mlflow.set_experiment(EXPERIMENT)
+        _create_experiment(uri, experiment)
+    mlflow.set_experiment(experiment)
     return uri
 
 
@@ -94,15 +95,15 @@ def _lock_path(uri: str) -> Path:
     return Path(tempfile.gettempdir()) / f"digitline-mlflow-{os.getuid()}-{name}.lock"
 
 
-def _create_experiment(uri: str) -> None:
+def _create_experiment(uri: str, experiment: str) -> None:
     """Create the experiment; another host's trainer may be faster, which is as good."""
-    if mlflow.get_experiment_by_name(EXPERIMENT) is not None:
+    if mlflow.get_experiment_by_name(experiment) is not None:
         return
     place = ARTIFACTS.resolve().as_uri() if uri.startswith("sqlite:") else None
     try:
-        mlflow.create_experiment(EXPERIMENT, artifact_location=place)
+        mlflow.create_experiment(experiment, artifact_location=place)
     except MlflowException:
-        if mlflow.get_experiment_by_name(EXPERIMENT) is None:
+        if mlflow.get_experiment_by_name(experiment) is None:
             raise
 
 
@@ -172,25 +173,29 @@ def fetch_files(run_id: str, source: Path, folder: Path) -> bool:
     return True
 
 
-def register(path: Path, *, model: str, image: np.ndarray, tags: Mapping[str, str]) -> Registered:
+def register(
+    path: Path, *, model: str, example: Mapping[str, np.ndarray], tags: Mapping[str, str]
+) -> Registered:
     """Log an ONNX file with signature and input example, and register it.
 
     Args:
         path: a self-contained ONNX file.
         model: name in the registry.
-        image: (1, 1, 28, 28) float32 input example.
+        example: an input of the model, by name; one row.
         tags: of the new version.
     """
     proto = onnx.load(path)
     outputs = {
-        value.name: np.zeros([1, value.type.tensor_type.shape.dim[1].dim_value], np.float32)
+        value.name: np.zeros(
+            [1, *(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:])], np.float32
+        )
         for value in proto.graph.output
     }
     info = mlflow.onnx.log_model(
         proto,
         name=path.stem,
-        signature=infer_signature({"image": image}, outputs),
-        input_example={"image": image},
+        signature=infer_signature(dict(example), outputs),
+        input_example=dict(example),
         registered_model_name=model,
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
@@ -204,14 +209,14 @@ def register(path: Path, *, model: str, image: np.ndarray, tags: Mapping[str, st
     return _registered(client.get_model_version(model, number))
 
 
-def set_alias(version: str, alias: str) -> None:
+def set_alias(version: str, alias: str, *, model: str = MODEL) -> None:
     """Point an alias at a version; the version that had it stays registered."""
-    mlflow.MlflowClient().set_registered_model_alias(MODEL, alias, version)
+    mlflow.MlflowClient().set_registered_model_alias(model, alias, version)
 
 
-def find_by_run(run_id: str) -> Registered | None:
-    """The newest version of the served model that a run registered, or None."""
-    found = mlflow.MlflowClient().search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
+def find_by_run(run_id: str, *, model: str = MODEL) -> Registered | None:
+    """The newest version of a model that a run registered, or None."""
+    found = mlflow.MlflowClient().search_model_versions(f"name = '{model}' and run_id = '{run_id}'")
     return _registered(max(found, key=lambda one: int(one.version))) if found else None
 
 

@@ -12,7 +12,7 @@ from model.errors import CropError
 from serving.api import tensors
 from serving.api.counting import ReadingCounter
 from serving.api.digits import read_id_header
-from serving.api.status import StatusHandlers
+from serving.api.probes import ProbeHandlers
 from serving.api.tensors import INPUT_NAME, MODEL_NAME, OUTPUTS, SIDE_PX
 from serving.api.turns import answer_in_turn, json_s, parse_in_turn
 from serving.messages import Answer, Reading, Request, json_answer
@@ -28,7 +28,7 @@ class OpenInferenceHandlers:
 
     reader: Reader
     counter: ReadingCounter
-    status: StatusHandlers
+    probes: ProbeHandlers
 
     async def server(self, request: Request) -> Answer:
         """The server's name, version and extensions."""
@@ -40,7 +40,7 @@ class OpenInferenceHandlers:
 
     async def ready(self, request: Request) -> Answer:
         """Readiness of the server and of its one model."""
-        answer = await self.status.readyz(request)
+        answer = await self.probes.readyz(request)
         return json_answer({"ready": answer.status == 200}, status=answer.status)
 
     async def model(self, request: Request) -> Answer:

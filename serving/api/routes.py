@@ -1,7 +1,5 @@
 """The table path -> handler, with the checks that the edge makes before it calls the handler."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 from serving.api import sites
@@ -14,11 +12,11 @@ from serving.api.label_intake import LabelHandler
 from serving.api.openinference import MODEL_PATH, OpenInferenceHandlers
 from serving.api.payloads import FORM_TYPE, IMAGE_TYPES, NPY_TYPE
 from serving.api.postcode import PostcodeHandler
+from serving.api.probes import ProbeHandlers
 from serving.api.status import StatusHandlers
 from serving.api.whole_field import FieldHandler
 from serving.config import Settings
-from serving.key_scope import KeyScope
-from serving.messages import Answer, Request
+from serving.messages import Answer
 from serving.reading.capture_sink import CaptureSink
 from serving.reading.champion_watch import ChampionWatch
 from serving.reading.explainer import Explainer
@@ -26,27 +24,12 @@ from serving.reading.field_reader import FieldReader
 from serving.reading.health import Health
 from serving.reading.reader import Reader
 from serving.reading.site_watch import SiteWatch
+from serving.route import JSON_TYPE, Route
 from serving.telemetry import Telemetry
 from serving.tracing import Tracer
 
-JSON_TYPE: Final = "application/json"
 OCTET_TYPE: Final = "application/octet-stream"
 NO_TYPE: Final = ""  # Triton's client sends no content type
-
-Handler = Callable[[Request], Awaitable[Answer]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One path: its handler, and what the edge checks first."""
-
-    endpoint: str  # the label in metrics
-    method: str
-    handler: Handler | None  # None: BentoML answers this path
-    scope: KeyScope | None = "predict"  # None: no key needed
-    content_types: tuple[str, ...] = ()  # empty: no body
-    is_bulk: bool = False  # the larger body limit
-    is_internal: bool = False  # 404 for requests that a proxy forwarded
 
 
 def build_routes(
@@ -84,10 +67,11 @@ def build_routes(
     fields = FieldReader(reader)
     field = FieldHandler(fields, counter, valid_codes)
     explainer = Explainer(reader, fields, patience_s=settings.request_deadline_ms / 2e3)
-    status = StatusHandlers(settings, telemetry, health, champion)
+    status = StatusHandlers(settings, champion)
+    probes = ProbeHandlers(telemetry, health)
     document = OpenApiHandler()
     site_handlers = sites.SiteHandlers(watch)
-    inference = OpenInferenceHandlers(reader, counter, status)
+    inference = OpenInferenceHandlers(reader, counter, probes)
     single, bulk = (*IMAGE_TYPES, FORM_TYPE), (FORM_TYPE, NPY_TYPE)
     return {
         "/v1/digit": Route("digit", "POST", digits.digit, content_types=single),
@@ -112,9 +96,7 @@ def build_routes(
         "/v1/model": Route("model", "GET", status.model),
         "/v1/sites": Route("sites", "GET", site_handlers.sites, scope="admin"),
         sites.RELEASE: Route("site-release", "POST", site_handlers.release, scope="admin"),
-        "/livez": Route("livez", "GET", status.livez, scope=None),
-        "/readyz": Route("readyz", "GET", status.readyz, scope=None),
-        "/metrics": Route("metrics", "GET", status.metrics, scope=None, is_internal=True),
+        **probes.routes(),
         "/openapi.json": Route("openapi", "GET", document.openapi, scope=None),
         **{
             path: Route(name, "GET", PageHandler(answer).page, scope=None)
@@ -128,8 +110,18 @@ def build_routes(
     }
 
 
+def path_in_table(path: str, version: str) -> str:
+    """The table's path that stands for a path: one with the model's version, or a site's name."""
+    versioned = f"{MODEL_PATH}/versions/{version}"
+    if path.startswith(versioned):
+        return MODEL_PATH + path.removeprefix(versioned)
+    if path.startswith(sites.PREFIX) and path.endswith(sites.SUFFIX):
+        return sites.RELEASE
+    return path
+
+
 def _model_routes(path: str, inference: OpenInferenceHandlers) -> dict[str, Route]:
-    """Open Inference Protocol: the model's paths. The edge takes the version out of a path."""
+    """Open Inference Protocol: the model's paths. `path_in_table` takes the version out."""
     types = (JSON_TYPE, OCTET_TYPE, NO_TYPE)
     return {
         path: Route("v2-model", "GET", inference.model),

@@ -1,6 +1,5 @@
-"""/v1/model, /livez, /readyz and /metrics: the model, its limits, health, metrics."""
+"""/v1/model: the model and its limits."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +10,13 @@ from serving.api.payloads import IMAGE_TYPES
 from serving.config import Settings
 from serving.messages import Answer, Request, json_answer
 from serving.reading.champion_watch import ChampionWatch
-from serving.reading.health import Health
-from serving.telemetry import METRICS_CONTENT_TYPE, Telemetry
 
 
 @dataclass(frozen=True, slots=True)
 class StatusHandlers:
-    """The handlers of /v1/model, /livez, /readyz and /metrics."""
+    """The handler of /v1/model."""
 
     settings: Settings
-    telemetry: Telemetry
-    health: Health
     champion: ChampionWatch
 
     async def model(self, request: Request) -> Answer:
@@ -57,20 +52,3 @@ class StatusHandlers:
             "max_packed_crops": MAX_PACKED_CROPS,
             "max_postcode_digits": MAX_DIGITS,
         }
-
-    async def livez(self, request: Request) -> Answer:
-        """Liveness: the process answers."""
-        return json_answer({"status": "ok"})
-
-    async def readyz(self, request: Request) -> Answer:
-        """Readiness: the golden crop is read correctly, and no other check fails."""
-        reasons = await self.health.reasons_not_ready()
-        self.telemetry.ready.set(not reasons)
-        if reasons:
-            return json_answer({"status": "not_ready", "reasons": reasons}, status=503)
-        return json_answer({"status": "ok", "reasons": []})
-
-    async def metrics(self, request: Request) -> Answer:
-        """The metrics of all workers, in Prometheus' text format."""
-        await asyncio.sleep(0)  # let the counting of answers that were just sent run first
-        return Answer(self.telemetry.exposition(), content_type=METRICS_CONTENT_TYPE)

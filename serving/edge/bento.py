@@ -1,23 +1,44 @@
 """Forwards the paths that BentoML's own application answers, after the same checks as ours."""
 
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, Final
 
 import numpy as np
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope
 
-from serving.api.routes import JSON_TYPE, Route
 from serving.api.schemas import MAX_JSON_IMAGES
 from serving.api.tensors import SIDE_PX, numbers, parse_json
+from serving.api.turns import MAX_AT_ONCE_S, json_s
+from serving.edge.edge import Forward
 from serving.messages import JSON, Answer
 from serving.problems import Problem, bento_problem
+from serving.route import JSON_TYPE, Route
 
 # BentoML's client fetches the schema, then calls. BentoML's other paths are not reachable: its
 # index page loads scripts from other hosts, and its health and metrics are not ours.
-ROUTES: Final = {
+ROUTES: Final[dict[str, Route]] = {
     "/schema.json": Route("bentoml", "GET", None),
     "/classify": Route("bentoml", "POST", None, content_types=(JSON_TYPE,), is_bulk=True),
 }
+
+
+def forwarding(bento: ASGIApp, wait_turn: Callable[[Hashable, float], Awaitable[None]]) -> Forward:
+    """What the edge calls for the routes without a handler.
+
+    Args:
+        bento: BentoML's application.
+        wait_turn: waits until it is the turn of a sender whose request costs so many seconds.
+    """
+
+    async def forward(
+        scope: Scope, kind: str, body: bytes, receive: Receive, sender: Hashable
+    ) -> Answer:
+        if (parse_s := json_s(body)) > MAX_AT_ONCE_S:
+            await wait_turn(sender, parse_s)
+        return await ask_bento(bento, scope, kind, body, receive)
+
+    return forward
 
 
 async def ask_bento(

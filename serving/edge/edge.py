@@ -1,26 +1,21 @@
 """The outermost ASGI application: route, admit, read the body, answer within a deadline, count.
 
-It stands in front of BentoML's application and answers our paths without it: BentoML's layers cost
-three to four times as much as reading a digit. The two paths that are BentoML's own are forwarded,
-behind the same checks. This module replaces BentoML's layers: limits, deadlines, metrics, logs.
+It stands in front of another application, such as BentoML's, and answers our paths without it:
+BentoML's layers cost three to four times as much as reading a digit. Paths that are the other's own
+are forwarded, behind the same checks. This module replaces BentoML's layers: limits, deadlines,
+metrics, logs. Knows nothing about what is read or answered.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, Generic
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from serving.api import sites
-from serving.api.letter_deadline import letter_deadline_ms
-from serving.api.openinference import MODEL_PATH
-from serving.api.routes import Route
-from serving.api.turns import MAX_AT_ONCE_S, json_s
 from serving.config import Settings
-from serving.edge.bento import ask_bento
 from serving.edge.body import BodyMemory, Disconnected, check_length, content_type, read_body
 from serving.edge.guard import Client, KeyGuard
 from serving.edge.in_flight import Exchange, InFlight
@@ -30,11 +25,11 @@ from serving.edge.rate_limit import RateLimiter
 from serving.edge.repetition import attempt_kind, repeated_read_id
 from serving.edge.request_id import read_id_of, request_id_of
 from serving.edge.sender import sender_of, trusted_proxies, was_forwarded
-from serving.messages import SCANNER, Answer, Request, RequestLabels
+from serving.messages import SCANNER, Answer, Model, Request, RequestLabels
 from serving.problems import Problem, problem_of, to_answer
 from serving.reading.health import Health
-from serving.served_model import ServedModel
-from serving.telemetry import Telemetry
+from serving.request_telemetry import RequestTelemetry
+from serving.route import Route
 
 # Never refused: a load balancer must not take a flood of other requests for a fault.
 PROBES: Final = frozenset({"livez", "readyz", "v2-live", "v2-ready", "v2-model-ready"})
@@ -42,48 +37,64 @@ CLIENT_GONE: Final = 499  # nginx's status for a client that disconnected; count
 NOT_MODIFIED: Final = 304
 log = structlog.get_logger()
 
+# (scope, content type, body, receive, sender) -> the other application's answer
+Forward = Callable[[Scope, str, bytes, Receive, Hashable], Awaitable[Answer]]
 
-class Edge:
-    """Answers our routes; forwards routes without a handler to BentoML.
+
+def same_path(path: str, version: str) -> str:  # noqa: ARG001  of the model
+    """The table's path of a path, where each has its own."""
+    return path
+
+
+def no_deadline(headers: Mapping[bytes, bytes]) -> int | None:  # noqa: ARG001
+    """What is answered does not wait for anything."""
+    return None
+
+
+class Edge(Generic[Model]):
+    """Answers our routes; forwards routes without a handler.
 
     Args:
-        routes: path -> what to check, and the handler.
-        bento: BentoML's application.
+        routes: path -> what to check, and the handler. A path with a brace stands for others.
+        path_in_table: (path, version of the model) -> the table's path that stands for it.
+        forward: answers the routes without a handler; None: there are none.
+        deadline_of: headers of a prediction -> milliseconds until what was sent can wait no longer.
         settings: limits and deadlines.
         guard: checks API keys.
         in_flight: the requests in progress.
         lifecycle: handles start-up and shutdown.
         health: tells whether this process is draining.
         telemetry: counts requests.
-        wait_turn: waits until it is the turn of a sender whose request costs so many seconds.
         model_in_force: the model that answers the requests which arrive now.
     """
 
     def __init__(
         self,
         *,
-        routes: dict[str, Route],
-        bento: ASGIApp,
+        routes: dict[str, Route[Model]],
         settings: Settings,
         guard: KeyGuard,
         in_flight: InFlight,
         lifecycle: Lifecycle,
         health: Health,
-        telemetry: Telemetry,
-        wait_turn: Callable[[Hashable, float], Awaitable[None]],
-        model_in_force: Callable[[], ServedModel],
+        telemetry: RequestTelemetry,
+        model_in_force: Callable[[], Model],
+        path_in_table: Callable[[str, str], str] = same_path,
+        forward: Forward | None = None,
+        deadline_of: Callable[[Mapping[bytes, bytes]], int | None] = no_deadline,
     ) -> None:
         self.routes = routes
         self.guard = guard
         self.lifecycle = lifecycle
         self.health = health
-        self._bento = bento
+        self._path_in_table = path_in_table
+        self._forward = forward
+        self._deadline_of = deadline_of
         self._settings = settings
         self._in_flight = in_flight
         self._rates = RateLimiter(settings.rate_limit_rps)
         self._body_memory = BodyMemory()
         self._telemetry = telemetry
-        self._wait_turn = wait_turn
         self.model_in_force = model_in_force
         self._trusted = trusted_proxies()
 
@@ -138,7 +149,7 @@ class Edge:
         receive: Receive,
         exchange: Exchange,
         request_id: str,
-        labels: RequestLabels,
+        labels: RequestLabels[Model],
     ) -> Answer:
         """Admit the request, read its body and call its handler."""
         path = scope["path"]
@@ -150,13 +161,11 @@ class Edge:
             raise _nothing_at(path)
         client = self._admit(route, headers, scope, exchange)
         labels.site = client.site
-        deadline_ms = letter_deadline_ms(headers) if labels.traffic is SCANNER else None
+        deadline_ms = self._deadline_of(headers) if labels.traffic is SCANNER else None
         kind, body = await self._receive_body(route, headers, receive, exchange)
         self._in_flight.begin_answer(exchange)
         if route.handler is None:
-            if (parse_s := json_s(body)) > MAX_AT_ONCE_S:
-                await self._wait_turn(client.bucket, parse_s)
-            return await self._ask_bento(scope, kind, body, receive, labels)
+            return await self._ask_behind(scope, kind, body, receive, client.bucket, labels)
         return await route.handler(
             Request(
                 id=request_id,
@@ -177,25 +186,29 @@ class Edge:
             )
         )
 
-    async def _ask_bento(
-        self, scope: Scope, kind: str, body: bytes, receive: Receive, labels: RequestLabels
+    async def _ask_behind(
+        self,
+        scope: Scope,
+        kind: str,
+        body: bytes,
+        receive: Receive,
+        sender: Hashable,
+        labels: RequestLabels[Model],
     ) -> Answer:
-        """BentoML's answer, of one model: it is asked again if that was exchanged meanwhile."""
+        """The other's answer, of one model: it is asked again if that was exchanged meanwhile."""
+        assert self._forward is not None, "a route without a handler needs `forward`"
         while True:
             model = self.model_in_force()
-            answer = await ask_bento(self._bento, scope, kind, body, receive)
+            answer = await self._forward(scope, kind, body, receive, sender)
             if model is self.model_in_force():
                 labels.model = model
                 return answer
 
-    def _route(self, path: str, method: str, model: ServedModel) -> Route:
+    def _route(self, path: str, method: str, model: Model) -> Route[Model]:
         route = self.routes.get(path)
-        versioned = f"{MODEL_PATH}/versions/{model.version}"
-        if route is None and path.startswith(versioned):
-            route = self.routes.get(MODEL_PATH + path.removeprefix(versioned))
-        if route is None and path.startswith(sites.PREFIX) and path.endswith(sites.SUFFIX):
-            route = self.routes[sites.RELEASE]
-        if route is None or path == sites.RELEASE:
+        if route is None:
+            route = self.routes.get(self._path_in_table(path, model.version))
+        if route is None or "{" in path:
             raise _nothing_at(path)
         if method != route.method and not (method == "HEAD" and route.method == "GET"):
             allowed = "GET, HEAD" if route.method == "GET" else route.method
@@ -208,7 +221,7 @@ class Edge:
         return route
 
     def _admit(
-        self, route: Route, headers: dict[bytes, bytes], scope: Scope, exchange: Exchange
+        self, route: Route[Model], headers: dict[bytes, bytes], scope: Scope, exchange: Exchange
     ) -> Client:
         """Check key, requests in progress and rate, in this order, before the body is read."""
         if route.endpoint in PROBES:
@@ -232,7 +245,7 @@ class Edge:
         return client
 
     async def _receive_body(
-        self, route: Route, headers: dict[bytes, bytes], receive: Receive, exchange: Exchange
+        self, route: Route[Model], headers: dict[bytes, bytes], receive: Receive, exchange: Exchange
     ) -> tuple[str, bytes]:
         """The body's type and its bytes; both are empty if the path takes no body."""
         if not route.content_types:

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,10 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.edge.guard import KeyGuard
 from serving.edge.in_flight import InFlight
 from serving.edge.key_ring import KeyRing, KeysError
-from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
-from serving.reading.site_watch import SiteWatch
-from serving.telemetry import Telemetry
+from serving.request_telemetry import RequestTelemetry
 
 TICK_S: Final = 0.1
 RELOAD_EVERY_S: Final = 2.0
@@ -27,11 +25,31 @@ HUNG_EXIT_S: Final = 30.0  # a batch this old will not end; the supervisor repla
 log = structlog.get_logger()
 
 
+class Watch(Protocol):
+    """What judges sites: at each tick what was just read, and in its own time the rest."""
+
+    def tick(self, now: float) -> None:
+        """Called a few times a second; `now` is time.monotonic()."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+
+
+class Follower(Protocol):
+    """What follows the champion."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+
+    def look_soon(self) -> None:
+        """Look at once."""
+
+
 class Lifecycle:
     """Runs the background work of one worker from start-up to shutdown.
 
     Args:
-        bento: BentoML's application, whose own start-up and shutdown run too.
+        behind: the application behind the edge, whose own start-up and shutdown run too.
         guard: receives changed keys.
         load_keys: returns the keys in force, or None if none are needed.
         are_keys_remote: load_keys calls AWS: poll every STORE_RELOAD_EVERY_S, not RELOAD_EVERY_S.
@@ -47,19 +65,19 @@ class Lifecycle:
     def __init__(
         self,
         *,
-        bento: ASGIApp,
+        behind: ASGIApp,
         guard: KeyGuard,
         load_keys: Callable[[], KeyRing | None],
         are_keys_remote: bool,
         in_flight: InFlight,
         health: Health,
-        telemetry: Telemetry,
-        watch: SiteWatch | None,
-        champion: ChampionWatch,
+        telemetry: RequestTelemetry,
+        watch: Watch | None,
+        champion: Follower,
         drain_s: float,
         on_close: Callable[[], None],
     ) -> None:
-        self._bento = bento
+        self._behind = behind
         self._guard = guard
         self._load_keys = load_keys
         self._are_keys_remote = are_keys_remote
@@ -73,7 +91,7 @@ class Lifecycle:
         self._next_tick: asyncio.TimerHandle
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle ASGI's lifespan: BentoML's start-up and shutdown, our background work between."""
+        """Handle ASGI's lifespan: start-up and shutdown behind us, our background work between."""
         background = [
             asyncio.create_task(self._poll_keys()),
             asyncio.create_task(self.watch_health()),
@@ -96,7 +114,7 @@ class Lifecycle:
                 self._on_close()
             await send(message)
 
-        await self._bento(scope, receive, close_first)
+        await self._behind(scope, receive, close_first)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         """Enforce deadlines, update the gauge and schedule the next tick.

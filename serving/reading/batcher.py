@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
 
-# Predicted seconds in one batch, which a newcomer may have to wait for. Not corrected for a slow
+# Predicted seconds of crops in one batch, for which a newcomer may wait. Not corrected for a slow
 # moment of the machine: smaller batches would make it slower.
 MAX_BATCH_S: Final = 0.006
 _STUCK_S: Final = 1.0  # a batch takes milliseconds; a busy machine may suspend it for longer
@@ -60,6 +60,7 @@ class Batcher(Generic[Item, Result]):
         queue_limit: the most items that may wait; one sender's share of it is at most half.
         max_wait_s: work is refused if its predicted wait is longer.
         on_batch: called on the event loop after each batch.
+        max_batch_s: predicted seconds in one batch; where one item takes longer, it runs alone.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class Batcher(Generic[Item, Result]):
         queue_limit: int,
         max_wait_s: float,
         on_batch: Callable[[BatchStats], None],
+        max_batch_s: float = MAX_BATCH_S,
     ) -> None:
         self._run = run
+        self._max_batch_s = max_batch_s
         self._max_batch_size = max_batch_size
         self._queue_limit = queue_limit
         self._max_wait_s = max_wait_s
@@ -141,7 +144,7 @@ class Batcher(Generic[Item, Result]):
             return 0.0
         num_items = self._queue.num_items * before_s / self._queue.cost_s
         num_batches = max(
-            math.ceil(num_items / self._max_batch_size), math.ceil(before_s / MAX_BATCH_S)
+            math.ceil(num_items / self._max_batch_size), math.ceil(before_s / self._max_batch_s)
         )
         return self._times.predict(before_s, num_batches)
 
@@ -242,7 +245,7 @@ class Batcher(Generic[Item, Result]):
                 continue
             if jobs and (
                 num_items + len(job.items) > self._max_batch_size
-                or cost_s + job.cost_s > MAX_BATCH_S
+                or cost_s + job.cost_s > self._max_batch_s
                 or job.function is not None
                 or jobs[0].function is not None
             ):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
-from model.artifact import MAX_MODEL_BYTES, SERVED_FILES, read_files
+from model.champion_files import FileRules, read_files
 from serving.aws_signature import OPENER, TIMEOUT_S, find_credentials, sign
 from serving.config import ConfigError
 
@@ -34,21 +34,25 @@ class ChampionSource(Protocol):
         """
 
 
-def open_source(where: str) -> ChampionSource:
+def open_source(where: str, rules: FileRules) -> ChampionSource:
     """The source that DIGITS_CHAMPION names.
+
+    Args:
+        where: a folder, or s3://BUCKET/PREFIX.
+        rules: which files are read, and how large they may be.
 
     Raises:
         ConfigError: it names none.
     """
     if not where.startswith(S3):
-        return FolderSource(Path(where))
+        return FolderSource(Path(where), rules)
     bucket, _, prefix = where.removeprefix(S3).partition("/")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not bucket or not prefix.strip("/"):
         raise ConfigError(f"DIGITS_CHAMPION={where}: write it as s3://BUCKET/PREFIX")
     if not region:
         raise ConfigError(f"DIGITS_CHAMPION={where}: set AWS_REGION to the bucket's region")
-    return S3Source(bucket, prefix.strip("/"), region)
+    return S3Source(bucket, prefix.strip("/"), region, rules)
 
 
 class FolderSource:
@@ -56,25 +60,27 @@ class FolderSource:
 
     every_s = _FOLDER_EVERY_S
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rules: FileRules) -> None:
         self.url = str(folder)
+        self._rules = rules
         self._folder = folder
 
     def read(self) -> dict[str, bytes]:
         """The files of the folder that has the name now."""
-        return read_files(self._folder)
+        return read_files(self._folder, self._rules)
 
 
 class S3Source:
     """A champion folder's files under a prefix of a bucket.
 
-    Three files are no single object: upload manifest.json last. Between the uploads the hash in the
-    manifest does not match the model, and the champion in service stays.
+    Several files are no single object: upload manifest.json last. Between the uploads the hash in
+    the manifest does not match the model, and the champion in service stays.
     """
 
     every_s = _S3_EVERY_S
 
-    def __init__(self, bucket: str, prefix: str, region: str) -> None:
+    def __init__(self, bucket: str, prefix: str, region: str, rules: FileRules) -> None:
+        self._rules = rules
         self.url = f"{S3}{bucket}/{prefix}"
         self._path = f"/{bucket}/{prefix}"
         self._region = region
@@ -82,7 +88,7 @@ class S3Source:
 
     def read(self) -> dict[str, bytes]:
         """The files; of those that have not changed, the content that is known."""
-        found = {name: self._read(f"{self._path}/{name}", name) for name in SERVED_FILES}
+        found = {name: self._read(f"{self._path}/{name}", name) for name in self._rules.names}
         return {name: content for name, content in found.items() if content is not None}
 
     def _read(self, path: str, name: str) -> bytes | None:
@@ -108,11 +114,12 @@ class S3Source:
         request = urllib.request.Request(f"{endpoint.rstrip('/')}{quote(path)}", headers=signed)  # noqa: S310
         try:
             with OPENER.open(request, timeout=TIMEOUT_S) as answer:
-                content: bytes = answer.read(MAX_MODEL_BYTES + 1)
+                limit = self._rules.max_bytes + 1
+                content: bytes = answer.read(limit)
                 size = int(answer.headers["content-length"])
                 # A connection that breaks ends the content early. Kept with its entity tag, it
                 # would stay: later answers are 304.
-                if len(content) < min(size, MAX_MODEL_BYTES + 1):
+                if len(content) < min(size, limit):
                     raise OSError(f"{self.url}/{name} ended after {len(content)} of {size} bytes")
                 self._known[name] = (answer.headers["etag"], content)
                 return content

@@ -7,20 +7,24 @@ later ones get the new one. One that fails is refused with its reason, and the o
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from typing import Generic, Protocol
 
 import structlog
 
-from model.artifact import verify
 from model.errors import ModelError
-from serving.reading.batch_reading import check_golden
+from serving.messages import Model
 from serving.reading.champion_source import ChampionSource
-from serving.reading.reader import Reader
-from serving.served_model import ServedModel, build_model
 
 log = structlog.get_logger()
 
 
-class ChampionWatch:
+class Server(Protocol[Model]):
+    """What answers with the model in force."""
+
+    model: Model
+
+
+class ChampionWatch(Generic[Model]):
     """Keeps the reader's model that of the source.
 
     `refused` is why what is at the source now is not in service; None: it is. A worker that starts
@@ -29,7 +33,8 @@ class ChampionWatch:
     Args:
         source: where the champion is.
         files: those that the model in service was loaded from.
-        error_target: that a champion must have a threshold for; None: its own default.
+        build: verifies files, loads the model and tests it; raises ModelError. Called on another
+            thread.
         reader: gets the new model.
         on_swap: called on the event loop with the old model and the new one.
         on_refused: called with whether the source holds a champion that was refused.
@@ -39,16 +44,16 @@ class ChampionWatch:
         self,
         source: ChampionSource,
         files: Mapping[str, bytes],
-        error_target: float | None,
-        reader: Reader,
-        on_swap: Callable[[ServedModel, ServedModel], None],
+        build: Callable[[Mapping[str, bytes]], Model],
+        reader: Server[Model],
+        on_swap: Callable[[Model, Model], None],
         on_refused: Callable[[bool], None],
     ) -> None:
         self.url = source.url
         self.refused: str | None = None
         self._source = source
         self._served = dict(files)
-        self._error_target = error_target
+        self._build = build
         self._reader = reader
         self._on_swap = on_swap
         self._on_refused = on_refused
@@ -103,12 +108,6 @@ class ChampionWatch:
         self._on_swap(old, model)
         log.warning("champion exchanged", at=self.url, before=old.version, now=model.version)
         self._accept()
-
-    def _build(self, files: Mapping[str, bytes]) -> ServedModel:
-        """Verify and load a champion, and read its golden crop with it."""
-        model = build_model(verify(files), self._error_target)
-        check_golden(model)
-        return model
 
     def _accept(self) -> None:
         self._failed = None

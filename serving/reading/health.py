@@ -4,17 +4,39 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from model.errors import ModelError
 from serving.problems import Overloaded
-from serving.reading.capture_sink import CaptureSink
-from serving.reading.champion_watch import ChampionWatch
-from serving.reading.reader import Reader
 
 GOLDEN_TIMEOUT_S: Final = 1.0
 GOLDEN_FRESH_S: Final = 0.25  # a golden crop at most this often, however often readiness is polled
 HUNG_AFTER_S: Final = 5.0  # then a batch is taken as hung; a normal one takes milliseconds
+
+
+class GoldenReader(Protocol):
+    """What answers requests, and the model's golden crop, whose answer is known."""
+
+    def busy_for_s(self) -> float:
+        """How long it has been busy with one batch."""
+
+    async def read_golden(self) -> None:
+        """Answer the golden crop on the path of requests. Raises ModelError, Overloaded."""
+
+
+class Recorder(Protocol):
+    """What records answers."""
+
+    def writable(self) -> bool:
+        """Whether the next record could be written."""
+
+
+class Champion(Protocol):
+    """What follows the champion."""
+
+    @property
+    def refused(self) -> str | None:
+        """Why what is at its source now is not in service; None: it is."""
 
 
 class Health:
@@ -29,9 +51,9 @@ class Health:
 
     def __init__(
         self,
-        reader: Reader,
-        capture: CaptureSink,
-        champion: ChampionWatch,
+        reader: GoldenReader,
+        capture: Recorder,
+        champion: Champion,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.is_draining = False

@@ -59,11 +59,15 @@ class Supervisor:
     Args:
         listener: bound but not listening. The first ready worker listens, so that a service that
             refuses to start never opens its port.
+        app: MODULE:FUNCTION that builds a worker's application.
         num_workers: number of workers to keep alive.
         stop_within_s: after SIGTERM; workers that still run then are killed.
     """
 
-    def __init__(self, listener: socket.socket, *, num_workers: int, stop_within_s: float) -> None:
+    def __init__(
+        self, listener: socket.socket, *, app: str, num_workers: int, stop_within_s: float
+    ) -> None:
+        self._app = app
         self._listener = listener
         self._num_workers = num_workers
         self._stop_within_s = stop_within_s
@@ -111,7 +115,7 @@ class Supervisor:
     def _start(self) -> None:
         """Start one worker."""
         alive_pipe, tell_alive = os.pipe()
-        command = [sys.executable, "-m", "serving.server.worker"]
+        command = [sys.executable, "-m", "serving.server.worker", f"--app={self._app}"]
         command += [f"--socket={self._listener.fileno()}", f"--alive={tell_alive}"]
         process = subprocess.Popen(
             command,
@@ -292,6 +296,7 @@ def main() -> int:
         required=True,
         help="seconds after SIGTERM until workers that still run are killed",
     )
+    parser.add_argument("--app", required=True, help="MODULE:FUNCTION that builds the application")
     args = parser.parse_args()
     try:
         listener = _bind(args.host, args.port, args.stop_within_s)
@@ -300,7 +305,7 @@ def main() -> int:
         return REFUSED
     with listener:
         supervisor = Supervisor(
-            listener, num_workers=args.workers, stop_within_s=args.stop_within_s
+            listener, app=args.app, num_workers=args.workers, stop_within_s=args.stop_within_s
         )
         return supervisor.run()
 

@@ -1,4 +1,4 @@
-"""One worker process: uvicorn with the application that `bentoml serve` would start, too.
+"""One worker process: uvicorn with an application.
 
 serving.server.supervisor starts it. If the settings, the champion or a file that a setting names
 is unfit, the worker exits with one message before the port is opened.
@@ -49,12 +49,13 @@ def main() -> int:
         required=True,
         help="file descriptor of a pipe; gets a byte each second while the worker serves",
     )
+    parser.add_argument("--app", required=True, help="MODULE:FUNCTION that builds the application")
     args = parser.parse_args()
     _stop_with_parent(args.alive)
     raise_file_limit()
     configure_library_logs()
     try:
-        config = load_application()
+        config = load_application(args.app)
     except (ConfigError, ModelError, SpoolError) as error:
         sys.stderr.write(f"not starting: {error}\n")
         return REFUSED
@@ -64,14 +65,17 @@ def main() -> int:
     return 0
 
 
-def load_application() -> uvicorn.Config:
+def load_application(app: str) -> uvicorn.Config:
     """Uvicorn's configuration with the loaded application.
+
+    Args:
+        app: MODULE:FUNCTION that builds it.
 
     Raises:
         ConfigError, ModelError, SpoolError: a setting or what it names is unfit.
     """
     config = uvicorn.Config(
-        "service:DigitService.to_asgi",
+        app,
         factory=True,
         http=partial(HttpConnection, Pools(trusted_proxies())),  # type: ignore[arg-type]
         loop="uvloop",

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from loadtest.bench.peers.same_work import Reader
 from loadtest.clients.http1 import Connection, Request
+from serving.__main__ import DIGITS
 
 ROOT: Final = Path(__file__).parents[2]
 CROPS: Final = ROOT / "tests" / "data" / "crops"
@@ -84,7 +85,7 @@ async def compare(folder: Path, root: Path, site: Path) -> int:
     python = [*qemu, str(root / "usr" / "bin" / "python3.11"), "-m", "serving.server.worker"]
     worker = await asyncio.create_subprocess_exec(
         *python,
-        *("--socket", str(bound.fileno()), "--alive", str(notify)),
+        *("--socket", str(bound.fileno()), "--alive", str(notify), "--app", DIGITS),
         pass_fds=(bound.fileno(), notify),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{site}", "BENTOML_HOME": str(folder / "bentoml")},

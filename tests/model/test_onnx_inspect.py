@@ -263,3 +263,14 @@ def test_a_file_cut_anywhere_is_refused_or_lacks_a_graph():
     for length in range(len(whole)):
         with pytest.raises(ArtifactRefused):
             inspect(whole[:length])
+
+
+def test_a_domain_is_let_through_where_the_rules_name_it_and_nowhere_else(tiny_model):
+    model = copy_of(tiny_model)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    model.graph.node[0].domain = "ai.onnx.ml"
+    refuse(model, "ai.onnx.ml")
+    inspect(model.SerializeToString(), domains=("ai.onnx.ml",))
+    model.graph.node[0].domain = "elsewhere"
+    with pytest.raises(ArtifactRefused, match="elsewhere"):
+        inspect(model.SerializeToString(), domains=("ai.onnx.ml",))

@@ -17,8 +17,9 @@ from model.artifact import load
 from model.decision import BLANK
 from serving.config import Settings
 from serving.reading.reader import Reader
+from serving.request_telemetry import BatchHistogram, EmfWriter
 from serving.served_model import build_model
-from serving.telemetry import BatchHistogram, EmfWriter, Telemetry
+from serving.telemetry import Telemetry
 from serving.tracing import Tracer
 
 ROOT = Path(__file__).parents[2]
@@ -80,10 +81,10 @@ def test_embedded_metrics_start_again_from_zero():
 def test_the_age_of_the_keys_starts_again_when_they_are_read(monkeypatch):
     lines = []
     monkeypatch.setattr(
-        "serving.telemetry.EmfWriter", lambda **options: EmfWriter(lines.append, **options)
+        "serving.request_telemetry.EmfWriter", lambda **options: EmfWriter(lines.append, **options)
     )
     clock = iter([0.0, 0.0, 100.0])  # the keys', the line's, and of the second reading
-    monkeypatch.setattr("serving.telemetry.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("serving.request_telemetry.time.monotonic", lambda: next(clock))
     telemetry = Telemetry(Settings(emf=True), MODEL)
     telemetry.tick(0, 90.0)
     telemetry.on_keys_read()

@@ -12,7 +12,7 @@ from tiny import TinyNetwork, draw_digits
 
 from model import artifact
 from model.errors import ArtifactRefused
-from training import champion_folder, promotion_log
+from training import champion_folder, champion_switch, promotion_log
 from training.evaluation.card import write_card
 from training.evaluation.harm import HarmResult
 from training.evaluation.judge import Evaluation, Judged
@@ -74,9 +74,9 @@ def package(onnx_bytes):
 
 def do_promote(package, champion):
     alias = partial(note_alias, champion)
-    champion_folder.recover(champion, alias)
+    champion_switch.recover(champion, alias)
     staged = champion_folder.stage(package, champion)
-    return champion_folder.switch(
+    return champion_switch.switch(
         staged, champion, when="2026-11-21T10:00:00Z", why="a test", announce=alias
     )
 
@@ -143,7 +143,7 @@ def test_a_promotion_killed_at_any_point_leaves_a_whole_champion(package, tmp_pa
         seen.append(artifact.load(champion).version)  # raises when it is not whole
         if not os.WIFSIGNALED(status):
             break  # it was over before the deadly operation
-        champion_folder.recover(champion, partial(note_alias, champion))
+        champion_switch.recover(champion, partial(note_alias, champion))
         assert promotion_log.read(champion)[-1].to_version == seen[-1]
         assert champion.with_name("alias").read_text() == seen[-1]
         do_promote(replace(package, version="3"), champion)
@@ -162,7 +162,7 @@ def prepared(package, folder: Path) -> Path:
 
 
 def test_two_renames_do_where_the_kernel_cannot_exchange_folders(package, tmp_path, monkeypatch):
-    monkeypatch.setattr(champion_folder, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(champion_switch, "_exchange", lambda first, second: False)
     champion = prepared(package, tmp_path / "folder")
     do_promote(replace(package, version="2"), champion)
     assert artifact.load(champion).version == "2"
@@ -176,10 +176,10 @@ def test_two_renames_do_where_the_kernel_cannot_exchange_folders(package, tmp_pa
 def test_a_promotion_killed_between_two_renames_leaves_the_old_champion_to_the_next(
     package, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(champion_folder, "_exchange", lambda first, second: False)
+    monkeypatch.setattr(champion_switch, "_exchange", lambda first, second: False)
     champion = prepared(package, tmp_path / "folder")
     champion.rename(champion.with_name(".champion.replaced"))  # what the first rename does
-    champion_folder.recover(champion)
+    champion_switch.recover(champion)
     assert artifact.load(champion).version == "1"
     assert do_promote(replace(package, version="2"), champion).from_version == "1"
     left = sorted(path.name for path in champion.parent.iterdir())
@@ -206,7 +206,7 @@ def test_card_and_manifest_say_what_the_fit_went_on_from(package, tmp_path):
     assert "2 epochs, from fresh weights" in write_card("1", fresh, package.evaluation)
     averaged = replace(package.origin, averaged=("abc", "def"))
     assert "the mean of the runs abc, def" in write_card("1", averaged, package.evaluation)
-    champion_folder.pack(package, tmp_path / "packed")
+    champion_switch.write(champion_folder.pack(package), tmp_path / "packed")
     manifest = json.loads((tmp_path / "packed/manifest.json").read_text())
     assert manifest["fit"]["warm_start"] == "0123456789abcdef"
 

@@ -11,7 +11,7 @@ from test_champion_folder import onnx_bytes, package  # noqa: F401 - fixtures
 
 from capture.store import open_store
 from model import artifact
-from training import champion_folder, model_store, promotion_log, tracking
+from training import champion_folder, champion_switch, model_store, promotion_log, tracking
 from training.model_store import VersionError
 from training.steps import promote, rollback
 from training.steps.files import StepError
@@ -42,7 +42,7 @@ def champions(package, tmp_path):  # noqa: F811
 def put_in_place(package, champion, store):  # noqa: F811
     staged = champion_folder.stage(package, champion)
     model_store.keep(staged, store)
-    champion_folder.switch(
+    champion_switch.switch(
         staged, champion, when="now", why="", announce=partial(promote.move_alias, champion)
     )
 

@@ -39,9 +39,9 @@ def record_a_run(tracking, onnx_file, note):
         tracking.log_tags({"git_commit": "0" * 40})
     with tracking.run(run_id=run_id):
         tracking.log_file(note, folder="evaluation")
-        image = np.zeros((1, 1, 28, 28), np.float32)
-        first = tracking.register(onnx_file, model=tracking.MODEL, image=image, tags={"a": "b"})
-        second = tracking.register(onnx_file, model=tracking.MODEL, image=image, tags={})
+        example = {"image": np.zeros((1, 1, 28, 28), np.float32)}
+        first = tracking.register(onnx_file, model=tracking.MODEL, example=example, tags={"a": "b"})
+        second = tracking.register(onnx_file, model=tracking.MODEL, example=example, tags={})
     assert tracking.find_alias(tracking.CHAMPION) is None
     tracking.set_alias(first.version, tracking.CHAMPION)
     tracking.set_alias(second.version, tracking.CANDIDATE)
@@ -85,9 +85,11 @@ from pathlib import Path
 import numpy as np
 from training import tracking
 tracking.connect()
-image = np.zeros((1, 1, 28, 28), np.float32)
+example = {"image": np.zeros((1, 1, 28, 28), np.float32)}
 with tracking.run(name="test"):
-    made = tracking.register(Path(sys.argv[1]), model=tracking.MODEL, image=image, tags={"a": "b"})
+    made = tracking.register(
+        Path(sys.argv[1]), model=tracking.MODEL, example=example, tags={"a": "b"}
+    )
 tracking.set_alias(made.version, tracking.CANDIDATE)
 print("version", made.version)
 """

@@ -19,7 +19,8 @@ import torch
 from training import adapting, provenance, tracking
 from training import network as networks
 from training.adapting import AdaptConfig, Mail, Replay
-from training.champion_folder import WEIGHTS, MailOrigin
+from training.champion_folder import MailOrigin
+from training.champion_switch import WEIGHTS
 from training.config import DataConfig, Workspace
 from training.data import fonts
 from training.data.datasets import load_mnist

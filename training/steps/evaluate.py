@@ -105,10 +105,10 @@ def run(
         tracking.log_metrics(champion_folder.flat_metrics(result))
         for path in (work.report, work.evaluation, work.answers, *sorted(work.pictures.iterdir())):
             tracking.log_file(path, folder="evaluation")
-        example = sets.tests["mnist"].batch[:1]
+        example = {"image": sets.tests["mnist"].batch[:1]}
         tags = {"network": record.network, "git_commit": record.git_commit}
-        tracking.register(work.fp32, model=tracking.FP32_MODEL, image=example, tags=tags)
-        tracking.register(work.int8, model=tracking.MODEL, image=example, tags=tags)
+        tracking.register(work.fp32, model=tracking.FP32_MODEL, example=example, tags=tags)
+        tracking.register(work.int8, model=tracking.MODEL, example=example, tags=tags)
     for name, row in result.sets.items():
         logger.info("%-16s %.2f %% of %d", name, 100 * row.accuracy, row.num)
     logger.info("corruptions at severity 3: %.2f %%", 100 * result.mean_corruption_accuracy)

@@ -23,6 +23,7 @@ from model.decision import softmax
 from training import (
     anchor,
     champion_folder,
+    champion_switch,
     harm_rules,
     model_store,
     promotion_log,
@@ -111,7 +112,7 @@ def run(
     for folder in (champion, staged):
         if folder.exists():
             model_store.keep(folder, store)
-    entry = champion_folder.switch(
+    entry = champion_switch.switch(
         staged, champion, when=provenance.now(), why=why, announce=partial(move_alias, champion)
     )
     if move_anchor is not None or anchor.load(champion) is None:
@@ -126,7 +127,7 @@ def run(
 
 def settle(champion: Path) -> None:
     """Finish or undo what a killed promotion or rollback left, the registry's alias included."""
-    champion_folder.recover(champion, partial(move_alias, champion))
+    champion_switch.recover(champion, partial(move_alias, champion))
 
 
 def move_alias(champion: Path, entry: Promotion) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from capture.snapshot_erasure import retrain_due
 from capture.store import Store
 from model import artifact
-from training import champion_folder, model_store, promotion_log, provenance
+from training import champion_switch, model_store, promotion_log, provenance
 from training.promotion_log import Promotion
 from training.steps.files import StepError
 from training.steps.promote import move_alias, settle
@@ -47,11 +47,11 @@ def run(champion: Path, store: Store, *, to_version: str | None, why: str) -> Pr
         raise StepError(f"no champion before version {served} is in the log; name one with --to")
     if wanted == served:
         raise StepError(f"version {served} is the champion already")
-    staged = champion_folder.staged_folder(champion)
+    staged = champion_switch.staged_folder(champion)
     model_store.keep(champion, store)
     model_store.fetch(wanted, store, staged)
     artifact.load(staged)
-    entry = champion_folder.switch(
+    entry = champion_switch.switch(
         staged, champion, when=provenance.now(), why=why, announce=partial(move_alias, champion)
     )
     logger.info(

@@ -7,7 +7,7 @@ import pytest
 from champions import write_champion
 from moto import settings as moto_settings
 
-from model.artifact import SERVED_FILES
+from model.artifact import RULES, SERVED_FILES
 from serving.config import ConfigError
 from serving.reading import champion_source
 from serving.reading.champion_source import open_source
@@ -37,18 +37,18 @@ def bucket(s3, monkeypatch):
 
 def test_the_files_under_a_prefix_are_read(bucket, tiny_champion):
     bucket(tiny_champion)
-    files = open_source(URL).read()
+    files = open_source(URL, RULES).read()
     assert files == {name: (tiny_champion / name).read_bytes() for name in SERVED_FILES}
 
 
 def test_a_file_that_is_not_there_is_absent(bucket, tiny_champion):
     bucket(tiny_champion, ["model.onnx"])
-    assert set(open_source(URL).read()) == {"model.onnx"}
+    assert set(open_source(URL, RULES).read()) == {"model.onnx"}
 
 
 def test_what_has_not_changed_is_not_sent_again(bucket, tiny_champion, monkeypatch):
     bucket(tiny_champion)
-    source = open_source(URL)
+    source = open_source(URL, RULES)
     first = source.read()
     num_sent = []
     opener = champion_source.OPENER
@@ -66,7 +66,7 @@ def test_what_has_not_changed_is_not_sent_again(bucket, tiny_champion, monkeypat
 
 def test_a_file_whose_connection_breaks_is_read_again(bucket, tiny_champion, monkeypatch):
     bucket(tiny_champion)
-    source = open_source(URL)
+    source = open_source(URL, RULES)
     read = http.client.HTTPResponse.read
     with monkeypatch.context() as broken:
         broken.setattr(http.client.HTTPResponse, "read", lambda self, size: read(self, 10))
@@ -78,7 +78,7 @@ def test_a_file_whose_connection_breaks_is_read_again(bucket, tiny_champion, mon
 def test_a_bucket_that_refuses_is_an_error_with_its_reason(bucket, tiny_champion, monkeypatch):
     bucket(tiny_champion)
     monkeypatch.setattr(moto_settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
-    source = open_source(URL)
+    source = open_source(URL, RULES)
     with pytest.raises(OSError, match="403 from s3://models/digits/champion"):
         source.read()
 
@@ -86,14 +86,14 @@ def test_a_bucket_that_refuses_is_an_error_with_its_reason(bucket, tiny_champion
 @pytest.mark.parametrize("url", ["s3://", "s3://models", "s3://models/"])
 def test_a_url_without_bucket_or_prefix_is_refused(url):
     with pytest.raises(ConfigError, match="s3://BUCKET/PREFIX"):
-        open_source(url)
+        open_source(url, RULES)
 
 
 def test_a_missing_region_is_named(monkeypatch):
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     with pytest.raises(ConfigError, match="AWS_REGION"):
-        open_source(URL)
+        open_source(URL, RULES)
 
 
 async def test_a_running_service_picks_up_the_champion_of_its_prefix(

@@ -12,8 +12,9 @@ import pytest
 from asgi import form
 from champions import make_model, write_champion
 
-from model.artifact import SERVED_FILES, read_files
-from training.champion_folder import swap
+from model.artifact import RULES, SERVED_FILES
+from model.champion_files import read_files
+from training.champion_switch import swap
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_what_is_no_file_neither_blocks_nor_leaks(own_champion, make):
     (own_champion / "model.onnx").unlink()
     make(own_champion / "model.onnx")
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert not read_files(own_champion).get("model.onnx")
+    assert not read_files(own_champion, RULES).get("model.onnx")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -286,11 +287,12 @@ async def test_sites_are_judged_by_the_champion_in_force(serve, own_champion, ot
     assert {judge._version for judge in watch._judges.values()} == {"tiny-2"}
 
 
-async def test_bentomls_own_path_answers_with_the_champion_in_force(serve, own_champion, other):
+async def test_bentomls_own_path_answers_with_the_champion_in_force(
+    serve, bento, own_champion, other
+):
     """The path is forwarded; the version that its answer names must be the one in force then."""
     client = await serve(own_champion)
     zeros = json.dumps({"images": np.zeros((1, 28, 28)).tolist()}).encode()
-    bento = client.app._bento
     respond, num_calls = bento.respond, 0
 
     async def swap_meanwhile(scope, receive, send):

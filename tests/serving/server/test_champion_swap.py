@@ -17,7 +17,7 @@ import pytest
 from asgi import form
 
 from model.artifact import CHAMPION, SERVED_FILES
-from training.champion_folder import swap
+from training.champion_switch import swap
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 90

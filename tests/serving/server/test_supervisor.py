@@ -68,7 +68,9 @@ def supervise(workers, act, stop_within_s=20.0):
     with bind("127.0.0.1", 0) as listener:
         try:
             actor.start()
-            code = Supervisor(listener, num_workers=1, stop_within_s=stop_within_s).run()
+            code = Supervisor(
+                listener, app="none:none", num_workers=1, stop_within_s=stop_within_s
+            ).run()
         finally:
             actor.join()
             for number, handler in before.items():
@@ -118,7 +120,7 @@ def test_a_worker_that_lives_but_does_not_stop_is_killed_in_the_end(workers, cap
 
 def test_a_busy_supervisor_does_not_blame_its_workers(workers, monkeypatch):
     with bind("127.0.0.1", 0) as listener:
-        boss = Supervisor(listener, num_workers=1, stop_within_s=1.0)
+        boss = Supervisor(listener, app="none:none", num_workers=1, stop_within_s=1.0)
         boss._start()
         (worker,) = boss._workers
         until(lambda: boss._wait(0.05) or worker.is_ready)

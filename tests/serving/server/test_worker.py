@@ -11,7 +11,7 @@ def test_a_worker_that_starts_after_its_supervisor_has_exited_exits_too():
     os.close(reader)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        descriptors = [f"--socket={listener.fileno()}", f"--alive={writer}"]
+        descriptors = [f"--socket={listener.fileno()}", f"--alive={writer}", "--app=none:none"]
         ran = subprocess.run(
             [sys.executable, "-m", "serving.server.worker", *descriptors],
             pass_fds=(listener.fileno(), writer),

@@ -1,0 +1,1 @@
+"""Other models on the rails of the digit reader: README.md has their figures."""

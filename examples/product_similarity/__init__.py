@@ -1,0 +1,1 @@
+"""Which products are most like a text: sentence embeddings of all-MiniLM-L6-v2."""
