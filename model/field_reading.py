@@ -22,7 +22,7 @@ MIN_LENGTH_FRAC: Final = 0.5  # of the paths' mass that an allowed number of dig
 # two and 6 of them are wrong; with them 635, and 0 (2026-11-27).
 CUT_ERROR_FRAC: Final = 0.5  # of the error that is allowed
 CUT_GARBAGE_MARGIN: Final = 1.8  # below the garbage threshold
-_FLOOR: Final = 1e-15  # a prefix below this mass cannot change the result
+_FLOOR: Final = 1e-10  # a prefix below this mass cannot change the result
 
 # Prefixes (P,) int64, digits that follow, digits of the code -> (P,) bool: may be a possible code.
 # It is `serving.api.codes.Postcodes.possible`. It is called with 0 digits to follow once for each
@@ -70,7 +70,7 @@ def read_field(
         return FieldReading(
             _digits_of(paths[0], lattice, probs, garbage), (), total, "no_valid_code"
         )
-    candidates = tuple((code, mass / total) for code, mass in codes[:NUM_CODES])
+    candidates = tuple((code, mass / total) for code, mass in codes)
     best = _path_of(candidates[0][0], paths, probs)
     digits = _digits_of(best, lattice, probs, garbage)
     reason = None
@@ -121,21 +121,23 @@ def _rank(
 
     Mass that was not looked at counts as possible, so that no probability is too high.
     """
-    unexplored = max(0.0, 1.0 - sum(path.probability for path in paths))
+    possible_mass = max(0.0, 1.0 - sum(path.probability for path in paths))
     codes: list[tuple[str, float]] = []
     for length in sorted({len(path.pieces) for path in paths}):
         some = [path for path in paths if len(path.pieces) == length]
         numbers, mass, lost = _extend(some, length, probs, possible)
-        unexplored += lost
+        best = np.argsort(-mass, kind="stable")[: NUM_CODES if matches is None else BEAM]
+        possible_mass += lost + float(mass.sum())
         codes += [
             (f"{number:0{length}d}", share)
-            for number, share in zip(numbers.tolist(), mass.tolist(), strict=True)
+            for number, share in zip(numbers[best].tolist(), mass[best].tolist(), strict=True)
         ]
     codes.sort(key=lambda code: -code[1])
-    if matches is not None:
-        unexplored += sum(share for _, share in codes[BEAM:])
-        codes = [code for code in codes[:BEAM] if matches(code[0])]
-    return codes, sum(share for _, share in codes) + unexplored
+    if matches is None:
+        return codes[:NUM_CODES], possible_mass
+    kept = [code for code in codes[:BEAM] if matches(code[0])]
+    refused = sum(share for _, share in codes[:BEAM]) - sum(share for _, share in kept)
+    return kept[:NUM_CODES], max(possible_mass - refused, 0.0)
 
 
 def _extend(
