@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from model.field_ink import FieldInk, find_ink, find_ink_within
 from model.field_lattice import (
-    MAX_DIGITS,
     FieldDigit,
     FieldReading,
     Lattice,
@@ -31,7 +30,6 @@ from model.field_reading import Possible, read_field
 from model.field_segments import Upright, find_segments, make_upright
 
 __all__ = [
-    "MAX_DIGITS",
     "FieldDigit",
     "FieldReading",
     "Lattice",

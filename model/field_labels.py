@@ -35,7 +35,7 @@ def find_parts(mask: NDArray[np.bool_]) -> Parts:
         TooManyPieces: the mask has more than 12,000 runs of ink.
     """
     height, width = mask.shape
-    stride = width + 2  # two free columns: no run is beside one of the row before
+    stride = width + 1  # a free column: no run is beside one of the row before or after
     padded = np.zeros((height, stride), dtype=np.int8)
     padded[:, :width] = mask
     changes = np.diff(padded.ravel(), prepend=np.int8(0))

@@ -6,14 +6,11 @@ A path through the lattice chooses pieces one after the other; it skips segments
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import CropError
-
-MAX_DIGITS: Final = 12  # of a field, as of a postcode
 
 
 class NoDigits(CropError):

@@ -22,6 +22,7 @@ INSIDE_FRAC: Final = 0.6  # of its width above or below another part: both are o
 LEAST_CUT: Final = 0.05  # strokes, of a cut through a hair line
 TALL_FRAC: Final = 0.6  # of the digits' height: no fragment
 BESIDE_FRAC: Final = 0.1  # of it: a flat part lies so near the digits' foot or lower
+ABOVE_FRAC: Final = 0.2  # of it: a flat part so far above is no bar of a 5
 MAX_TOGETHER: Final = 1.4  # of it: higher parts are of two lines of writing
 PARTS_A_DIGIT: Final = 4  # more parts for each digit are noise
 
@@ -107,7 +108,7 @@ def _without_dirt(parts: Parts, height_px: float) -> list[int]:
     nearest = np.abs(middles[:, np.newaxis] - middles[is_tall]).argmin(axis=1)
     level = (parts.tops + parts.bottoms) / 2
     is_outside = (level > parts.bottoms[is_tall][nearest] - BESIDE_FRAC * height_px) | (
-        level < parts.tops[is_tall][nearest]
+        parts.bottoms < parts.tops[is_tall][nearest] - ABOVE_FRAC * height_px
     )
     is_flat = (heights < FLAT_FRAC * height_px) & (widths > 1.5 * heights)
     is_dirt = (np.maximum(heights, widths) < SPECK_FRAC * height_px) | (is_flat & is_outside)

@@ -155,7 +155,7 @@ class FieldAnswer(BaseModel):
     accepted: bool = Field(examples=[True])
     rejected_because: RejectedBecause | Literal["no_valid_code", "no_code"] | None = Field(
         default=None,
-        description="no_code: the ink is no row of so many digits; no_valid_code: none fits.",
+        description="no_code: the ink looks like more or fewer digits; no_valid_code: none fits.",
     )
     detail: str | None = Field(
         default=None,

@@ -56,3 +56,9 @@ def test_nothing_is_cut_off_that_is_less_than_a_stroke():
     """An upright stroke is one digit: every cut leaves crumbs, or cuts it along its length."""
     stroke = np.ones((HEIGHT, STROKE), dtype=bool)
     assert seams_of(stroke) == []
+
+
+def test_a_hair_as_high_as_a_digit_is_not_cut_off():
+    stroke = np.zeros((HEIGHT, 16), dtype=bool)
+    stroke[:, :STROKE] = stroke[:1] = stroke[:, -1:] = True
+    assert seams_of(stroke) == []

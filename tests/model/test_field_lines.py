@@ -62,3 +62,11 @@ def test_a_bar_of_a_digits_length_stays():
     strokes = field_with_strokes()
     strokes[20:24, 40:90] = True
     assert take_lines_out(strokes).num_lines == 0
+
+
+def test_a_thin_one_in_a_frame_stays():
+    field = np.zeros((80, 300), dtype=bool)
+    field[18:64, 150:152] = True
+    found = take_lines_out(ruled(ruled(field, 10), 70))
+    assert found.num_lines == 2
+    assert np.array_equal(found.mask, field)

@@ -176,3 +176,20 @@ def test_the_joint_posterior_is_that_of_all_paths_and_digits():
         assert share == pytest.approx(expected[code], rel=1e-3)
     best = max(expected, key=lambda code: expected[code])
     assert reading.candidates[0][0] == best
+
+
+@pytest.mark.parametrize(
+    ("top", "garbage", "is_cut", "reason"),
+    [
+        (0.96, -8.0, False, None),
+        (0.96, -8.0, True, "low_confidence"),
+        (0.999, -8.0, True, None),
+        (0.999, -4.0, False, None),
+        (0.999, -4.0, True, "low_confidence"),
+    ],
+)
+def test_digits_that_were_cut_apart_must_be_surer(top, garbage, is_cut, reason):
+    lattice = lattice_of(2, [(0, 1), (1, 2)], cuts=np.array([0.0, 1.0 * is_cut, 0.0]))
+    reading = read(lattice, sure([4, 7], top), garbage=[garbage, garbage])
+    assert reading.candidates[0][0] == "47"
+    assert reading.rejected_because == reason

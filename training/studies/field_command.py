@@ -104,7 +104,9 @@ def run(data: DataConfig, champion: Path, config: FieldConfig) -> None:
     sets = {"MNIST test": mnist.test}
     semeion = load_semeion(data.cache, data.semeion)
     if semeion is not None:
-        sets["Semeion"] = semeion
+        # Its file is in the order of digits, not of writers.
+        order = np.random.default_rng(config.seed).permutation(len(semeion))
+        sets["Semeion"] = semeion.take(order)
     print(HEADER, flush=True)
     failed: list[tuple[DrawnField, FieldReading | None, str]] = []
     for source, digits in sets.items():
