@@ -188,12 +188,13 @@ def _straight(part: Part, height_px: float) -> tuple[NDArray[np.intp], NDArray[n
     height, width = part.inside.shape
     if not part.most:
         return np.zeros((0, height), dtype=np.intp), np.zeros(0, dtype=np.float32)
-    down = np.arange(height) - height / 2
+    aside = np.rint(np.multiply.outer(SLOPES, np.arange(height) - height / 2)).astype(np.intp)
     places = np.arange(1, width - 1)
-    columns = places[:, np.newaxis] + np.multiply.outer(SLOPES, down)[:, np.newaxis]
-    columns = np.rint(columns).astype(np.intp).clip(-1, width - 1)  # (slopes, places, rows)
-    inside = np.pad(part.inside, ((0, 0), (0, 1)))  # column -1 is free
-    crossed = inside[np.arange(height), columns].sum(axis=2, dtype=np.float32)
+    columns = (places[:, np.newaxis] + aside[:, np.newaxis]).clip(-1, width - 1)
+    # Left of the first column is the free one that ends the row before.
+    inside = np.pad(part.inside, ((0, 0), (0, 1))).ravel()
+    flat = columns + np.arange(height) * (width + 1)  # (slopes, places, rows)
+    crossed = inside.take(flat, mode="wrap").sum(axis=2, dtype=np.float32)
     step = max(2, round(STEP_FRAC * height_px))
     chosen = _valleys(crossed) | (places % step == 0)
     return columns[chosen], STRAIGHT_COST * crossed[chosen]
@@ -217,7 +218,8 @@ def _choose(
     """
     upto = np.zeros((part.inside.shape[0], part.inside.shape[1] + 1), dtype=np.int32)
     np.cumsum(part.inside, axis=1, out=upto[:, 1:])
-    left = upto[np.arange(len(upto)), columns + 1]  # (K, h) ink on the left side
+    flat = columns + 1 + np.arange(len(upto)) * upto.shape[1]
+    left = upto.ravel().take(flat)  # (K, h) ink on the left side
     right = upto[:, -1] - left
     is_cut = np.ones(len(columns), dtype=np.bool_)
     for side in (left, right):
