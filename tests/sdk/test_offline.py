@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import sqlite3
+import threading
 import time
 
 import httpx
 import pytest
 
 from digitline import AsyncDigitline, CropRefused, Digitline, NetworkFailed
+from digitline.drain import _FileLock
 from digitline.offline import Offline
 from model.artifact import load
 
@@ -224,17 +227,35 @@ def test_reads_of_one_bundle_are_kept_one_by_one(open_offline, network, crops):
 def test_a_forked_child_reads_and_keeps_with_files_of_its_own(open_offline, network, crops):
     offline = open_offline()
     network.is_pulled = True
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            reading = offline.read(crops[1].png, NetworkFailed("no route"))
-            os.write(writer, json.dumps([reading.digit, reading.request_id]).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        digit, request_id = json.loads(pipe.read())
-    os.waitpid(child, 0)
-    assert digit == crops[1].label
-    assert offline._spool.next_waiting().request_id == request_id
+    ended = threading.Event()
+    busy = threading.Thread(target=keep_busy, args=(offline._spool, ended))
+    busy.start()
+    try:
+        for crop in crops[:20]:  # a child must not find SQLite as the parent's threads left it
+            reader, writer = os.pipe()
+            child = os.fork()
+            if child == 0:
+                try:
+                    signal.alarm(20)
+                    reading = offline.read(crop.png, NetworkFailed("no route"))
+                    os.write(writer, json.dumps([reading.digit, reading.request_id]).encode())
+                finally:
+                    os._exit(0)
+            os.close(writer)
+            with os.fdopen(reader) as pipe:
+                digit, request_id = json.loads(pipe.read())
+            os.waitpid(child, 0)
+            assert digit == crop.label
+            assert offline._spool.next_waiting().request_id == request_id
+            offline._spool.note_refusal(request_id, "seen")
+    finally:
+        ended.set()
+        busy.join()
+
+
+def keep_busy(spool, ended):
+    lock = _FileLock(spool.path.with_name("another.drain"))
+    while not ended.is_set():
+        spool.checkpoint()
+        lock.acquire()
+        lock.release()

@@ -97,7 +97,19 @@ def test_beyond_its_size_the_oldest_reads_are_dropped_and_counted(open_spool, tm
     assert totals.waiting == 100_000 // 2512
     assert totals.waiting + totals.dropped_by_size == 300
     assert waiting_ids(spool) == [f"r{number}" for number in range(300 - totals.waiting, 300)]
+    spool.checkpoint()
     assert (tmp_path / "reads.db").stat().st_size < 250_000
+
+
+def test_the_log_does_not_grow_once_it_is_in_the_file(open_spool, tmp_path):
+    spool = open_spool(max_bytes=100_000)
+    sizes = []
+    for number in range(200):
+        spool.add(bytes(2000), local(f"r{number}"))
+        if number % 20 == 19:
+            spool.checkpoint()
+            sizes.append((tmp_path / "reads.db-wal").stat().st_size)
+    assert max(sizes[5:]) == sizes[4]
 
 
 def test_reads_that_are_too_old_are_dropped_and_counted(open_spool, time):

@@ -3,17 +3,19 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from digitline.exceptions import CropRefused, NetworkFailed, Refused, Unanswered
-from digitline.offline_spool import OfflineSpool, WaitingRead
+from digitline.offline_spool import OfflineSpool, WaitingRead, lock_held_at_fork
 from digitline.service_link import ServiceLink
 
 LOOK_EVERY_S: Final = 2.0  # whether something waits
+_CHECKPOINT_EVERY_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 1.0  # after a failure; then twice as long, and so on
-_LONGEST_PAUSE_S: Final = 60.0
+_LONGEST_PAUSE_S: Final = 30.0
 _KEY_S: Final = 45.0  # the service ignores an Idempotency-Key that is 60 s old
 _MOST_FAILURES: Final = 5  # of the service in a row, before others go first
 _OURS: Final = "urn:digitline:problem:"
@@ -110,10 +112,13 @@ class Drain:
             self._spool.note_answer(waiting.request_id, answer)
 
     def _run(self) -> None:
-        pause_s = 0.0
+        pause_s = checkpoint_at = 0.0
         while not self._stop.wait(pause_s):
             try:
                 pause_s = self.step()
+                if time.monotonic() > checkpoint_at:
+                    self._spool.checkpoint()
+                    checkpoint_at = time.monotonic() + _CHECKPOINT_EVERY_S
             except sqlite3.Error as error:  # a full disk; what waits stays
                 _log.warning("the spool of reads made offline cannot be used: %s", error)
                 pause_s = _LONGEST_PAUSE_S
@@ -124,23 +129,28 @@ class _FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = lock_held_at_fork()
         self._held: sqlite3.Connection | None = None
 
     def acquire(self) -> bool:
         """Whether it is held by this process now."""
-        if self._held is not None:
+        with self._lock:
+            if self._held is not None:
+                return True
+            file = sqlite3.connect(
+                self._path, timeout=0, isolation_level=None, check_same_thread=False
+            )
+            try:
+                file.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                file.close()
+                return False
+            self._held = file
             return True
-        file = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            file.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            file.close()
-            return False
-        self._held = file
-        return True
 
     def release(self) -> None:
         """Let another process have it."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        with self._lock:
+            if self._held is not None:
+                self._held.close()
+                self._held = None

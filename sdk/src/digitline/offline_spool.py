@@ -6,6 +6,7 @@ power the last moments may be missing; the file stays whole.)
 """
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -94,7 +95,8 @@ class OfflineSpool:
         self._max_age_s = max_age_s
         self._started = clock() - steady()
         self._steady = steady
-        self._lock = threading.Lock()
+        self._lock = lock_held_at_fork()
+        self._checkpoint_lock = lock_held_at_fork()
         path.touch(mode=0o600)  # crops are personal data; SQLite's other files get this mode
         self._file = sqlite3.connect(
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
@@ -102,6 +104,11 @@ class OfflineSpool:
         self._file.row_factory = sqlite3.Row
         self._file.execute("PRAGMA journal_mode=WAL")
         self._file.execute("PRAGMA synchronous=NORMAL")
+        # A checkpoint waits for the disk; `checkpoint` does it, so that no read waits.
+        self._file.execute("PRAGMA wal_autocheckpoint=0")
+        self._checkpoints = sqlite3.connect(
+            path, timeout=0, isolation_level=None, check_same_thread=False
+        )
         with self._transaction():
             for statement in _statements(_SCHEMA):
                 self._file.execute(statement)
@@ -111,7 +118,8 @@ class OfflineSpool:
 
     def close(self) -> None:
         """Close the file; what waits stays in it."""
-        with self._lock:
+        with self._lock, self._checkpoint_lock:
+            self._checkpoints.close()
             self._file.close()
 
     def add(self, crop: bytes, reading: Reading, *, was_sent: bool = False) -> bool:
@@ -197,6 +205,15 @@ class OfflineSpool:
     def note_refusal(self, request_id: str, refusal: str) -> None:
         """Keep why the service refused the read for good, and remove the crop."""
         self._settle(request_id, "refused", {"refusal": refusal})
+
+    def checkpoint(self) -> None:
+        """Move what was written from the log into the file, beside what others do; call it often.
+
+        Raises:
+            sqlite3.Error: the disk is full, or the file cannot be written.
+        """
+        with self._checkpoint_lock:
+            self._checkpoints.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def read_id_of(self, request_id: str) -> str | None:
         """The service's read id of a read that was made offline; None: not answered yet."""
@@ -296,6 +313,15 @@ class OfflineSpool:
                 if self._file.in_transaction:  # a full disk has ended it
                     self._file.execute("ROLLBACK")
                 raise
+
+
+def lock_held_at_fork() -> threading.Lock:
+    """A lock for work in SQLite. A fork waits for it, or the child would find SQLite locked."""
+    lock = threading.Lock()
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )
+    return lock
 
 
 def _statements(schema: str) -> Iterator[str]:
