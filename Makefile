@@ -19,8 +19,8 @@ EXAMPLE := .work/examples/$(NAME)/venv
 # Image and infrastructure have targets of their own.
 TESTS := --ignore=tests/infra --ignore=tests/image
 
-.PHONY: help serve example example-champion setup demo console test test-all nightly coverage check train year acceptance fuzz bench loadtest soak simulate \
-  infra-test image-test ci release load-staging lock clean
+.PHONY: help serve example example-champion setup demo console test test-all nightly coverage check train year acceptance fuzz bench \
+  loadtest soak simulate infra-test image-test ci wheel release load-staging lock clean
 
 help:  ## show this list
 	@awk '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -105,6 +105,9 @@ simulate: $(VENV)/.all  ## tasks, latency and cost under trucks, as deployed and
 	$(RUN) -m loadtest simulate --arrivals trucks --sweep $(ARGS)
 
 ##@ Release
+wheel: $(VENV)/.all  ## build the scanner SDK, with the model in it, into dist/
+	$(BIN)/python -m build --no-isolation --outdir dist ./sdk
+
 release: .venv-infra/.set  ## build, scan and push both images for STAGE, wait for the canary (BUILD: a unique number)
 	PYTHON=.venv-infra/bin/python bash deploy/release.sh
 

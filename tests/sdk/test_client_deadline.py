@@ -1,6 +1,7 @@
 """A read ends within its deadline, over all tries; what it costs the service is bounded."""
 
 import asyncio
+import contextlib
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ from virtual_time import PNG, FakeService, answered, client_of, outcome, run, un
 
 from digitline import (
     AnswerUnreadable,
+    AsyncDigitline,
     CircuitOpen,
     ClientClosed,
     CropRefused,
@@ -41,6 +43,20 @@ def test_a_read_is_a_typed_answer():
     assert request.headers["content-type"] == "image/png"
     assert request.headers["authorization"] == "Bearer key"
     assert reading.request_id == request.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("url", ["https://host/digits", "https://host/digits/"])
+def test_a_service_may_live_below_a_path(url):
+    service = FakeService()
+
+    async def main():
+        async with AsyncDigitline(url, transport=service) as client:
+            await client.read(PNG)
+
+    run(main())
+    (request,) = service.requests
+    assert str(request.url) == "https://host/digits/v1/digit"
+    assert "authorization" not in request.headers
 
 
 def test_a_service_that_never_answers_is_an_error_before_the_deadline():
@@ -237,3 +253,21 @@ def test_trace_context_goes_with_each_try():
     run(main())
     sent = [request.headers.get("traceparent") for request in service.requests]
     assert sent == [f"00-{0xABC:032x}-{0xDEF:016x}-01"] * 2 + [None]
+
+
+async def test_requests_that_were_given_up_leave_no_connection():
+    async def say_nothing(reader, writer):
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with AsyncDigitline(url, deadline_ms=20) as client:
+            reads = await asyncio.gather(
+                *(client.read(PNG) for _ in range(30)), return_exceptions=True
+            )
+            assert {type(one) for one in reads} == {DeadlineExceeded}
+            pool = client._core._http._transport._pool
+            await asyncio.gather(*client._core._caller._given_up, return_exceptions=True)
+            assert not pool.connections

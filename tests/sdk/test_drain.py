@@ -3,12 +3,10 @@
 import contextlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -204,63 +202,76 @@ while spool.totals().waiting:
 """
 
 
-@pytest.fixture
-def recording_service():
+class Recording(ThreadingHTTPServer):
     """A service on a socket that records a read once for each Idempotency-Key."""
-    records, order = {}, []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), RecordingHandler)
+        self.records = {}  # key -> crop
+        self.order = []  # request ids
+        self.left = 0  # requests until one is recorded and not answered
+        self.is_recorded = threading.Event()
+        self.is_killed = threading.Event()
 
-        def do_POST(self):
-            crop = self.rfile.read(int(self.headers["content-length"]))
-            records.setdefault(self.headers["idempotency-key"], crop)
-            order.append(self.headers["x-request-id"])
-            time.sleep(0.002)  # between the record and the answer, where a kill hurts
-            body = json.dumps(answer(self)).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-        def log_message(self, *arguments):
-            pass
+class RecordingHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
-        def handle(self):
-            with contextlib.suppress(ConnectionError):  # the client was killed
-                super().handle()
+    def do_POST(self):
+        crop = self.rfile.read(int(self.headers["content-length"]))
+        self.server.records.setdefault(self.headers["idempotency-key"], crop)
+        self.server.order.append(self.headers["x-request-id"])
+        self.server.left -= 1
+        if self.server.left == 0:
+            self.server.is_recorded.set()
+            self.server.is_killed.wait(30)
+        body = json.dumps(answer(self)).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    def log_message(self, *arguments):
+        pass
+
+    def handle(self):
+        with contextlib.suppress(ConnectionError):  # the client was killed
+            super().handle()
+
+
+@pytest.fixture
+def recording():
+    server = Recording()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", records, order
+    yield server
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 @pytest.mark.slow
-def test_killed_drains_lose_no_read_and_double_none(spool, recording_service, make_drain):
-    url, records, order = recording_service
-    crops = [f"crop-{number}".encode() for number in range(60)]
+def test_killed_drains_lose_no_read_and_double_none(spool, recording, make_drain):
+    """Each kill hits between the service's record and its answer."""
+    crops = [f"crop-{number}".encode() for number in range(40)]
     ids = fill(spool, make_drain()[1], *crops)
-    draw = random.Random(4)
-    num_kills = 0
-    while spool.totals().waiting:
+    for wanted in (1, 9, 2, 14, 5, 0):
+        recording.left = wanted
+        recording.is_recorded.clear()
+        recording.is_killed.clear()
         process = subprocess.Popen(
-            [sys.executable, "-c", DRAIN, str(spool.path), url],
+            [sys.executable, "-c", DRAIN, str(spool.path),
+             f"http://127.0.0.1:{recording.server_address[1]}"],
             env={**os.environ, "PYTHONPATH": str(SDK)},
-        )
-        before, wanted = len(order), draw.randrange(1, 15)
-        while process.poll() is None and len(order) < before + wanted:
-            time.sleep(0.0005)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            num_kills += 1
-        assert process.wait() in (0, -signal.SIGKILL)
-    assert num_kills >= 5
-    assert sorted(records.values()) == sorted(crops)
-    assert list(dict.fromkeys(order)) == ids
+        )  # fmt: skip
+        if wanted:
+            assert recording.is_recorded.wait(60)
+            process.kill()
+        assert process.wait(60) == (-signal.SIGKILL if wanted else 0)
+        recording.is_killed.set()
+    assert len(recording.order) == 40 + 5
+    assert sorted(recording.records.values()) == sorted(crops)
+    assert list(dict.fromkeys(recording.order)) == ids
     totals = spool.totals()
-    assert (totals.answered, totals.dropped_by_age, totals.dropped_by_size) == (60, 0, 0)
+    assert (totals.answered, totals.dropped_by_age, totals.dropped_by_size) == (40, 0, 0)
     assert spool.away().perhaps_twice == ()

@@ -231,7 +231,7 @@ def test_a_forked_child_reads_and_keeps_with_files_of_its_own(open_offline, netw
     busy = threading.Thread(target=keep_busy, args=(offline._spool, ended))
     busy.start()
     try:
-        for crop in crops[:20]:  # a child must not find SQLite as the parent's threads left it
+        for crop in crops[:10]:  # a child must not find SQLite as the parent's threads left it
             reader, writer = os.pipe()
             child = os.fork()
             if child == 0:
