@@ -22,9 +22,9 @@ class Resolver:
         self.may_answer.set()
 
     def __call__(self, host, port, *rest, **more):
+        answer, may_answer = self.answer, self.may_answer
         self.num_asked += 1
-        answer = self.answer
-        assert self.may_answer.wait(PATIENCE_S)
+        assert may_answer.wait(PATIENCE_S)
         if isinstance(answer, Exception):
             raise answer
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answer, port))]
@@ -104,3 +104,20 @@ def test_look_ups_at_the_same_time_are_one_and_giving_one_up_leaves_the_others(r
 
     assert run(main) == ["10.0.0.1"] * 49
     assert resolver.num_asked == 1
+
+
+def test_a_look_up_that_hangs_is_asked_again(resolver, monkeypatch):
+    async def main():
+        monkeypatch.setattr(name_loop, "RENEW_S", 0.0)
+        resolver.may_answer.clear()
+        hanging = asyncio.create_task(look_up())
+        while not resolver.num_asked:  # noqa: ASYNC110  another thread asks
+            await asyncio.sleep(0.001)
+        resolver.may_answer, hung = threading.Event(), resolver.may_answer
+        resolver.may_answer.set()
+        found = await look_up()
+        hung.set()
+        return found, await hanging
+
+    assert run(main) == ("10.0.0.1", "10.0.0.1")
+    assert resolver.num_asked == 2

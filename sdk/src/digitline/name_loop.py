@@ -6,6 +6,8 @@ from typing import Any, Final
 
 PATIENCE_S: Final = 0.02  # a resolver that has the name at hand answers in 1 ms
 
+RENEW_S: Final = 1.0  # ask again: the name server may be there again
+
 Key = tuple[Any, ...]
 
 
@@ -13,14 +15,15 @@ class NameLoop(asyncio.SelectorEventLoop):
     """Looks each name up once at a time, and falls back on its last addresses.
 
     A resolver that nobody answers takes seconds, each time in a thread that nothing can cancel. So
-    connections that need the same name wait for the same look-up. If it fails or lasts, they get
-    the addresses of the last one that succeeded; new ones are used from the next connection on.
+    connections that need the same name within a second wait for the same look-up. If it fails or
+    lasts, they get the addresses of the last one that succeeded; new ones are used from the next
+    connection on.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[Key, list[Any]] = {}
-        self._looking_up: dict[Key, asyncio.Task[list[Any]]] = {}
+        self._looking_up: dict[Key, tuple[asyncio.Task[list[Any]], float]] = {}
 
     async def getaddrinfo(
         self,
@@ -38,12 +41,13 @@ class NameLoop(asyncio.SelectorEventLoop):
             OSError: the look-up failed, and none has succeeded before.
         """
         key = (host, port, family, type, proto, flags)
-        look_up = self._looking_up.get(key)
-        if look_up is None:
+        look_up, begun = self._looking_up.get(key, (None, 0.0))
+        if look_up is None or self.time() - begun > RENEW_S:
             found = super().getaddrinfo(
                 host, port, family=family, type=type, proto=proto, flags=flags
             )
-            look_up = self._looking_up[key] = self.create_task(found)
+            look_up = self.create_task(found)
+            self._looking_up[key] = look_up, self.time()
             look_up.add_done_callback(partial(self._on_found, key))
         known = self._known.get(key)
         await asyncio.wait({look_up}, timeout=None if known is None else PATIENCE_S)
@@ -52,6 +56,7 @@ class NameLoop(asyncio.SelectorEventLoop):
         return look_up.result()
 
     def _on_found(self, key: Key, look_up: asyncio.Task[list[Any]]) -> None:
-        del self._looking_up[key]
+        if self._looking_up.get(key, (None,))[0] is look_up:
+            del self._looking_up[key]
         if not look_up.cancelled() and look_up.exception() is None:
             self._known[key] = look_up.result()
