@@ -45,7 +45,7 @@ train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promo
 example: example-champion  ## another team's model (NAME=text_pattern, photo_tags) on the same rails, on PORT
 	DIGITS_PORT=$(PORT) PYTHONPATH=. exec $(EXAMPLE)/bin/python -m serving --app examples.$(NAME).service:build
 
-example-champion: $(EXAMPLE)/.set
+example-champion: $(EXAMPLE)/.set  ## install the packages of NAME and make its champion, if none is shipped
 	PYTHONPATH=. $(EXAMPLE)/bin/python -m examples.champion $(NAME)
 
 ##@ Test
