@@ -39,7 +39,7 @@ class Example:
     content_type: str
     feature: str  # one that is recorded
     num_items: int  # in one request
-    num_at_once: int  # requests that no limit refuses when they come together
+    num_at_once: int  # requests that come together
 
 
 TEXT = Example(
@@ -90,7 +90,11 @@ def example(request):
 @pytest.fixture(scope="module")
 def running(example, tmp_path_factory):
     server = RunningExample(
-        example.name, tmp_path_factory.mktemp("running"), max_body_bytes=100_000
+        example.name,
+        tmp_path_factory.mktemp("running"),
+        max_body_bytes=100_000,
+        max_queue_wait_ms=20_000,  # a busy machine refuses nothing
+        request_deadline_ms=30_000,
     )
     try:
         yield server.wait()
