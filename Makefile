@@ -42,10 +42,10 @@ console: $(VENV)/.all  ## the pages for people: keying, sites, models (CONSOLE_P
 train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promote (80 epochs; 27 s each on two AVX2 cores)
 	$(RUN) -m training run --until promote
 
-example: example-champion  ## another team's model (NAME=text_pattern, photo_tags) on the same rails, on PORT
+example: example-champion  ## another team's model (NAME: a folder of examples/) on the same rails, on PORT
 	DIGITS_PORT=$(PORT) PYTHONPATH=. exec $(EXAMPLE)/bin/python -m serving --app examples.$(NAME).service:build
 
-example-champion: $(EXAMPLE)/.set
+example-champion: $(EXAMPLE)/.set  ## install the packages of NAME and make its champion, if none is shipped
 	PYTHONPATH=. $(EXAMPLE)/bin/python -m examples.champion $(NAME)
 
 ##@ Test

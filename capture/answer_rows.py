@@ -16,11 +16,11 @@ import pandas as pd
 import pyarrow as pa
 
 from capture.answer_record import AnswerRecord
-from capture.archive import Window, decode, partition
+from capture.archive import ANSWERS, Window, decode, partition
+from capture.erasure import erased_ids, without_erased
 from capture.rows import day_of
 from capture.store import Store
 
-ANSWERS: Final = "answers"
 FEATURE: Final = "feature_"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = {
@@ -65,7 +65,7 @@ def to_table(found: Sequence[AnswerRecord]) -> pa.Table:
 
 
 def read_answers(store: Store, window: Window) -> pd.DataFrame:
-    """The rows of a window, one for each (read_id, index); shipping is at least once.
+    """The rows of a window without erased reads, one for each (read_id, index).
 
     Raises:
         StoreError: the store failed.
@@ -77,5 +77,6 @@ def read_answers(store: Store, window: Window) -> pd.DataFrame:
     ]
     if not tables:
         return to_table([]).to_pandas()
-    rows = pa.concat_tables(tables, promote_options="default").to_pandas()
+    found = pa.concat_tables(tables, promote_options="default")
+    rows = without_erased(found, erased_ids(store)).to_pandas()
     return rows.drop_duplicates(["read_id", "index"], ignore_index=True)

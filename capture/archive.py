@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 RECORDS: Final = "records"
+ANSWERS: Final = "answers"  # of other models
 LABEL_EVENTS: Final = "label_events"
 LABELS: Final = "labels"
 KEPT: Final = "labelled"

@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from capture.archive import KEY, PARQUET, RECORDS, decode, encode, with_read_ids
+from capture.archive import ANSWERS, KEY, PARQUET, RECORDS, decode, encode, with_read_ids
 from capture.erasure import erased_ids, without_erased
 from capture.store import Store
 
@@ -86,7 +86,8 @@ def _merge(store: Store, folder: str, group: dict[str, pa.Table], erased: frozen
 def expire(store: Store, *, keep_days: int, today: date) -> int:
     """Delete the records of days older than `keep_days`; returns the number of files deleted."""
     oldest = today - timedelta(keep_days)
-    old = [key for key in store.find(f"{RECORDS}/") if _day_of_key(key) < oldest]
+    keys = [key for root in (RECORDS, ANSWERS) for key in store.find(f"{root}/")]
+    old = [key for key in keys if _day_of_key(key) < oldest]
     store.delete(old)
     return len(old)
 

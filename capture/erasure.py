@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from capture.archive import (
+    ANSWERS,
     ERASED,
     KEPT,
     LABEL_EVENTS,
@@ -58,7 +59,9 @@ def erase_from_archive(store: Store, read_id: str) -> int:
     if not num_removed:  # it may be an older version's, made by the caller with a wrong clock
         others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
         num_removed = _rewrite_all(store, others, read_id)
-    others = [key for name in (LABELS, LABEL_EVENTS, KEPT) for key in store.find(f"{name}/")]
+    others = [
+        key for name in (LABELS, LABEL_EVENTS, KEPT, ANSWERS) for key in store.find(f"{name}/")
+    ]
     return num_removed + _rewrite_all(store, others, read_id)
 
 

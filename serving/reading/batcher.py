@@ -119,7 +119,7 @@ class Batcher(Generic[Item, Result]):
         own = queue.num_items_of(sender)
         if not is_within_share(self._queue_limit, queue.num_items, own, num_items):
             raise Overloaded(
-                f"{queue.num_items} crops are waiting, {own} of them yours; the limit is "
+                f"{queue.num_items} items are waiting, {own} of them yours; the limit is "
                 f"{self._queue_limit}, and one sender may hold as many as it leaves free; "
                 "send fewer at once",
                 self.predicted_wait_s(sender, cost_s),

@@ -8,6 +8,8 @@ from capture import answer_record, ship
 from capture.answer_record import AnswerRecord
 from capture.answer_rows import read_answers
 from capture.archive import Window
+from capture.compaction import expire
+from capture.erasure import erase_from_archive
 from capture.frames import add_head
 from capture.segments import erase_from_spool, read_payloads, sealed_segments
 from capture.spool import Spool
@@ -79,3 +81,20 @@ def test_an_answer_is_erased_from_the_spool(tmp_path):
     assert erase_from_spool(tmp_path, {"read-1"}) == 1
     (segment,) = sealed_segments(tmp_path)
     assert [answer_record.decode(one).read_id for one in read_payloads(segment)] == ["read-2"]
+
+
+def test_an_erased_answer_is_gone_from_the_archive_and_does_not_come_back(tmp_path, store):
+    fill(tmp_path, [record(1), record(2)])
+    ship.ship_once(tmp_path, store)
+    assert erase_from_archive(store, "read-1") == 1
+    fill(tmp_path, [record(1)])  # of a segment that was being written meanwhile
+    ship.ship_once(tmp_path, store)
+    assert read_answers(store, DAY)["read_id"].tolist() == ["read-2"]
+
+
+def test_answers_expire_as_records_do(tmp_path, store):
+    fill(tmp_path, [record(1)])
+    ship.ship_once(tmp_path, store)
+    assert expire(store, keep_days=30, today=date(2026, 12, 20)) == 0
+    assert expire(store, keep_days=30, today=date(2026, 12, 21)) == 1
+    assert read_answers(store, DAY).empty

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 class RunningExample:
     """A server process with a key, a spool and a body limit of its own."""
 
-    def __init__(self, name, folder, **settings):
+    def __init__(self, name, folder, *, root=ROOT, **settings):
         self.port = free_port()
         folder.mkdir(exist_ok=True)
         self.spool = folder / "spool"
@@ -40,8 +40,8 @@ class RunningExample:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [python_of(name), "-m", "serving", "--app", f"examples.{name}.service:build"],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+                cwd=root,
+                env={**os.environ, "PYTHONPATH": str(root), **environment},
                 stderr=log,
             )
 

@@ -39,7 +39,7 @@ class Example:
     content_type: str
     feature: str  # one that is recorded
     num_items: int  # in one request
-    num_at_once: int  # requests that no limit refuses when they come together
+    num_at_once: int  # requests that come together
 
 
 TEXT = Example(
@@ -90,7 +90,11 @@ def example(request):
 @pytest.fixture(scope="module")
 def running(example, tmp_path_factory):
     server = RunningExample(
-        example.name, tmp_path_factory.mktemp("running"), max_body_bytes=100_000
+        example.name,
+        tmp_path_factory.mktemp("running"),
+        max_body_bytes=100_000,
+        max_queue_wait_ms=20_000,  # a busy machine refuses nothing
+        request_deadline_ms=30_000,
     )
     try:
         yield server.wait()
@@ -166,3 +170,24 @@ def test_on_sigterm_it_answers_until_it_is_drained_and_every_answer_is_archived(
     assert rows["answer"].notna().all()
     assert rows[f"feature_{example.feature}"].notna().all()
     assert len(rows["content"][0]) > 0
+
+
+@pytest.mark.slow
+def test_an_example_is_served_by_the_files_of_the_digit_services_image(tmp_path):
+    """README.md of photo_tags mounts examples/ into it; here the image's files are copied."""
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    copies = [line.split()[1:] for line in lines if line.startswith("COPY ") and "--" not in line]
+    for *sources, target in [*copies, ["examples", "examples"]]:
+        for pattern in sources:
+            for source in ROOT.glob(pattern):
+                if source.is_dir():
+                    shutil.copytree(source, tmp_path / target, dirs_exist_ok=True)
+                else:
+                    (tmp_path / target).mkdir(parents=True, exist_ok=True)
+                    shutil.copy(source, tmp_path / target)
+    server = RunningExample(TEXT.name, tmp_path / "running", root=tmp_path)
+    try:
+        server.wait()
+        assert server.ask("POST", TEXT.path, TEXT.body)[0] == 200
+    finally:
+        server.kill()

@@ -155,7 +155,7 @@ def test_an_experiment_that_another_host_made_first_is_taken(tmp_path, monkeypat
     monkeypatch.setattr(
         tracking.mlflow, "get_experiment_by_name", lambda name: next(answers, real(name))
     )
-    tracking._create_experiment(uri)
+    tracking._create_experiment(uri, tracking.EXPERIMENT)
 
 
 @pytest.mark.slow

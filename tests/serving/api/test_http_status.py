@@ -108,7 +108,7 @@ CASES = {
     422: (unreadable_crop, "PNG of 60 bytes.*send the whole file"),
     429: (too_many_requests, "0.001 requests a second; wait"),
     500: (internal, "request_id"),
-    503: (overloaded, "1 crops are waiting, 1 of them yours; the limit is 2, and one.*send fewer"),
+    503: (overloaded, "1 items are waiting, 1 of them yours; the limit is 2, and one.*send fewer"),
     504: (deadline, "50 ms; try again"),
 }
 

@@ -196,7 +196,7 @@ async def test_a_full_queue_is_refused_with_its_limit(make_batcher, model):
     await model.started()
     waiting = submit(batcher, 2, 3)
     await queued(batcher, 2)
-    with pytest.raises(Overloaded, match="2 crops are waiting, 2 of them yours; the limit is 4"):
+    with pytest.raises(Overloaded, match="2 items are waiting, 2 of them yours; the limit is 4"):
         batcher.admit(1, "a", 0.001)
     model.gate.set()
     assert await asyncio.gather(running, waiting) == [[2], [4, 6]]
