@@ -461,6 +461,19 @@ def test_two_who_disagree_need_a_third_and_nobody_is_asked_twice(console, keyer)
     assert (own["num_today"], own["num_checked"], own["num_agreed"]) == (1, 1, 0)
 
 
+def test_a_letter_that_somebody_else_has_now_is_not_given_back(console, keyer):
+    (read_id,) = store(console, letter("?"))
+    anna, ben = keyer("anna"), keyer("ben")
+    with console.transaction() as database, database.begin():
+        database.get(CropRow, (read_id, 0)).num_wanted = 2
+    anna.key(anna.letters()[0], "7")
+    assert ids(ben.letters()) == [read_id]
+    answer = anna.post("/keying/undo", {"read_id": read_id})
+    assert answer.status_code == 409
+    assert "Somebody else has this letter" in answer.json()["detail"]
+    assert ben.label(read_id, 0, "7")["status"] == "stored"
+
+
 def test_a_speed_is_told_of_ten_labels_and_leaves_breaks_out(console):
     now_us = 20 * 86_400_000_000 + 40_000_000_000  # of a day, not near midnight
 
