@@ -461,6 +461,16 @@ def test_two_who_disagree_need_a_third_and_nobody_is_asked_twice(console, keyer)
     assert (own["num_today"], own["num_checked"], own["num_agreed"]) == (1, 1, 0)
 
 
+def test_a_letter_that_is_erased_since_it_was_keyed_is_not_given_back(console, keyer):
+    (read_id,) = store(console, letter("?"))
+    anna = keyer("anna")
+    anna.key(anna.letters()[0], "7")
+    erase_from_archive(console.archive, read_id)
+    answer = anna.post("/keying/undo", {"read_id": read_id})
+    assert answer.status_code == 409
+    assert "erased" in answer.json()["detail"]
+
+
 def test_a_letter_that_somebody_else_has_now_is_not_given_back(console, keyer):
     (read_id,) = store(console, letter("?"))
     anna, ben = keyer("anna"), keyer("ben")

@@ -154,6 +154,14 @@ def test_a_calm_days_page_says_so(client):
     assert "no rule fired" in client.get(f"/sites/{DIRTY}/days/{DAYS[0]}").text
 
 
+@pytest.mark.parametrize("path", ["index.html", "2026-01-01/index.html", "", "../x"])
+def test_a_report_that_is_not_there_is_told_with_what_makes_one(empty, path):
+    answer = empty.get(f"/reports/{path}")
+    assert answer.status_code == 404
+    if ".." not in path:
+        assert "python -m monitoring report" in answer.text
+
+
 @pytest.mark.parametrize("path", ["/sites/Nowhere", f"/sites/{SITES[0]}/days/{TODAY}"])
 def test_what_is_not_known_is_a_404_that_says_so(client, path):
     answer = client.get(path)
