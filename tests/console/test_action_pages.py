@@ -15,7 +15,8 @@ from made_candidate import FAILED, write_candidate
 from starlette.testclient import TestClient
 
 from console.application import make_app
-from console.versions import action_rows, versions_pages
+from console.sessions import SignedIn
+from console.versions import action_commands, action_rows, action_runner, versions_pages
 from serving.edge.key_ring import parse_keys
 
 
@@ -187,6 +188,19 @@ def test_a_second_click_runs_nothing_twice(sign_in, pages, world, fake):
     run(client, asked)
     wait_for(client, asked, "done")
     assert run(client, asked).status_code == 200
+    assert len(runs(fake)) == 1
+
+
+def test_two_clicks_at_the_same_moment_run_it_once(sign_in, pages, world, console, tools, fake):
+    client = sign_in(pages)
+    asked = ask(client)
+    command = action_commands.prepare(console, tools, "rollback", "1", "it reads 4 as 9")
+    run(client, asked)
+    wait_for(client, asked, "done")
+    number = int(asked.url.path.rpartition("/")[2])
+    person = SignedIn("anna", "office", frozenset(), "")
+    # The second click has seen the state before the first one changed it.
+    assert not action_runner.run(console, tools, number, command, person)
     assert len(runs(fake)) == 1
 
 
