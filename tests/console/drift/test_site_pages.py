@@ -139,6 +139,20 @@ def test_nothing_else_of_the_reports_store_is_served(client, mail, key):
     assert client.get(f"/reports/{key}").status_code == 404
 
 
+def test_a_read_is_out_of_every_page_from_the_mark_of_its_erasure_on(client, mail):
+    """Its rows are removed from the files after that, one file after the other."""
+    addresses = [f"/sites/{DIRTY}", f"/sites/{DIRTY}/days/{DAYS[-1]}"]
+    shown = {crop.split("/")[3] for one in addresses for crop in crops_of(client.get(one).text)}
+    of_dirty = set(mail.read_ids[(DIRTY, DAYS[-1])])
+    for gone in shown & of_dirty:
+        mail.archive.put(f"erased/{fingerprint(gone)}", b"", content_type="text/plain")
+    assert shown & of_dirty
+    for one in addresses:
+        assert (
+            not shown & of_dirty & {crop.split("/")[3] for crop in crops_of(client.get(one).text)}
+        )
+
+
 def test_the_static_calendar_shows_sites(client):
     page = client.get("/reports/index.html").text
     assert f'aria-label="{DIRTY}, {DAYS[-1]}: act"' in page
