@@ -185,7 +185,14 @@ def _report(visit: Visit) -> Response:
         start = stem.partition("-")[0]
         if any(one.startswith(start) for one in erased_ids(visit.console.archive)):
             raise Refusal(404, "The read of this picture was erased.")
-    return page_server.answer(visit.console.reports, key)
+    answer = page_server.answer(visit.console.reports, key)
+    if answer.status_code == 404:
+        raise Refusal(
+            404,
+            f"There is no file {key[:80]!r} among the reports. `python -m monitoring report` makes "
+            "yesterday's report, `python -m monitoring watch` one each day.",
+        )
+    return answer
 
 
 def _hold(visit: Visit, _reader: SiteReader) -> Response:

@@ -1,9 +1,11 @@
 """Commands about champions: shown first, run once, one at a time, never lost."""
 
 import fcntl
+import hashlib
 import json
 import re
 import shlex
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,7 +15,9 @@ from made_candidate import FAILED, write_candidate
 from starlette.testclient import TestClient
 
 from console.application import make_app
-from console.versions import action_rows, versions_pages
+from console.sessions import SignedIn
+from console.versions import action_commands, action_rows, action_runner, versions_pages
+from serving.edge.key_ring import parse_keys
 
 
 @pytest.fixture
@@ -117,6 +121,48 @@ def test_only_who_asked_may_confirm(sign_in, pages, world, fake):
     assert runs(fake) == []
 
 
+@pytest.fixture
+def set_keys(console):
+    """set_keys(key -> (site, scopes)) puts other keys in force."""
+
+    def put(keys):
+        entries = [
+            {
+                "site": site,
+                "sha256": hashlib.sha256(key.encode()).hexdigest(),
+                "scopes": scopes,
+                "expires": None,
+            }
+            for key, (site, scopes) in keys.items()
+        ]
+        ring = parse_keys(json.dumps({"keys": entries}), time.time())
+        object.__setattr__(console, "keys", lambda: ring)
+
+    return put
+
+
+def test_somebody_of_the_same_name_with_another_sites_key_may_not_confirm(
+    sign_in, pages, world, fake, key_of, set_keys
+):
+    asked = ask(sign_in(pages, who="anna"))
+    key_of["branch"] = "key of another site"
+    set_keys({key_of["branch"]: ("branch", ["review", "admin"])})
+    refused = run(sign_in(pages, "branch", who="anna"), asked)
+    assert refused.status_code == 403
+    assert "anna asked for this" in refused.text
+    assert runs(fake) == []
+
+
+def test_who_has_lost_the_scope_admin_since_may_not_confirm(
+    sign_in, pages, world, fake, key_of, set_keys
+):
+    client = sign_in(pages, who="anna")
+    asked = ask(client)
+    set_keys({key_of["all"]: ("office", ["review"])})
+    assert run(client, asked).status_code == 403
+    assert runs(fake) == []
+
+
 def test_an_old_request_is_not_run(sign_in, pages, world, console, fake, monkeypatch):
     client = sign_in(pages)
     asked = ask(client)
@@ -142,6 +188,19 @@ def test_a_second_click_runs_nothing_twice(sign_in, pages, world, fake):
     run(client, asked)
     wait_for(client, asked, "done")
     assert run(client, asked).status_code == 200
+    assert len(runs(fake)) == 1
+
+
+def test_two_clicks_at_the_same_moment_run_it_once(sign_in, pages, world, console, tools, fake):
+    client = sign_in(pages)
+    asked = ask(client)
+    command = action_commands.prepare(console, tools, "rollback", "1", "it reads 4 as 9")
+    run(client, asked)
+    wait_for(client, asked, "done")
+    number = int(asked.url.path.rpartition("/")[2])
+    person = SignedIn("anna", "office", frozenset(), "")
+    # The second click has seen the state before the first one changed it.
+    assert not action_runner.run(console, tools, number, command, person)
     assert len(runs(fake)) == 1
 
 

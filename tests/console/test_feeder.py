@@ -20,6 +20,7 @@ from serving.api.codes import Postcodes
 from serving.edge.request_id import new_request_id
 
 NOW_US = int(datetime.now(UTC).timestamp() * 1e6)
+WHOLE_FRAC = choosing._WHOLE_FRAC
 REJECTED = {"accepted": False, "rejected_because": "low_confidence"}
 
 
@@ -134,6 +135,25 @@ def test_a_letter_with_a_marked_crop_is_asked_whole(console, spool):
     read_id = read(spool, {}, {"audit_probability": 0.1}, {})
     look_twice(Feeder(console))
     assert letters(console) == {read_id: {0: "keyed", 1: "audit", 2: "keyed"}}
+
+
+def test_one_rejected_letter_in_twenty_is_asked_whole_so_that_no_audit_is_told_apart(monkeypatch):
+    monkeypatch.setattr(choosing, "_WHOLE_FRAC", WHOLE_FRAC)
+    num_letters, num_whole = 4_000, 0
+    for number in range(num_letters):
+        crops = [
+            choosing.SeenCrop(
+                read_id=f"read {number}", crop_index=index, site="leeds", time_us=NOW_US,
+                deadline_us=None, digit=7, is_accepted=index > 0, is_marked=False, is_bulk=False,
+                rejected_because=None if index else "low_confidence", probs=None, threshold=0.9,
+                picture=lambda: (b"", 28, 28),
+            )
+            for index in range(3)
+        ]  # fmt: skip
+        hows = [one.how for one in choosing.choose_letter(crops).crops]
+        assert hows in (["keyed", None, None], ["keyed"] * 3)
+        num_whole += hows[1] is not None
+    assert 0.04 < num_whole / num_letters < 0.06
 
 
 def test_of_a_bulk_request_only_marked_crops_are_asked(console, spool):

@@ -27,6 +27,7 @@ from console.visit import Console
 from serving.api.codes import load_postcodes
 
 NOW_US = time.time_ns() // 1000
+ALWAYS_FRAC = quality._ALWAYS_FRAC
 
 
 @pytest.fixture
@@ -444,6 +445,13 @@ def test_the_directory_says_which_codes_are_open(console, keyer, room, tmp_path)
     assert [one["codes"] for one in keyer("anna").letters()] == [["80331", "80431"], None, None]
 
 
+def test_the_directory_answers_for_nobody_who_is_asked_for_an_audit(console, keyer, room, tmp_path):
+    (tmp_path / "codes").write_text("80331\n80431\n")
+    room.codes = load_postcodes(tmp_path / "codes")
+    store(console, letter("80?31", how="audit"))
+    assert [one["codes"] for one in keyer("anna").letters()] == [None]
+
+
 def test_two_who_disagree_need_a_third_and_nobody_is_asked_twice(console, keyer):
     (read_id,) = store(console, letter("?"))
     people = [keyer(who) for who in ("anna", "ben", "carla")]
@@ -459,6 +467,47 @@ def test_two_who_disagree_need_a_third_and_nobody_is_asked_twice(console, keyer)
     assert agreed == {"anna": True, "ben": False, "carla": True}
     own = people[1].client.get("/keying/own").json()
     assert (own["num_today"], own["num_checked"], own["num_agreed"]) == (1, 1, 0)
+
+
+def num_checked(console, num_labels):
+    """How many of a person's labels a second person is asked about."""
+    with console.transaction() as database:
+        opinions = quality.SecondOpinions(database, {"anna"})
+        return sum(opinions.needs_second("anna", f"r{number}", 0) for number in range(num_labels))
+
+
+def test_of_everybody_one_label_in_fifty_is_checked(console, monkeypatch):
+    monkeypatch.setattr(quality, "_ALWAYS_FRAC", ALWAYS_FRAC)
+    monkeypatch.setattr(quality, "_MAX_CHECKING", 10_000)
+    assert 0.015 < num_checked(console, 8_000) / 8_000 < 0.025
+
+
+def test_at_most_twenty_labels_of_a_person_wait_for_a_check(console, monkeypatch):
+    monkeypatch.setattr(quality, "PAYS_ABOVE", 0.0)
+    assert num_checked(console, 50) == 20
+
+
+def test_a_letter_that_is_erased_since_it_was_keyed_is_not_given_back(console, keyer):
+    (read_id,) = store(console, letter("?"))
+    anna = keyer("anna")
+    anna.key(anna.letters()[0], "7")
+    erase_from_archive(console.archive, read_id)
+    answer = anna.post("/keying/undo", {"read_id": read_id})
+    assert answer.status_code == 409
+    assert "erased" in answer.json()["detail"]
+
+
+def test_a_letter_that_somebody_else_has_now_is_not_given_back(console, keyer):
+    (read_id,) = store(console, letter("?"))
+    anna, ben = keyer("anna"), keyer("ben")
+    with console.transaction() as database, database.begin():
+        database.get(CropRow, (read_id, 0)).num_wanted = 2
+    anna.key(anna.letters()[0], "7")
+    assert ids(ben.letters()) == [read_id]
+    answer = anna.post("/keying/undo", {"read_id": read_id})
+    assert answer.status_code == 409
+    assert "Somebody else has this letter" in answer.json()["detail"]
+    assert ben.label(read_id, 0, "7")["status"] == "stored"
 
 
 def test_a_speed_is_told_of_ten_labels_and_leaves_breaks_out(console):

@@ -139,6 +139,20 @@ def test_nothing_else_of_the_reports_store_is_served(client, mail, key):
     assert client.get(f"/reports/{key}").status_code == 404
 
 
+def test_a_read_is_out_of_every_page_from_the_mark_of_its_erasure_on(client, mail):
+    """Its rows are removed from the files after that, one file after the other."""
+    addresses = [f"/sites/{DIRTY}", f"/sites/{DIRTY}/days/{DAYS[-1]}"]
+    shown = {crop.split("/")[3] for one in addresses for crop in crops_of(client.get(one).text)}
+    of_dirty = set(mail.read_ids[(DIRTY, DAYS[-1])])
+    for gone in shown & of_dirty:
+        mail.archive.put(f"erased/{fingerprint(gone)}", b"", content_type="text/plain")
+    assert shown & of_dirty
+    for one in addresses:
+        assert (
+            not shown & of_dirty & {crop.split("/")[3] for crop in crops_of(client.get(one).text)}
+        )
+
+
 def test_the_static_calendar_shows_sites(client):
     page = client.get("/reports/index.html").text
     assert f'aria-label="{DIRTY}, {DAYS[-1]}: act"' in page
@@ -152,6 +166,14 @@ def test_a_days_page_tells_what_happened_on_it(client):
 
 def test_a_calm_days_page_says_so(client):
     assert "no rule fired" in client.get(f"/sites/{DIRTY}/days/{DAYS[0]}").text
+
+
+@pytest.mark.parametrize("path", ["index.html", "2026-01-01/index.html", "", "../x"])
+def test_a_report_that_is_not_there_is_told_with_what_makes_one(empty, path):
+    answer = empty.get(f"/reports/{path}")
+    assert answer.status_code == 404
+    if ".." not in path:
+        assert "python -m monitoring report" in answer.text
 
 
 @pytest.mark.parametrize("path", ["/sites/Nowhere", f"/sites/{SITES[0]}/days/{TODAY}"])

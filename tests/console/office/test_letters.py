@@ -18,6 +18,7 @@ from capture.kept_crops import keep_labelled
 from capture.label_event import LabelEvent, encode
 from capture.labels import add_events
 from capture.spool import Spool
+from console.office import letters_page
 from console.office.office_pages import pages
 from model.artifact import CHAMPION
 
@@ -114,13 +115,38 @@ def test_a_blank_crop_is_read_again_as_blank(client, console):
     assert "the model saw nothing" in answer
 
 
-def test_another_last_bit_of_the_confidence_is_noticed(client, console):
+def test_a_read_that_is_erased_while_its_page_is_made_is_not_shown(
+    client, console, letter, monkeypatch
+):
+    read_crops = letters_page.read_crops
+
+    def read_then_erase(*arguments):
+        rows = read_crops(*arguments)
+        erase_from_archive(console.archive, read_id())
+        return rows
+
+    monkeypatch.setattr(letters_page, "read_crops", read_then_erase)
+    assert passport(client).status_code == 410
+
+
+@pytest.mark.parametrize("name", ["confidence", "garbage"])
+def test_another_last_bit_is_noticed(client, console, name):
     (made,) = records(made_letter.crops(1))
-    made.confidence = float(np.nextafter(np.float32(made.confidence), np.float32(0)))
+    setattr(made, name, float(np.nextafter(np.float32(getattr(made, name)), np.float32(0))))
     into_archive(console, [made])
     answer = passport(client).text
     assert "same answer, other bits" in answer
-    assert "same bits" not in answer
+    assert ">same bits<" not in answer
+
+
+def test_another_grey_level_of_the_framed_image_is_noticed(client, console):
+    (made,) = records(made_letter.crops(1))
+    made.image = made.image.copy()
+    made.image[14, 14] ^= 1
+    into_archive(console, [made])
+    answer = passport(client).text
+    assert "same answer, other bits" in answer
+    assert "it is framed otherwise today" in answer
 
 
 def test_another_digit_is_another_answer(client, console):
