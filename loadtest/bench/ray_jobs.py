@@ -34,7 +34,7 @@ def start(stack: contextlib.ExitStack) -> dict[str, str]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     stack.callback(cluster.shutdown)
-    cluster.add_node(num_cpus=HALF)
+    cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     stack.callback(ray.shutdown)
     ray.data.DataContext.get_current().enable_progress_bars = False
