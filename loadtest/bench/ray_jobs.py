@@ -5,6 +5,7 @@ Ray is an extra (`requirements-bulk.txt`); without it the rest of the part is me
 
 import contextlib
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,7 @@ def start(stack: contextlib.ExitStack) -> dict[str, str]:
         return {"ray": "not installed; pip install -r requirements-bulk.txt"}
     import logging
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as the processes it is compared with
     import ray
     from ray.cluster_utils import Cluster
 
