@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -58,7 +59,11 @@ def _keep_busy(
 
 
 def _start(task: Task) -> None:
-    """In a new worker: make the model's session, end with the parent."""
+    """In a new worker: make the model's session, end with the parent.
+
+    Ctrl-C is the parent's: it lets workers end the shards that they are reading.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     global _reader  # noqa: PLW0603 - a worker process has one reader
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has a parent"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import tarfile
 import zipfile
 import zlib
@@ -24,6 +25,7 @@ from model.errors import UnreadableCrop
 
 TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SHARD_BYTES: Final = 32 * 1024 * 1024  # travel to a worker in one message
+_READ_BYTES: Final = 8 * 1024 * 1024  # of S3 in one request
 _DAMAGED: Final = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
 
 
@@ -80,9 +82,10 @@ class PackedSource:
         filesystem, root = open_store(self.url).arrow()
         path = f"{root}/{self.key}"
         if self.kind == "tar":
-            file = stack.enter_context(filesystem.open_input_stream(path, compression=None))
-            return _tar_members(file, skip)
-        return _zip_members(stack.enter_context(filesystem.open_input_file(path)), skip)
+            stream = filesystem.open_input_stream(path, compression=None, buffer_size=_READ_BYTES)
+            return _tar_members(stack.enter_context(stream), skip)
+        file = stack.enter_context(filesystem.open_input_file(path))
+        return _zip_members(io.BufferedReader(file, _READ_BYTES), skip)
 
 
 class _Filling:

@@ -89,10 +89,9 @@ class ParquetSource:
         """Cut each file by its row groups; reads the footers only."""
         store = open_store(self.url)
         index = 0
-        columns: CropColumn | None = None
         for found in parquet_files(store, self.key, skip):
             metadata, schema = _footer(store, found.key)
-            columns = columns or find_columns(schema, self.crop_column, self.name_column)
+            columns = self._columns(found.key, schema)
             for rows in self._ranges(found.key, metadata, columns):
                 stamp = f"{found.key}\0{found.stamp}\0{rows.row_groups}{rows.skip_rows}"
                 digest = hashlib.sha256(stamp.encode()).hexdigest()
@@ -100,6 +99,12 @@ class ParquetSource:
                 content = rows if is_wanted(index) else None
                 yield Shard(index, rows.num_rows, size, digest, content)
                 index += 1
+
+    def _columns(self, key: str, schema: pa.Schema) -> CropColumn:
+        try:
+            return find_columns(schema, self.crop_column, self.name_column)
+        except SourceError as error:
+            raise SourceError(f"{key}: {error}") from error
 
     def _ranges(
         self, key: str, metadata: pq.FileMetaData, columns: CropColumn

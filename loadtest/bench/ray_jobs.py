@@ -5,6 +5,7 @@ Ray is an extra (`requirements-bulk.txt`); without it the rest of the part is me
 
 import contextlib
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -28,13 +29,14 @@ def start(stack: contextlib.ExitStack) -> dict[str, str]:
         return {"ray": "not installed; pip install -r requirements-bulk.txt"}
     import logging
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as the processes it is compared with
     import ray
     from ray.cluster_utils import Cluster
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     stack.callback(cluster.shutdown)
-    cluster.add_node(num_cpus=HALF)
+    cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     stack.callback(ray.shutdown)
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -99,5 +99,5 @@ def test_synthetic_reads_are_skipped(crops, stored, tmp_path, tiny_champion):
 def test_reading_in_bulk_leaves_the_archive_as_it_is(crops, stored, tmp_path, tiny_champion):
     fill(stored, records_of(crops))
     before = stored.versions("")
-    read(stored.url, tmp_path / "out", tiny_champion, workers=2)
+    read(stored.url, tmp_path / "out", tiny_champion)
     assert stored.versions("") == before

@@ -158,6 +158,14 @@ def test_a_wrong_command_says_what_to_do(arguments, text, monkeypatch, capsys):
     assert not (artifact.CHAMPION.parents[1] / "x" / "_job.json").exists()
 
 
+def test_a_file_without_the_column_is_named(crops, tmp_path, tiny_champion):
+    (tmp_path / "in").mkdir()
+    parquet_of(crops, tmp_path / "in" / "a.parquet")
+    pq.write_table(pa.table({"label": [1, 2]}), tmp_path / "in" / "b.parquet")
+    with pytest.raises(SourceError, match=r"b\.parquet: which column has the crops"):
+        read(tmp_path / "in", tmp_path / "out", tiny_champion)
+
+
 def test_a_wrong_column_says_which_there_are(crops, tmp_path, tiny_champion):
     path = parquet_of(crops, tmp_path / "in.parquet", column="scan")
     with pytest.raises(SourceError, match=r"no column 'picture'; there are name \(string\), scan"):

@@ -85,8 +85,8 @@ def peaks_mb(num_rows, out, champion):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path, tiny_champion):
-    small = peaks_mb(40_000, tmp_path / "small", tiny_champion)
-    large = peaks_mb(240_000, tmp_path / "large", tiny_champion)
+    small = peaks_mb(20_000, tmp_path / "small", tiny_champion)
+    large = peaks_mb(120_000, tmp_path / "large", tiny_champion)
     for before, after in zip(small, large, strict=True):
         assert after < before + 25
 

@@ -12,9 +12,26 @@ from pathlib import Path
 import pytest
 from bulk_sources import ROOT, command, folder_of, parquet_of, read, rows_of, run_command
 
-from bulk.inputs import SourceError
+from bulk.inputs import Shard, SourceError
 from bulk.job import JobRefused
-from bulk.local_pool import read_here
+from bulk.local_pool import WorkerDied, read_here
+from bulk.shard_reading import Task
+from model import artifact
+
+
+class Deadly:
+    """A shard that takes its worker along, as the kernel does when memory is short."""
+
+    def chunks(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+
+def test_a_worker_that_dies_is_a_clear_error(tmp_path, tiny_champion):
+    task = Task(str(tmp_path), artifact.load(tiny_champion), None, keep_input=False)
+    shards = iter([Shard(0, 1, 1, "", Deadly())])
+    with pytest.raises(WorkerDied, match="run the same command again"):
+        list(read_here(task, shards, 2))
 
 
 class Stopped(Exception):
@@ -62,8 +79,6 @@ def test_another_job_is_refused(change, text, crops, tmp_path, tiny_champion):
 
 
 def test_another_model_is_refused(crops, tmp_path, tiny_champion):
-    from model import artifact
-
     folder = folder_of(crops[:9], tmp_path / "in")
     read(folder, tmp_path / "out", tiny_champion)
     with pytest.raises(JobRefused, match="model sha256 was"):
