@@ -9,8 +9,19 @@ from pathlib import Path
 
 import pytest
 
+import digitline
+from contract.version import VERSION
+from pages.commands import to_markdown
+
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "sdk" / "README.md",
+        *(ROOT / "examples").rglob("README.md"),
+    ]
+)
 COMMAND_BLOCK = re.compile(r"^```(?:sh|bash|console|text)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -141,3 +152,19 @@ def explained_log_lines():
 def test_a_log_line_that_is_explained_is_in_the_code(line):
     sources = (ROOT / "serving").rglob("*.py")
     assert any(line in path.read_text() for path in sources)
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse of 3.11 wrote the page")
+def test_the_page_of_commands_is_what_the_programs_say():
+    assert to_markdown() == (ROOT / "docs" / "commands.md").read_text()
+
+
+def test_the_page_of_all_documents_links_each_of_them():
+    listed = set(LINK.findall((ROOT / "docs" / "README.md").read_text()))
+    targets = {target for target, _ in listed}
+    missing = {one.name for one in (ROOT / "docs").glob("*.md")} - targets - {"README.md"}
+    assert not missing
+
+
+def test_service_and_sdk_have_one_version():
+    assert digitline.__version__ == VERSION

@@ -30,7 +30,7 @@ class OpenApiHandler:
 
     async def openapi(self, request: Request) -> Answer:
         """The OpenAPI 3.1 document; built at the first request, then cached."""
-        return _unless_known(Answer(openapi.to_json(request.model.version)), request)
+        return _unless_known(Answer(openapi.to_json()), request)
 
 
 @dataclass(frozen=True, slots=True)

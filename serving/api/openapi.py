@@ -7,6 +7,7 @@ import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from contract.version import VERSION
 from serving.api import schemas
 from serving.api.codes import MAX_DIGITS, MAX_PATTERN_CHARS, MIN_DIGITS
 from serving.api.digits import MAX_CROPS
@@ -115,12 +116,12 @@ _NAMES: Final = {
 
 
 @cache
-def to_json(version: str) -> bytes:
+def to_json() -> bytes:
     """The OpenAPI 3.1 document."""
-    return orjson.dumps(describe(version))
+    return orjson.dumps(describe())
 
 
-def describe(version: str) -> dict[str, Any]:
+def describe() -> dict[str, Any]:
     """The document as a dict."""
     _, definitions = models_json_schema(
         [(model, "serialization") for model in _MODELS], ref_template=_REF
@@ -129,7 +130,7 @@ def describe(version: str) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Digitline",
-            "version": version,
+            "version": VERSION,
             "summary": "Reads single handwritten digits for postal sorting.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

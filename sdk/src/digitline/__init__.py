@@ -29,7 +29,7 @@ from digitline.exceptions import (
 )
 from digitline.sync_client import Digitline
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "AnswerUnreadable",

@@ -28,7 +28,7 @@ needs_node = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def document(tmp_path_factory):
     path = tmp_path_factory.mktemp("document") / "openapi.json"
-    path.write_bytes(openapi.to_json("1"))
+    path.write_bytes(openapi.to_json())
     return path
 
 
