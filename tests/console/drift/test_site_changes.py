@@ -1,13 +1,17 @@
 """Holding, releasing and asking for labels: what is stored, who may, what is noted."""
 
-import pytest
-from drift_mail import DAYS, DIRTY, SITES
+from dataclasses import replace
 
+import pytest
+from drift_mail import DAYS, DIRTY, SITES, made
+
+from capture import ship
 from capture.erasure import fingerprint
 from capture.label_event import LabelEvent
 from capture.labels import add_events
 from capture.site_states import read_all
 from capture.site_sync import stored
+from capture.spool import Spool
 from console.drift import label_requests, site_pages
 from console.drift.captured_days import CapturedDays
 
@@ -173,6 +177,18 @@ def test_the_inclusion_probability_is_that_of_every_crop(captured):
     expected = num_draws * sample.probability
     assert sum(times.values()) / len(times) == pytest.approx(expected)
     assert max(abs(one - expected) for one in times.values()) < 5 * expected**0.5
+
+
+def test_a_marked_crop_that_nobody_has_keyed_yet_is_not_asked_for(console, mail, captured):
+    day, spool = DAYS[-1], Spool(console.settings.capture.spool)
+    records = [replace(made(SITES[0], day, number), site="Ghent") for number in (150, 151, 152)]
+    records[1] = replace(records[1], audit_probability=0.2)
+    for one in records:
+        spool.append(one)
+    spool.close()
+    ship.ship_once(console.settings.capture.spool, mail.archive)
+    sample = label_requests.draw(captured, "Ghent", [day], asked=frozenset(), seed=1)
+    assert {read_id for read_id, _ in sample.crops} == {records[0].read_id, records[2].read_id}
 
 
 def test_audit_marks_and_labelled_crops_are_not_asked_for(captured, mail):
