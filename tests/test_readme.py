@@ -11,7 +11,7 @@ import pytest
 
 import digitline
 from contract.version import VERSION
-from pages.commands import to_markdown
+from pages.command_help import to_markdown
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> int:
     """Write the files."""
     parser = command_line.parser("crops", __doc__)
     parser.add_argument("--rows", type=int, default=5_000_000, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the Parquet files")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the Parquet files (no default)"
+    )
     parser.add_argument(
         "--digits",
         type=Path,

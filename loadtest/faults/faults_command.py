@@ -60,11 +60,19 @@ def main(arguments: list[str]) -> int:
     tritonclient[http] for its row.
     """
     options = parser("sdk", main.__doc__)
-    options.add_argument("--letters", type=int, default=1000, help="letters a round")
-    options.add_argument("--rate", type=float, default=100.0, help="letters a second")
-    options.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
-    options.add_argument("--clients", nargs="+", choices=CLIENTS, default=list(CLIENTS))
-    options.add_argument("--out", type=Path, help="write the rounds as JSON")
+    options.add_argument(
+        "--letters", type=int, default=1000, help="letters a round (default: %(default)s)"
+    )
+    options.add_argument(
+        "--rate", type=float, default=100.0, help="letters a second (default: %(default)s)"
+    )
+    options.add_argument(
+        "--faults", nargs="+", choices=FAULTS, default=list(FAULTS), help="default: all of them"
+    )
+    options.add_argument(
+        "--clients", nargs="+", choices=CLIENTS, default=list(CLIENTS), help="default: all of them"
+    )
+    options.add_argument("--out", type=Path, help="JSON file of the rounds (default: none)")
     chosen = options.parse_args(arguments)
     rounds = []
     for fault in chosen.faults:

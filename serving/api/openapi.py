@@ -104,6 +104,7 @@ _NAMES: Final = {
     "/v1/digit": ("read_digit", "reads"),
     "/v1/digits": ("read_digits", "reads"),
     "/v1/postcode": ("read_postcode", "reads"),
+    "/v1/field": ("read_field", "reads"),
     "/v1/explain": ("explain_digits", "reads"),
     "/v1/labels": ("store_labels", "labels"),
     "/v1/model": ("get_model", "service"),

@@ -1,6 +1,6 @@
 """Print docs/commands.md: what each program says for --help.
 
-python -m pages.commands > docs/commands.md
+python -m pages.command_help > docs/commands.md
 """
 
 import os
@@ -15,7 +15,7 @@ PROGRAMS: Final = (
 )  # fmt: skip
 _HEAD: Final = """# Commands
 
-Written by `python -m pages.commands`. Settings of `python -m serving` are in
+Written by `python -m pages.command_help`. Settings of `python -m serving` are in
 [configuration.md](configuration.md), its options in `python -m serving --help`.
 `python -m infra --help` needs `.venv-infra`. `make help` lists the targets.
 The SDK's `digitline` is in
