@@ -21,6 +21,7 @@ from monitoring.studies import demo_champions, demo_labels, demo_mail, demo_read
 from monitoring.studies.demo_places import CHAMPION, FORMER, GLYPHS
 from monitoring.studies.demo_reads import MonthPlan
 
+SHIPPED_FIELD: Final = "28195"  # of the page's own example: so the demo accepts it
 _FORMER_SHARE: Final = 0.35  # of the days, read by the champion before
 _LABEL_SEED: Final = 3
 
@@ -48,6 +49,7 @@ def fill(
     switched = now - timedelta(days=num_days - former_days)
     demo_champions.make_champions(folder, now=now, switched=switched)
     codes = [code for some in demo_mail.valid_codes().values() for code in some]
+    codes.append(SHIPPED_FIELD)
     (folder / "postcodes.txt").write_text("\n".join(codes) + "\n")
     plan = MonthPlan(
         glyphs=GLYPHS,

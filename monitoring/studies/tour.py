@@ -17,7 +17,6 @@ from monitoring.studies.demo_places import ROOT
 
 FIELD: Final = ROOT / "tests" / "data" / "fields" / "28195.png"
 FOLDER: Final = ROOT / "docs" / "images"
-_SIZE: Final = {"width": 1180, "height": 860}
 _PATIENCE_MS: Final = 30_000
 
 
@@ -36,7 +35,7 @@ def main() -> int:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport=_SIZE)
+        page = browser.new_page(viewport={"width": 1180, "height": 860})
         page.set_default_timeout(_PATIENCE_MS)
         page.goto(f"{options.console}/sign-in")
         page.fill("[name=who]", "tour")
