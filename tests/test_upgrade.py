@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 RELEASE_BEFORE = "a3dca39"  # version 0.9: records of version 5, keys without the scope review
 CROP = (ROOT / "tests/data/crops/7-00585.png").read_bytes()
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly  # four starts of a service, a minute
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def peaks_mb(num_rows, out, champion):
     return [int(line) / 1024 for line in done.stdout.split()]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_memory_does_not_grow_with_the_rows(tmp_path, tiny_champion):
     small = peaks_mb(20_000, tmp_path / "small", tiny_champion)
     large = peaks_mb(120_000, tmp_path / "large", tiny_champion)
