@@ -125,6 +125,8 @@ def check_apart(source: str, out: str) -> None:
 def locked(out: str) -> Iterator[None]:
     """Hold a local output folder, and remove what a killed run was writing. S3 has no lock.
 
+    A folder in which nothing was written is left as it was found.
+
     Raises:
         JobRefused: another run holds it.
     """
@@ -132,12 +134,20 @@ def locked(out: str) -> Iterator[None]:
         yield
         return
     folder = Path(out.removeprefix("file://"))
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as file:
+    lock = folder / _LOCK
+    with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise JobRefused(f"another run writes to {out}; wait until it ends") from error
         for rest in folder.glob(".part-*"):
             rest.unlink(missing_ok=True)
-        yield
+        try:
+            yield
+        finally:
+            if list(folder.iterdir()) == [lock]:
+                lock.unlink()
+                if is_new:
+                    folder.rmdir()

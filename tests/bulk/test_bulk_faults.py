@@ -155,7 +155,7 @@ def test_a_wrong_command_says_what_to_do(arguments, text, monkeypatch, capsys):
     monkeypatch.chdir(artifact.CHAMPION.parents[1])
     assert main(["read", *arguments]) == 2
     assert text in capsys.readouterr().err
-    assert not (artifact.CHAMPION.parents[1] / "x" / "_job.json").exists()
+    assert not (artifact.CHAMPION.parents[1] / "x").exists()
 
 
 def test_a_file_without_the_column_is_named(crops, tmp_path, tiny_champion):
