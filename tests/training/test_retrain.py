@@ -184,16 +184,32 @@ def test_a_month_that_is_none_is_an_error(month, capsys):
     assert "'2026-13' is no month, such as 2026-11" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("file", ["mail.npz", "fit.json", "evaluation.json", "verdict.json"])
+SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param("fit.json", marks=SLOW),
+        *(
+            pytest.param(one, marks=NIGHTLY)
+            for one in ("mail.npz", "evaluation.json", "verdict.json")
+        ),
+    ],
+)
 def test_a_run_that_is_killed_while_it_writes_ends_as_if_it_was_not(month, file):
     killed = retrain_and_die(lambda path: path.endswith(file))
     assert killed == signal.SIGKILL
     check_that_it_goes_on(month)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(3, marks=SLOW),
+        *(pytest.param(one, marks=NIGHTLY) for one in (1, 2, 4, 5)),
+    ],
+)
 def test_a_run_that_is_killed_between_two_steps_goes_on_after_the_last_one(month, number):
     seen = []
 
