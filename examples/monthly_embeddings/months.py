@@ -20,11 +20,11 @@ import numpy as np
 from capture.store import Store, open_store
 from examples.monthly_embeddings import emoji_months, pairs, projection
 from examples.monthly_embeddings.candidate import PROJECTION
-from examples.monthly_embeddings.features import features_of
+from examples.monthly_embeddings.features import Towers, features_of
 from examples.monthly_embeddings.judging import recall
 from examples.monthly_embeddings.refit import DATA, STORE, Places, look
 from examples.monthly_embeddings.search_model import CHAMPION
-from examples.monthly_embeddings.towers import Towers, load
+from examples.monthly_embeddings.towers import load
 from training import model_store
 
 CACHE: Final = Path(".cache/emoji")

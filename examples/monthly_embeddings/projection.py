@@ -51,7 +51,7 @@ def from_bytes(content: bytes) -> Projection:
         return Projection(**file)
 
 
-def to_unit(vectors: Vector) -> Vector:
+def to_unit(vectors: NDArray[np.floating]) -> Vector:
     """Rows of length 1."""
     lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     unit: Vector = (vectors / lengths).astype(np.float32)

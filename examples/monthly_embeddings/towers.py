@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from examples.photo_tags.photo_input import SIDE_PX, Scaling, preprocess
 from examples.product_similarity.prepare import TOKENIZER, TOKENIZER_SHA256, package_file
 from examples.product_similarity.text_embedder import NUM_DIMENSIONS, load_model
 from model.champion_files import VerifiedFiles
+
+Item = TypeVar("Item")
 
 SCALING: Final = Scaling(SIDE_PX, 127.0, 128.0)  # nothing is cut off a square picture
 BATCH: Final = 32
@@ -54,7 +56,7 @@ def load() -> Weights:
     return Weights(minilm, tokenizer, towers)
 
 
-def _in_batches(items, embed):  # type: ignore[no-untyped-def]
+def _in_batches(items: Sequence[Item], embed: Callable[[Sequence[Item]], Vector]) -> Vector:
     parts = [embed(items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
     return np.concatenate(parts)
 
