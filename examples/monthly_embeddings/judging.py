@@ -18,7 +18,7 @@ from training.evaluation.confidence import mcnemar_p
 from training.gate_verdict import Reason, Verdict, at_least, at_most
 
 EQUAL_REFUSED_FRAC: Final = 0.01  # of candidates that are as good as the champion
-SHUFFLED_P: Final = 0.01
+SHUFFLED_P: Final = 0.001  # of shuffled months that pass
 MIN_NEW: Final = 20  # pairs of a month; fewer say too little about it
 TIMES_CHANCE: Final = 3.0
 

@@ -17,7 +17,7 @@ Vector = NDArray[np.float32]
 
 RIDGE: Final = 2.0  # of 0.1, 0.5, 2 and 5 the best on the test share of all months
 LEAST_SPREAD: Final = 1e-3
-NUM_SHUFFLES: Final = 500
+NUM_SHUFFLES: Final = 2_000
 TOP: Final = 5
 
 

@@ -1,11 +1,13 @@
 """A refit each month: the split, the snapshot, the gate, who is told; then the service itself."""
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from running_example import RunningExample
+from running_example import ROOT, RunningExample, python_of
 
 from capture.store import open_store
 from examples.monthly_embeddings import judging, pairs, projection
@@ -23,8 +25,8 @@ def made_features(num_pairs):
     rng = np.random.default_rng(1)
     meaning = rng.normal(size=(num_pairs, 8))
     image_of, text_of = (rng.normal(size=(8, size)) for size in NUM_FEATURES.values())
-    images = meaning @ image_of + rng.normal(size=(num_pairs, NUM_FEATURES["images"]))
-    texts = meaning @ text_of + rng.normal(size=(num_pairs, NUM_FEATURES["texts"]))
+    images = meaning @ image_of + 3 * rng.normal(size=(num_pairs, NUM_FEATURES["images"]))
+    texts = meaning @ text_of + 2 * rng.normal(size=(num_pairs, NUM_FEATURES["texts"]))
     return Features(images.astype(np.float32), projection.to_unit(texts))
 
 
@@ -153,10 +155,8 @@ def test_people_are_told_of_a_new_model_and_of_a_refusal(store, tmp_path, monkey
 
 
 def test_an_emoji_and_its_variants_are_of_one_group():
-    rows = [
-        {"name": name, "unified": "1F3C4-200D-2642-FE0F"}
-        for name in ("MAN SURFING", "WOMAN SURFING")
-    ]
+    names = ("MAN SURFING", "WOMAN SURFING")
+    rows = [{"name": name, "unified": "1F3C4-200D-2642-FE0F"} for name in names]
     man, woman = (to_pair(row, b"") for row in rows)
     assert man.group == woman.group == "surfing"
     assert (man.text, man.name) == ("man surfing", "\U0001f3c4\u200d\u2642\ufe0f")
@@ -183,3 +183,26 @@ def test_each_month_has_made_a_model_and_texts_find_their_pictures(tmp_path):
     finally:
         server.kill()
     assert served["month"] == month_of(15)
+
+
+@pytest.mark.nightly
+def test_a_poisoned_month_changes_no_champion_and_is_used_once_it_is_mended(tmp_path):
+    told = tmp_path / "told.jsonl"
+    surroundings = {
+        "PYTHONPATH": str(ROOT),
+        "DIGITS_ALERTS": f"file:{told}",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+    }
+    done = subprocess.run(
+        [python_of("monthly_embeddings"), "tests/examples/poisoned_month.py", tmp_path],
+        cwd=ROOT, env=os.environ | surroundings, capture_output=True, text=True, timeout=1800,
+        check=True,
+    )  # fmt: skip
+    versions = json.loads(done.stdout.splitlines()[-1])
+    assert versions == [["1", month_of(0)], ["1", month_of(0)], ["2", month_of(2)]]
+    titles = [json.loads(line)["title"] for line in told.read_text().splitlines()]
+    assert [title.partition(": ")[2] for title in titles] == [
+        "version 1 is the champion",
+        "the gate refused it; the champion stays",
+        "version 2 is the champion",
+    ]
