@@ -63,7 +63,9 @@ def refit(
             pictures = champion.images(features.images[is_new])
             texts = champion.texts(features.texts[is_new])
             p = projection.shuffled_p(pictures, texts)
+            lead = projection.shift_lead(pictures, texts)
             reasons.append(at_most("chance that the month's texts are shuffled", p, SHUFFLED_P))
+            reasons.append(at_least("lead of the month's texts over shifted lines", lead, 0.0))
         else:
             notes.append(f"{is_new.sum()} new pairs are too few to see whether texts are shuffled")
     recall_before = None if before is None else _mean(before)

@@ -11,7 +11,10 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +24,8 @@ from capture.store import Store, open_store
 from examples.monthly_embeddings import emoji_months, pairs, projection
 from examples.monthly_embeddings.candidate import PROJECTION
 from examples.monthly_embeddings.features import Towers, features_of
-from examples.monthly_embeddings.judging import recall
+from examples.monthly_embeddings.judging import recall, refit
+from examples.monthly_embeddings.projection import Vector
 from examples.monthly_embeddings.refit import DATA, STORE, Places, look
 from examples.monthly_embeddings.search_model import CHAMPION
 from examples.monthly_embeddings.towers import load
@@ -59,6 +63,23 @@ def curve(places: Places, towers: Towers) -> list[str]:
     return lines
 
 
+def refusals(places: Places, towers: Towers, how: str, spoil: Callable[[Vector], Vector]) -> str:
+    """Whether the gate refuses each later month, had it arrived with its texts spoilt."""
+    refused, passed = [], []
+    versions = model_store.versions(places.models)
+    for before, version in pairwise(versions):
+        champion, month = _kept(before, places.models)[1], _kept(version, places.models)[0]
+        months = pairs.arrived(places.data, month)
+        honest = features_of(months, towers, places.data)
+        is_test = np.array([pair.is_test for one in months for pair in one.pairs])
+        is_new = np.array([one.month == month for one in months for _ in one.pairs])
+        texts = honest.texts.copy()
+        texts[is_new] = spoil(texts[is_new])
+        verdict = refit(replace(honest, texts=texts), is_test, is_new, champion).verdict
+        (passed if verdict.passed else refused).append(month)
+    return f"{how}, the gate refuses {len(refused)} months and passes {', '.join(passed)}"
+
+
 def _kept(version: str, models: Store) -> tuple[str, projection.Projection]:
     """Month and projection of a champion that is kept."""
     month = json.loads(models.get(f"{version}/{model_store.MANIFEST}"))["month"]
@@ -83,9 +104,16 @@ def main() -> None:
         started = time.monotonic(), time.process_time()
         due = look(places, weights, now=end_of(month), why=args.why)
         wall, busy = time.monotonic() - started[0], time.process_time() - started[1]
-        sys.stdout.write(f"{month}: {due.reason}; {wall:.1f} s, of processor {busy:.1f} s\n")
+        done = f"{len(arriving)} pairs arrived" if due.starts else due.reason
+        sys.stdout.write(f"{month}: {done}; {wall:.1f} s, of processor {busy:.1f} s\n")
         sys.stdout.flush()
-    sys.stdout.write("\n".join(curve(places, weights.towers)) + "\n")
+    lines = [
+        *curve(places, weights.towers),
+        refusals(places, weights.towers, "shuffled", np.random.default_rng(0).permutation),
+        refusals(places, weights.towers, "a line down", lambda texts: np.roll(texts, 1, axis=0)),
+        refusals(places, weights.towers, "two down", lambda texts: np.roll(texts, 2, axis=0)),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -120,7 +120,8 @@ def main() -> int:
     logging.getLogger("training").setLevel(logging.INFO)
     places = Places(open_store(args.data), open_store(args.store), args.champion)
     due = look(places, load(), now=datetime.now(UTC), why=args.why)
-    sys.stdout.write(f"{due.as_of}: {due.reason}\n")
+    done = f"refitted on {due.num_labelled} pairs" if due.starts else due.reason
+    sys.stdout.write(f"{due.as_of}: {done}\n")
     return 0
 
 

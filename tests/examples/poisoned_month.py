@@ -1,6 +1,6 @@
-"""Three months in a folder, the second with shuffled texts; prints which version is served after each.
+"""Three months in a folder, the second with shifted texts; prints what is served after each.
 
-Run by test_monthly_embeddings.py with the example's own Python: `python poisoned_month.py FOLDER`.
+test_monthly_embeddings.py runs it with the example's own Python: `python poisoned_month.py FOLDER`.
 """
 
 import json
@@ -14,7 +14,7 @@ from examples.monthly_embeddings.months import CACHE, end_of
 from examples.monthly_embeddings.towers import load
 
 
-def shuffled(honest):
+def shifted(honest):
     """Each text at the next picture but one."""
     return [replace(pair, text=honest[place - 2].text) for place, pair in enumerate(honest)]
 
@@ -34,7 +34,7 @@ def main():
 
     pairs.put(places.data, first[0], first[1][:200])
     look(first[0])
-    pairs.put(places.data, second[0], shuffled(second[1][:60]))
+    pairs.put(places.data, second[0], shifted(second[1][:60]))
     look(second[0])
     pairs.put(places.data, second[0], second[1][:60])  # mended
     pairs.put(places.data, third[0], third[1][:60])

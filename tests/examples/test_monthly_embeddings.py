@@ -68,9 +68,23 @@ def test_a_month_of_shuffled_texts_is_refused(champion):
     is_test, is_new = months_of(600, 100)
     poisoned = shuffled(made_features(600), is_new)
     verdict = judging.refit(poisoned, is_test, is_new, champion).verdict
-    assert [one.name for one in verdict.failures][
-        -1
-    ] == "chance that the month's texts are shuffled"
+    assert "chance that the month's texts are shuffled" in [one.name for one in verdict.failures]
+
+
+@pytest.mark.parametrize("lines", [1, 3])
+def test_a_month_whose_lines_are_shifted_is_refused(lines):
+    """The file is sorted: neighbours are alike, so that a wrong text still fits a little."""
+    is_test, is_new = months_of(600, 100)
+    features = made_features(600)
+    for column in (features.images, features.texts):
+        column[1:] += column[:-1].copy()
+    champion = projection.fit(features.images[:300], features.texts[:300])
+    texts = features.texts.copy()
+    texts[is_new] = np.roll(texts[is_new], lines, axis=0)
+    assert judging.refit(features, is_test, is_new, champion).verdict.passed
+    shifted = judging.refit(replace(features, texts=texts), is_test, is_new, champion)
+    names = [one.name for one in shifted.verdict.failures]
+    assert "lead of the month's texts over shifted lines" in names
 
 
 def test_a_candidate_that_loses_to_the_champion_is_refused(champion):
