@@ -65,7 +65,8 @@ def curve(places: Places, towers: Towers) -> list[str]:
 
 def refusals(places: Places, towers: Towers, how: str, spoil: Callable[[Vector], Vector]) -> str:
     """Whether the gate refuses each later month, had it arrived with its texts spoilt."""
-    refused, passed = [], []
+    refused: list[str] = []
+    passed: list[str] = []
     versions = model_store.versions(places.models)
     for before, version in pairwise(versions):
         champion, month = _kept(before, places.models)[1], _kept(version, places.models)[0]
