@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from running_example import ROOT, RunningExample, python_of
 
-from capture.store import open_store
 from examples.monthly_embeddings import judging, pairs, projection
 from examples.monthly_embeddings.emoji_months import month_of, to_pair
 from examples.monthly_embeddings.features import Features, Towers, features_of
@@ -114,11 +113,11 @@ def pair(text, image=b"picture"):
 
 
 @pytest.fixture
-def store(tmp_path):
-    found = open_store(str(tmp_path / "data"))
-    pairs.put(found, "2026-01", [pair("a"), pair("b")])
-    pairs.put(found, "2026-02", [pair("c")])
-    return found
+def store(store):
+    """Two months, in a folder and in a bucket."""
+    pairs.put(store, "2026-01", [pair("a"), pair("b")])
+    pairs.put(store, "2026-02", [pair("c")])
+    return store
 
 
 def test_a_snapshot_has_what_arrived_until_the_end_of_its_month(store):
