@@ -10,6 +10,7 @@ MADE_BY: Final = {
     "text_pattern": "examples.text_pattern.train",
     "photo_tags": "examples.photo_tags.prepare",
     "product_similarity": "examples.product_similarity.prepare",
+    "monthly_embeddings": "examples.monthly_embeddings.months",
 }
 
 

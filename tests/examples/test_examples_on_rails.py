@@ -51,7 +51,7 @@ TEXT = Example(
     num_items=1,
     num_at_once=32,
 )
-# Packages and champion of the other two come from `make example-champion`.
+# Packages and champion of the others come from `make example-champion`.
 PHOTO = Example(
     name="photo_tags",
     path="/v1/tags",
@@ -70,10 +70,20 @@ MATCHES = Example(
     num_items=3,
     num_at_once=8,
 )
+PICTURES = Example(
+    name="monthly_embeddings",
+    path="/v1/pictures",
+    body=json.dumps({"texts": ["a slice of pizza", "cat"]}).encode(),
+    content_type="application/json",
+    feature="best",
+    num_items=2,
+    num_at_once=8,
+)
 EXAMPLES = [
     pytest.param(TEXT, id=TEXT.name, marks=pytest.mark.slow),
     pytest.param(PHOTO, id=PHOTO.name, marks=pytest.mark.nightly),
     pytest.param(MATCHES, id=MATCHES.name, marks=pytest.mark.nightly),
+    pytest.param(PICTURES, id=PICTURES.name, marks=pytest.mark.nightly),
 ]
 
 
