@@ -39,7 +39,7 @@ def main() -> int:
     except (ConfigError, DatabaseError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    # Other threads keep the interpreter lock for up to so long: of 50 keyers' labels the p99 is then
+    # Other threads keep the interpreter lock for up to so long: the p99 of 50 keyers' labels is then
     # 82 instead of 104 ms (medians of 6 and 5 runs of tests/console/test_keying_load.py).
     sys.setswitchinterval(0.0005)
     import uvicorn
