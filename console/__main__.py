@@ -39,8 +39,8 @@ def main() -> int:
     except (ConfigError, DatabaseError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    # Other threads keep the interpreter lock for up to so long: the p99 of 50 keyers' labels is then
-    # 82 instead of 104 ms (medians of 6 and 5 runs of tests/console/test_keying_load.py).
+    # Other threads keep the interpreter lock for up to so long: the p99 of 50 keyers' labels is
+    # then 82 instead of 104 ms (medians of 6 and 5 runs of tests/console/test_keying_load.py).
     sys.setswitchinterval(0.0005)
     import uvicorn
 
