@@ -119,6 +119,7 @@ def test_the_plant_page_prints_on_two_sheets_without_its_controls(open_page):
 def test_a_letter_is_found_and_shown_by_keyboard_alone(open_page):
     page = open_page()
     page.goto("/letters")
+    page.wait_for_selector("input:focus")
     page.keyboard.type(made_letter.read_id())
     page.keyboard.press("Enter")
     page.wait_for_url("**/letters/read**")
