@@ -6,13 +6,13 @@ it finds the session, checks the scope and, before a write, the CSRF token.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, quote
 
+import orjson
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -31,6 +31,8 @@ COOKIE: Final = "digitline_session"
 CSRF_HEADER: Final = "x-csrf-token"
 CSRF_FIELD: Final = "csrf"
 MAX_BODY_BYTES: Final = 1_048_576
+_MAX_NUMBER: Final = 2**31 - 1  # of an action or a crop
+_NUL: Final = (b"\0", b"%00", b"\\u0000")
 _NAV: Final[tuple[tuple[str, str, KeyScope], ...]] = (
     ("/keying", "Keying", "label"),
     ("/sites", "Sites", "review"),
@@ -103,6 +105,20 @@ class Visit:
                 400, f"{name} has {len(value)} characters; give 1 to {max_chars} of them."
             )
         return value
+
+    def number_of(self, name: str) -> int:
+        """A whole number of the path.
+
+        Raises:
+            Refusal: it is something else, or larger than any that the console has given out.
+        """
+        text = str(self.request.path_params[name])
+        number = whole_number(text, _MAX_NUMBER)
+        if number is None:
+            raise Refusal(
+                404, f"There is nothing with the number {text[:20]!r}; see the page before."
+            )
+        return number
 
     def page(self, template: str, *, status: int = 200, **values: object) -> HTMLResponse:
         """Fill a template that extends console_base.html."""
@@ -200,14 +216,29 @@ async def read_sent(request: Request) -> dict[str, Any]:
             raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES} bytes; send less.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
+        if any(one in body for one in _NUL):
+            raise ValueError("it has the character NUL")  # PostgreSQL's driver raises for it
         if kind == "application/json":
-            found = json.loads(body or b"{}")
+            found = orjson.loads(
+                body or b"{}"
+            )  # strict: no half characters, NaN or endless numbers
             if not isinstance(found, dict):
                 raise ValueError("no JSON object")
             return found
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Refusal(400, f"The body cannot be read as {kind or 'a form'}: {error}.") from error
+
+
+def whole_number(text: str, most: int) -> int | None:
+    """The number that plain digits are; None: the text is something else, or above `most`.
+
+    int() takes digits of every script, and raises ValueError for thousands of them.
+    """
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(most)):
+        return None
+    number = int(text)
+    return number if number <= most else None
 
 
 def wants_json(request: Request) -> bool:

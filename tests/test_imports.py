@@ -54,8 +54,8 @@ ALLOWED = {
     "console": {
         "contract", "model", "capture", "monitoring", "pages", "serving.api.codes",
         "serving.config", "serving.edge.guard", "serving.edge.key_ring", "serving.key_scope",
-        "serving.problems", "alembic", "sqlalchemy", "starlette", "uvicorn", "numpy", "pandas",
-        "pyarrow", "PIL", "scipy", "httpx",
+        "serving.problems", "alembic", "sqlalchemy", "orjson", "starlette", "uvicorn", "numpy",
+        "pandas", "pyarrow", "PIL", "scipy", "httpx",
     },
 }  # fmt: skip
 ONLY_IN = {

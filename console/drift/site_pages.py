@@ -65,7 +65,7 @@ def pages(console: Console | None = None) -> list[Page]:
 
     return [
         Page("/sites", shared(_index), "review"),
-        Page("/site-crops/{day}/{read_id}/{index:int}/{site}", shared(_crop), "review"),
+        Page("/site-crops/{day}/{read_id}/{index}/{site}", shared(_crop), "review"),
         Page("/sites/{site}/days/{day}", shared(_day), "review"),
         Page("/sites/{site}/hold", shared(_hold), "admin", "POST"),
         Page("/sites/{site}/release", shared(_release), "admin", "POST"),
@@ -169,8 +169,8 @@ def _day(visit: Visit, reader: SiteReader) -> Response:
 
 def _crop(visit: Visit, reader: SiteReader) -> Response:
     """One picture. Whether its read was erased is looked up at each request."""
-    asked = visit.request.path_params
-    crop = (from_segment(str(asked["read_id"])), int(asked["index"]))
+    read_id = from_segment(str(visit.request.path_params["read_id"]))
+    crop = (read_id, visit.number_of("index"))
     png = reader.captured.picture(_site_of(visit), _parse_day(visit), crop)
     if png is None:
         raise Refusal(404, "This crop was erased, has expired, or was never captured.")

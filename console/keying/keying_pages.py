@@ -16,7 +16,7 @@ from console.keying.letter_store import drop_letters, writing
 from console.keying.letters import Letter, letters_of, undo, waiting
 from console.keying.own_figures import own_figures
 from console.keying.room import KeyingRoom
-from console.visit import Page, Refusal, Visit
+from console.visit import Page, Refusal, Visit, whole_number
 
 MAX_LETTERS: Final = 20
 _MAX_READ_IDS: Final = 100
@@ -54,9 +54,10 @@ def _letters(room: KeyingRoom, visit: Visit) -> Response:
 
 def _num_of(visit: Visit) -> int:
     text = visit.request.query_params.get("num", "10")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_LETTERS:
+    num = whole_number(text, MAX_LETTERS)
+    if not num:
         raise Refusal(400, f"num is {text[:20]!r}; give a whole number from 1 to {MAX_LETTERS}.")
-    return int(text)
+    return num
 
 
 def _shown(room: KeyingRoom, letter: Letter) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from capture.erasure import is_erased
 from console.keying.read_states import ReadState, states_of
-from console.visit import Console, Refusal
+from console.visit import Console, Refusal, whole_number
 from serving.edge.guard import KeyGuard
 from serving.edge.key_ring import ANONYMOUS
 from serving.problems import Problem
@@ -133,13 +133,15 @@ def _check_site(state: ReadState | None, site: str) -> None:
 
 def _wait_s(request: Request) -> float:
     text = request.query_params.get("wait_ms", "0")
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= MAX_WAIT_MS):
+    wait_ms = whole_number(text, MAX_WAIT_MS)
+    if wait_ms is None:
         raise Refusal(
             400, f"wait_ms is {text[:20]!r}; give whole milliseconds from 0 to {MAX_WAIT_MS}."
         )
-    if len(request.path_params["read_id"]) > _MAX_ID_CHARS:
-        raise Refusal(404, f"A read id has at most {_MAX_ID_CHARS} characters.")
-    return int(text) / 1e3
+    read_id = request.path_params["read_id"]
+    if len(read_id) > _MAX_ID_CHARS or not read_id.isprintable():
+        raise Refusal(404, f"A read id has at most {_MAX_ID_CHARS} visible characters.")
+    return wait_ms / 1e3
 
 
 def _age_s(read_id: str) -> float:

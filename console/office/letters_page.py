@@ -17,7 +17,7 @@ from capture.one_read import Row, find_reads, is_erased, read_crops, spool_event
 from console import audit_log
 from console.office.letter_facts import CropLabels, drift_state, labels_of
 from console.office.rereading import KnownModel, Models, Reread, reread
-from console.visit import Refusal, Visit
+from console.visit import Refusal, Visit, whole_number
 from model.errors import CropError, ModelError
 
 _MAX_ID_BYTES: Final = 255
@@ -128,9 +128,10 @@ def _show(visit: Visit, models: Models, read: Read) -> Response:
 
 def _start(visit: Visit, num: int) -> int:
     text = visit.request.query_params.get("start", "0")
-    if not text.isascii() or not text.isdecimal() or int(text[:9]) >= num:
+    start = whole_number(text, num - 1)
+    if start is None:
         raise Refusal(400, f"start is {text[:20]!r}; give a number below {num}, the crops.")
-    return int(text)
+    return start
 
 
 def _crop(row: Row, labels: CropLabels | None, known: KnownModel | str) -> CropView:

@@ -32,8 +32,8 @@ def pages(tools: Tools) -> list[Page]:
     """
     return [
         Page("/models/actions", lambda visit: _ask(visit, tools), "admin", "POST"),
-        Page("/models/actions/{number:int}", lambda visit: _action(visit, tools), "review"),
-        Page("/models/actions/{number:int}/run", lambda visit: _run(visit, tools), "admin", "POST"),
+        Page("/models/actions/{number}", lambda visit: _action(visit, tools), "review"),
+        Page("/models/actions/{number}/run", lambda visit: _run(visit, tools), "admin", "POST"),
     ]
 
 
@@ -119,7 +119,7 @@ def _action(visit: Visit, tools: Tools) -> Response:
     """One command: to be confirmed, running, or ended."""
     with visit.console.transaction() as database, database.begin():
         action_rows.mark_unknown(database, now_us=visit.console.now_us())
-        row = _find(database.get(ActionRow, visit.request.path_params["number"]))
+        row = _find(database.get(ActionRow, visit.number_of("number")))
     too_old = _is_too_old(row, visit.console.now_us())
     return visit.page(
         "console_action.html",
@@ -134,7 +134,7 @@ def _action(visit: Visit, tools: Tools) -> Response:
 
 def _run(visit: Visit, tools: Tools) -> Response:
     """Run what was shown, if nothing it depends on has changed since."""
-    console, number = visit.console, visit.request.path_params["number"]
+    console, number = visit.console, visit.number_of("number")
     with console.transaction() as database:
         row = _find(action_rows.find(database, number))
     here = RedirectResponse(f"/models/actions/{number}", 303)

@@ -46,7 +46,7 @@ def pages(tools: Tools | None = None) -> list[Page]:
     """
     return [
         Page("/models", lambda visit: _models(visit, tools or Tools()), "review"),
-        Page("/models/changed/{candidate}/{number:int}.png", _changed_png, "review"),
+        Page("/models/changed/{candidate}/{number}.png", _changed_png, "review"),
         Page("/models/pictures/{model}/{name}", _picture, "review"),
         Page("/models/reports/{model}", _report, "review"),
         Page("/models/mail/{candidate}", _mail, "review"),
@@ -155,10 +155,10 @@ def _replay_command(settings: ConsoleSettings, chosen: Candidate | None) -> str:
 
 def _changed_png(visit: Visit) -> Response:
     """One of the crops that changed; the pictures hold no mail."""
-    settings, path = visit.console.settings, visit.request.path_params
-    chosen = _see(settings).named(path["candidate"])
-    found = changed_crops.find(chosen.folder, settings.champion)
-    crop = found.crop(path["number"]) if isinstance(found, changed_crops.Changed) else None
+    settings = visit.console.settings
+    chosen = _see(settings).named(visit.request.path_params["candidate"])
+    found, number = changed_crops.find(chosen.folder, settings.champion), visit.number_of("number")
+    crop = found.crop(number) if isinstance(found, changed_crops.Changed) else None
     if crop is None:
         raise Refusal(404, "This crop is not among those that changed.")
     return Response(crop.png, media_type=_PNG)
