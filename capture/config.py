@@ -9,6 +9,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_MAX_KEEP_DAYS: Final = 36_500  # a century
+_SWITCH: Final = dict.fromkeys(("on", "true", "1", "yes"), True) | dict.fromkeys(
+    ("off", "false", "0", "no"), False
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +35,47 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> CaptureSett
     """Read the settings.
 
     Raises:
-        ValueError: DIGITS_CAPTURE_KEEP_DAYS is not a positive whole number.
+        ValueError: a variable is empty, or no number or switch where it must be one.
     """
-    keep_days = environment.get("DIGITS_CAPTURE_KEEP_DAYS", "90")
-    if not keep_days.isdigit() or int(keep_days) < 1:
-        raise ValueError(f"DIGITS_CAPTURE_KEEP_DAYS is {keep_days!r}; give days, 1 or more")
+
+    def text(name: str, default: str) -> str:
+        return text_of(environment, name, default)
+
+    emf = text("DIGITS_EMF", "off").lower()
+    if emf not in _SWITCH:
+        raise ValueError(f"DIGITS_EMF is {emf[:40]!r}; give on or off")
     return CaptureSettings(
-        spool=Path(environment.get("DIGITS_CAPTURE_DIR", "captures/spool")),
-        store=environment.get("DIGITS_CAPTURE_STORE", "captures"),
-        reports=environment.get("DIGITS_REPORTS", "reports"),
-        data=environment.get("DIGITS_DATA_STORE", ".work/data"),
-        models=environment.get("DIGITS_MODEL_STORE", "model-store"),
+        spool=Path(text("DIGITS_CAPTURE_DIR", "captures/spool")),
+        store=text("DIGITS_CAPTURE_STORE", "captures"),
+        reports=text("DIGITS_REPORTS", "reports"),
+        data=text("DIGITS_DATA_STORE", ".work/data"),
+        models=text("DIGITS_MODEL_STORE", "model-store"),
         champion=environment.get("DIGITS_CHAMPION") or None,
-        keep_days=int(keep_days),
-        emf=environment.get("DIGITS_EMF", "off").lower() in ("on", "true", "1", "yes"),
+        keep_days=number_of(environment, "DIGITS_CAPTURE_KEEP_DAYS", 90, most=_MAX_KEEP_DAYS),
+        emf=_SWITCH[emf],
     )
+
+
+def text_of(environment: Mapping[str, str], name: str, default: str) -> str:
+    """The value of a variable; an empty folder would be the working directory.
+
+    Raises:
+        ValueError: it is set, but empty.
+    """
+    value = environment.get(name, default)
+    if not value.strip():
+        raise ValueError(f"{name} is empty; give a value, or leave it unset")
+    return value
+
+
+def number_of(environment: Mapping[str, str], name: str, default: int, *, most: int) -> int:
+    """A whole number from 1 to `most`.
+
+    Raises:
+        ValueError: the variable is something else.
+    """
+    text = environment.get(name, str(default))
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    if not is_number or not 1 <= int(text) <= most:
+        raise ValueError(f"{name} is {text[:40]!r}; give a whole number from 1 to {most}")
+    return int(text)

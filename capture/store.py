@@ -71,8 +71,10 @@ def open_store(url: str) -> Store:
     """Open ``s3://bucket/prefix`` or a folder, which is made when first written to.
 
     Raises:
-        ValueError: another scheme.
+        ValueError: another scheme, or nothing, which would be the working directory.
     """
+    if not url.strip():
+        raise ValueError("the place of a store is empty: give a folder or s3://bucket/prefix")
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return Bucket(bucket=parts.netloc, prefix=parts.path.strip("/"))

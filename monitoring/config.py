@@ -43,8 +43,10 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     capture = config.from_environment(environment)
     return Settings(
         capture=capture,
-        reports_url=environment.get("DIGITS_REPORTS_URL", _url_of(capture.reports)).rstrip("/"),
-        alerts=tuple(environment.get("DIGITS_ALERTS", "log:").split()),
+        reports_url=config.text_of(
+            environment, "DIGITS_REPORTS_URL", _url_of(capture.reports)
+        ).rstrip("/"),
+        alerts=tuple(config.text_of(environment, "DIGITS_ALERTS", "log:").split()),
         retrain=_triggers(environment),
     )
 
@@ -55,10 +57,8 @@ def _url_of(reports: str) -> str:
 
 
 def _triggers(environment: Mapping[str, str]) -> Triggers:
-    labels = environment.get("DIGITS_RETRAIN_LABELS", "200")
-    if not (labels.isascii() and labels.isdigit() and int(labels) >= 1):
-        raise ValueError(f"DIGITS_RETRAIN_LABELS is {labels!r}; give a number of labels, 1 or more")
+    labels = config.number_of(environment, "DIGITS_RETRAIN_LABELS", 200, most=1_000_000_000)
     drift = environment.get("DIGITS_RETRAIN_DRIFT", "act")
     if drift not in DRIFT_TRIGGERS:
         raise ValueError(f"DIGITS_RETRAIN_DRIFT is {drift!r}; give {', '.join(DRIFT_TRIGGERS)}")
-    return Triggers(min_labels=int(labels), drift=DRIFT_TRIGGERS[drift])
+    return Triggers(min_labels=labels, drift=DRIFT_TRIGGERS[drift])

@@ -22,7 +22,7 @@ from serving.logs import configure_logging
 from serving.messages import Reading
 from serving.reading.batch_reading import ReadRequest, check_golden
 from serving.reading.capture_sink import CaptureSink
-from serving.reading.champion_source import ChampionSource, open_source
+from serving.reading.champion_source import open_source, refusing_unfit
 from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
 from serving.reading.reader import Reader
@@ -37,16 +37,16 @@ def build_edge(bento_app: ASGIApp) -> Edge[ServedModel]:
     """Build the application that stands in front of BentoML's.
 
     Raises:
-        ConfigError: the environment has mistakes.
-        ArtifactRefused, ModelError: the champion is unfit.
+        ConfigError: the environment has mistakes, or the champion is unfit.
         KeysError, PostcodesError, SpoolError: a file or folder that a setting names is unfit.
         AssetRefused: a file of the page /docs is not the pinned one.
     """
     settings = load_settings()
     configure_logging(settings.log_level)
     source = open_source(settings.champion or str(CHAMPION), RULES)
-    files = _read_champion(source)
-    model = build_model(verify(files), settings.error_target)
+    with refusing_unfit(source):
+        files = source.read()
+        model = build_model(verify(files), settings.error_target)
     telemetry = Telemetry(settings, model.artifact)
     capture = CaptureSink(settings)
     watch = _build_watch(settings, model, telemetry)
@@ -168,18 +168,3 @@ def _build_shadow(settings: Settings, capture: CaptureSink, telemetry: Telemetry
         telemetry.on_compared,
         telemetry.on_shadow_dropped,
     )
-
-
-def _read_champion(source: ChampionSource) -> dict[str, bytes]:
-    """The champion's files, at start.
-
-    Raises:
-        ConfigError: the source cannot be reached.
-    """
-    try:
-        return source.read()
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the champion at {source.url} cannot be read: {error}; check DIGITS_CHAMPION, the "
-            "credentials and the network"
-        ) from error

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from model.champion_files import FileRules, VerifiedFiles, verify_files
 from serving.api.probes import ProbeHandlers
-from serving.config import ConfigError, Settings, load_settings
+from serving.config import Settings, load_settings
 from serving.edge.assembly import assemble_edge
 from serving.edge.edge import Edge
 from serving.logs import configure_logging
 from serving.messages import Model
 from serving.reading.answerer import Answerer, Kind
-from serving.reading.champion_source import open_source
+from serving.reading.champion_source import open_source, refusing_unfit
 from serving.reading.champion_watch import ChampionWatch
 from serving.reading.health import Health
 from serving.request_telemetry import RequestTelemetry
@@ -44,18 +44,15 @@ def compose(
         build_routes: path -> route, beside those of health and metrics.
 
     Raises:
-        ConfigError: the environment has mistakes, or the champion cannot be reached.
-        ModelError: the champion is unfit.
+        ConfigError: the environment has mistakes, or the champion is unfit.
         KeysError, SpoolError: a file or folder that a setting names is unfit.
     """
     settings = load_settings()
     configure_logging(settings.log_level)
     source = open_source(settings.champion or str(shipped), rules)
-    try:
+    with refusing_unfit(source):
         files = source.read()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"the champion at {source.url} cannot be read: {error}") from error
-    model = load(verify_files(files, rules))
+        model = load(verify_files(files, rules))
     telemetry = RequestTelemetry(settings, model)
     answerer = Answerer(model, kind, settings, telemetry.on_batch)
 

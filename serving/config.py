@@ -9,11 +9,12 @@ import os
 import re
 import sys
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from textwrap import fill
 from typing import Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AnyHttpUrl, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX: Final = "DIGITS_"
@@ -40,6 +41,11 @@ JOB_VARIABLES: Final = frozenset(
         "TRAINING_WORK",
     )
 )
+# Beyond these a value is a mistake of the unit, and no limit at all.
+_MAX_COUNT: Final = 1_000_000  # of requests or images at once
+_MAX_BODY_BYTES: Final = 64_000_000  # half of what all bodies may hold (serving/edge/body.py)
+_MAX_RPS: Final = 1_000_000.0
+_SHOWN_CHARS: Final = 80  # of a value with a mistake
 _URL_SECRET: Final = re.compile(r"(?<=//)[^/]*(?=@)|(?<=\?).+")  # user and password; query
 
 
@@ -89,6 +95,7 @@ class Settings(BaseSettings):
     queue_limit: int = Field(
         1024,
         ge=2,
+        le=_MAX_COUNT,
         description="Maximum images that wait for inference, at most half of them from one sender; "
         "beyond it 503.",
     )
@@ -98,6 +105,7 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(
         1024,
         ge=2,
+        le=_MAX_COUNT,
         description="Maximum requests in progress, at most half of them from one sender; beyond it "
         "429.",
     )
@@ -113,16 +121,19 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         2_097_152,
         ge=1024,
+        le=_MAX_BODY_BYTES,
         description="Maximum body size of a request with one crop; beyond it 413.",
     )
     max_bulk_body_bytes: int = Field(
         8_388_608,
         ge=1024,
+        le=_MAX_BODY_BYTES,
         description="Maximum body size of a request with many crops; beyond it 413.",
     )
     rate_limit_rps: float = Field(
         20_000.0,
-        gt=0,
+        ge=0.001,
+        le=_MAX_RPS,
         description="Requests per second that one key may send to one worker; also its burst.",
     )
     auth: Literal["auto", "on", "off"] = Field(
@@ -200,6 +211,27 @@ class Settings(BaseSettings):
         "lines that compare a canary with the version before it.",
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_empty(cls, value: object) -> object:
+        """An empty path would be the working directory, an empty key file no keys."""
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("it is empty; give a value, or leave the variable unset")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _is_address(cls, host: str) -> str:
+        ip_address(host)  # its error says what is wrong
+        return host
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            TypeAdapter(AnyHttpUrl).validate_python(url)
+        return url
+
 
 def load_settings() -> Settings:
     """Read the settings from the environment.
@@ -231,7 +263,11 @@ def _unknown_variables() -> list[str]:
 def _describe(mistake: object) -> str:
     assert isinstance(mistake, dict)
     name = PREFIX + "_".join(str(part) for part in mistake["loc"]).upper()
-    return f"{name}={mistake['input']!r}: {mistake['msg']}"
+    value = mistake["input"]
+    if isinstance(value, str) and len(value) > _SHOWN_CHARS:
+        value = value[:_SHOWN_CHARS] + "..."
+    shown = _URL_SECRET.sub("**********", repr(value))
+    return f"{name}={shown}: {mistake['msg'].removeprefix('Value error, ')}"
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str, str]]:

@@ -3,12 +3,15 @@
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from model.champion_files import FileRules, read_files
+from model.errors import ModelError
 from serving.aws_signature import OPENER, TIMEOUT_S, find_credentials, sign
 from serving.config import ConfigError
 
@@ -17,6 +20,7 @@ _FOLDER_EVERY_S: Final = 2.0  # 300 KB from the page cache
 _S3_EVERY_S: Final = 20.0  # three requests, answered 304 while nothing has changed
 _EMPTY_SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _NOT_MODIFIED, _NOT_FOUND = 304, 404
+_SHOWN_CHARS: Final = 200  # of a place
 
 
 class ChampionSource(Protocol):
@@ -53,6 +57,22 @@ def open_source(where: str, rules: FileRules) -> ChampionSource:
     if not region:
         raise ConfigError(f"DIGITS_CHAMPION={where}: set AWS_REGION to the bucket's region")
     return S3Source(bucket, prefix.strip("/"), region, rules)
+
+
+@contextmanager
+def refusing_unfit(source: ChampionSource) -> Iterator[None]:
+    """What is wrong with the champion at start, told with its place and the setting.
+
+    Raises:
+        ConfigError: it cannot be read, or is unfit.
+    """
+    try:
+        yield
+    except (OSError, ValueError, ModelError) as error:
+        raise ConfigError(
+            f"the champion at {source.url[:_SHOWN_CHARS]!r} cannot be served: {error}; check "
+            "DIGITS_CHAMPION, and for S3 the credentials and the network"
+        ) from error
 
 
 class FolderSource:

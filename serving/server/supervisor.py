@@ -301,7 +301,10 @@ def main() -> int:
     try:
         listener = _bind(args.host, args.port, args.stop_within_s)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"not starting: cannot listen on {args.host}:{args.port}: {error}\n")
+        sys.stderr.write(
+            f"not starting: cannot listen on {args.host}:{args.port} (DIGITS_HOST, DIGITS_PORT): "
+            f"{error}\n"
+        )
         return REFUSED
     with listener:
         supervisor = Supervisor(

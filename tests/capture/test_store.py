@@ -50,6 +50,12 @@ def test_a_missing_key_raises_missing_key(store):
         store.get("nowhere")
 
 
+@pytest.mark.parametrize("place", ["", " "])
+def test_an_empty_place_is_refused_as_it_would_be_the_working_directory(place):
+    with pytest.raises(ValueError, match="is empty"):
+        open_store(place)
+
+
 def test_another_scheme_is_refused():
     with pytest.raises(ValueError, match="ftp://"):
         open_store("ftp://somewhere/else")

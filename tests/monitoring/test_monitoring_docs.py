@@ -10,6 +10,9 @@ from monitoring import rules, site_rules
 from monitoring.__main__ import build_parser
 from monitoring.config import from_environment
 
+PLACES = [
+    "CAPTURE_DIR", "CAPTURE_STORE", "REPORTS", "DATA_STORE", "MODEL_STORE", "REPORTS_URL", "ALERTS",
+]  # fmt: skip
 PLAN = (Path(__file__).resolve().parents[2] / "docs/monitoring.md").read_text()
 
 
@@ -36,7 +39,21 @@ def test_the_rules_in_the_plan_are_those_in_force():
     assert f"a feature {site_rules.SITE_DISTANCE_LIMIT} standard deviations away" in PLAN
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "soon"])
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "", "²", "9" * 5000, "36501"])
 def test_an_invalid_retention_is_refused(value):
     with pytest.raises(ValueError, match="DIGITS_CAPTURE_KEEP_DAYS"):
         from_environment({"DIGITS_CAPTURE_KEEP_DAYS": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((f"DIGITS_{name}", " ") for name in PLACES),
+        *((f"DIGITS_{name}", "") for name in PLACES),
+        ("DIGITS_EMF", "tru"),
+        ("DIGITS_RETRAIN_LABELS", "9" * 5000),
+    ],
+)
+def test_an_empty_place_or_an_unknown_word_is_refused_with_the_variable(name, value):
+    with pytest.raises(ValueError, match=name):
+        from_environment({name: value})

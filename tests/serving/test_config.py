@@ -25,14 +25,16 @@ MISTAKES = {
     "WORKERS": ["0", "65", "-1"],
     "ERROR_TARGET": ["0", "1", "-0.1", "nan", "low"],
     "MAX_BATCH_SIZE": ["0", "257"],
-    "QUEUE_LIMIT": ["0"],
+    "QUEUE_LIMIT": ["0", "1000001"],
     "MAX_QUEUE_WAIT_MS": ["0", "60001"],
-    "MAX_IN_FLIGHT": ["0"],
+    "MAX_IN_FLIGHT": ["0", "9" * 30],
     "REQUEST_DEADLINE_MS": ["49", "60001"],
     "BODY_DEADLINE_MS": ["49", "60001"],
-    "MAX_BODY_BYTES": ["1023", "1MB"],
-    "MAX_BULK_BODY_BYTES": ["1023"],
-    "RATE_LIMIT_RPS": ["0", "-5", "nan"],
+    "MAX_BODY_BYTES": ["1023", "1MB", "64000001"],
+    "MAX_BULK_BODY_BYTES": ["1023", "64000001"],
+    "RATE_LIMIT_RPS": ["0", "-5", "nan", "inf", "1e-9"],
+    "HOST": ["", "localhost", "127.1", "127.0.0.1:80"],
+    "OTLP_ENDPOINT": ["", "collector:4318", "ftp://collector", "http://collector:99999"],
     "AUTH": ["yes", "ON", ""],
     "CAPTURE_SAMPLE_FRAC": ["0", "1.1", "nan"],
     "CAPTURE_ORIGINALS": ["maybe"],
@@ -60,6 +62,27 @@ def test_a_mistake_is_refused_with_its_variable_and_value(monkeypatch, name, val
     with pytest.raises(ConfigError) as caught:
         load_settings()
     assert str(caught.value).startswith(f"{PREFIX}{name}={value!r}: ")
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_setting_is_refused_as_an_unset_one_is_meant(monkeypatch, name):
+    monkeypatch.setenv(PREFIX + name.upper(), " ")
+    with pytest.raises(ConfigError, match=f"^{PREFIX}{name.upper()}=' ': it is empty; give"):
+        load_settings()
+
+
+def test_a_long_value_is_not_shown_whole(monkeypatch):
+    monkeypatch.setenv("DIGITS_PORT", "9" * 5000)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert len(str(caught.value)) < 250
+
+
+def test_a_mistake_in_an_address_does_not_print_its_password(monkeypatch):
+    monkeypatch.setenv("DIGITS_OTLP_ENDPOINT", "https://me:hunter2@collector:99999/v1")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
 
 
 def test_every_mistake_has_its_own_line(monkeypatch):

@@ -8,9 +8,10 @@ from champions import write_champion
 from moto import settings as moto_settings
 
 from model.artifact import RULES, SERVED_FILES
+from model.errors import ModelError
 from serving.config import ConfigError
 from serving.reading import champion_source
-from serving.reading.champion_source import open_source
+from serving.reading.champion_source import open_source, refusing_unfit
 
 URL = "s3://models/digits/champion"
 
@@ -126,3 +127,11 @@ async def test_a_bucket_that_cannot_be_reached_at_start_prevents_the_start(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(ConfigError, match="DIGITS_CHAMPION"):
         await serve(URL)
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), ValueError("no JSON"), ModelError("cut")])
+def test_an_unfit_champion_at_start_is_told_with_its_place_and_the_setting(tmp_path, error):
+    source = open_source(str(tmp_path), RULES)
+    expected = pytest.raises(ConfigError, match=rf"{tmp_path}.*{error}.*DIGITS_CHAMPION")
+    with expected, refusing_unfit(source):
+        raise error
