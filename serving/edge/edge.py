@@ -22,6 +22,7 @@ from serving.edge.in_flight import Exchange, InFlight
 from serving.edge.key_ring import ANONYMOUS
 from serving.edge.lifecycle import Lifecycle
 from serving.edge.rate_limit import RateLimiter
+from serving.edge.repeated_fields import check_repeated
 from serving.edge.repetition import attempt_kind, repeated_read_id
 from serving.edge.request_id import read_id_of, request_id_of
 from serving.edge.sender import sender_of, trusted_proxies, was_forwarded
@@ -117,7 +118,7 @@ class Edge(Generic[Model]):
     async def _answer_exchange(
         self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        headers = dict(scope["headers"])
+        headers = dict(scope["headers"])  # of a repeated field the last
         request_id = request_id_of(headers)
         # The model once: one version answers all of the request.
         labels = RequestLabels(self.model_in_force(), ANONYMOUS)
@@ -153,6 +154,8 @@ class Edge(Generic[Model]):
     ) -> Answer:
         """Admit the request, read its body and call its handler."""
         path = scope["path"]
+        if len(headers) != len(scope["headers"]):
+            check_repeated(scope["headers"])
         route = self._route(path, scope["method"], labels.model)
         labels.endpoint = route.endpoint
         if route.scope == "predict" and route.method == "POST":

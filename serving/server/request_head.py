@@ -62,6 +62,7 @@ class _Fields:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
+        value = value.rstrip(b" \t")  # RFC 9112, 5.1: not a part of it; llhttp keeps it
         self.headers.append((name, value))
         if name not in _CHECKED:
             return

@@ -199,3 +199,9 @@ def test_a_header_of_more_than_128_fields_is_431():
     with pytest.raises(Problem) as refused:
         parse_head(start + field * 128 + b"\r\n")
     assert refused.value.status == 431
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t", b" \t "])
+def test_blanks_around_a_value_are_no_part_of_it(blank):
+    fields = HOST + b"X-Deadline-Ms:" + blank + b"5" + blank + b"\r\n"
+    assert (b"x-deadline-ms", b"5") in parse_head(head(fields)).headers
