@@ -18,6 +18,7 @@ from model.onnx_inspect import inspect
 
 MANIFEST, MODEL = "manifest.json", "model.onnx"
 MANIFEST_SCHEMA: Final = 1
+SEAL: Final = "manifest_sha256"  # of all other members: thresholds decide what is accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,18 @@ def _open_in(folder: int, name: str, flags: int) -> int:
     return os.open(name, flags | os.O_NONBLOCK, dir_fd=folder)
 
 
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with the hash of its own members, as `verify_files` checks it."""
+    read_back = json.loads(json.dumps(manifest))
+    return {**read_back, SEAL: _seal_of(read_back)}
+
+
+def _seal_of(manifest: Mapping[str, Any]) -> str:
+    others = {name: value for name, value in manifest.items() if name != SEAL}
+    text = json.dumps(others, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def verify_files(files: Mapping[str, bytes], rules: FileRules) -> VerifiedFiles:
     """Verify that the model is the one of its manifest and refers to nothing else.
 
@@ -79,7 +92,7 @@ def verify_files(files: Mapping[str, bytes], rules: FileRules) -> VerifiedFiles:
     Raises:
         ArtifactRefused: a file is missing or too large, differs from the manifest's sha256, uses
             external data, another operator domain or an untested opset; or the manifest lacks a
-            member.
+            member or is not the one that was sealed. One without a seal is of an earlier release.
     """
     manifest = _read_manifest(file_of(files, MANIFEST), rules.manifest_keys)
     onnx_bytes = file_of(files, MODEL)
@@ -115,6 +128,11 @@ def _read_manifest(content: bytes, keys: tuple[str, ...]) -> dict[str, Any]:
             )
         for key in keys:
             manifest[key]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ArtifactRefused(f"manifest.json is not a champion's manifest: {error!r}") from error
+    if manifest.get(SEAL, _seal_of(manifest)) != _seal_of(manifest):
+        raise ArtifactRefused(
+            f"manifest.json is not the one that was promoted: its {SEAL} is of other members; "
+            "restore the champion folder from version control or promote again"
+        )
     return dict(manifest)

@@ -88,7 +88,9 @@ def pack(package: Package) -> dict[str, bytes]:
     files["model.onnx"] = package.onnx_bytes
     files["golden.png"] = package.golden.png
     files[WEIGHTS] = package.weights
-    files["manifest.json"] = (json.dumps(manifest(package), indent=1) + "\n").encode()
+    files["manifest.json"] = (
+        json.dumps(champion_files.sealed(manifest(package)), indent=1) + "\n"
+    ).encode()
     return files
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from capture.store import Store
-from model.champion_files import MANIFEST, MANIFEST_SCHEMA, MODEL
+from model.champion_files import MANIFEST, MANIFEST_SCHEMA, MODEL, sealed
 from training import champion_switch, model_store, promotion_log, provenance, tracking
 from training.gate_verdict import Verdict
 from training.promotion_log import Promotion
@@ -128,5 +128,5 @@ def _pack(candidate: Candidate, version: str, run_id: str) -> dict[str, bytes]:
         "metrics": {name: round(value, 6) for name, value in candidate.metrics.items()},
         **candidate.manifest,
     }
-    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(sealed(manifest), indent=1, ensure_ascii=False) + "\n"
     return {**candidate.files, MODEL: candidate.onnx_bytes, MANIFEST: text.encode()}

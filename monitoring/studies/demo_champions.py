@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from model import artifact
+from model.champion_files import sealed
 from monitoring.studies.demo_places import CHAMPION, FORMER
 from training import promotion_log
 from training.promotion_log import Promotion
@@ -52,7 +53,7 @@ def make_champions(folder: Path, *, now: datetime, switched: datetime) -> None:
     }
     del manifest["weights_sha256"]
     (former / "model.onnx").write_bytes(data)
-    (former / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (former / "manifest.json").write_text(json.dumps(sealed(manifest), indent=1) + "\n")
     (former / "MODEL_CARD.md").write_text(f"# Version {version}\n\n{NETWORK.capitalize()}.\n")
     shipped = artifact.load(champion)
     first, reason = "demo: first model", "demo: the shipped model, without the noise"

@@ -28,6 +28,7 @@ from own_server import free_port
 from console.application import make_app
 from console.versions import versions_pages
 from model import artifact
+from model.champion_files import sealed
 
 pytestmark = pytest.mark.slow
 CHAMPION = Path("model/champion")
@@ -36,7 +37,7 @@ CHAMPION = Path("model/champion")
 def copy_champion(folder, version):
     shutil.copytree(CHAMPION, folder)
     path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+    path.write_text(json.dumps(sealed(json.loads(path.read_text()) | {"version": version})))
 
 
 def test_a_rollback_from_the_page_brings_the_kept_champion_back(

@@ -5,7 +5,8 @@ import onnx
 import pytest
 from champions import make_model, write_champion
 
-from model.artifact import MAX_MODEL_BYTES, load
+from model.artifact import CHAMPION, MAX_MODEL_BYTES, load
+from model.champion_files import SEAL, sealed
 from model.errors import ArtifactRefused, ModelError
 
 
@@ -68,7 +69,9 @@ def test_a_model_of_a_foreign_kind_is_refused_even_with_the_right_sha256(
         load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"x"', "{}", "\x00", '{"schema": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 100_000, "[]", "null", "7", '"x"', "{}", "\x00", '{"schema": 1}']
+)
 def test_a_malformed_manifest_is_refused(own_champion, text):
     (own_champion / "manifest.json").write_text(text)
     with pytest.raises(ArtifactRefused, match=r"manifest\.json"):
@@ -79,6 +82,24 @@ def test_a_manifest_that_is_not_text_is_refused(own_champion):
     (own_champion / "manifest.json").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(ArtifactRefused, match=r"manifest\.json"):
         load(own_champion)
+
+
+def test_a_changed_number_anywhere_in_a_sealed_manifest_is_refused(own_champion):
+    """A threshold of 0.19 in place of 0.99 would accept what it must not."""
+    path = own_champion / "manifest.json"
+    text = json.dumps(sealed(json.loads(path.read_text())))
+    path.write_text(text)
+    load(own_champion)
+    end = text.index(f'"{SEAL}"')  # its name alone protects nothing else
+    digits = [place for place, char in enumerate(text[:end]) if char in "123456789"]
+    for place in digits[:: len(digits) // 50 + 1]:
+        path.write_text(text[:place] + "0" + text[place + 1 :])
+        with pytest.raises(ArtifactRefused):
+            load(own_champion)
+
+
+def test_the_shipped_manifest_is_sealed():
+    assert SEAL in load(CHAMPION).manifest
 
 
 def test_a_manifest_of_another_schema_is_refused(own_champion):

@@ -21,6 +21,7 @@ from capture.spool import Spool
 from console.office import letters_page
 from console.office.office_pages import pages
 from model.artifact import CHAMPION
+from model.champion_files import sealed
 
 DAY = "2024-11-20"
 
@@ -177,7 +178,9 @@ def kept_version(console, version, mail):
         console.models.put(f"{version}/{name}", (CHAMPION / name).read_bytes(), content_type="x")
     manifest = json.loads((CHAMPION / "manifest.json").read_text())
     manifest |= {"version": version, "mail": mail}
-    console.models.put(f"{version}/manifest.json", json.dumps(manifest).encode(), content_type="x")
+    console.models.put(
+        f"{version}/manifest.json", json.dumps(sealed(manifest)).encode(), content_type="x"
+    )
 
 
 def test_an_older_model_is_taken_from_the_model_store(client, console):

@@ -17,6 +17,7 @@ import pytest
 from asgi import form
 
 from model.artifact import CHAMPION, SERVED_FILES
+from model.champion_files import sealed
 from training.champion_switch import swap
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +38,7 @@ def write(folder, version):
     manifest["golden"]["min_confidence"] = 0.0
     if version == "warm":
         manifest["temperature"] *= 4
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return folder
 
 
