@@ -75,7 +75,10 @@ class Spool:
             recover(folder)
             self._probe()
         except OSError as error:
-            raise SpoolError(f"cannot write the capture spool {folder}: {error}") from error
+            raise SpoolError(
+                f"cannot write the capture spool {folder}: {error}; let DIGITS_CAPTURE_DIR be a "
+                "folder that this user may write to"
+            ) from error
         self._sealer = threading.Thread(target=self._seal_when_old, name="spool", daemon=True)
         self._sealer.start()
 

@@ -23,15 +23,15 @@ def open_regular(path: Path, max_bytes: int) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, is no regular file, or has more than `max_bytes`.
     """
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        status = os.fstat(file.fileno())
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "of another kind")
             raise OSError(f"it is {kind}; give a regular file")
         if status.st_size > max_bytes:
             raise OSError(f"it has {status.st_size} bytes; at most {max_bytes} are read")
     except BaseException:
-        file.close()
+        os.close(descriptor)
         raise
-    return file
+    return os.fdopen(descriptor, "rb")

@@ -126,17 +126,19 @@ def load_postcodes(path: Path) -> Postcodes:
                     continue
                 if not code.isdigit() or not MIN_DIGITS <= len(code) <= MAX_DIGITS:
                     raise PostcodesError(
-                        f"{path.name} line {number}: {code[:20]!r} is not a code of "
-                        f"{MIN_DIGITS} to {MAX_DIGITS} digits"
+                        f"DIGITS_POSTCODES: {path.name} line {number}: {code[:20]!r} is not a "
+                        f"code of {MIN_DIGITS} to {MAX_DIGITS} digits"
                     )
                 num_codes += 1
                 if num_codes > MAX_CODES:
-                    raise PostcodesError(f"{path.name} has more than {MAX_CODES} codes")
+                    raise PostcodesError(
+                        f"DIGITS_POSTCODES: {path.name} has more than {MAX_CODES} codes"
+                    )
                 codes.setdefault(len(code), []).append(int(code))
     except (OSError, UnicodeDecodeError) as error:
-        raise PostcodesError(f"{path} cannot be read: {error}") from error
+        raise PostcodesError(f"DIGITS_POSTCODES: {path} cannot be read: {error}") from error
     if not codes:
-        raise PostcodesError(f"{path.name} holds no code; unset DIGITS_POSTCODES to allow all")
+        raise PostcodesError(f"DIGITS_POSTCODES: {path.name} holds no code; unset it to allow all")
     return Postcodes(
         {length: np.unique(np.array(some, dtype=np.int64)) for length, some in codes.items()}
     )

@@ -194,13 +194,19 @@ def load_keys(settings: Settings, now_s: float) -> KeyRing | None:
     Raises:
         KeysError: the file or the secret cannot be read, or is unfit.
     """
-    if settings.key_store is not None:
-        return parse_keys(_read_store(settings.key_store), now_s)
-    if settings.api_keys_json is not None:
-        return parse_keys(settings.api_keys_json.get_secret_value(), now_s)
-    if settings.api_keys_file is None:
-        return None
-    return parse_keys(read_key_file(settings.api_keys_file), now_s)
+    name = "DIGITS_KEY_STORE"
+    try:
+        if settings.key_store is not None:
+            return parse_keys(_read_store(settings.key_store), now_s)
+        name = "DIGITS_API_KEYS_JSON"
+        if settings.api_keys_json is not None:
+            return parse_keys(settings.api_keys_json.get_secret_value(), now_s)
+        name = "DIGITS_API_KEYS_FILE"
+        if settings.api_keys_file is not None:
+            return parse_keys(read_key_file(settings.api_keys_file), now_s)
+    except KeysError as error:
+        raise KeysError(f"{name}: {error}") from error
+    return None
 
 
 def _read_store(arn: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving import keys
-from serving.config import Settings
+from serving.config import Settings, load_settings
 from serving.edge.key_ring import KeysError, load_keys, new_key, parse_keys
 
 NOW_S = 1_800_000_000.0  # 2027-01-15
@@ -365,3 +365,17 @@ def test_a_key_is_not_added_to_an_unfit_file(monkeypatch, tmp_path, capsys, cont
     assert run(monkeypatch, "new", "--site", "leeds", "--file", str(path)) == 2
     assert path.read_text() == content
     assert "format" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_KEYS_FILE", "/nowhere/keys.json"),
+        ("API_KEYS_JSON", "[]"),
+        ("KEY_STORE", "no-arn"),
+    ],
+)
+def test_unfit_keys_are_told_with_their_setting(monkeypatch, name, value):
+    monkeypatch.setenv(f"DIGITS_{name}", value)
+    with pytest.raises(KeysError, match=f"^DIGITS_{name}: "):
+        load_keys(load_settings(), now_s=0.0)
