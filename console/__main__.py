@@ -42,7 +42,7 @@ def main() -> int:
     # Other threads keep the interpreter lock for up to so long: the p99 of 50 keyers' labels is
     # then 82 instead of 104 ms (medians of 6 and 5 runs of tests/console/test_keying_load.py).
     sys.setswitchinterval(0.0005)
-    import uvicorn
+    from serving.server.limited_server import serve_pages
 
     pages = [
         *keying_pages.pages(keying),
@@ -51,14 +51,8 @@ def main() -> int:
         *versions_pages.pages(),
     ]
     feeder.start()
-    uvicorn.run(
-        make_app(console, pages, ReadWaits(console).routes()),
-        host=options.host,
-        port=options.port,
-        log_level="warning",
-        server_header=False,
-        lifespan="off",
-    )
+    app = make_app(console, pages, ReadWaits(console).routes())
+    serve_pages(app, host=options.host, port=options.port)
     feeder.stop()
     keying.close()
     return 0

@@ -10,7 +10,16 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from console import audit_log, sessions
-from console.visit import COOKIE, Console, Refusal, check_csrf, find_person, read_sent, show
+from console.visit import (
+    COOKIE,
+    SIGN_IN_BODY_BYTES,
+    Console,
+    Refusal,
+    check_csrf,
+    find_person,
+    read_sent,
+    show,
+)
 
 
 def routes(console: Console) -> list[Route]:
@@ -49,7 +58,7 @@ def _show_sign_in(
 
 def _sign_in(console: Console) -> Callable[[Request], Awaitable[Response]]:
     async def post(request: Request) -> Response:
-        sent = await read_sent(request)
+        sent = await read_sent(request, SIGN_IN_BODY_BYTES)
         # Otherwise another site's form could sign a person in under a name of its choice.
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Refusal(403, "Another site has sent this form; open the sign-in page itself.")
@@ -89,7 +98,7 @@ def _sign_in(console: Console) -> Callable[[Request], Awaitable[Response]]:
 
 def _sign_out(console: Console) -> Callable[[Request], Awaitable[Response]]:
     async def post(request: Request) -> Response:
-        sent = await read_sent(request)
+        sent = await read_sent(request, SIGN_IN_BODY_BYTES)
         person = await run_in_threadpool(find_person, console, request)
         if person is not None:
             check_csrf(request, person, sent)

@@ -6,6 +6,7 @@ it finds the session, checks the scope and, before a write, the CSRF token.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import orjson
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from capture.store import Store
@@ -31,6 +32,8 @@ COOKIE: Final = "digitline_session"
 CSRF_HEADER: Final = "x-csrf-token"
 CSRF_FIELD: Final = "csrf"
 MAX_BODY_BYTES: Final = 1_048_576
+SIGN_IN_BODY_BYTES: Final = 16_384
+BODY_DEADLINE_S: Final = 10.0
 _MAX_NUMBER: Final = 2**31 - 1  # of an action or a crop
 _NUL: Final = (b"\0", b"%00", b"\\u0000")
 _NAV: Final[tuple[tuple[str, str, KeyScope], ...]] = (
@@ -203,17 +206,29 @@ def check_csrf(request: Request, person: SignedIn, sent: Mapping[str, Any]) -> N
         raise Refusal(403, "This form is of another session; reload the page and send it again.")
 
 
-async def read_sent(request: Request) -> dict[str, Any]:
+async def read_sent(request: Request, max_bytes: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """The fields of a form or the members of a JSON object.
 
+    Args:
+        request: whose body is read.
+        max_bytes: of the body; few where nobody is signed in yet.
+
     Raises:
-        Refusal: the body is too large, or is neither.
+        Refusal: the body is too large, too slow or cut, or is neither.
     """
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES} bytes; send less.")
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > max_bytes:
+                    raise Refusal(413, f"The body is larger than {max_bytes} bytes; send less.")
+    except TimeoutError as error:
+        raise Refusal(
+            408, f"The body was not complete after {BODY_DEADLINE_S:g} s; send it again."
+        ) from error
+    except ClientDisconnect as error:
+        raise Refusal(400, "The body is cut; send it again.") from error
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if any(one in body for one in _NUL):

@@ -106,13 +106,6 @@ def hosts_of(reports_url: str) -> list[str]:
 
 def serve(reports: Store, *, reports_url: str, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
-    import uvicorn
+    from serving.server.limited_server import serve_pages
 
-    uvicorn.run(
-        make_app(reports, hosts=hosts_of(reports_url)),
-        host=host,
-        port=port,
-        log_level="warning",
-        server_header=False,
-        lifespan="off",
-    )
+    serve_pages(make_app(reports, hosts=hosts_of(reports_url)), host=host, port=port)

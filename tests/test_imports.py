@@ -40,7 +40,7 @@ ALLOWED = {
     },
     "monitoring": {
         "contract", "model", "capture", "pages", "numpy", "pandas", "boto3", "botocore",
-        "evidently", "scipy", "starlette", "uvicorn",
+        "evidently", "scipy", "starlette", "serving.server.limited_server",
     },
     "training": {
         "contract", "model", "capture.answered", "capture.archive", "capture.erasure",
@@ -54,8 +54,8 @@ ALLOWED = {
     "console": {
         "contract", "model", "capture", "monitoring", "pages", "serving.api.codes",
         "serving.config", "serving.edge.guard", "serving.edge.key_ring", "serving.key_scope",
-        "serving.problems", "alembic", "sqlalchemy", "orjson", "starlette", "uvicorn", "numpy",
-        "pandas", "pyarrow", "PIL", "scipy", "httpx",
+        "serving.problems", "serving.server.limited_server", "alembic", "sqlalchemy", "orjson",
+        "starlette", "numpy", "pandas", "pyarrow", "PIL", "scipy", "httpx",
     },
 }  # fmt: skip
 ONLY_IN = {

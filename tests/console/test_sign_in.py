@@ -1,5 +1,6 @@
 """Who gets in, with which key, and what a write needs."""
 
+import asyncio
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -7,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from capture.store import StoreError
-from console import sessions
+from console import sessions, visit
 from console.application import make_app
 from console.visit import Console, Page
 from serving.edge.key_ring import new_key, parse_keys
@@ -217,3 +219,22 @@ def test_a_store_that_fails_is_told_without_a_traceback(sign_in, error):
     answer = sign_in([Page("/fails", fail, "review")]).get("/fails")
     assert answer.status_code == 503
     assert "try again in a minute" in answer.text
+
+
+async def test_a_body_that_stops_is_refused_after_the_deadline(monkeypatch):
+    async def receive():
+        if sent:
+            return sent.pop()
+        return await asyncio.Future()
+
+    sent = [{"type": "http.request", "body": b"who=", "more_body": True}]
+    monkeypatch.setattr(visit, "BODY_DEADLINE_S", 0.05)
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    with pytest.raises(visit.Refusal, match=r"not complete after 0\.05 s") as refused:
+        await visit.read_sent(request)
+    assert refused.value.status == 408
+
+
+def test_nobody_who_is_not_signed_in_sends_a_large_body(stranger):
+    for path in ("/sign-in", "/sign-out"):
+        assert stranger.post(path, content=b"who=" + b"x" * 20_000).status_code == 413
