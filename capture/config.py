@@ -41,11 +41,14 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> CaptureSett
     def text(name: str, default: str) -> str:
         return text_of(environment, name, default)
 
+    spool = text("DIGITS_CAPTURE_DIR", "captures/spool")
+    if "://" in spool:
+        raise ValueError(f"DIGITS_CAPTURE_DIR is {spool[:40]!r}; give a path on this machine")
     emf = text("DIGITS_EMF", "off").lower()
     if emf not in _SWITCH:
         raise ValueError(f"DIGITS_EMF is {emf[:40]!r}; give on or off")
     return CaptureSettings(
-        spool=Path(text("DIGITS_CAPTURE_DIR", "captures/spool")),
+        spool=Path(spool),
         store=text("DIGITS_CAPTURE_STORE", "captures"),
         reports=text("DIGITS_REPORTS", "reports"),
         data=text("DIGITS_DATA_STORE", ".work/data"),

@@ -219,6 +219,16 @@ class Settings(BaseSettings):
             raise ValueError("it is empty; give a value, or leave the variable unset")
         return value
 
+    @field_validator(
+        "challenger", "api_keys_file", "capture_dir", "site_states_dir", "postcodes", mode="before"
+    )
+    @classmethod
+    def _is_local_path(cls, path: object) -> object:
+        """s3://bucket would be a folder `s3:` in the working directory."""
+        if isinstance(path, str) and "://" in path:
+            raise ValueError("it is a URL; give a path on this machine")
+        return path
+
     @field_validator("host")
     @classmethod
     def _is_address(cls, host: str) -> str:

@@ -50,6 +50,7 @@ def test_an_invalid_retention_is_refused(value):
     [
         *((f"DIGITS_{name}", " ") for name in PLACES),
         *((f"DIGITS_{name}", "") for name in PLACES),
+        ("DIGITS_CAPTURE_DIR", "s3://bucket/spool"),
         ("DIGITS_EMF", "tru"),
         ("DIGITS_RETRAIN_LABELS", "9" * 5000),
     ],

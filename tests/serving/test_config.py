@@ -42,6 +42,8 @@ MISTAKES = {
     "LOG_LEVEL": ["trace", "INFO"],
     "DRAIN_S": ["-1", "61", "nan", "inf"],
     "EMF": ["perhaps"],
+    "CAPTURE_DIR": ["s3://bucket/spool", "file:///spool"],
+    "POSTCODES": ["https://example.com/codes.txt"],
 }
 
 
