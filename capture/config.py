@@ -41,6 +41,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> CaptureSett
     def text(name: str, default: str) -> str:
         return text_of(environment, name, default)
 
+    def place(name: str, default: str) -> str:
+        url = text(name, default)
+        if "://" in url and not url.startswith(("s3://", "file://")):
+            raise ValueError(f"{name} is {url[:40]!r}; give a folder or s3://bucket/prefix")
+        return url
+
     spool = text("DIGITS_CAPTURE_DIR", "captures/spool")
     if "://" in spool:
         raise ValueError(f"DIGITS_CAPTURE_DIR is {spool[:40]!r}; give a path on this machine")
@@ -49,10 +55,10 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> CaptureSett
         raise ValueError(f"DIGITS_EMF is {emf[:40]!r}; give on or off")
     return CaptureSettings(
         spool=Path(spool),
-        store=text("DIGITS_CAPTURE_STORE", "captures"),
-        reports=text("DIGITS_REPORTS", "reports"),
-        data=text("DIGITS_DATA_STORE", ".work/data"),
-        models=text("DIGITS_MODEL_STORE", "model-store"),
+        store=place("DIGITS_CAPTURE_STORE", "captures"),
+        reports=place("DIGITS_REPORTS", "reports"),
+        data=place("DIGITS_DATA_STORE", ".work/data"),
+        models=place("DIGITS_MODEL_STORE", "model-store"),
         champion=environment.get("DIGITS_CHAMPION") or None,
         keep_days=number_of(environment, "DIGITS_CAPTURE_KEEP_DAYS", 90, most=_MAX_KEEP_DAYS),
         emf=_SWITCH[emf],

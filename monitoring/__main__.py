@@ -27,8 +27,13 @@ _ALERTS_HELP = "sinks that alerts go to"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it did its work."""
-    options = build_parser(from_environment()).parse_args(arguments)
+    """Run one command; 0 when it did its work, 2 where a setting has a mistake."""
+    try:
+        settings = from_environment()
+    except ValueError as error:  # names the variable
+        sys.stderr.write(f"{error}\n")
+        return 2
+    options = build_parser(settings).parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )

@@ -7,7 +7,7 @@ import pytest
 from capture.parquet_schema import SCHEMA, describe
 from contract import metrics
 from monitoring import rules, site_rules
-from monitoring.__main__ import build_parser
+from monitoring.__main__ import build_parser, main
 from monitoring.config import from_environment
 
 PLACES = [
@@ -51,6 +51,7 @@ def test_an_invalid_retention_is_refused(value):
         *((f"DIGITS_{name}", " ") for name in PLACES),
         *((f"DIGITS_{name}", "") for name in PLACES),
         ("DIGITS_CAPTURE_DIR", "s3://bucket/spool"),
+        ("DIGITS_CAPTURE_STORE", "ftp://store"),
         ("DIGITS_EMF", "tru"),
         ("DIGITS_RETRAIN_LABELS", "9" * 5000),
     ],
@@ -58,3 +59,9 @@ def test_an_invalid_retention_is_refused(value):
 def test_an_empty_place_or_an_unknown_word_is_refused_with_the_variable(name, value):
     with pytest.raises(ValueError, match=name):
         from_environment({name: value})
+
+
+def test_a_mistake_in_a_setting_is_one_line_and_no_traceback(monkeypatch, capsys):
+    monkeypatch.setenv("DIGITS_CAPTURE_KEEP_DAYS", "soon")
+    assert main(["ship"]) == 2
+    assert capsys.readouterr().err.startswith("DIGITS_CAPTURE_KEEP_DAYS is 'soon'; give")
