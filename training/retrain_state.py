@@ -37,9 +37,9 @@ def load(folder: Path, about: Mapping[str, str]) -> RetrainState:
         saved = RetrainState(**json.loads((folder / NAME).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return RetrainState(about)
-    if is_candidate(saved, about["champion"]):
-        about = {**about, "champion": saved.about["champion"]}
-    return _unchanged(saved, folder) if saved.about == dict(about) else RetrainState(about)
+    is_served = is_candidate(saved, about["champion"])
+    before = {**about, "champion": saved.about["champion"]} if is_served else dict(about)
+    return _unchanged(saved, folder) if saved.about == before else RetrainState(about)
 
 
 def is_candidate(state: RetrainState, model_sha256: str) -> bool:
