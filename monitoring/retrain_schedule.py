@@ -111,7 +111,7 @@ def look(
     with _only_one(job.lock) as lock:
         if lock is None:
             return Due("", 0, starts=False, reason=f"another retraining runs ({job.lock} is held)")
-        state = _read_state(locations.reports)
+        state = read_state(locations.reports)
         moment = now()
         num_labelled = job.labelled.num_before(locations.captures, end_of_finished(moment))
         summaries = read_summaries(locations.reports)
@@ -200,7 +200,8 @@ def _notify(
     alerts.flush(locations.reports)
 
 
-def _read_state(reports: Store) -> RetrainState:
+def read_state(reports: Store) -> RetrainState:
+    """What has been done. Raises ValueError: the file is damaged."""
     try:
         return RetrainState(**json.loads(reports.get(_STATE)))
     except MissingKey:
