@@ -82,7 +82,12 @@ def catalogue():
     ("texts", "is_moved"), [(reference_texts(), False), (catalogue(), True)], ids=["same", "moved"]
 )
 def test_products_of_another_kind_are_seen_as_drift_of_their_embeddings(texts, is_moved, tmp_path):
-    running = RunningExample("product_similarity", tmp_path / "running", max_queue_wait_ms=60_000)
+    running = RunningExample(
+        "product_similarity",
+        tmp_path / "running",
+        max_queue_wait_ms=60_000,
+        request_deadline_ms=60_000,
+    )
     try:
         running.wait()
         for start in range(0, 600, 100):
