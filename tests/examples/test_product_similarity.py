@@ -1,6 +1,7 @@
 """The best matches of texts, asked over HTTP: its packages are in a venv of its own."""
 
 import json
+import random
 import subprocess
 import sys
 
@@ -64,10 +65,10 @@ def test_a_body_that_cannot_be_used_is_refused(server, content, status):
 
 
 def reference_texts():
-    """The texts that the reference of the drift was made of."""
+    """Of the texts that the drift's reference was made of, 600 by chance: the file is sorted."""
     lines = (ROOT / "examples/text_pattern/champion/sample.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    return [f"{row['name']}: {row['description']}" for row in rows]
+    return [f"{row['name']}: {row['description']}" for row in random.Random(0).sample(rows, 600)]
 
 
 def catalogue():
