@@ -21,7 +21,7 @@ from monitoring import reference_command
 from monitoring.config import Settings, from_environment
 
 if TYPE_CHECKING:
-    from monitoring.report import ReportLocations
+    from monitoring.report_store import ReportLocations
 
 _ALERTS_HELP = "sinks that alerts go to"
 
@@ -135,7 +135,7 @@ def _tell(options: argparse.Namespace) -> int:
 
 def _locations(options: argparse.Namespace, settings: Settings) -> ReportLocations:
     from capture.store import open_store
-    from monitoring.report import ReportLocations
+    from monitoring.report_store import ReportLocations
     from monitoring.sinks import open_sink
 
     for sink in options.alerts:

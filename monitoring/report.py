@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from monitoring import alerts, audits, drift, drift_pages, rules, shadow_compare
 from monitoring.audits import AuditEstimate
 from monitoring.events import TO_DO, drift_event, missing_event
 from monitoring.findings import Assessment
+from monitoring.report_store import SUMMARY, ReportLocations, read_summaries
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +37,6 @@ MAX_ROWS: Final = 100_000  # read from a window of any size: about 60 MB
 MIN_ROWS_PER_SITE: Final = 1_000
 LOOK_BACK_DAYS: Final = 7
 MIN_LABELS_FOR_COST: Final = 3_000  # fewer show an error of 0.1 % badly
-_SUMMARY: Final = "report.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ReportLocations:
-    """Where a report reads from and writes to."""
-
-    captures: Store
-    reports: Store
-    reports_url: str
-    sinks: tuple[str, ...]
 
 
 def run(
@@ -73,7 +63,7 @@ def run(
             judged=[one.site for one in assessment.sites],
         )
     body = json.dumps(summary, indent=1)
-    locations.reports.put(f"{window}/{_SUMMARY}", body.encode(), content_type=JSON)
+    locations.reports.put(f"{window}/{SUMMARY}", body.encode(), content_type=JSON)
     summaries = rebuild_calendar(locations.reports, today=today)
     notify_missing(locations, summaries, today=today)
     emit(emf.line(_metrics(assessment)))
@@ -146,7 +136,7 @@ def _put_evidently(
 
 
 def _is_newest(reports: Store, window: Window) -> bool:
-    folders = [key.split("/")[0] for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
+    folders = [key.split("/")[0] for key in reports.find("") if key.endswith(f"/{SUMMARY}")]
     return all(folder.split("..")[-1] <= window.last.isoformat() for folder in folders)
 
 
@@ -252,12 +242,6 @@ def rebuild_calendar(reports: Store, *, today: date) -> list[dict[str, Any]]:
     return summaries
 
 
-def read_summaries(reports: Store) -> list[dict[str, Any]]:
-    """The content of every report.json, oldest first."""
-    keys = [key for key in reports.find("") if key.endswith(f"/{_SUMMARY}")]
-    return sorted((json.loads(reports.get(key)) for key in keys), key=lambda one: str(one["last"]))
-
-
 def missing_days(summaries: Sequence[dict[str, Any]], *, today: date) -> list[date]:
     """Days of the last week that no report covers, from the first report on."""
     if not summaries:
@@ -300,7 +284,7 @@ def _metrics(assessment: Assessment) -> dict[str, float]:
 def has_report(reports: Store, day: date) -> bool:
     """Whether a day has its own report."""
     try:
-        reports.get(f"{day}/{_SUMMARY}")
+        reports.get(f"{day}/{SUMMARY}")
     except MissingKey:
         return False
     return True

@@ -1,8 +1,8 @@
-"""Whether the mail of a finished month calls for a retraining. Pure.
+"""Whether what a finished month brought calls for a retraining. Pure.
 
 A month's snapshot never changes, so a month is retrained once at most; labels that were too few go
 into the next month's. After a downtime the last finished month stands for those before it, because
-its snapshot has all their labels.
+its snapshot has all their labels. Knows nothing about what a label is of.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RetrainState:
     """What has been done."""
 
     done: str = ""  # the last month that was retrained, as 2026-11
-    num_labelled: int = 0  # labelled crops that it had
+    num_labelled: int = 0  # labelled items that it had
     trying: str = ""  # the month of the last attempt
     tries: int = 0  # of that month that failed
     tried_at: str = ""  # ISO time of the last failure
@@ -45,34 +45,46 @@ class Due:
 
 def last_finished(now: datetime) -> str:
     """The last month that is over, UTC, as 2026-11."""
-    return f"{_first_of_month(now - SETTLES) - timedelta(1):%Y-%m}"
+    return f"{end_of_finished(now) - timedelta(1):%Y-%m}"
 
 
-def _first_of_month(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+def end_of_finished(now: datetime) -> datetime:
+    """The moment at which that month ended, UTC."""
+    moment = (now - SETTLES).astimezone(UTC)
+    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def num_crops_before(events: pd.DataFrame, end: datetime) -> int:
+    """Crops that had a label before a moment; several labels of one count once.
+
+    Args:
+        events: every label event: read_id, crop_index, when.
+        end: with a time zone.
+    """
+    keys = events[events["when"] < pd.Timestamp(end)][["read_id", "crop_index"]]
+    return len(keys.drop_duplicates())
 
 
 def is_due(
     state: RetrainState,
     triggers: Triggers,
-    events: pd.DataFrame,
+    num_labelled: int,
     summaries: Sequence[Mapping[str, Any]],
     *,
     now: datetime,
+    what: str = "labelled crops",
 ) -> Due:
     """Decide, with the reason in words.
 
     Args:
         state: what has been done.
         triggers: the settings.
-        events: every label event: read_id, crop_index, when.
+        num_labelled: items whose label had come by `end_of_finished(now)`.
         summaries: every drift report.
         now: with a time zone.
+        what: the items, in the reason's words.
     """
     as_of = last_finished(now)
-    end = _first_of_month(now - SETTLES)
-    keys = events[events["when"] < pd.Timestamp(end)][["read_id", "crop_index"]]
-    num_labelled = len(keys.drop_duplicates())
 
     def due(*, starts: bool, reason: str) -> Due:
         return Due(as_of, num_labelled, starts, reason)
@@ -85,11 +97,11 @@ def is_due(
         return due(starts=False, reason=f"{as_of} failed at {state.tried_at}; it is tried again")
     num_new = num_labelled - state.num_labelled
     if num_new >= triggers.min_labels:
-        return due(starts=True, reason=f"{num_new} labelled crops are new")
+        return due(starts=True, reason=f"{num_new} {what} are new")
     drifted = _drifted(triggers.drift, summaries, since=state.done)
     if drifted is not None:
         return due(starts=True, reason=f"drift said {drifted}")
-    few = f"{num_new} labelled crops are new, {triggers.min_labels} are needed"
+    few = f"{num_new} {what} are new, {triggers.min_labels} are needed"
     return due(starts=False, reason=f"{few}, and no drift report calls for it")
 
 

@@ -1,9 +1,10 @@
-"""Starts ``python -m training retrain`` once a month, for one machine without a scheduler.
+"""Starts the month's retraining once a month, for one machine without a scheduler.
 
     retrain/state.json   beside the reports: what has been done
 
 Retraining is a process of its own, because it needs libraries and memory that monitoring has not.
-Knows nothing about training but that command's ``--as-of`` and exit code.
+Knows nothing about training but its command's ``--as-of`` and exit code: ``python -m training
+retrain`` of digits, unless another one is handed in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import fcntl
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -26,12 +28,19 @@ from typing import Final
 
 from capture.labels import read_events
 from capture.store import MissingKey, Store
-from monitoring import alerts, report
+from monitoring import alerts
 from monitoring.config import Triggers
 from monitoring.events import Event
 from monitoring.findings import Severity
-from monitoring.report import ReportLocations
-from monitoring.retrain_due import TRIES, Due, RetrainState, is_due
+from monitoring.report_store import ReportLocations, read_summaries
+from monitoring.retrain_due import (
+    TRIES,
+    Due,
+    RetrainState,
+    end_of_finished,
+    is_due,
+    num_crops_before,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +53,26 @@ _TOPIC: Final = "retrain-job"
 
 
 @dataclass(frozen=True, slots=True)
+class Labelled:
+    """What a month brings, and how much of it had come to the archive before a moment."""
+
+    what: str
+    num_before: Callable[[Store, datetime], int]
+
+
+CROPS: Final = Labelled(
+    "labelled crops", lambda captures, end: num_crops_before(read_events(captures), end)
+)
+
+
+@dataclass(frozen=True, slots=True)
 class RetrainJob:
     """What to start, when, and how to see that no other runs on this machine."""
 
     triggers: Triggers
-    arguments: tuple[str, ...] = ()  # further ones of `training retrain`
-    command: tuple[str, ...] = COMMAND
+    arguments: tuple[str, ...] = ()  # further ones of the command
+    command: tuple[str, ...] = COMMAND  # takes --as-of MONTH
+    labelled: Labelled = CROPS
     lock: Path = Path(tempfile.gettempdir()) / f"digitline-retrain-{os.getuid()}.lock"
 
 
@@ -88,12 +111,12 @@ def look(
     with _only_one(job.lock) as lock:
         if lock is None:
             return Due("", 0, starts=False, reason=f"another retraining runs ({job.lock} is held)")
-        state = _read_state(locations.reports)
-        events, summaries = (
-            read_events(locations.captures),
-            report.read_summaries(locations.reports),
-        )
-        due = is_due(state, job.triggers, events, summaries, now=now())
+        state = read_state(locations.reports)
+        moment = now()
+        num_labelled = job.labelled.num_before(locations.captures, end_of_finished(moment))
+        summaries = read_summaries(locations.reports)
+        what = job.labelled.what
+        due = is_due(state, job.triggers, num_labelled, summaries, now=moment, what=what)
         if not due.starts:
             return due
         log.info("retraining as of %s: %s", due.as_of, due.reason)
@@ -103,7 +126,7 @@ def look(
             return None
         state = _after(state, due, code, now())
         _write_state(locations.reports, state)
-    _notify(locations, due, state, code)
+    _notify(locations, job, due, state, code)
     return None
 
 
@@ -149,11 +172,14 @@ def _after(state: RetrainState, due: Due, code: int, at: datetime) -> RetrainSta
     return replace(state, trying=due.as_of, tries=tries, tried_at=at.isoformat(timespec="seconds"))
 
 
-def _notify(locations: ReportLocations, due: Due, state: RetrainState, code: int) -> None:
+def _notify(
+    locations: ReportLocations, job: RetrainJob, due: Due, state: RetrainState, code: int
+) -> None:
     """Notify people of a failure and of its end; retraining itself tells of its candidate."""
     failed = code != 0
     if failed:
         log.error("retraining as of %s ended with exit code %d", due.as_of, code)
+    by_hand = shlex.join(("python", *job.command[1:]))
     again = "It is tried again in an hour." if state.tries < TRIES else "It is not tried again."
     event = Event(
         topic=_TOPIC,
@@ -165,7 +191,7 @@ def _notify(locations: ReportLocations, due: Due, state: RetrainState, code: int
         window=due.as_of,
         link=f"{locations.reports_url}/index.html",
         to_do=(
-            f"Read the job's log; run `python -m training retrain --as-of {due.as_of}` by hand."
+            f"Read the job's log; run `{by_hand} --as-of {due.as_of}` by hand."
             if failed
             else "Nothing."
         ),
@@ -174,7 +200,8 @@ def _notify(locations: ReportLocations, due: Due, state: RetrainState, code: int
     alerts.flush(locations.reports)
 
 
-def _read_state(reports: Store) -> RetrainState:
+def read_state(reports: Store) -> RetrainState:
+    """What has been done. Raises ValueError: the file is damaged."""
     try:
         return RetrainState(**json.loads(reports.get(_STATE)))
     except MissingKey:

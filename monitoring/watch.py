@@ -14,7 +14,7 @@ from capture.kept_crops import keep_labelled
 from capture.labels import compact_labels
 from capture.reference import Reference
 from monitoring import alerts, report
-from monitoring.report import ReportLocations
+from monitoring.report_store import ReportLocations
 
 log = logging.getLogger(__name__)
 

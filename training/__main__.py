@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from capture.store import StoreError
     from model.errors import ArtifactRefused
     from training.model_store import VersionError
-    from training.steps.files import Interrupted, StepError
+    from training.step_error import StepError
+    from training.steps.files import Interrupted
     from training.steps.workspace_lock import hold
 
     for name in ("alembic", "onnxscript", "onnx_ir", "torch.onnx"):
@@ -214,8 +215,8 @@ def _run_seeds(chosen: Sequence[str], options: argparse.Namespace) -> None:
     Raises:
         StepError: the steps go past `evaluate`, where one candidate must be chosen.
     """
+    from training.step_error import StepError
     from training.steps import compare_runs
-    from training.steps.files import StepError
 
     if "gate" in chosen:
         raise StepError("--seeds ends at `evaluate` at the latest: add --until evaluate")
@@ -266,7 +267,7 @@ def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
     from training.data.render import RenderConfig
     from training.fitting import PROTOTYPE, WARM_PEAK_LR, FitConfig
     from training.network import NETWORKS
-    from training.steps.files import StepError
+    from training.step_error import StepError
 
     name = options.network
     if name not in NETWORKS:
@@ -295,7 +296,7 @@ def _store(url: str, option: str) -> Store:
         StepError: it is neither a folder nor a bucket.
     """
     from capture.store import open_store
-    from training.steps.files import StepError
+    from training.step_error import StepError
 
     try:
         return open_store(url)

@@ -69,6 +69,23 @@ def promote(
     Raises:
         PromotionRefused: a comparison of the gate failed.
     """
+    settle(candidate.name, champion)
+    run_id = log(candidate, verdict)
+    if not verdict.passed:
+        failed = "; ".join(map(str, verdict.failures))
+        raise PromotionRefused(f"the gate refuses {candidate.name}: {failed}")
+    return make_champion(candidate, run_id, champion, store, check=check, why=why)
+
+
+def settle(name: str, champion: Path) -> None:
+    """Finish or undo what a killed promotion left, the registry's alias included."""
+    tracking.connect(experiment=name)
+    champion.parent.mkdir(parents=True, exist_ok=True)
+    champion_switch.recover(champion, partial(_move_alias, champion, name))
+
+
+def log(candidate: Candidate, verdict: Verdict) -> str:
+    """Log a candidate with its verdict, and register it where that passed; the run's id."""
     for reason in verdict.reasons:
         logger.info("%s", reason)
     tracking.connect(experiment=candidate.name)
@@ -77,20 +94,39 @@ def promote(
         tracking.log_metrics(candidate.metrics)
         if verdict.passed:
             _register(candidate)
-    if not verdict.passed:
-        failed = "; ".join(map(str, verdict.failures))
-        raise PromotionRefused(f"the gate refuses {candidate.name}: {failed}")
+    return run_id
 
-    announce = partial(_move_alias, champion, candidate.name)
-    champion.parent.mkdir(parents=True, exist_ok=True)
-    champion_switch.recover(champion, announce)
+
+def make_champion(
+    candidate: Candidate,
+    run_id: str,
+    champion: Path,
+    store: Store,
+    *,
+    check: Callable[[Path], object],
+    why: str,
+) -> str:
+    """Pack a candidate whose verdict passed, and make it the champion; the new version.
+
+    Args:
+        candidate: the model.
+        run_id: of `log`.
+        champion: the folder that serving loads; `settle` has been called.
+        store: keeps the champions, for a rollback.
+        check: raises ArtifactRefused if serving would refuse a folder.
+        why: one line for the promotion log.
+    """
     version = promotion_log.next_version(champion)
     staged = champion_switch.stage(_pack(candidate, version, run_id), champion, check=check)
     for folder in (champion, staged):
         if folder.exists():
             model_store.keep(folder, store)
     entry = champion_switch.switch(
-        staged, champion, when=provenance.now(), why=why, announce=announce
+        staged,
+        champion,
+        when=provenance.now(),
+        why=why,
+        announce=partial(_move_alias, champion, candidate.name),
     )
     logger.info("champion of %s: %s -> %s", candidate.name, entry.from_version, entry.to_version)
     return version

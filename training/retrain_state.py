@@ -37,14 +37,14 @@ def load(folder: Path, about: Mapping[str, str]) -> RetrainState:
         saved = RetrainState(**json.loads((folder / NAME).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return RetrainState(about)
-    if is_candidate(saved, about["champion"]):
-        about = {**about, "champion": saved.about["champion"]}
-    return _unchanged(saved, folder) if saved.about == dict(about) else RetrainState(about)
+    is_served = is_candidate(saved, about["champion"])
+    before = {**about, "champion": saved.about["champion"]} if is_served else dict(about)
+    return _unchanged(saved, folder) if saved.about == before else RetrainState(about)
 
 
 def is_candidate(state: RetrainState, model_sha256: str) -> bool:
     """Whether a served model is what this retraining made."""
-    return model_sha256 in state.files.get("quantize", {}).values()
+    return any(model_sha256 in wrote.values() for wrote in state.files.values())
 
 
 def _unchanged(state: RetrainState, folder: Path) -> RetrainState:
@@ -60,7 +60,7 @@ def _unchanged(state: RetrainState, folder: Path) -> RetrainState:
 
 def mark(state: RetrainState, step: str, folder: Path, *, wrote: Sequence[Path]) -> RetrainState:
     """Write that a step is done, and what the files are that it wrote."""
-    files = {path.name: _sha256(path) for path in wrote}
+    files = {path.relative_to(folder).as_posix(): _sha256(path) for path in wrote}
     marked = RetrainState(
         state.about,
         {**state.done, step: provenance.now()},

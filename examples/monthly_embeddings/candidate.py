@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 import onnx
@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from examples.monthly_embeddings.features import Features
-from examples.monthly_embeddings.judging import Refitted
+from examples.monthly_embeddings.judging import Champion
 from examples.monthly_embeddings.pairs import Snapshot
-from examples.monthly_embeddings.projection import Projection
-from examples.monthly_embeddings.search_model import SearchModel, drift_features, load_model
+from examples.monthly_embeddings.projection import Projection, from_bytes
+from examples.monthly_embeddings.search_model import RULES, SearchModel, drift_features, load_model
 from examples.monthly_embeddings.towers import Weights
-from model.champion_files import VerifiedFiles
+from model.champion_files import MANIFEST, MODEL, VerifiedFiles
 from monitoring.answer_drift import to_reference
-from training.gate_verdict import Verdict, at_most
+from training.gate_verdict import Reason, at_most
 from training.promotion import Candidate
 
 NAME: Final = "monthly-embeddings"
-PROJECTION: Final = "projection.npz"  # of the champion's folder; the next month is judged by it
+PROJECTION: Final = "projection.npz"  # the next month is judged by it
+REFERENCE: Final = "reference.parquet"
+OF_TRAINING: Final = (PROJECTION, REFERENCE)  # files of a champion that serving does not read
+EXPORTED: Final = (*RULES.names, REFERENCE)
 INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 ONNX_DIFFERENCE: Final = 1e-4
 NUM_GOLDEN: Final = 200
@@ -64,55 +67,77 @@ def text_network(minilm: bytes, fitted: Projection) -> bytes:
     return content
 
 
-def make_candidate(
-    as_of: str,
-    taken: Snapshot,
-    features: Features,
-    is_test: NDArray[np.bool_],
-    refitted: Refitted,
-    weights: Weights,
-) -> tuple[Candidate, Verdict]:
-    """Pack a refit; the verdict compares the packed text network with the fitted one, too."""
-    fitted, pairs = refitted.projection, taken.pairs
-    months = [one.month for one in taken.months for _ in one.pairs]
+def export(folder: Path, as_of: str, taken: Snapshot, features: Features, weights: Weights) -> None:
+    """Write the files of a champion for the projection that the folder has."""
+    fitted = load_projection(folder)
+    pairs, months = taken.pairs, taken.months_of_pairs
     shown = [{"name": pair.name, "month": m} for pair, m in zip(pairs, months, strict=True)]
     gallery = fitted.images(features.images)
-    golden = _golden(fitted.texts(features.texts), gallery, is_test)
+    golden = _golden(fitted.texts(features.texts), gallery, taken.is_test)
     content = io.BytesIO()
     np.save(content, gallery, allow_pickle=False)
-    files = {
-        "tokenizer.json": weights.tokenizer,
-        "gallery.npy": content.getvalue(),
-        "gallery.json": json.dumps(shown, ensure_ascii=False).encode(),
-        PROJECTION: fitted.to_bytes(),
-    }
-    manifest: dict[str, Any] = {
+    manifest = {
         "month": as_of,
         "data_version": taken.version,
         "golden": {"text": pairs[golden].text, "name": pairs[golden].name},
     }
-    onnx_bytes = text_network(weights.minilm, fitted)
-    served = load_model(VerifiedFiles(onnx_bytes, "candidate", "", manifest, files))
-    tested = [pair.text for pair, test in zip(pairs, is_test, strict=True) if test]
-    difference = np.abs(_embed(served, tested) - fitted.texts(features.texts[is_test])).max()
-    same = at_most("largest difference of a served embedding", float(difference), ONNX_DIFFERENCE)
-    metrics = {
-        "recall_at_5": refitted.recall,
-        "num_pairs": float(len(pairs)),
-        "num_test": float(is_test.sum()),
+    files = {
+        MODEL: text_network(weights.minilm, fitted),
+        "tokenizer.json": weights.tokenizer,
+        "gallery.npy": content.getvalue(),
+        "gallery.json": json.dumps(shown, ensure_ascii=False).encode(),
+        MANIFEST: json.dumps(manifest, ensure_ascii=False).encode(),
     }
-    if refitted.champion_recall is not None:
-        metrics["champion_recall_at_5"] = refitted.champion_recall
-    candidate = Candidate(
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / REFERENCE).write_bytes(_reference(_served(folder), tested_texts(taken)))
+
+
+def load_projection(folder: Path) -> Projection:
+    """Of a candidate or a champion."""
+    return from_bytes((folder / PROJECTION).read_bytes())
+
+
+def load_champion(folder: Path) -> Champion | None:
+    """What the candidate is compared with; None where nothing is served yet."""
+    if not (folder / MANIFEST).exists():
+        return None
+    month = json.loads((folder / MANIFEST).read_bytes())["month"]
+    return Champion(month, load_projection(folder))
+
+
+def tested_texts(taken: Snapshot) -> list[str]:
+    """The texts of the test share."""
+    return [pair.text for pair in taken.pairs if pair.is_test]
+
+
+def is_as_fitted(folder: Path, taken: Snapshot, features: Features) -> Reason:
+    """Whether the exported network embeds the test share as the projection says."""
+    expected = load_projection(folder).texts(features.texts[taken.is_test])
+    difference = float(np.abs(_embed(_served(folder), tested_texts(taken)) - expected).max())
+    return at_most("largest difference of a served embedding", difference, ONNX_DIFFERENCE)
+
+
+def read(folder: Path, metrics: Mapping[str, float], towers: str) -> Candidate:
+    """What is promoted, from its files and the gate's numbers."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    beside = (*(name for name in RULES.names if name not in (MANIFEST, MODEL)), *OF_TRAINING)
+    return Candidate(
         name=NAME,
-        onnx_bytes=onnx_bytes,
+        onnx_bytes=(folder / MODEL).read_bytes(),
         example={name: np.ones((1, 8), np.int64) for name in INPUTS},
         metrics=metrics,
         manifest=manifest,
-        files={**files, "reference.parquet": _reference(served, tested)},
-        data={"snapshot": taken.version, "networks": weights.towers.name},
+        files={name: (folder / name).read_bytes() for name in beside},
+        data={"snapshot": manifest["data_version"], "networks": towers},
     )
-    return candidate, replace(refitted.verdict, reasons=(*refitted.verdict.reasons, same))
+
+
+def _served(folder: Path) -> SearchModel:
+    """The candidate as the service would load it."""
+    files = {name: (folder / name).read_bytes() for name in RULES.names}
+    manifest = json.loads(files[MANIFEST])
+    return load_model(VerifiedFiles(files[MODEL], "candidate", "", manifest, files))
 
 
 def _embed(model: SearchModel, texts: Sequence[str]) -> NDArray[np.float32]:

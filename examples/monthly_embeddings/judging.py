@@ -1,10 +1,11 @@
-"""A month's refit: fit on what has arrived, judge it against the champion. Pure.
+"""Judge a month's candidate against the champion. Pure.
 
 Knows nothing about stores, networks or ONNX.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,53 +25,70 @@ TIMES_CHANCE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Refitted:
-    """A month's candidate."""
+class Champion:
+    """What is served."""
 
+    month: str  # whose pairs were the last that it was fitted on
     projection: Projection
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What the gate says of a month's candidate."""
+
     verdict: Verdict
     recall: float  # at 5, on the test share so far
     champion_recall: float | None  # of the champion, on the same
 
 
-def refit(
+def judge(
+    candidate: Projection,
     features: Features,
     is_test: NDArray[np.bool_],
-    is_new: NDArray[np.bool_],
-    champion: Projection | None,
-) -> Refitted:
-    """Fit a candidate on all that has arrived but the test share, and judge it.
+    months: Sequence[str],
+    champion: Champion | None,
+) -> Judged:
+    """Judge what was fitted on all that has arrived but the test share.
 
     Args:
+        candidate: the fit.
         features: of N pairs.
         is_test: (N,) the test share.
-        is_new: (N,) those of the month.
+        months: (N,) in which each pair arrived.
         champion: what is served; None: there is none yet.
     """
-    candidate = projection.fit(features.images[~is_test], features.texts[~is_test])
     hits = _found(candidate, features, is_test)
     chance = min(1.0, TOP / max(1, len(hits)))
-    reasons: list[Reason] = [
-        at_least("recall@5 on the test share", _mean(hits), TIMES_CHANCE * chance)
-    ]
+    reasons = [at_least("recall@5 on the test share", _mean(hits), TIMES_CHANCE * chance)]
+    if champion is None:
+        return Judged(Verdict(tuple(reasons)), _mean(hits), None)
     notes: list[str] = []
-    before = None if champion is None else _found(champion, features, is_test)
-    if champion is not None and before is not None:
-        lost, won = int((before & ~hits).sum()), int((hits & ~before).sum())
-        p = mcnemar_p(lost, won, alternative="greater")
-        reasons.append(at_least(f"chance of losing {lost}, winning {won}", p, EQUAL_REFUSED_FRAC))
-        if is_new.sum() >= MIN_NEW:
-            pictures = champion.images(features.images[is_new])
-            texts = champion.texts(features.texts[is_new])
-            p = projection.shuffled_p(pictures, texts)
-            lead = projection.shift_lead(pictures, texts)
-            reasons.append(at_most("chance that the month's texts are shuffled", p, SHUFFLED_P))
-            reasons.append(at_least("lead of the month's texts over shifted lines", lead, 0.0))
+    before = _found(champion.projection, features, is_test)
+    lost, won = int((before & ~hits).sum()), int((hits & ~before).sum())
+    p = mcnemar_p(lost, won, alternative="greater")
+    reasons.append(at_least(f"chance of losing {lost}, winning {won}", p, EQUAL_REFUSED_FRAC))
+    for month in sorted({one for one in months if one > champion.month}):
+        is_new = np.array([one == month for one in months])
+        if is_new.sum() < MIN_NEW:
+            few = f"{is_new.sum()} pairs of {month} are too few to see whether texts are shuffled"
+            notes.append(few)
         else:
-            notes.append(f"{is_new.sum()} new pairs are too few to see whether texts are shuffled")
-    recall_before = None if before is None else _mean(before)
-    verdict = Verdict(tuple(reasons), tuple(notes))
-    return Refitted(candidate, verdict, _mean(hits), recall_before)
+            reasons.extend(_judge_month(month, features, is_new, champion.projection))
+    return Judged(Verdict(tuple(reasons), tuple(notes)), _mean(hits), _mean(before))
+
+
+def _judge_month(
+    month: str, features: Features, is_new: NDArray[np.bool_], champion: Projection
+) -> list[Reason]:
+    """Whether a month's texts belong to their pictures, as the champion sees them."""
+    pictures = champion.images(features.images[is_new])
+    texts = champion.texts(features.texts[is_new])
+    p = projection.shuffled_p(pictures, texts)
+    lead = projection.shift_lead(pictures, texts)
+    return [
+        at_most(f"chance that the texts of {month} are shuffled", p, SHUFFLED_P),
+        at_least(f"lead of the texts of {month} over shifted lines", lead, 0.0),
+    ]
 
 
 def recall(fitted: Projection, features: Features, is_test: NDArray[np.bool_]) -> float:

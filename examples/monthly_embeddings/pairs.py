@@ -12,10 +12,13 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from capture.snapshot_files import (
     JSON,
@@ -78,6 +81,16 @@ class Snapshot:
         """Those of all months."""
         return [pair for month in self.months for pair in month.pairs]
 
+    @property
+    def months_of_pairs(self) -> list[str]:
+        """In which month each of them arrived."""
+        return [month.month for month in self.months for _ in month.pairs]
+
+    @property
+    def is_test(self) -> NDArray[np.bool_]:
+        """(N,) which of them are of the test share."""
+        return np.array([pair.is_test for pair in self.pairs], dtype=bool)
+
 
 def put(store: Store, month: str, pairs: Sequence[Pair]) -> None:
     """Store the pairs of a month; what was there is replaced. Raises StoreError."""
@@ -97,6 +110,11 @@ def arrived(store: Store, as_of: str) -> list[Arrived]:
     """
     keys = sorted(key for key in store.find(f"{ARRIVALS}/") if key.endswith(f"/{PAIRS}"))
     return [_read(store, key) for key in keys if key.split("/")[1] <= as_of]
+
+
+def num_before(store: Store, end: datetime) -> int:
+    """How many pairs had arrived before the end of a month. Raises as `arrived`."""
+    return sum(len(one.pairs) for one in arrived(store, f"{end - timedelta(1):%Y-%m}"))
 
 
 def _read(store: Store, key: str) -> Arrived:

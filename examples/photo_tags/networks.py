@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,8 +60,10 @@ def resnet18(folder: Path) -> Network:
     module = ResNet18()
     try:
         module.load_state_dict(torch.load(found[0], map_location="cpu", weights_only=True))
-    except RuntimeError as error:
-        raise WeightsRefused(f"{found[0]} has no weights of ResNet18: {error}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, TypeError) as error:
+        raise WeightsRefused(
+            f"{found[0]} has no weights of ResNet18 by torchvision's names: {error}"
+        ) from error
     return Network("resnet18", module.eval(), RESNET_SCALING, found[0])
 
 

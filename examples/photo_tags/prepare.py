@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import logging
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,13 +26,18 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from capture.store import open_store
-from examples.photo_tags.networks import Network, efficientnet_lite0, resnet18
+from examples.photo_tags.networks import (
+    Network,
+    WeightsRefused,
+    efficientnet_lite0,
+    resnet18,
+)
 from examples.photo_tags.photo_input import SIDE_PX, drift_features, open_photo, preprocess
 from examples.photo_tags.tag_model import CHAMPION, MAX_TAGS, RULES, Tag, TagModel, load_model
 from model.champion_files import VerifiedFiles, read_files, verify_files
 from monitoring.answer_drift import to_reference
 from training.gate_verdict import Verdict, at_least, at_most
-from training.promotion import Candidate, promote
+from training.promotion import Candidate, PromotionRefused, promote
 from training.quantization import quantized
 
 NAME: Final = "photo-tags"
@@ -191,8 +197,8 @@ def _surest(answers: Sequence[Sequence[Tag]], expected: Sequence[str]) -> int:
     return max(range(len(right)), key=right.__getitem__)
 
 
-def main() -> None:
-    """Run all steps."""
+def main() -> int:
+    """Run all steps; 1 where the gate refuses, 2 where the weights cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m examples.photo_tags.prepare")
     parser.add_argument("--resnet18", type=Path, help="folder with weights of ResNet18")
     parser.add_argument("--champion", type=Path, default=CHAMPION, help="folder (%(default)s)")
@@ -201,17 +207,22 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("training").setLevel(logging.INFO)  # the gate's; not onnxruntime's advice
-    network = resnet18(args.resnet18) if args.resnet18 else efficientnet_lite0()
-    candidate, verdict = make_candidate(network, load_photos())
-    promote(
-        candidate,
-        verdict,
-        args.champion,
-        open_store(args.store),
-        check=lambda folder: load_model(verify_files(read_files(folder, RULES), RULES)),
-        why=args.why,
-    )
+    try:
+        network = resnet18(args.resnet18) if args.resnet18 else efficientnet_lite0()
+        candidate, verdict = make_candidate(network, load_photos())
+        promote(
+            candidate,
+            verdict,
+            args.champion,
+            open_store(args.store),
+            check=lambda folder: load_model(verify_files(read_files(folder, RULES), RULES)),
+            why=args.why,
+        )
+    except (PromotionRefused, WeightsRefused) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1 if isinstance(error, PromotionRefused) else 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from examples.product_similarity.padding import together
 from model.champion_files import FileRules, VerifiedFiles
 from model.errors import ArtifactRefused, ModelError
 
@@ -25,7 +26,6 @@ RULES: Final = FileRules(
 )
 NUM_DIMENSIONS: Final = 384
 MAX_TOKENS: Final = 256  # what the model was trained with; later ones are cut off
-TOGETHER: Final = 8  # texts of about one length: in a batch of 32 padding doubles the tokens
 _LOG_ERRORS_ONLY: Final = 3
 
 Vector = NDArray[np.float32]
@@ -48,22 +48,24 @@ class TextEmbedder:
         Raises:
             ModelError: inference failed.
         """
-        order = np.argsort([len(text) for text in texts], kind="stable")
+        encoded = self.tokenizer.encode_batch(list(texts))
         vectors = np.empty((len(texts), NUM_DIMENSIONS), np.float32)
-        for start in range(0, len(texts), TOGETHER):
-            places = order[start : start + TOGETHER]
-            vectors[places] = self._embed([texts[place] for place in places])
+        for places in together([len(one.ids) for one in encoded]):
+            vectors[places] = self._embed([encoded[place] for place in places])
         return vectors
 
-    def _embed(self, texts: Sequence[str]) -> Vector:
-        encoded = self.tokenizer.encode_batch(list(texts))
-        ids = np.array([one.ids for one in encoded], np.int64)
-        mask = np.array([one.attention_mask for one in encoded], np.int64)
+    def _embed(self, encoded: Sequence[Any]) -> Vector:
+        """Those of texts that are padded to the longest of them."""
+        mask = np.zeros((len(encoded), max(len(one.ids) for one in encoded)), np.int64)
+        ids = np.zeros_like(mask)  # 0 is the padding
+        for row, one in enumerate(encoded):
+            ids[row, : len(one.ids)] = one.ids
+            mask[row, : len(one.ids)] = one.attention_mask
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         try:
             states = self.session.run(["last_hidden_state"], inputs)[0]
         except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise ModelError(f"inference failed on {len(texts)} texts: {error}") from error
+            raise ModelError(f"inference failed on {len(encoded)} texts: {error}") from error
         sums = (states * mask[..., None]).sum(axis=1)
         vectors: Vector = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
         return vectors
@@ -88,7 +90,7 @@ def load_model(files: VerifiedFiles) -> TextEmbedder:
         raise ArtifactRefused(f"clusters.npy is {clusters.shape}, not (K, {NUM_DIMENSIONS})")
     tokenizer = Tokenizer.from_str(text.decode())
     tokenizer.enable_truncation(MAX_TOKENS)
-    tokenizer.enable_padding()
+    tokenizer.no_padding()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # other cores run other workers
     options.log_severity_level = _LOG_ERRORS_ONLY

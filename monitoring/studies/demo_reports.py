@@ -10,6 +10,7 @@ from capture import reference
 from capture.archive import Window
 from capture.store import Store
 from monitoring import mail_reference, report
+from monitoring.report_store import ReportLocations
 
 _ADOPTED_DAYS: Final = 7
 _REPORTED_DAYS: Final = 8
@@ -40,7 +41,7 @@ def report_last_days(
     """
     week = Window(first_clean, first_clean + timedelta(_ADOPTED_DAYS - 1))
     _adopt(captures, reports, week)
-    locations = report.ReportLocations(captures, reports, reports_url, sinks=(sink,))
+    locations = ReportLocations(captures, reports, reports_url, sinks=(sink,))
     for back in range(min(_REPORTED_DAYS, num_days), 0, -1):
         day = today - timedelta(days=back)
         in_force = mail_reference.load(mail_reference.CHAMPION, reports)

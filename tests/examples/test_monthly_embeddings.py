@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -12,9 +13,8 @@ from running_example import ROOT, RunningExample, python_of
 from examples.monthly_embeddings import judging, pairs, projection
 from examples.monthly_embeddings.emoji_months import month_of, to_pair
 from examples.monthly_embeddings.features import Features, Towers, features_of
-from examples.monthly_embeddings.notice import Notice, tell
+from examples.monthly_embeddings.judging import Champion
 from examples.monthly_embeddings.pairs import DataRefused, Pair
-from training.gate_verdict import Verdict, at_least
 
 NUM_FEATURES = {"images": 40, "texts": 16}
 
@@ -30,9 +30,19 @@ def made_features(num_pairs):
 
 
 def months_of(num_pairs, num_new):
-    """Which rows are of the test share, and which are of the last month."""
+    """Which rows are of the test share, and in which month each arrived."""
     rows = np.arange(num_pairs)
-    return rows % 5 == 0, rows >= num_pairs - num_new
+    return rows % 5 == 0, ["2026-05"] * (num_pairs - num_new) + ["2026-06"] * num_new
+
+
+def is_new(months):
+    return np.array(months) == "2026-06"
+
+
+def judged(features, is_test, months, champion):
+    """The verdict on a fit of all but the test share."""
+    fitted = projection.fit(features.images[~is_test], features.texts[~is_test])
+    return judging.judge(fitted, features, is_test, months, champion).verdict
 
 
 def shuffled(features, rows):
@@ -44,7 +54,7 @@ def shuffled(features, rows):
 @pytest.fixture(scope="module")
 def champion():
     features = made_features(600)
-    return projection.fit(features.images[:300], features.texts[:300])
+    return Champion("2026-05", projection.fit(features.images[:300], features.texts[:300]))
 
 
 def test_recall_grows_with_the_pairs():
@@ -59,53 +69,65 @@ def test_recall_grows_with_the_pairs():
 
 
 def test_an_honest_month_passes_the_gate(champion):
-    is_test, is_new = months_of(600, 100)
-    assert judging.refit(made_features(600), is_test, is_new, champion).verdict.passed
+    is_test, months = months_of(600, 100)
+    assert judged(made_features(600), is_test, months, champion).passed
 
 
 def test_a_month_of_shuffled_texts_is_refused(champion):
-    is_test, is_new = months_of(600, 100)
-    poisoned = shuffled(made_features(600), is_new)
-    verdict = judging.refit(poisoned, is_test, is_new, champion).verdict
-    assert "chance that the month's texts are shuffled" in [one.name for one in verdict.failures]
+    is_test, months = months_of(600, 100)
+    poisoned = shuffled(made_features(600), is_new(months))
+    verdict = judged(poisoned, is_test, months, champion)
+    names = [one.name for one in verdict.failures]
+    assert "chance that the texts of 2026-06 are shuffled" in names
+
+
+def test_a_refused_month_that_nobody_mended_is_refused_with_the_next(champion):
+    """The champion has not seen it, however many honest pairs came since."""
+    is_test, months = months_of(600, 100)
+    poisoned = shuffled(made_features(600), is_new(months))
+    later = ["2026-07" if row < 400 else month for row, month in enumerate(months)]
+    names = [one.name for one in judged(poisoned, is_test, later, champion).failures]
+    assert "chance that the texts of 2026-06 are shuffled" in names
+    assert not any("2026-07" in name for name in names)
 
 
 @pytest.mark.parametrize("lines", [1, 3])
 def test_a_month_whose_lines_are_shifted_is_refused(lines):
     """The file is sorted: neighbours are alike, so that a wrong text still fits a little."""
-    is_test, is_new = months_of(600, 100)
+    is_test, months = months_of(600, 100)
     features = made_features(600)
     for column in (features.images, features.texts):
         column[1:] += column[:-1].copy()
-    champion = projection.fit(features.images[:300], features.texts[:300])
-    texts = features.texts.copy()
-    texts[is_new] = np.roll(texts[is_new], lines, axis=0)
-    assert judging.refit(features, is_test, is_new, champion).verdict.passed
-    shifted = judging.refit(replace(features, texts=texts), is_test, is_new, champion)
-    names = [one.name for one in shifted.verdict.failures]
-    assert "lead of the month's texts over shifted lines" in names
+    fitted = projection.fit(features.images[:300], features.texts[:300])
+    champion = Champion("2026-05", fitted)
+    rows, texts = is_new(months), features.texts.copy()
+    texts[rows] = np.roll(texts[rows], lines, axis=0)
+    assert judged(features, is_test, months, champion).passed
+    shifted = judged(replace(features, texts=texts), is_test, months, champion)
+    names = [one.name for one in shifted.failures]
+    assert "lead of the texts of 2026-06 over shifted lines" in names
 
 
 def test_a_candidate_that_loses_to_the_champion_is_refused(champion):
     """The pairs of the earlier months were shuffled, those of the last one are honest."""
-    is_test, is_new = months_of(600, 100)
-    spoilt = shuffled(made_features(600), ~is_test & ~is_new)
-    verdict = judging.refit(spoilt, is_test, is_new, champion).verdict
+    is_test, months = months_of(600, 100)
+    spoilt = shuffled(made_features(600), ~is_test & ~is_new(months))
+    verdict = judged(spoilt, is_test, months, champion)
     assert any(one.name.startswith("chance of losing") for one in verdict.failures)
 
 
 def test_a_first_month_of_shuffled_texts_is_refused():
-    is_test, is_new = months_of(300, 300)
-    poisoned = shuffled(made_features(300), is_new)
-    failures = judging.refit(poisoned, is_test, is_new, None).verdict.failures
+    is_test, months = months_of(300, 300)
+    failures = judged(shuffled(made_features(300), is_new(months)), is_test, months, None).failures
     assert [one.name for one in failures] == ["recall@5 on the test share"]
 
 
 def test_a_projection_that_was_written_is_read_back(champion):
     features = made_features(20)
-    again = projection.from_bytes(champion.to_bytes())
-    assert np.array_equal(again.images(features.images), champion.images(features.images))
-    assert np.array_equal(again.texts(features.texts), champion.texts(features.texts))
+    fitted = champion.projection
+    again = projection.from_bytes(fitted.to_bytes())
+    assert np.array_equal(again.images(features.images), fitted.images(features.images))
+    assert np.array_equal(again.texts(features.texts), fitted.texts(features.texts))
 
 
 def pair(text, image=b"picture"):
@@ -154,17 +176,9 @@ def test_a_month_is_embedded_once(store):
     assert asked == ["a", "b", "c"]
 
 
-def test_people_are_told_of_a_new_model_and_of_a_refusal(store, tmp_path, monkeypatch):
-    sink = tmp_path / "told.jsonl"
-    monkeypatch.setenv("DIGITS_ALERTS", f"file:{sink}")
-    refitted = judging.Refitted(None, Verdict(()), 0.4, 0.5)
-    refused = Verdict((at_least("recall@5 on the test share", 0.1, 0.2),))
-    tell(store, Notice("2026-01", "2026-01-abc", "7", refitted, Verdict(())))
-    tell(store, Notice("2026-02", "2026-02-abc", None, refitted, refused))
-    told = [json.loads(line) for line in sink.read_text().splitlines()]
-    assert told[0]["title"] == "Refit of 2026-01: version 7 is the champion"
-    assert "the gate refused it; the champion stays" in told[1]["title"]
-    assert any("recall@5 on the test share: 0.1" in one for one in told[1]["details"])
+def test_pairs_of_a_month_that_still_runs_are_not_counted(store):
+    assert pairs.num_before(store, datetime(2026, 2, 1, tzinfo=UTC)) == 2
+    assert pairs.num_before(store, datetime(2026, 3, 1, tzinfo=UTC)) == 3
 
 
 def test_an_emoji_and_its_variants_are_of_one_group():
@@ -199,23 +213,35 @@ def test_each_month_has_made_a_model_and_texts_find_their_pictures(tmp_path):
 
 
 @pytest.mark.nightly
-def test_a_poisoned_month_changes_no_champion_and_is_used_once_it_is_mended(tmp_path):
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_a_poisoned_month_changes_no_champion_and_a_killed_one_goes_on(tmp_path, where, request):
     told = tmp_path / "told.jsonl"
     surroundings = {
         "PYTHONPATH": str(ROOT),
         "DIGITS_ALERTS": f"file:{told}",
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
     }
+    data = str(tmp_path / "data")
+    if where == "s3":
+        request.getfixturevalue("s3")
+        data = "s3://digits/pairs"
     done = subprocess.run(
-        [python_of("monthly_embeddings"), "tests/examples/poisoned_month.py", tmp_path],
+        [python_of("monthly_embeddings"), "tests/examples/poisoned_month.py", tmp_path, data],
         cwd=ROOT, env=os.environ | surroundings, capture_output=True, text=True, timeout=1800,
         check=True,
     )  # fmt: skip
     versions = json.loads(done.stdout.splitlines()[-1])
-    assert versions == [["1", month_of(0)], ["1", month_of(0)], ["2", month_of(2)]]
+    assert versions == [
+        ["1", month_of(0)], ["1", month_of(0)], ["1", month_of(0)], ["2", month_of(2)],
+        ["2", month_of(2)],
+    ]  # fmt: skip
+    assert done.stdout.count("== fit\n") == 3
+    assert "== export: done at" in done.stdout
     titles = [json.loads(line)["title"] for line in told.read_text().splitlines()]
-    assert [title.partition(": ")[2] for title in titles] == [
-        "version 1 is the champion",
-        "the gate refused it; the champion stays",
-        "version 2 is the champion",
+    assert titles == [
+        f"Refit of {month_of(0)}: version 1 is the champion",
+        f"Refit of {month_of(1)}: the gate refused it; the champion stays",
+        f"Retraining as of {month_of(2)} failed",
+        f"Refit of {month_of(2)}: version 2 is the champion",
+        f"Retraining as of {month_of(2)} ended well",
     ]

@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
-from running_example import ROOT, RunningExample, made_champion
+from running_example import ROOT, RunningExample, made_champion, python_of
 
 from examples.photo_tags.photo_input import Scaling, open_photo, preprocess, read_photo
 from examples.photo_tags.tag_model import TagModel
@@ -97,11 +99,19 @@ def test_an_improbable_tag_is_left_out_but_there_is_always_one():
     assert len(tags_of([0.0] * 1000)) == 1
 
 
+def photos_of_foolbox():
+    packages = ROOT / ".work" / "examples" / "photo_tags" / "venv" / "lib"
+    return sorted(packages.glob("python*/site-packages/foolbox/data/imagenet_*.jpg"))
+
+
+def class_of(photo):
+    return int(re.findall(r"_(\d+)$", photo.stem)[0])
+
+
 @pytest.mark.nightly
 def test_the_20_photos_show_their_class_among_five_tags(tmp_path):
     manifest = json.loads((made_champion("photo_tags") / "manifest.json").read_text())
-    packages = ROOT / ".work" / "examples" / "photo_tags" / "venv" / "lib"
-    photos = sorted(packages.glob("python*/site-packages/foolbox/data/imagenet_*.jpg"))
+    photos = photos_of_foolbox()
     assert len(photos) == 20
     server = RunningExample("photo_tags", tmp_path / "running")
     num_right = 0
@@ -113,10 +123,49 @@ def test_the_20_photos_show_their_class_among_five_tags(tmp_path):
             assert status == 200
             tags = json.loads(answer)["tags"]
             assert 1 <= len(tags) <= 5
-            label = int(re.findall(r"_(\d+)$", path.stem)[0])
-            num_right += manifest["classes"][label] in [one["tag"] for one in tags]
+            num_right += manifest["classes"][class_of(path)] in [one["tag"] for one in tags]
         bad = server.ask("POST", "/v1/tags", b"no photo", content_type="image/jpeg")
         assert bad[0] == 415
     finally:
         server.kill()
     assert num_right >= 19
+
+
+def run_in_example(*command, **environment):
+    return subprocess.run(
+        [python_of("photo_tags"), *command],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.nightly
+def test_weights_of_a_folder_are_served_instead_and_bad_ones_are_refused(tmp_path):
+    registry = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    weights, champion = tmp_path / "weights", tmp_path / "champion"
+    made = run_in_example("tests/examples/fitted_resnet18.py", str(weights))
+    assert made.returncode == 0, made.stderr
+    prepare = ["-m", "examples.photo_tags.prepare", "--why", "test", "--resnet18"]
+    places = ["--champion", str(champion), "--store", str(tmp_path / "models")]
+    empty = run_in_example(*prepare, str(tmp_path), *places, **registry)
+    assert (empty.returncode, "put one there" in empty.stderr) == (2, True)
+    (tmp_path / "broken.pth").write_bytes(b"none")
+    broken = run_in_example(*prepare, str(tmp_path), *places, **registry)
+    assert (broken.returncode, "has no weights of ResNet18" in broken.stderr) == (2, True)
+    assert not champion.exists()
+    done = run_in_example(*prepare, str(weights), *places, **registry)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((champion / "manifest.json").read_text())
+    assert manifest["network"] == "resnet18"
+    server = RunningExample("photo_tags", tmp_path / "running", champion=champion)
+    photo = photos_of_foolbox()[0]
+    try:
+        body = photo.read_bytes()
+        answer = server.wait().ask("POST", "/v1/tags", body, content_type="image/jpeg")[1]
+        served = json.loads(server.ask("GET", "/v1/model")[1])
+    finally:
+        server.kill()
+    assert served["network"] == "resnet18"
+    assert manifest["classes"][class_of(photo)] in [
+        one["tag"] for one in json.loads(answer)["tags"]
+    ]

@@ -31,7 +31,8 @@ from monitoring import drift_pages, report, watch
 from monitoring.__main__ import main
 from monitoring.audits import AuditEstimate
 from monitoring.findings import Assessment, Severity
-from monitoring.report import ReportLocations, missing_days
+from monitoring.report import missing_days
+from monitoring.report_store import ReportLocations
 
 DAY = date(2026, 11, 20)
 WINDOW = Window(DAY, DAY)

@@ -15,7 +15,7 @@ from capture.rows import rows_by_partition
 from capture.store import open_store
 from monitoring import mail_reference, reference_page, rules
 from monitoring.__main__ import main
-from monitoring.report import read_summaries
+from monitoring.report_store import read_summaries
 from monitoring.site_rules import judge_sites
 
 DAY = date(2026, 11, 20)

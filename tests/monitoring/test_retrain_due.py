@@ -8,7 +8,13 @@ import pytest
 
 from monitoring.config import Triggers, from_environment
 from monitoring.findings import Severity
-from monitoring.retrain_due import RetrainState, is_due, last_finished
+from monitoring.retrain_due import (
+    RetrainState,
+    end_of_finished,
+    is_due,
+    last_finished,
+    num_crops_before,
+)
 
 NOW = datetime(2026, 12, 5, 8, tzinfo=UTC)
 TRIGGERS = Triggers(min_labels=200, drift=Severity.ACT)
@@ -27,7 +33,8 @@ def report_of(day: str, severity: Severity, *, enough: bool = True) -> dict[str,
 
 def decide(state=None, triggers=TRIGGERS, events=None, summaries=(), now=NOW):
     found = labels(0) if events is None else events
-    return is_due(state or RetrainState(), triggers, found, summaries, now=now)
+    num_labelled = num_crops_before(found, end_of_finished(now))
+    return is_due(state or RetrainState(), triggers, num_labelled, summaries, now=now)
 
 
 def test_enough_new_labels_call_for_a_retraining_as_of_the_past_month():

@@ -19,7 +19,7 @@ from capture.label_event import LabelEvent
 from capture.labels import add_events
 from capture.store import open_store
 from monitoring.config import Triggers
-from monitoring.report import ReportLocations
+from monitoring.report_store import ReportLocations
 from monitoring.retrain_schedule import COMMAND, RetrainJob, follow, look
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -28,8 +28,9 @@ from training.data.render import DAMAGED, RenderConfig
 from training.fitting import FitConfig
 from training.snapshots.reading import MailCrops, MailSnapshot
 from training.snapshots.validation import ValidationReport
+from training.step_error import StepError
 from training.steps import fit
-from training.steps.files import FitRecord, StepError, sha256
+from training.steps.files import FitRecord, sha256
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,8 @@ from training import provenance, tracking
 from training.adapting import mean_state
 from training.config import Workspace
 from training.evaluation import pictures
-from training.steps.files import FitRecord, StepError, load_fit, write_picture
+from training.step_error import StepError
+from training.steps.files import FitRecord, load_fit, write_picture
 
 logger = logging.getLogger(__name__)
 

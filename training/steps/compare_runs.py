@@ -15,7 +15,8 @@ from training import tracking
 from training.config import Workspace
 from training.evaluation import comparing, harm, judge
 from training.evaluation.answers import SetAnswers, load_answers
-from training.steps.files import StepError, load_evaluation
+from training.step_error import StepError
+from training.steps.files import load_evaluation
 
 SEED_FOLDER = "seed-"  # `--seeds 7 8` writes WORK/seed-7 and WORK/seed-8
 

@@ -9,7 +9,8 @@ import logging
 
 from training import tracking
 from training.config import Workspace
-from training.steps.files import CANDIDATE_FILES, StepError
+from training.step_error import StepError
+from training.steps.files import CANDIDATE_FILES
 
 logger = logging.getLogger(__name__)
 

@@ -22,13 +22,10 @@ from training.evaluation.harm import HarmResult
 from training.evaluation.mail import MailResult
 from training.evaluation.thresholds import Threshold
 from training.gate_verdict import Reason, Verdict
+from training.step_error import StepError
 
 RENDER_SEED, RENDER_VALIDATION_SEED = 11, 12
 CANDIDATE_FILES = Path("promotable")  # folder among the MLflow run's files
-
-
-class StepError(RuntimeError):
-    """A step cannot run, or its result must not be used; the message says why."""
 
 
 class Interrupted(StepError):

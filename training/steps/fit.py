@@ -22,12 +22,12 @@ from training.config import DataConfig, Workspace
 from training.data import fonts, pool_cache, render
 from training.data.datasets import LabelledImages, Mnist, load_mnist
 from training.evaluation import pictures
+from training.step_error import StepError
 from training.steps.files import (
     RENDER_SEED,
     RENDER_VALIDATION_SEED,
     FitRecord,
     Interrupted,
-    StepError,
     sha256,
     write_picture,
 )

@@ -38,9 +38,9 @@ from training.data.scanner import Scanner, scan
 from training.data.warp import geometry, warp
 from training.evaluation import card, judge
 from training.promotion_log import Promotion
+from training.step_error import StepError
 from training.steps.files import (
     RENDER_VALIDATION_SEED,
-    StepError,
     champion_sha256,
     holds_for,
     load_evaluation,

@@ -15,7 +15,8 @@ from training.config import DataConfig, Workspace
 from training.data import render
 from training.data.datasets import load_mnist
 from training.evaluation import suites
-from training.steps.files import RENDER_SEED, StepError, network_input
+from training.step_error import StepError
+from training.steps.files import RENDER_SEED, network_input
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from model import artifact
 from model.classifier import Classifier
 from model.decision import Policy, decide
 from training import promotion_log
-from training.steps.files import StepError
+from training.step_error import StepError
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from training.config import Workspace
 from training.evaluation.pictures import differences
 from training.evaluation.sequential import Standing
 from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
-from training.steps.files import StepError, load_evaluation
+from training.step_error import StepError
+from training.steps.files import load_evaluation
 
 logger = logging.getLogger(__name__)
 

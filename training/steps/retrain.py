@@ -2,46 +2,44 @@
 
     snapshot -> validate -> adapt -> export -> quantize -> evaluate -> gate -> (promote)
 
-Edge: builds the snapshot, keeps the state of the run, and starts `python -m monitoring tell`,
-because alerts are monitoring's. A run that was killed goes on at the step that it was at.
+Edge: builds the snapshot, writes the page of its validation; `training/month_loop.py` runs the
+steps.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import logging
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from capture.snapshot_erasure import RETRAIN_DUE
 from capture.snapshot_files import months
 from capture.store import Store
-from training import provenance, retrain_state, tracking
+from training import month_loop, provenance, tracking
 from training.adapting import AdaptConfig
 from training.config import DataConfig, Workspace
 from training.data.render import RenderConfig
+from training.month_loop import Month, Outcome, Step
+from training.month_loop import start_notification as _start_notification
+from training.retrain_state import RetrainState
 from training.snapshots import building, checking, reading
 from training.snapshots.checking import Checked
 from training.snapshots.reading import MailSnapshot
 from training.snapshots.validation import Limits, ValidationReport
 from training.snapshots.validation_page import write_page
+from training.step_error import StepError
 from training.steps import adapt, promote
 from training.steps.files import (
-    StepError,
     champion_sha256,
     load_fit,
     load_verdict,
     sha256,
 )
 
-logger = logging.getLogger(__name__)
-
 STEPS = ("snapshot", "validate", "adapt", "export", "quantize", "evaluate", "gate", "promote")
-_WATCH = 1  # severity of the event: a person should look in office hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +64,6 @@ class Places:
     champion: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What people are told."""
-
-    title: str
-    details: tuple[str, ...]
-    to_do: str
-    severity: int
-    link: str
-
-
 def run(
     config: RetrainConfig,
     places: Places,
@@ -97,36 +84,33 @@ def run(
     """
     promote.settle(places.champion)
     snapshot = _snapshot(config, places)
-    state = retrain_state.load(places.work.folder, _about(config, places, snapshot))
-    if not config.force and (said := _done_before(state, places, chosen)):
-        print(said)
-        return
-    if not config.force and (said := _nothing_new(state, snapshot, places)):
-        print(said)
-        _tell(places.work, Outcome("Retraining: nothing new", (said,), "Label mail.", _WATCH, ""))
-        return
-    if config.force and chosen[-1] in state.done:
-        state = retrain_state.RetrainState(state.about)
-    report = _validate(config, places).report
-    for step in chosen[2:]:
-        if step in state.done:
-            print(f"== {step}: done at {state.done[step]}", flush=True)
-            continue
-        print(f"== {step}", flush=True)
-        passed = True
-        if step == "adapt":
-            adapt.run(
-                config.adapt, config.rendering, places.data, places.work, places.champion,
-                snapshot, report, f"{places.data_store.url}/snapshots/{config.as_of}",
-            )  # fmt: skip
-        else:
-            passed = run_step(step)
-        if step == "gate":
-            _tell(places.work, _outcome(places.work, report))
-        wrote = _files_of(places.work).get(step, ())
-        state = retrain_state.mark(state, step, places.work.folder, wrote=wrote)
-        if not passed:
-            return  # people were told, and another attempt would end the same way
+    checked = functools.cache(lambda: _validate(config, places))
+
+    def adapt_champion() -> bool:
+        adapt.run(
+            config.adapt, config.rendering, places.data, places.work, places.champion,
+            snapshot, checked().report, f"{places.data_store.url}/snapshots/{config.as_of}",
+        )  # fmt: skip
+        return True
+
+    runs = {"adapt": adapt_champion} | {
+        step: partial(run_step, step) for step in STEPS[STEPS.index("adapt") + 1 :]
+    }
+    outcomes = {"gate": lambda: _outcome(places.work, checked().report)}
+    wrote = _files_of(places.work)
+    month = Month(
+        about=_about(config, places, snapshot),
+        until=chosen[-1],
+        steps=tuple(
+            Step(name, runs[name], wrote.get(name, ()), outcomes.get(name))
+            for name in chosen
+            if name in runs
+        ),
+        passed=lambda: load_verdict(places.work)[0].passed,
+        nothing_new=lambda state: _nothing_new(state, snapshot, places),
+        check=checked,
+    )
+    month_loop.run(month, places.work.folder, tell=_start_notification, force=config.force)
 
 
 def _snapshot(config: RetrainConfig, places: Places) -> MailSnapshot:
@@ -148,7 +132,7 @@ def _snapshot(config: RetrainConfig, places: Places) -> MailSnapshot:
     return snapshot
 
 
-def _files_of(work: Workspace) -> Mapping[str, Sequence[Path]]:
+def _files_of(work: Workspace) -> Mapping[str, tuple[Path, ...]]:
     """What each step writes for the later ones."""
     return {
         "adapt": (work.weights, work.fit, work.mail),
@@ -169,30 +153,25 @@ def _about(config: RetrainConfig, places: Places, snapshot: MailSnapshot) -> Map
     }
 
 
-def _done_before(state: retrain_state.RetrainState, places: Places, chosen: Sequence[str]) -> str:
-    """What was done and when; empty where a step is left."""
-    month, gated = state.about["month"], state.done.get("gate")
-    served = champion_sha256(places.champion) or "none"
-    if gated and retrain_state.is_candidate(state, served):
-        return f"{month} was retrained at {gated}, and its candidate is the champion (--force)"
-    if gated and not load_verdict(places.work)[0].passed:
-        return f"{month} was retrained at {gated}; the gate refused it (--force does it again)"
-    if chosen[-1] not in state.done:
-        return ""
-    return f"{month} was retrained at {state.done[chosen[-1]]} (--force does it again)"
+def _nothing_new(state: RetrainState, snapshot: MailSnapshot, places: Places) -> Outcome | None:
+    """What to tell where there is nothing to train on."""
 
+    def nothing(why: str) -> Outcome:
+        return Outcome("Retraining: nothing new", (why,), "Label mail.", month_loop.WATCH, "")
 
-def _nothing_new(state: retrain_state.RetrainState, snapshot: MailSnapshot, places: Places) -> str:
-    """One sentence that says why there is nothing to train on; empty where there is."""
     if not len(snapshot.train):
-        return f"{snapshot.version} has no crop to train on; `monitoring label` adds labels"
+        return nothing(
+            f"{snapshot.version} has no crop to train on; `monitoring label` adds labels"
+        )
     if state.done or (places.champion / RETRAIN_DUE).exists():
-        return ""  # a run that was killed, or a champion that saw what has been erased
+        return None  # a run that was killed, or a champion that saw what has been erased
     tracking.connect()
     earlier = tracking.find_gated_run(adapt.LABELS_TAG, adapt.data_tags(snapshot)[adapt.LABELS_TAG])
     if earlier is None:
-        return ""
-    return f"no new label since run {earlier}, which reached the gate (--force trains again)"
+        return None
+    return nothing(
+        f"no new label since run {earlier}, which reached the gate (--force trains again)"
+    )
 
 
 def _validate(config: RetrainConfig, places: Places) -> Checked:
@@ -231,26 +210,4 @@ def _outcome(work: Workspace, report: ValidationReport) -> Outcome:
     else:
         title = "Retraining: the gate refused the candidate; the champion stays"
         to_do = "Read which limits it missed; label more crops of the digits that it confuses."
-    return Outcome(title, tuple(details), to_do, _WATCH, tracking.page_of(record.run_id))
-
-
-def _tell(work: Workspace, outcome: Outcome) -> None:
-    """Notify people by the sinks of DIGITS_ALERTS; what a sink refuses waits in the outbox."""
-    today = datetime.now(UTC).date().isoformat()
-    event = {
-        "topic": "retrain",
-        **asdict(outcome),
-        "details": list(outcome.details),
-        "sites": [],
-        "since": today,
-        "window": today,
-    }
-    work.folder.mkdir(parents=True, exist_ok=True)
-    path = work.folder / "outcome.json"
-    path.write_text(json.dumps(event, indent=1) + "\n")
-    _start_notification(path)
-
-
-def _start_notification(event: Path) -> None:
-    """Start `monitoring tell`; a failed notification does not fail the retraining."""
-    subprocess.run([sys.executable, "-m", "monitoring", "tell", str(event)], check=False)
+    return Outcome(title, tuple(details), to_do, month_loop.WATCH, tracking.page_of(record.run_id))

@@ -14,7 +14,7 @@ from capture.store import Store
 from model import artifact
 from training import champion_switch, model_store, promotion_log, provenance
 from training.promotion_log import Promotion
-from training.steps.files import StepError
+from training.step_error import StepError
 from training.steps.promote import move_alias, settle
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.steps.files import StepError
+from training.step_error import StepError
 
 NAME = "lock"
 

@@ -26,10 +26,10 @@ from training.data import extra, fonts, pool_cache, render
 from training.data.datasets import LabelledImages, Mnist, load_mnist
 from training.evaluation import office_policy, suites
 from training.evaluation.thresholds import with_default
+from training.step_error import StepError
 from training.steps.files import (
     RENDER_SEED,
     RENDER_VALIDATION_SEED,
-    StepError,
     network_input,
     sha256,
 )

@@ -21,6 +21,7 @@ from capture.sampling import read_sample
 from capture.spool import Spool
 from capture.store import Store, open_store
 from monitoring import drift, report
+from monitoring.report_store import ReportLocations
 
 SITES = ("Aachen", "Bergen", "Coimbra", "Dijon", "Fano")
 DIRTY = "Fano"
@@ -106,7 +107,7 @@ def _report(archive, reports):
     rows = drift.prepare(sample.rows, LABEL_SCHEMA.empty_table().to_pandas())
     rows["label"] = rows["digit"]
     reference = Reference(rows, model_version="3", threshold=0.9, garbage_threshold=10.0)
-    locations = report.ReportLocations(archive, reports, "reports", ())
+    locations = ReportLocations(archive, reports, "reports", ())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "_put_evidently", _put_stub)
         for day in DAYS:
