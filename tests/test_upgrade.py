@@ -25,7 +25,7 @@ from capture.labels import event_files, events_in
 from capture.store import open_store
 
 ROOT = Path(__file__).parents[1]
-RELEASE_BEFORE = "a3dca39"  # of 2026-11-27, without a console: records of version 5, no scope review
+RELEASE_BEFORE = "a3dca39"  # before the console: records of version 5, no scope review
 CROP = (ROOT / "tests/data/crops/7-00585.png").read_bytes()
 
 pytestmark = pytest.mark.nightly  # four starts of a service, a minute
