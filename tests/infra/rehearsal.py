@@ -1,7 +1,7 @@
 """``make rehearse``: runs the commands of docs/deploy.md against an emulated account.
 
-It takes the page's shell blocks as they are, with the real CDK and AWS command lines, and changes
-only what the emulator lacks (``CHANGED``). Needs ``aws`` and npm's registry.
+It takes the shell blocks of that page and of the runbook as they are, with the real CDK and AWS
+command lines, and changes only what the emulator lacks (``CHANGED``). Needs ``aws`` and npm.
 """
 
 from __future__ import annotations
@@ -26,11 +26,18 @@ from moto.core.responses import ActionResult
 from moto.server import ThreadedMotoServer
 from moto.servicequotas.responses import ServiceQuotasResponse
 
+from infra import drill
 from infra.__main__ import DOCUMENT
-from infra.app import PROD
 from infra.settings import REPOSITORY_ROOT
 
-SECTIONS = ("What you need", "Deployment values", "First deployment", "Rolling back")
+REGION = "eu-central-1"  # of the page's commands
+SECTIONS = (
+    (DOCUMENT, "What you need"),
+    (DOCUMENT, "Deployment values"),
+    (DOCUMENT, "First deployment"),
+    (drill.RUNBOOK, "When an alarm rings"),
+    (DOCUMENT, "Rolling back"),
+)
 
 # Text of the page -> what is run instead. The page must have each of them.
 CHANGED = {
@@ -62,30 +69,30 @@ KEY=the-key-that-was-printed GOLDEN_KEY=the-other-one
 """
 
 
-def blocks(page: str) -> list[tuple[str, str]]:
+def blocks() -> list[tuple[str, str]]:
     """Section and text of each shell block that is run, with ``CHANGED`` applied.
 
     Raises:
-        LookupError: the page lacks a text of ``CHANGED``, or a section has no block.
+        LookupError: the pages lack a text of ``CHANGED``, or a section has no block.
     """
     found = []
-    for section in SECTIONS:
-        text = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    for page, section in SECTIONS:
+        text = page.read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
         ours = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         if not ours:
-            raise LookupError(f"no shell block under {section!r}")
+            raise LookupError(f"{page.name}: no shell block under {section!r}")
         found += [(section, block) for block in ours]
     for old, new in CHANGED.items():
         if not any(old in block for _, block in found):
-            raise LookupError(f"docs/deploy.md no longer has {old!r}: renew CHANGED")
+            raise LookupError(f"the pages no longer have {old!r}: renew CHANGED")
         found = [(section, block.replace(old, new)) for section, block in found]
     return found
 
 
-def script(page: str) -> str:
+def script() -> str:
     """The program that bash runs: all blocks in one shell, each announced."""
     parts = [BEFORE]
-    for number, (section, block) in enumerate(blocks(page)):
+    for number, (section, block) in enumerate(blocks()):
         parts.append(f"echo '== {section}, block {number + 1}'\n{block}")
         if "\ncdk() {" in block:
             parts.append(AFTER_THE_FUNCTIONS)
@@ -100,7 +107,7 @@ def account() -> Iterator[dict[str, str]]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
-    moto_api.AWS.endpoint, moto_api.AWS.region = f"http://127.0.0.1:{port}", PROD.region
+    moto_api.AWS.endpoint, moto_api.AWS.region = f"http://127.0.0.1:{port}", REGION
     try:
         yield {
             # moto finds a template in S3 by this name, and a bucket by the address
@@ -134,13 +141,13 @@ def main() -> int:
     begun = time.monotonic()
     with account() as variables:
         done = subprocess.run(
-            ["bash", "-c", script(DOCUMENT.read_text())],
+            ["bash", "-c", script()],
             cwd=REPOSITORY_ROOT,
             env=os.environ | variables,
             check=False,
         )
     result = "every command succeeded" if done.returncode == 0 else "stopped at the error above"
-    print(f"docs/deploy.md: {result}, {time.monotonic() - begun:.0f} s")
+    print(f"docs/deploy.md and the runbook: {result}, {time.monotonic() - begun:.0f} s")
     return done.returncode
 
 
