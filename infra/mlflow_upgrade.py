@@ -50,8 +50,16 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
     restored.add_argument("tag", help="of the image that fits the snapshot's schema")
 
 
+class NoMlflowError(Exception):
+    """The environment runs no MLflow."""
+
+
 def find(environment: str) -> Registry:
-    """Look up what the stack made."""
+    """Look up what the stack made.
+
+    Raises:
+        NoMlflowError: as in an environment without comforts (``lean``).
+    """
     stack = f"digitline-{environment}-mlops"
     pages = boto3.client("cloudformation").get_paginator("list_stack_resources")
     made = {
@@ -59,6 +67,8 @@ def find(environment: str) -> Registry:
         for page in pages.paginate(StackName=stack)
         for resource in page["StackResourceSummaries"]
     }
+    if "AWS::RDS::DBInstance" not in made:
+        raise NoMlflowError(f"{stack} has no MLflow: {environment} retrains in a checkout")
     return Registry(
         environment=environment,
         stack=stack,

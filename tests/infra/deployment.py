@@ -78,7 +78,7 @@ def _put_parameters(environment: Environment) -> None:
         environment.parameter("page-email"): "pager@example.com",
         environment.parameter("ticket-email"): "operator@example.com",
         environment.parameter("domain"): "digits.example.com",
-        environment.parameter("certificate-arn"): _certificate(),
+        environment.parameter("certificate-arn"): certificate(),
         environment.parameter("github-repository"): "example/digitline",
         environment.parameter("service-image-tag"): "champion-1-0000000",
         environment.parameter("jobs-image-tag"): "0000000",
@@ -89,7 +89,7 @@ def _put_parameters(environment: Environment) -> None:
         ssm.put_parameter(Name=name, Value=value, Type="String")
 
 
-def _certificate() -> str:
+def certificate() -> str:
     """A self-signed certificate in ACM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "digits.example.com")])

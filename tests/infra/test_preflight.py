@@ -9,6 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from infra import capacity, preflight
+from infra.__main__ import main
 from infra.app import PROD
 from infra.capacity import Measured
 
@@ -64,3 +65,26 @@ def test_another_error_is_not_taken_for_the_default(quotas: Any) -> None:
         stub.add_client_error("get_service_quota", "AccessDeniedException")
         with pytest.raises(quotas.exceptions.ClientError, match="AccessDenied"):
             preflight.report(quotas, [FARGATE])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["preflight", "--environment", "prod"],
+        ["keys", "list", "--environment", "prod"],
+        ["mlflow", "start", "--environment", "prod"],
+    ],
+)
+def test_without_credentials_a_command_says_so_and_what_to_ask(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("Unable to locate credentials\n")
+    assert "aws sts get-caller-identity" in told
