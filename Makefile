@@ -24,7 +24,7 @@ TESTS := --ignore=tests/infra --ignore=tests/image
 
 help:  ## show this list
 	@awk '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
-	  match($$0, /^[a-z-]+:.*## /){split($$0, part, ":.*## "); printf "  %-12s %s\n", part[1], part[2]}' \
+	  match($$0, /^[a-z-]+:.*## /){split($$0, part, ":.*## "); printf "  %-16s %s\n", part[1], part[2]}' \
 	  $(MAKEFILE_LIST)
 
 ##@ Use
