@@ -163,9 +163,11 @@ $(VENV)/bin/python:
 	@touch $@
 
 $(VENV)/.serving: requirements-serving.txt | $(VENV)/bin/python
-	$(BIN)/pip install -q --require-hashes -r requirements-serving.txt
+	@echo "installing the serving set into $(VENV): about a minute"
+	@$(BIN)/pip install -q --require-hashes -r requirements-serving.txt
 	@touch $@
 
 $(VENV)/.all: requirements.txt $(VENV)/.serving
-	$(BIN)/pip install -q -r requirements.txt
+	@echo "installing everything into $(VENV): 2.9 GB, some minutes"
+	@$(BIN)/pip install -q -r requirements.txt
 	@touch $@
