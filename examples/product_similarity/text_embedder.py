@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from model.champion_files import FileRules, VerifiedFiles
-from model.errors import ArtifactRefused
-from model.onnx_session import OnnxSession
+from model.errors import ArtifactRefused, ModelError
 
 CHAMPION: Final = Path(".work/examples/product_similarity/champion")
 RULES: Final = FileRules(
@@ -26,6 +26,7 @@ RULES: Final = FileRules(
 NUM_DIMENSIONS: Final = 384
 MAX_TOKENS: Final = 256  # what the model was trained with; later ones are cut off
 TOGETHER: Final = 8  # texts of about one length: in a batch of 32 padding doubles the tokens
+_LOG_ERRORS_ONLY: Final = 3
 
 Vector = NDArray[np.float32]
 
@@ -39,7 +40,7 @@ class TextEmbedder:
     manifest: dict[str, Any]
     clusters: Vector  # (K, 384), of the reference's texts; what drift is measured along
     tokenizer: Any
-    session: OnnxSession
+    session: Any
 
     def embed(self, texts: Sequence[str]) -> Vector:
         """(N, 384) float32 of length 1; a text's embedding is the same in any batch.
@@ -59,7 +60,10 @@ class TextEmbedder:
         ids = np.array([one.ids for one in encoded], np.int64)
         mask = np.array([one.attention_mask for one in encoded], np.int64)
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        states = self.session.run(["last_hidden_state"], inputs)[0]
+        try:
+            states = self.session.run(["last_hidden_state"], inputs)[0]
+        except Exception as error:  # onnxruntime's own exceptions share no public base
+            raise ModelError(f"inference failed on {len(texts)} texts: {error}") from error
         sums = (states * mask[..., None]).sum(axis=1)
         vectors: Vector = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
         return vectors
@@ -85,7 +89,15 @@ def load_model(files: VerifiedFiles) -> TextEmbedder:
     tokenizer = Tokenizer.from_str(text.decode())
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.enable_padding()
-    session = OnnxSession(files.onnx_bytes)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # other cores run other workers
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    try:
+        session = ort.InferenceSession(
+            files.onnx_bytes, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's own exceptions share no public base
+        raise ModelError(f"onnxruntime refuses the model: {error}") from error
     identity = (files.version, files.sha256, files.manifest)
     return TextEmbedder(*identity, clusters, tokenizer, session)
 
