@@ -19,7 +19,7 @@ from training.promotion_log import Promotion
 logger = logging.getLogger(__name__)
 
 
-def roll_back(
+def bring_back(
     champion: Path,
     store: Store,
     *,

@@ -20,14 +20,8 @@ import numpy as np
 
 from capture.store import Store
 from model.champion_files import MANIFEST, MANIFEST_SCHEMA, MODEL
-from training import (
-    champion_rollback,
-    champion_switch,
-    model_store,
-    promotion_log,
-    provenance,
-    tracking,
-)
+from training import champion_switch, model_store, promotion_log, provenance, tracking
+from training.champion_rollback import bring_back
 from training.gate_verdict import Verdict
 from training.promotion_log import Promotion
 
@@ -127,7 +121,7 @@ def roll_back(
     """
     tracking.connect(experiment=name)
     announce = partial(_move_alias, champion, name)
-    return champion_rollback.roll_back(
+    return bring_back(
         champion, store, to_version=to_version, why=why, check=check, announce=announce
     )
 

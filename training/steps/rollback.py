@@ -12,7 +12,7 @@ from capture.snapshot_erasure import retrain_due
 from capture.store import Store
 from model import artifact
 from training import model_store, promotion_log
-from training.champion_rollback import roll_back
+from training.champion_rollback import bring_back
 from training.promotion_log import Promotion
 from training.steps.promote import move_alias, settle
 
@@ -33,7 +33,7 @@ def run(champion: Path, store: Store, *, to_version: str | None, why: str) -> Pr
             store does not have it or has it damaged.
         ArtifactRefused: serving would refuse the champion or the kept folder; nothing has changed.
     """
-    return roll_back(
+    return bring_back(
         champion,
         store,
         to_version=to_version,
