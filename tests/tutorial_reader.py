@@ -19,15 +19,15 @@ ROOT = Path(__file__).parents[1]
 _BLOCK = re.compile(r"(?:^`(\w+\.py)`[^\n]*\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SERVERS = ("python -m serving --app", "make serve")
 _NUMBER = re.compile(r"\d+\.\d+(?:e-?\d+)?")
-_PATIENCE_S = 30
 
 
 class TutorialReader:
     """Follows one page in a folder of its own."""
 
-    def __init__(self, page, folder):
+    def __init__(self, page, folder, *, patience_s=30.0):
         self.blocks = [match.groups(default="") for match in _BLOCK.finditer(page)]
         self.folder = folder
+        self.patience_s = patience_s  # for an answer or a line of the log
         self.port = free_port()
         self.server = None
         self.log = folder / "service.log"
@@ -99,7 +99,7 @@ class TutorialReader:
         lines = text.splitlines()
         if language == "json":
             lines = ["".join(line.strip() for line in lines)]
-        give_up = time.monotonic() + _PATIENCE_S
+        give_up = time.monotonic() + self.patience_s
         while missing := [line for line in lines if _as_shown(line) not in self._seen()]:
             assert time.monotonic() < give_up, f"{missing[0]!r} is not in\n{self._seen()}"
             time.sleep(0.5)
