@@ -21,6 +21,6 @@ def test_a_tutorial_does_what_it_says(name, tmp_path):
 
 
 def test_a_promise_that_is_not_kept_is_found(tmp_path):
-    page = "```sh\necho 1.234 two\n```\n```text\n1.230 two\n```\n```text\nthree\n```\n"
+    page = "```sh\necho 1.2345 two\n```\n```text\n1.2310 two\n```\n```text\nthree\n```\n"
     with pytest.raises(AssertionError, match="'three' is not in"):
         TutorialReader(page, tmp_path, patience_s=0.1).follow()

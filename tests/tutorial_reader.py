@@ -112,6 +112,6 @@ class TutorialReader:
 
 
 def _as_shown(text):
-    """Without what differs each time: ids, and the last digits, which depend on the processor."""
+    """Without what differs each time: ids, and digits after the third, for other processors."""
     text = re.sub(r'"request_id":"[^"]+"', "", text)
-    return _NUMBER.sub(lambda match: f"{float(match[0]):.2g}", text)
+    return _NUMBER.sub(lambda match: f"{float(match[0]):.3g}", text)
