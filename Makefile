@@ -24,7 +24,7 @@ TESTS := --ignore=tests/infra --ignore=tests/image
 
 help:  ## show this list
 	@awk '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
-	  match($$0, /^[a-z-]+:.*## /){split($$0, part, ":.*## "); printf "  %-12s %s\n", part[1], part[2]}' \
+	  match($$0, /^[a-z-]+:.*## /){split($$0, part, ":.*## "); printf "  %-16s %s\n", part[1], part[2]}' \
 	  $(MAKEFILE_LIST)
 
 ##@ Use
@@ -172,9 +172,11 @@ $(VENV)/bin/python:
 	@touch $@
 
 $(VENV)/.serving: requirements-serving.txt | $(VENV)/bin/python
-	$(BIN)/pip install -q --require-hashes -r requirements-serving.txt
+	@echo "installing the serving set into $(VENV): about a minute"
+	@$(BIN)/pip install -q --require-hashes -r requirements-serving.txt
 	@touch $@
 
 $(VENV)/.all: requirements.txt $(VENV)/.serving
-	$(BIN)/pip install -q -r requirements.txt
+	@echo "installing everything into $(VENV): 2.9 GB, some minutes"
+	@$(BIN)/pip install -q -r requirements.txt
 	@touch $@

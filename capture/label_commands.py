@@ -6,6 +6,7 @@ Heavy imports happen inside the command that needs them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,5 +101,7 @@ def _audits(options: argparse.Namespace) -> int:
     from capture.store import open_store
 
     window = parse_window(options.day, today=today())
-    list_marks(open_store(options.store), window).to_csv(sys.stdout, index=False)
+    marks = list_marks(open_store(options.store), window)
+    with contextlib.suppress(BrokenPipeError):  # `| head` has closed it
+        print(marks.to_csv(index=False), end="", flush=True)
     return 0

@@ -49,7 +49,8 @@ def inspect(onnx_bytes: bytes, *, domains: Collection[str] = ()) -> None:
     try:
         model = list(_fields(onnx_bytes))
         sets = [_opset(value, allowed) for number, value in model if number == _MODEL_OPSET]
-        versions = [version for domain, version in sets if domain in _DEFAULT_DOMAINS]
+        # a set, because skl2onnx imports the same version twice
+        versions = {version for domain, version in sets if domain in _DEFAULT_DOMAINS}
         if any(number in (_MODEL_FUNCTIONS, _MODEL_TRAINING_INFO) for number, _ in model):
             raise ArtifactRefused(
                 "the model has functions or training graphs of its own; export it without them"
@@ -60,10 +61,13 @@ def inspect(onnx_bytes: bytes, *, domains: Collection[str] = ()) -> None:
     except (IndexError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise ArtifactRefused(f"model.onnx is not an ONNX file: {error!r}") from error
     if len(graphs) != 1 or len(versions) != 1:
-        raise ArtifactRefused("model.onnx must hold one graph and import one operator set")
-    if versions[0] not in OPSETS:
         raise ArtifactRefused(
-            f"model.onnx uses opset {versions[0]}; {OPSETS.start} to {OPSETS.stop - 1} are tested"
+            f"model.onnx holds {len(graphs)} graphs and imports the opsets {sorted(versions)}; "
+            "export it with one of each"
+        )
+    if not versions <= set(OPSETS):
+        raise ArtifactRefused(
+            f"model.onnx uses opset {max(versions)}; {OPSETS.start} to {OPSETS.stop - 1} are tested"
         )
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from capture.answer_rows import FEATURE, read_answers
 from capture.archive import parse_window
 from capture.store import open_store
-from monitoring.distances import class_mix_p, normed_distance
+from monitoring.distances import MIN_VALUES, class_mix_p, normed_distance
 from monitoring.findings import Finding, Severity
 from monitoring.rules import CLASS_MIX_P, DISTANCE_LIMIT, MIN_RECORDS, P99_LIMIT_MS
 
@@ -56,13 +56,20 @@ def judge_answers(current: pd.DataFrame, reference: pd.DataFrame) -> list[Findin
             continue
         least = max(abs(float(reference[name].mean())) * LEAST_SPREAD_FRAC, 1e-6)
         distance = normed_distance(current[name], reference[name], least_spread=least)
-        if distance > DISTANCE_LIMIT:
+        if np.isnan(distance):
+            least_values = min(current[name].count(), reference[name].count())
+            text = f"{name} cannot be judged: {least_values} values, {MIN_VALUES} are needed"
+            findings.append(Finding("missing", name, 1.0, 0.0, Severity.WATCH, text))
+        elif distance > DISTANCE_LIMIT:
             text = f"{name} moved by {distance:.2f} standard deviations of the reference"
             findings.append(
                 Finding("distance", name, distance, DISTANCE_LIMIT, Severity.WATCH, text)
             )
     p = class_mix_p(current["answer"], reference["answer"])
-    if p < CLASS_MIX_P:
+    if np.isnan(p):
+        text = f"the mix of answers cannot be judged: {MIN_VALUES} answers are needed on each side"
+        findings.append(Finding("missing", "answer", 1.0, 0.0, Severity.WATCH, text))
+    elif p < CLASS_MIX_P:
         share = current["answer"].value_counts(normalize=True)
         change = share.sub(reference["answer"].value_counts(normalize=True), fill_value=0.0)
         most = change.abs().idxmax()

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from training import snapshot_options
 from training.config import DataConfig, FieldConfig, Workspace, YearConfig
+from training.snapshot_options import served_folder
 
 WITHOUT_MNIST = (
     "average", "rollback", "history", "recall", "replay", "snapshot", "validate", "data",
 )  # fmt: skip
-CHAMPION = snapshot_options.CHAMPION
 STEPS = ("fit", "export", "quantize", "evaluate", "gate", "promote")
 RETRAIN_STEPS = (
     *("snapshot", "validate", "adapt", "export", "quantize", "evaluate", "gate", "promote"),
@@ -73,7 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands.choices["try"].set_defaults(work=Path(".work/try"), epochs=3, num_crops=20_000)
     for name in ("rollback", "history"):
         _add_store_options(commands.choices[name])
-        _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
+        _add_option(
+            commands.choices[name], "--champion", served_folder(), "folder of the served model"
+        )
     commands.choices["rollback"].add_argument(
         "--to", metavar="VERSION", help="version to go back to (default: the one before this one)"
     )
@@ -82,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     average = commands.choices["average"]
     average.add_argument("fits", nargs="+", type=Path, metavar="FIT", help="work folder of a fit")
-    _add_option(average, "--work", Workspace().folder, "folder to write the mean to")
+    _add_option(average, "--work", _work(), "folder to write the mean to")
     _add_recall_options(commands.choices["recall"])
     _add_replay_options(commands.choices["replay"])
     _add_year_options(commands.choices["year"])
@@ -90,7 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
     snapshot_options.add_to(commands.choices)
     _add_field_options(commands.choices["field"])
     for name in ("styles", "harm", "field"):
-        _add_option(commands.choices[name], "--champion", CHAMPION, "folder of the served model")
+        _add_option(
+            commands.choices[name], "--champion", served_folder(), "folder of the served model"
+        )
     _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
     _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
     return parser
@@ -108,7 +112,7 @@ def _add_recall_options(command: argparse.ArgumentParser) -> None:
         "--version", help="model whose reads are doubted (default: the one before the rollback)"
     )
     _add_option(command, "--list", Path("recall.csv"), "CSV file of the reads to write")
-    _add_option(command, "--champion", CHAMPION, "folder of the served model")
+    _add_champion(command)
     _add_capture_store(command)
 
 
@@ -116,13 +120,13 @@ def _add_replay_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--candidate",
         type=Path,
-        default=Workspace().folder,
+        default=_work(),
         help="work folder that has been evaluated, or a champion folder (default: %(default)s)",
     )
     _add_option(command, "--days", 7, "days of mail to read")
     _add_option(command, "--list", Path("replay.csv"), "CSV file of the differences to write")
     _add_option(command, "--picture", Path("replay.png"), "picture of the differences to write")
-    _add_option(command, "--champion", CHAMPION, "folder of the served model")
+    _add_champion(command)
     _add_capture_store(command)
 
 
@@ -153,7 +157,9 @@ def _add_year_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", type=Path, help="folder to write the last model to (default: it is not written)"
     )
-    _add_option(command, "--champion", CHAMPION, "folder of the model that the year begins with")
+    _add_option(
+        command, "--champion", served_folder(), "folder of the model that the year begins with"
+    )
 
 
 def _add_field_options(command: argparse.ArgumentParser) -> None:
@@ -203,9 +209,19 @@ def _add_compare_options(command: argparse.ArgumentParser) -> None:
     _add_option(command, "--pictures", Path(".work/compare"), "folder of the pictures to write")
 
 
+def _add_champion(
+    command: argparse.ArgumentParser, text: str = "folder of the served model"
+) -> None:
+    _add_option(command, "--champion", served_folder(), text)
+
+
+def _work() -> Path:
+    return Path(os.environ.get("DIGITS_TRAINING_WORK") or Workspace().folder)
+
+
 def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
-    _add_option(command, "--work", Workspace().folder, "folder of the files between the steps")
-    _add_option(command, "--champion", CHAMPION, "folder of the served model")
+    _add_option(command, "--work", _work(), "folder of the files between the steps")
+    _add_champion(command)
     if name == "retrain":
         _add_retrain_options(command)
     if name in ("fit", "run", "try"):

@@ -1,4 +1,4 @@
-"""Gate, register, pack and promote a model of another kind than the digit reader.
+"""Gate, register, pack, promote and roll back a model of another kind than the digit reader.
 
 Edge: writes the champion folder, talks to MLflow. The caller has fitted the model and judged it:
 the verdict must have passed. Knows nothing about what the model answers.
@@ -21,6 +21,7 @@ import numpy as np
 from capture.store import Store
 from model.champion_files import MANIFEST, MANIFEST_SCHEMA, MODEL, sealed
 from training import champion_switch, model_store, promotion_log, provenance, tracking
+from training.champion_rollback import bring_back
 from training.gate_verdict import Verdict
 from training.promotion_log import Promotion
 
@@ -130,6 +131,35 @@ def make_champion(
     )
     logger.info("champion of %s: %s -> %s", candidate.name, entry.from_version, entry.to_version)
     return version
+
+
+def roll_back(
+    name: str,
+    champion: Path,
+    store: Store,
+    *,
+    check: Callable[[Path], object],
+    why: str,
+    to_version: str | None = None,
+) -> Promotion:
+    """Make an earlier champion of a model the champion again.
+
+    Args:
+        name: of the candidate that was promoted.
+        champion: the folder that serving loads.
+        store: what `promote` keeps the champions in.
+        check: raises ArtifactRefused if serving would refuse a folder.
+        why: one line for the promotion log.
+        to_version: None for the champion before this one.
+
+    Raises:
+        VersionError: there is no such champion, or the store has it damaged.
+    """
+    tracking.connect(experiment=name)
+    announce = partial(_move_alias, champion, name)
+    return bring_back(
+        champion, store, to_version=to_version, why=why, check=check, announce=announce
+    )
 
 
 def _move_alias(champion: Path, name: str, entry: Promotion) -> None:

@@ -10,7 +10,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-CHAMPION = Path("model/champion")
+
+def served_folder() -> Path:
+    """The folder that DIGITS_CHAMPION names, as for the service; else the shipped one."""
+    named = os.environ.get("DIGITS_CHAMPION") or ""
+    return Path("model/champion") if not named or "://" in named else Path(named)
 
 
 def add_to(commands: Mapping[str, argparse.ArgumentParser]) -> None:
@@ -78,6 +82,6 @@ def _add_champion(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--champion",
         type=Path,
-        default=CHAMPION,
+        default=served_folder(),
         help="folder of the served model (default: %(default)s)",
     )

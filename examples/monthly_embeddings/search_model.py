@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 import orjson
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from model.champion_files import FileRules, VerifiedFiles
-from model.errors import ArtifactRefused, ModelError
+from model.errors import ArtifactRefused
+from model.onnx_session import OnnxSession
 
 CHAMPION: Final = Path(".work/examples/monthly_embeddings/champion")
 RULES: Final = FileRules(
@@ -25,7 +25,6 @@ RULES: Final = FileRules(
 )
 MAX_TOKENS: Final = 256  # what MiniLM was trained with; later ones are cut off
 MAX_MATCHES: Final = 20
-_LOG_ERRORS_ONLY: Final = 3
 
 
 class Picture(NamedTuple):
@@ -55,7 +54,7 @@ class SearchModel:
     gallery: NDArray[np.float32]  # (N, T), rows of length 1
     pictures: tuple[Picture, ...]
     tokenizer: Any
-    session: Any
+    session: OnnxSession
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(N, T) float32 of length 1. Raises ModelError."""
@@ -63,10 +62,7 @@ class SearchModel:
         ids = np.array([one.ids for one in encoded], np.int64)
         mask = np.array([one.attention_mask for one in encoded], np.int64)
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        try:
-            vectors: NDArray[np.float32] = self.session.run(["vector"], inputs)[0]
-        except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise ModelError(f"inference failed on {len(texts)} texts: {error}") from error
+        vectors: NDArray[np.float32] = self.session.run(["vector"], inputs)[0]
         return vectors
 
     def search(self, texts: Sequence[str]) -> list[Matches]:
@@ -91,16 +87,8 @@ def load_model(files: VerifiedFiles) -> SearchModel:
     tokenizer = Tokenizer.from_str(files.files["tokenizer.json"].decode())
     tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.enable_padding()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # other cores run other workers
-    options.log_severity_level = _LOG_ERRORS_ONLY
-    try:
-        session = ort.InferenceSession(
-            files.onnx_bytes, options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's own exceptions share no public base
-        raise ModelError(f"onnxruntime refuses the model: {error}") from error
-    width = session.get_outputs()[0].shape[-1]
+    session = OnnxSession(files.onnx_bytes)
+    width = session.outputs.get("vector", [0])[-1]
     if gallery.shape != (len(pictures), width):
         raise ArtifactRefused(
             f"gallery.npy is {gallery.shape}; ({len(pictures)}, {width}) is expected"

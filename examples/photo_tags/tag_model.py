@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from examples.photo_tags.photo_input import SIDE_PX, Scaling
 from model.champion_files import FileRules, VerifiedFiles
-from model.errors import ArtifactRefused, ModelError
+from model.errors import ArtifactRefused
+from model.onnx_session import OnnxSession
 
 CHAMPION: Final = Path(".work/examples/photo_tags/champion")
 RULES: Final = FileRules(
@@ -41,7 +41,7 @@ class TagModel:
     manifest: dict[str, Any]
     scaling: Scaling
     golden_jpg: bytes
-    session: Any
+    session: OnnxSession
 
     def probabilities(self, images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """(N, classes) float32 of N images (3, 224, 224).
@@ -49,10 +49,7 @@ class TagModel:
         Raises:
             ModelError: inference failed.
         """
-        try:
-            logits = self.session.run(["logits"], {"photo": np.stack(images)})[0]
-        except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise ModelError(f"inference failed on {len(images)} photos: {error}") from error
+        logits = self.session.run(["logits"], {"photo": np.stack(images)})[0]
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         probs: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
         return probs
@@ -75,16 +72,8 @@ def load_model(files: VerifiedFiles) -> TagModel:
         ArtifactRefused: its input or output is not what the manifest says.
         ModelError: onnxruntime refuses it.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # other cores run other workers
-    options.add_session_config_entry("session.x64quantprecision", "1")  # see model/classifier.py
-    try:
-        session = ort.InferenceSession(
-            files.onnx_bytes, options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's own exceptions share no public base
-        raise ModelError(f"onnxruntime refuses the model: {error}") from error
-    found = (session.get_inputs()[0].shape[1:], session.get_outputs()[0].shape[1:])
+    session = OnnxSession(files.onnx_bytes)
+    found = (session.inputs.get("photo", [])[1:], session.outputs.get("logits", [])[1:])
     expected = ([3, SIDE_PX, SIDE_PX], [len(files.manifest["classes"])])
     if found != expected:
         raise ArtifactRefused(f"the model's input and output are {found}; {expected} are expected")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 
 from model.champion_files import FileRules, VerifiedFiles
-from model.errors import ArtifactRefused, ModelError
+from model.errors import ArtifactRefused
+from model.onnx_session import OnnxSession
 
 CHAMPION: Final = Path(__file__).parent / "champion"
 RULES: Final = FileRules(
@@ -36,7 +36,7 @@ class SectionModel:
     version: str
     sha256: str
     manifest: dict[str, Any]
-    session: Any
+    session: OnnxSession
 
     def classify(self, texts: Sequence[str]) -> list[Section]:
         """The most probable section of each text.
@@ -45,10 +45,7 @@ class SectionModel:
             ModelError: inference failed.
         """
         column = np.array(texts, dtype=object).reshape(-1, 1)
-        try:
-            labels, probs = self.session.run(["label", "probabilities"], {"text": column})
-        except Exception as error:  # onnxruntime's own exceptions share no public base
-            raise ModelError(f"inference failed on {len(texts)} texts: {error}") from error
+        labels, probs = self.session.run(["label", "probabilities"], {"text": column})
         tops = probs.max(axis=1).tolist()
         return [Section(str(label), top) for label, top in zip(labels, tops, strict=True)]
 
@@ -60,15 +57,9 @@ def load_model(files: VerifiedFiles) -> SectionModel:
         ArtifactRefused: its outputs are not those of the manifest.
         ModelError: onnxruntime refuses it.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # other cores run other workers
-    try:
-        session = ort.InferenceSession(
-            files.onnx_bytes, options, providers=["CPUExecutionProvider"]
+    session = OnnxSession(files.onnx_bytes)
+    if session.outputs.get("probabilities", [0])[-1] != len(files.manifest["classes"]):
+        raise ArtifactRefused(
+            f"the model's outputs {session.outputs} are not the manifest's classes"
         )
-    except Exception as error:  # onnxruntime's own exceptions share no public base
-        raise ModelError(f"onnxruntime refuses the model: {error}") from error
-    shapes = {one.name: one.shape for one in session.get_outputs()}
-    if shapes.get("probabilities", [0])[-1] != len(files.manifest["classes"]):
-        raise ArtifactRefused(f"the model's outputs {shapes} are not the manifest's classes")
     return SectionModel(files.version, files.sha256, files.manifest, session)

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -25,6 +26,7 @@ from monitoring.studies.demo_places import ROOT, Places
 from monitoring.studies.demo_programs import ProgramFailed, Programs, free_port
 
 MARKER: Final = "made-by-make-demo"  # a folder without it is never deleted
+ENVIRONMENT: Final = "environment"  # for the shell of whoever runs commands on the demo's mail
 SERVICE_PORT, CONSOLE_PORT, REPORTS_PORT = 3000, 8080, 8090
 _READY_S: Final = 90.0
 _WATCH_S: Final = 1.0
@@ -82,6 +84,9 @@ def _run(folder: Path, *, num_days: int, letters_a_day: int) -> None:
     service, console, reports = ports.values()
     inside = Places(folder).environment(service_port=service, reports_port=reports)
     environment = os.environ | inside
+    (folder / ENVIRONMENT).write_text(
+        "".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items())
+    )
     _say(f"making {num_days} days of mail in {folder}; this takes a minute or two")
     demo_month.fill(
         environment, folder, now=datetime.now(UTC), num_days=num_days,
@@ -96,7 +101,7 @@ def _run(folder: Path, *, num_days: int, letters_a_day: int) -> None:
         programs.wait_for("service", f"http://127.0.0.1:{service}/readyz", within_s=_READY_S)
         programs.wait_for("console", f"http://127.0.0.1:{console}/livez", within_s=_READY_S)
         programs.wait_for("reports", f"http://127.0.0.1:{reports}/", within_s=_READY_S)
-        print(_guide(service, console, reports, time.monotonic() - started_s), flush=True)
+        print(_guide(folder, list(ports.values()), time.monotonic() - started_s), flush=True)
         while True:
             programs.check()
             time.sleep(_WATCH_S)
@@ -115,7 +120,8 @@ def _clear(folder: Path) -> None:
     (folder / MARKER).touch()
 
 
-def _guide(service: int, console: int, reports: int, took_s: float) -> str:
+def _guide(folder: Path, ports: list[int], took_s: float) -> str:
+    service, console, reports = ports
     return f"""
 The demo is ready after {took_s:.0f} s. Only the model's answers are real; the rest is made up.
 
@@ -127,6 +133,10 @@ Look first at
   Sites     dresden's scanner has been getting dirty for a week, and its reads are on hold
   Keying    today's letters wait, with some crops that the model did not accept
   Models    a candidate that the gate has refused, beside the champion and the one before
+
+Commands on this mail, in another terminal
+  export PATH=$PWD/.venv/bin:$PATH && source {folder / ENVIRONMENT}
+  python -m monitoring labels
 
 Ctrl-C stops everything; `make demo` makes it anew.
 """

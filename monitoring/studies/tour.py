@@ -1,4 +1,4 @@
-"""Take the pictures of docs/tour.md from a running `make demo`.
+"""Take the pictures of docs/tour.md, README.md and docs/console.md from a running `make demo`.
 
 python -m monitoring.studies.tour --service http://127.0.0.1:3000 --console http://127.0.0.1:8080
 """
@@ -41,7 +41,7 @@ def main() -> int:
         page.fill("[name=who]", "tour")
         page.click("main button")
         for name, (address, prepare) in STOPS.items():
-            base = options.service if name == "field" else options.console
+            base = options.service if address == "/" else options.console
             page.goto(f"{base}{address}")
             prepare(page)
             page.wait_for_load_state("networkidle")
@@ -54,6 +54,18 @@ def main() -> int:
 def _drop_field(page: Any) -> None:
     page.set_input_files("input[type=file]", str(FIELD))
     page.wait_for_selector("text=28195")
+
+
+def _draw_seven(page: Any) -> None:
+    box = page.locator("canvas").first.bounding_box()
+    places = [(0.25, 0.25), (0.75, 0.22), (0.62, 0.5), (0.5, 0.8)]
+    points = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in places]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=8)
+    page.mouse.up()
+    page.wait_for_selector("text=what it looked at")
 
 
 def _wait_for_letter(page: Any) -> None:
@@ -78,6 +90,7 @@ def _stay(_page: Any) -> None:
 
 STOPS: Final[dict[str, tuple[str, Callable[[Any], None]]]] = {
     "field": ("/", _drop_field),
+    "tryit": ("/", _draw_seven),
     "keying": ("/keying", _wait_for_letter),
     "sites": ("/sites", _stay),
     "site": ("/sites", _open_dirtiest),

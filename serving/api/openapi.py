@@ -132,7 +132,7 @@ def describe() -> dict[str, Any]:
         "info": {
             "title": "Digitline",
             "version": VERSION,
-            "summary": "Reads single handwritten digits for postal sorting.",
+            "summary": "Reads handwritten postcodes and digits for postal sorting.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": _named(_paths()),

@@ -161,7 +161,7 @@ class Edge(Generic[Model]):
         if route.scope == "predict" and route.method == "POST":
             labels.traffic = SCANNER  # the reader says which are bulk
         if route.is_internal and was_forwarded(headers):
-            raise _nothing_at(path)
+            raise self._nothing_at(path)
         client = self._admit(route, headers, scope, exchange)
         labels.site = client.site
         deadline_ms = self._deadline_of(headers) if labels.traffic is SCANNER else None
@@ -212,7 +212,7 @@ class Edge(Generic[Model]):
         if route is None:
             route = self.routes.get(self._path_in_table(path, model.version))
         if route is None or "{" in path:
-            raise _nothing_at(path)
+            raise self._nothing_at(path)
         if method != route.method and not (method == "HEAD" and route.method == "GET"):
             allowed = "GET, HEAD" if route.method == "GET" else route.method
             raise Problem(
@@ -308,6 +308,8 @@ class Edge(Generic[Model]):
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-
-def _nothing_at(path: str) -> Problem:
-    return Problem(404, f"there is nothing at {path[:80]!r}; see /docs", closes_connection=True)
+    def _nothing_at(self, path: str) -> Problem:
+        shown = sorted(one for one in self.routes if one.startswith("/v1/"))
+        remedy = "see /docs" if "/docs" in self.routes else f"there are {', '.join(shown)}"
+        text = f"there is nothing at {path[:80]!r}; {remedy}"
+        return Problem(404, text, closes_connection=True)

@@ -101,6 +101,13 @@ def test_another_mix_and_longer_texts_are_found(sample):
     assert {"answer", "feature_description_chars"} <= found
 
 
+def test_too_few_values_are_said_and_not_taken_for_no_drift(sample):
+    reference = pd.read_parquet(CHAMPION / "reference.parquet").head(50)
+    texts = [one.text for one in judge_answers(rows_of(sample), reference)]
+    assert "confidence cannot be judged: 50 values, 100 are needed" in texts
+    assert any(text.startswith("the mix of answers cannot be judged") for text in texts)
+
+
 def test_a_reference_that_was_written_is_read_back():
     data = to_reference(["a", "b"], [0.5, 0.6], [{"x": 1.0}, {"y": 2.0}])
     rows = pd.read_parquet(io.BytesIO(data))

@@ -232,7 +232,16 @@ def test_an_opset_beyond_the_limit_is_refused(tiny_model, opset):
 def test_no_opset_is_refused(tiny_model):
     model = copy_of(tiny_model)
     del model.opset_import[:]
-    refuse(model, "one operator set")
+    refuse(model, r"imports the opsets \[\]")
+
+
+def test_two_opsets_are_refused_and_one_that_is_named_twice_is_not(tiny_model):
+    model = copy_of(tiny_model)
+    again = model.opset_import.add()
+    again.version = model.opset_import[0].version
+    inspect(model.SerializeToString())  # as skl2onnx writes it
+    again.version += 1
+    refuse(model, "imports the opsets")
 
 
 def test_two_graphs_are_refused(tiny_model):

@@ -175,6 +175,15 @@ def wait_for_text(process, log, text):
     return log.read_text()
 
 
+def in_its_shell(folder, command):
+    """What a command prints in a shell that has sourced the demo's variables."""
+    line = f"source {folder / 'environment'} && {sys.executable} -m monitoring {command}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+    )
+    return done.stdout
+
+
 def test_it_starts_answers_and_stops_without_touching_anything_else(start):
     begin, folder, real = start
     before = tree(real, ROOT / "model")
@@ -183,6 +192,7 @@ def test_it_starts_answers_and_stops_without_touching_anything_else(start):
     for address in re.findall(r"http://127\.0\.0\.1:\d+/\S*", said):
         with urllib.request.urlopen(address, timeout=10) as answer:
             assert answer.status == 200, address
+    assert re.match(r"\d+ events; [1-9]\d* crops settled", in_its_shell(folder, "labels"))
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 0
     assert_nothing_is_left(process, folder)

@@ -11,7 +11,8 @@ from model.champion_files import FileRules, read_files, verify_files
 from model.errors import ArtifactRefused
 from training import promotion_log
 from training.gate_verdict import Verdict, at_least
-from training.promotion import Candidate, PromotionRefused, promote
+from training.model_store import VersionError
+from training.promotion import Candidate, PromotionRefused, promote, roll_back
 
 pytestmark = [
     pytest.mark.slow,
@@ -88,3 +89,23 @@ def test_a_folder_that_serving_would_refuse_changes_nothing(go):
         go(check=refuse)
     assert go.check(go.champion).version == "1"
     assert go() == "2"  # what was staged is in nobody's way
+
+
+def test_an_earlier_champion_comes_back_with_its_alias(go, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+
+    def back(**options):
+        return roll_back("other", go.champion, store, check=go.check, why="worse", **options)
+
+    with pytest.raises(VersionError, match="there is no champion"):
+        back()
+    go()
+    go()
+    assert back().to_version == "1"
+    assert go.check(go.champion).version == "1"
+    client = go.tracking.mlflow.MlflowClient()
+    assert str(client.get_model_version_by_alias("other", "champion").version) == "1"
+    with pytest.raises(VersionError, match="no champion before version 1"):
+        back()
+    assert back(to_version="2").to_version == "2"
+    assert go() == "3"

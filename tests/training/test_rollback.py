@@ -14,7 +14,6 @@ from model import artifact
 from training import champion_folder, champion_switch, model_store, promotion_log, tracking
 from training.model_store import VersionError
 from training.steps import promote, rollback
-from training.steps.files import StepError
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +80,7 @@ def test_a_second_rollback_goes_further_back_instead_of_to_and_fro(champions, pa
     ("version", "error", "text"),
     [
         ("9", VersionError, r"version 9 is not in .*; kept there: 1, 2"),
-        ("2", StepError, "is the champion already"),
+        ("2", VersionError, "is the champion already"),
     ],
 )
 def test_a_version_that_cannot_come_back_is_refused(champions, version, error, text):
@@ -108,7 +107,7 @@ def test_a_version_is_never_written_over_by_another_model(champions, tmp_path):
 
 def test_the_first_champion_has_none_before_it(champions):
     roll_back(champions)
-    with pytest.raises(StepError, match="no champion before version 1"):
+    with pytest.raises(VersionError, match="no champion before version 1"):
         roll_back(champions)
 
 

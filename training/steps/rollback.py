@@ -5,19 +5,16 @@ Edge: replaces the champion folder, moves the alias.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 
 from capture.snapshot_erasure import retrain_due
 from capture.store import Store
 from model import artifact
-from training import champion_switch, model_store, promotion_log, provenance
+from training import model_store, promotion_log
+from training.champion_rollback import bring_back
 from training.promotion_log import Promotion
-from training.step_error import StepError
 from training.steps.promote import move_alias, settle
-
-logger = logging.getLogger(__name__)
 
 SHOWN = ("mnist_accuracy", "rendered_accuracy", "rendered_accepted_frac")
 
@@ -32,35 +29,18 @@ def run(champion: Path, store: Store, *, to_version: str | None, why: str) -> Pr
         why: reason for the promotion log.
 
     Raises:
-        StepError: there is no earlier champion, or the version is the champion already.
-        VersionError: the store does not have the version, or has it damaged.
-        ArtifactRefused: serving would refuse the kept folder; nothing has changed.
+        VersionError: there is no earlier champion, the version is the champion already, or the
+            store does not have it or has it damaged.
+        ArtifactRefused: serving would refuse the champion or the kept folder; nothing has changed.
     """
-    settle(champion)
-    log = promotion_log.read(champion)
-    served = artifact.load(champion).version
-    # By the first entry: the later ones may be rollbacks, and a second one would go to and fro.
-    wanted = to_version or next(
-        (entry.from_version for entry in log if entry.to_version == served), None
+    return bring_back(
+        champion,
+        store,
+        to_version=to_version,
+        why=why,
+        check=artifact.load,
+        announce=partial(move_alias, champion),
     )
-    if wanted is None:
-        raise StepError(f"no champion before version {served} is in the log; name one with --to")
-    if wanted == served:
-        raise StepError(f"version {served} is the champion already")
-    staged = champion_switch.staged_folder(champion)
-    model_store.keep(champion, store)
-    model_store.fetch(wanted, store, staged)
-    artifact.load(staged)
-    entry = champion_switch.switch(
-        staged, champion, when=provenance.now(), why=why, announce=partial(move_alias, champion)
-    )
-    logger.info(
-        "champion %s -> %s; a running service takes it by itself where DIGITS_CHAMPION names "
-        "the folder",
-        served,
-        wanted,
-    )
-    return entry
 
 
 def history(champion: Path, store: Store) -> str:
