@@ -11,9 +11,11 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import pyarrow as pa
 import pyarrow.fs
 
-from capture.store import Store
+from capture.archive import decode
+from capture.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,18 @@ def whole_files(store: Store, keys: Sequence[str]) -> list[str]:
         else:
             log.error("%s/%s is damaged and left out; %s", store.url, key, REMEDY)
     return whole
+
+
+def read_whole(store: Store, key: str) -> pa.Table:
+    """A file that cannot be left out: without some labels, others count.
+
+    Raises:
+        StoreError: it is damaged, or the store failed.
+    """
+    try:
+        return decode(store.get(key))
+    except pa.ArrowException as error:
+        raise StoreError(f"{store.url}/{key} is damaged: {error}; {REMEDY}") from error
 
 
 def _has_footer(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:

@@ -4,13 +4,16 @@ import pytest
 from made_records import NOON
 
 from capture import archive
-from capture.archive import RECORDS, Window
+from capture.archive import LABEL_EVENTS, RECORDS, Window
 from capture.compaction import compact
 from capture.damaged import whole_files
 from capture.erasure import erase_from_archive, fingerprint
+from capture.label_event import LabelEvent
+from capture.labels import add_events
 from capture.rows import rows_by_partition
 from capture.sampling import read_sample
 from capture.store import open_store
+from monitoring.__main__ import main
 
 DAY = Window(NOON.date(), NOON.date())
 
@@ -69,3 +72,12 @@ def test_a_read_is_erased_from_the_files_that_can_be_read(store, keys, make_reco
     assert erase_from_archive(store, make_record(2).read_id) == 1
     assert store.find(f"{RECORDS}/") == sorted(keys[:2])
     assert f"{keys[0]} cannot be searched" in caplog.text
+
+
+def test_a_damaged_file_of_labels_is_refused_by_its_name(store, tmp_path, capsys):
+    event = LabelEvent("a", 0, "7", "anna", 1_700_000_000_000_000, "keyed", "leeds")
+    add_events(store, [event], name="one")
+    (key,) = store.find(f"{LABEL_EVENTS}/")
+    cut(store, key, 500)
+    assert main(["labelled", "--store", store.url, "--out", str(tmp_path / "out.npz")]) == 1
+    assert f"{key} is damaged" in capsys.readouterr().err
