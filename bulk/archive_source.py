@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bulk.inputs import AT_ONCE, Crop, Inputs, IsWanted, Shard, Skip
 from bulk.listing import Found, walk
 from capture.archive import KEY, RECORDS, Window, with_read_ids
+from capture.damaged import REMEDY, whole_files
 from capture.erasure import erased_ids, without_erased
 from capture.sampling import is_mail, open_dataset
 from capture.store import Store, open_store
@@ -115,7 +116,11 @@ class ArchiveSource:
             if not is_mail(f"{folder}/"):
                 skip(folder, "synthetic reads, which are no mail")
                 continue
-            keys = tuple(one.key for one in files)
+            keys = tuple(whole_files(store, [one.key for one in files]))
+            for key in sorted({one.key for one in files} - set(keys)):
+                skip(key, f"damaged; {REMEDY}")
+            if not keys:
+                continue
             counts = _counts(store, keys, self.shard_rows)
             stamp = hashlib.sha256("\n".join(f"{one.key} {one.stamp}" for one in files).encode())
             for part, number in enumerate(counts):

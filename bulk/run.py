@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from bulk.inputs import Shard, Skipped, Source, SourceError, Survey, Tally, survey
 from bulk.job import REPORT, SKIPPED, JobOptions, claim, describe
@@ -17,6 +18,8 @@ from bulk.shard_reading import ShardDone, Task
 from capture.store import Store
 
 Engine = Callable[[Task, Iterator[Shard]], Iterator[ShardDone]]
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,15 @@ class _Wanted:
             )
 
 
+def as_text(name: str) -> str:
+    """A name that no spreadsheet takes for a formula: names come from whoever packed the source.
+
+    Source:
+        OWASP, "CSV Injection".
+    """
+    return f"'{name}" if name.startswith(_FORMULA) else name
+
+
 def _write_skipped(out: Store, skipped: Skipped) -> None:
     """The first 10,000 names of what is no input, and how many there are."""
     if not skipped.number:
@@ -109,7 +121,7 @@ def _write_skipped(out: Store, skipped: Skipped) -> None:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["name", "why"])
-    writer.writerows(skipped.listed)
+    writer.writerows((as_text(name), why) for name, why in skipped.listed)
     if skipped.number > len(skipped.listed):
         writer.writerow([f"{skipped.number - len(skipped.listed)} more", "not listed"])
     content = text.getvalue().encode(errors="replace")

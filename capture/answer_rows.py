@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from capture.answer_record import AnswerRecord
 from capture.archive import ANSWERS, Window, decode, partition
+from capture.damaged import whole_files
 from capture.erasure import erased_ids, without_erased
 from capture.rows import day_of
 from capture.store import Store
@@ -73,7 +74,7 @@ def read_answers(store: Store, window: Window) -> pd.DataFrame:
     tables = [
         decode(store.get(key))
         for day in window.days()
-        for key in store.find(f"{ANSWERS}/day={day.isoformat()}/")
+        for key in whole_files(store, store.find(f"{ANSWERS}/day={day.isoformat()}/"))
     ]
     if not tables:
         return to_table([]).to_pandas()

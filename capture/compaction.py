@@ -6,6 +6,7 @@ Knows nothing about who runs it.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -14,8 +15,11 @@ from typing import Final
 import pyarrow as pa
 
 from capture.archive import ANSWERS, KEY, PARQUET, RECORDS, decode, encode, with_read_ids
+from capture.damaged import REMEDY
 from capture.erasure import erased_ids, without_erased
 from capture.store import Store
+
+log = logging.getLogger(__name__)
 
 MERGE_BYTES: Final = 256 * 1024 * 1024  # in memory; a merged file is smaller
 _READS_AT_ONCE: Final = 16
@@ -66,7 +70,11 @@ def _read_ahead(store: Store, keys: Sequence[str]) -> Iterator[tuple[str, pa.Tab
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         for start in range(0, len(keys), _READS_AT_ONCE):
             some = keys[start : start + _READS_AT_ONCE]
-            yield from zip(some, map(decode, pool.map(store.get, some)), strict=True)
+            for key, data in zip(some, pool.map(store.get, some), strict=True):
+                try:
+                    yield key, decode(data)
+                except pa.ArrowException as error:  # it stays as it is, beside the merged file
+                    log.error("%s/%s is not merged: %s; %s", store.url, key, error, REMEDY)  # noqa: TRY400
 
 
 def _merge(store: Store, folder: str, group: dict[str, pa.Table], erased: frozenset[str]) -> int:

@@ -6,6 +6,7 @@ Knows nothing about the spool.
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,10 @@ from capture.archive import (
     encode,
     with_read_ids,
 )
+from capture.damaged import REMEDY
 from capture.store import MissingKey, Store
+
+log = logging.getLogger(__name__)
 
 
 def fingerprint(read_id: str) -> str:
@@ -66,7 +70,14 @@ def erase_from_archive(store: Store, read_id: str) -> int:
 
 
 def _rewrite_all(store: Store, keys: Sequence[str], read_id: str) -> int:
-    return sum(_rewrite_without(store, key, read_id) for key in keys)
+    """Rewrite all files that can be read; the others cannot show the read either, and are told."""
+    num_removed = 0
+    for key in keys:
+        try:
+            num_removed += _rewrite_without(store, key, read_id)
+        except pa.ArrowException as error:
+            log.error("%s/%s cannot be searched: %s; %s", store.url, key, error, REMEDY)  # noqa: TRY400
+    return num_removed
 
 
 def picture_name(read_id: str, crop_index: int) -> str:

@@ -16,7 +16,8 @@ from typing import Final
 import pandas as pd
 import pyarrow as pa
 
-from capture.archive import KEY, LABEL_EVENTS, LABELS, PARQUET, READ_ID, decode, encode
+from capture.archive import KEY, LABEL_EVENTS, LABELS, PARQUET, READ_ID, encode
+from capture.damaged import read_whole
 from capture.erasure import erased_ids, without_erased
 from capture.label_decision import settle
 from capture.label_event import LabelEvent
@@ -102,7 +103,7 @@ def event_files(store: Store) -> list[str]:
 
 def events_in(store: Store, keys: Sequence[str]) -> pd.DataFrame:
     """The events of some files, of reads that are not erased, one row for each."""
-    tables = [_as_events(decode(store.get(key))) for key in keys]
+    tables = [_as_events(read_whole(store, key)) for key in keys]
     if not tables:
         return EVENT_SCHEMA.empty_table().to_pandas()
     kept = without_erased(pa.concat_tables(tables), erased_ids(store))
@@ -123,7 +124,7 @@ def compact_labels(store: Store) -> int:
     No event is dropped but those of erased reads and repetitions. A kill leaves old and merged
     files; readers count an event once.
     """
-    found = {key: decode(store.get(key)) for key in store.find(f"{LABEL_EVENTS}/")}
+    found = {key: read_whole(store, key) for key in store.find(f"{LABEL_EVENTS}/")}
     small = {key: table for key, table in found.items() if table.nbytes < _MERGE_BYTES}
     if len(small) < 2:
         return 0

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from capture.archive import KEY, RECORDS, Window, sample_key, with_read_ids
+from capture.damaged import whole_files
 from capture.erasure import erased_ids, without_erased
 from capture.labels import LABEL_SCHEMA
 from capture.parquet_schema import SCHEMA
@@ -126,7 +127,11 @@ def has_read_id(read_ids: Sequence[str]) -> ds.Expression:
 
 
 def open_dataset(store: Store, keys: Sequence[str]) -> ds.Dataset:
-    """Open files of the archive as one table, with the columns day and site."""
+    """Open files of the archive as one table, with the columns day and site.
+
+    A damaged file is left out and logged.
+    """
+    keys = whole_files(store, keys)
     filesystem, root = store.arrow()
     schema = pa.schema([*SCHEMA, ("day", pa.string()), ("site", pa.string())])
     return ds.FileSystemDataset.from_paths(

@@ -93,7 +93,7 @@ def make_app(console: Console, pages: Sequence[Page], routes: Sequence[Route] = 
     listed = [Page("/log", _log, "review"), *pages]
     return Starlette(
         routes=[
-            Route("/livez", lambda _request: PlainTextResponse("ok\n")),
+            Route("/livez", _livez),
             Route("/static/{name}", _static),
             *sign_in.routes(console),
             *routes,
@@ -120,6 +120,11 @@ def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     text = {404: "There is no such page.", 405: "This page does not take this method."}
     return refuse(request, Refusal(error.status_code, text.get(error.status_code, error.detail)))
+
+
+async def _livez(_request: Request) -> Response:
+    """Whether the process answers; on the event loop, as every thread may wait for the database."""
+    return PlainTextResponse("ok\n")
 
 
 def _static(request: Request) -> Response:

@@ -13,7 +13,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_BUSY_S = 30  # two consoles may write to one SQLite file
+# Two consoles may write to one SQLite file. Who waits longer gets 503: each waiting request holds
+# one of the threads that answer all pages.
+_BUSY_S = 10
 
 
 class DatabaseError(Exception):
@@ -36,6 +38,7 @@ def open_database(url: str) -> Engine:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
             parsed,
+            pool_timeout=_BUSY_S,
             pool_pre_ping=not is_sqlite,  # a server may close connections that are idle
             connect_args={"timeout": _BUSY_S} if is_sqlite else {},
         )

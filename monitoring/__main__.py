@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from capture import commands, label_commands
 from capture.commands import Command, metric_emitter, stop_on_signal, today
+from capture.store import StoreError
 from monitoring import reference_command
 from monitoring.config import Settings, from_environment
 
@@ -38,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     command: Command = options.command
-    return command(options)
+    try:
+        return command(options)
+    except StoreError as error:  # names the place, and the file if one is damaged
+        sys.stderr.write(f"{error}\n")
+        return 1
 
 
 def build_parser(settings: Settings) -> argparse.ArgumentParser:

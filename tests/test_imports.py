@@ -35,8 +35,8 @@ ALLOWED = {
     },
     # bulk imports neither serving nor the spool: its answers cannot enter capture
     "bulk": {
-        "contract", "model", "capture.archive", "capture.erasure", "capture.rows",
-        "capture.sampling", "capture.store", "numpy", "pyarrow", "tqdm", "ray",
+        "contract", "model", "capture.archive", "capture.damaged", "capture.erasure",
+        "capture.rows", "capture.sampling", "capture.store", "numpy", "pyarrow", "tqdm", "ray",
     },
     "monitoring": {
         "contract", "model", "capture", "pages", "numpy", "pandas", "boto3", "botocore",

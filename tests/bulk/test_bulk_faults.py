@@ -80,14 +80,15 @@ def test_an_unexpected_failure_costs_its_own_crop_only(crops, images, tiny_champ
 def test_what_is_no_picture_by_its_name_is_counted_and_listed(crops, tmp_path, tiny_champion):
     folder = folder_of(crops[:2], tmp_path / "in")
     (folder / "notes.txt").write_text("no crop")
+    (folder / "=1+2.txt").write_text("a name that a spreadsheet would calculate")
     (folder / "deep" / "er").mkdir(parents=True)
     (folder / "deep" / "er" / "list.csv").write_text("a")
     os.mkfifo(folder / "pipe.png")
     report = read(folder, tmp_path / "out", tiny_champion)
     with (tmp_path / "out" / "_skipped.csv").open() as file:
         listed = list(csv.DictReader(file))
-    assert [one["name"] for one in listed] == ["deep/er/list.csv", "notes.txt"]
-    assert report.skipped == 2
+    assert [one["name"] for one in listed] == ["'=1+2.txt", "deep/er/list.csv", "notes.txt"]
+    assert report.skipped == 3
     assert report.counts.rows == 2
 
 

@@ -5,7 +5,10 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 
+import anyio
+import httpx
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from starlette.requests import Request
@@ -238,3 +241,17 @@ async def test_a_body_that_stops_is_refused_after_the_deadline(monkeypatch):
 def test_nobody_who_is_not_signed_in_sends_a_large_body(stranger):
     for path in ("/sign-in", "/sign-out"):
         assert stranger.post(path, content=b"who=" + b"x" * 20_000).status_code == 413
+
+
+async def test_the_process_is_alive_while_every_thread_waits(console):
+    transport = httpx.ASGITransport(make_app(console, PAGES))
+    threads, waiting = current_default_thread_limiter(), object()
+    before, threads.total_tokens = threads.total_tokens, 1
+    threads.acquire_on_behalf_of_nowait(waiting)
+    try:
+        with anyio.fail_after(5):
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as one:
+                assert (await one.get("/livez")).status_code == 200
+    finally:
+        threads.release_on_behalf_of(waiting)
+        threads.total_tokens = before
