@@ -30,6 +30,7 @@ from model.champion_files import read_files, verify_files
 from training import month_loop, promotion
 from training.gate_verdict import Reason, Verdict
 from training.month_loop import CALM, GATE, WATCH, Month, Outcome, Step
+from training.retrain_state import RetrainState
 from training.step_error import StepError
 from training.steps.files import champion_sha256
 from training.steps.workspace_lock import hold
@@ -89,9 +90,17 @@ class Refit:
             until=self.until,
             steps=steps[: STEPS.index(self.until) + 1],
             passed=lambda: self.judged()[0].passed,
-            nothing_new=lambda _: None,
+            nothing_new=self.nothing_new,
             check=lambda: None,  # pairs.snapshot has refused what cannot be read
         )
+
+    def nothing_new(self, state: RetrainState) -> Outcome | None:
+        """What to tell where the champion has seen all months that there are."""
+        champion = candidate.load_champion(self.places.champion)
+        if state.done or champion is None or self.taken.months[-1].month > champion.month:
+            return None
+        why = f"no pair has arrived since {champion.month}, which the champion has seen (--force)"
+        return Outcome(f"Refit of {self.as_of}: nothing new", (why,), "Nothing.", CALM, self.as_of)
 
     def features(self) -> Features:
         """Of all pairs; of new ones they are made, and kept in the store."""
