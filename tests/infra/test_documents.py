@@ -175,10 +175,11 @@ def test_every_function_and_variable_of_the_document_is_defined_before_it_is_use
         "GOLDEN_KEY",
         "KEY",
         "NEW_PASSWORD",
+        "PWD",
         "RUN",
         "WEST_KEY_ARN",
         "ZONE",
-    }  # the reader may set them
+    }  # the reader or the shell may set them
     for used in re.finditer(r"\$\{?([A-Z_]+)", text):
         before = text[: used.start()]
         assert used[1] in given or re.search(rf"\b{used[1]}=", before), used[0]

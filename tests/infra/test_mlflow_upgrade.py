@@ -257,3 +257,14 @@ def test_the_task_brings_a_schema_that_is_behind_up_to_date(tmp_path: Path) -> N
     done = python(UPGRADE)
     assert done.returncode == 0, done.stderr
     assert python(VERIFY).returncode == 0
+
+
+def test_an_environment_without_mlflow_says_so(
+    operator: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = {"Resources": {"Jobs": {"Type": "AWS::SNS::Topic"}}}
+    boto3.client("cloudformation").create_stack(
+        StackName="digitline-lean-mlops", TemplateBody=json.dumps(topic)
+    )
+    assert main(["mlflow", "start", "--environment", "lean"]) == 2
+    assert "digitline-lean-mlops has no MLflow" in capsys.readouterr().err
