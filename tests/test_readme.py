@@ -25,7 +25,13 @@ DOCUMENTS = sorted(
 COMMAND_BLOCK = re.compile(r"^```(?:sh|bash|console|text)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
-LINKING = [*DOCUMENTS, *sorted((ROOT / "docs" / "measurements").glob("*.md"))]
+LINKING = [
+    *DOCUMENTS,
+    *sorted((ROOT / "docs" / "measurements").glob("*.md")),
+    *sorted((ROOT / ".github").rglob("*.md")),
+    *sorted((ROOT / "tests" / "data").rglob("*.md")),
+    ROOT / "model" / "champion" / "MODEL_CARD.md",
+]
 
 
 def typed(path):
@@ -106,6 +112,12 @@ def test_a_linked_file_and_its_anchor_exist(path):
         file = path.parent / target if target else path
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+
+
+def test_each_picture_is_shown_in_a_document():
+    pictures = {path.name for path in (ROOT / "docs" / "images").glob("*.png")}
+    shown = {Path(target).name for path in LINKING for target, _ in LINK.findall(path.read_text())}
+    assert pictures <= shown
 
 
 def test_the_benchmark_finds_its_marks_in_the_document_that_it_writes():

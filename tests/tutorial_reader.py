@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"\d+\.\d+(?:e-?\d+)?")
 class TutorialReader:
     """Follows one page in a folder of its own."""
 
-    def __init__(self, page, folder, *, patience_s=30.0):
+    def __init__(self, page, folder, *, patience_s=120.0):
         self.blocks = [match.groups(default="") for match in _BLOCK.finditer(page)]
         self.folder = folder
         self.patience_s = patience_s  # for an answer or a line of the log
@@ -70,7 +70,7 @@ class TutorialReader:
     def _run(self, command):
         done = subprocess.run(
             ["bash", "-c", command],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300,
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=600,
         )  # fmt: skip
         self.printed = done.stdout + done.stderr
         made = re.search(r"key \(shown once\): (\S+)", self.printed)

@@ -15,6 +15,7 @@ from capture import reference
 from model import artifact
 from training import __main__ as command_line
 from training import anchor, fitting, gate_rules
+from training.command_options import build_parser
 from training.config import Workspace
 from training.data import fonts, render
 from training.evaluation.harm_kinds import KINDS
@@ -293,3 +294,16 @@ def test_a_second_command_does_not_write_into_the_same_work_folder(tmp_path, cap
     with workspace_lock.hold(tmp_path):
         assert command_line.main(["export", "--work", str(tmp_path)]) == 2
     assert f"another training command writes into {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("named", "folder"),
+    [("", "model/champion"), ("s3://models/champion", "model/champion"), ("/srv/one", "/srv/one")],
+)
+def test_the_champion_is_the_folder_that_the_service_reads(monkeypatch, named, folder):
+    monkeypatch.setenv("DIGITS_CHAMPION", named)
+    monkeypatch.setenv("DIGITS_TRAINING_WORK", "/srv/work")
+    parser = build_parser()
+    assert str(parser.parse_args(["rollback", "--why", "worse"]).champion) == folder
+    promote = parser.parse_args(["promote", "--why", "better"])
+    assert (str(promote.champion), str(promote.work)) == (folder, "/srv/work")
