@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from test_offline import model_of
 
-from digitline import command, doctor
+from digitline import command, doctor, service_way
 from digitline.doctor import Doctor
 from digitline.file_reading import Counts, FileReading, bar, read_files
 from model.artifact import load
@@ -63,7 +63,8 @@ class Handler(BaseHTTPRequestHandler):
             return None
         reading = {
             "digit": self.server.facts.golden_digit, "confidence": 0.99, "accepted": True,
-            "candidates": [], "request_id": "q", "read_id": "r", "model_version": "7",
+            "candidates": [], "request_id": self.headers["x-request-id"], "read_id": "r",
+            "model_version": "7",
         }  # fmt: skip
         if self.path == "/v1/explain":
             return self.answer(200, {"results": [reading]})
@@ -341,7 +342,7 @@ def tls_finding(facts, path, check_host="localhost"):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
     for port in serve(facts, context):
-        finding = doctor._shake_hands(check_host, port)
+        finding = service_way._shake_hands(check_host, port)
     return finding
 
 
@@ -359,6 +360,6 @@ def test_a_certificate_that_ends_soon_is_found(facts, tmp_path, monkeypatch):
 
 
 def test_a_port_without_tls_is_found(url):
-    finding = doctor._shake_hands("127.0.0.1", int(url.rpartition(":")[2]))
+    finding = service_way._shake_hands("127.0.0.1", int(url.rpartition(":")[2]))
     assert finding.status == "failed"
     assert "http://" in finding.remedy

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from digitline.exceptions import CropRefused, NetworkFailed, Refused, Unanswered
+from digitline.exceptions import ClientClosed, CropRefused, NetworkFailed, Refused, Unanswered
 from digitline.offline_spool import OfflineSpool, WaitingRead, lock_held_at_fork
 from digitline.service_link import ServiceLink
 
@@ -122,6 +122,8 @@ class Drain:
             except sqlite3.Error as error:  # a full disk; what waits stays
                 _log.warning("the spool of reads made offline cannot be used: %s", error)
                 pause_s = _LONGEST_PAUSE_S
+            except ClientClosed:  # closed while a read was being sent; it stays
+                return
 
 
 class _FileLock:

@@ -20,6 +20,7 @@ import httpx
 
 from digitline.answers import Reading
 from digitline.away import Away
+from digitline.calls import SHAPE_ERRORS
 from digitline.drain import Drain
 from digitline.exceptions import Unanswered
 from digitline.local_reader import LocalReader, OfflineUnavailable, Rules
@@ -64,7 +65,7 @@ class Offline:
         max_bytes: int = 256_000_000,
         max_age_s: float = 7 * 86_400.0,
         drain_per_s: float = 10.0,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._reader = LocalReader()
         self._is_confirmed = False
@@ -167,7 +168,7 @@ class Offline:
         try:
             self._reader.set_error_target(float(model["thresholds"]["error_target"]))
             is_same = self._reader.rules == Rules.of_service(model)
-        except (OfflineUnavailable, KeyError, TypeError, ValueError) as error:
+        except (OfflineUnavailable, *SHAPE_ERRORS) as error:
             _log.warning("the service's rules are not this wheel's: %s", error)
             is_same = False
         if self._is_confirmed and not is_same:
