@@ -58,7 +58,10 @@ def read_request(connection) -> Message | None:
     line, _, fields = head.partition(b"\r\n")
     request = BytesHeaderParser().parsebytes(fields + b"\r\n\r\n")
     while len(body) < int(request.get("content-length", 0)):
-        body += connection.recv(65_536)
+        part = connection.recv(65_536)
+        if not part:
+            return None
+        body += part
     request.path, request.body = line.split()[1].decode(), body
     return request
 

@@ -128,6 +128,7 @@ class Caller:
             yield
         except Unanswered as error:
             error.num_sent = progress.num_sent
+            error.sent_key = progress.request_id if progress.num_sent else None
             self._circuit.on_failure(loop.time(), error.retry_after_s)
             raise
         except DigitlineError:

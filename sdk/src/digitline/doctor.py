@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from digitline.calls import SHAPE_ERRORS
-from digitline.exceptions import KeyRefused, Refused, Unanswered
-from digitline.local_reader import LocalReader, OfflineUnavailable, Rules, packed_golden
+from digitline.exceptions import KeyRefused, OfflineUnavailable, Refused, Unanswered
+from digitline.local_reader import LocalReader, Rules, packed_golden
 from digitline.offline_spool import OfflineSpool
 from digitline.request_ids import date_s
 from digitline.service_link import ServiceLink

@@ -30,7 +30,8 @@ class Drain:
         spool: the reads.
         link: to the service.
         per_s: reads sent in a second at most.
-        on_reachable: called before a read is sent after a pause, and now and then.
+        before_step: called before each step, also in a process that does not drain; its errors are
+            handled as those of a read.
     """
 
     def __init__(
@@ -39,14 +40,14 @@ class Drain:
         link: ServiceLink,
         *,
         per_s: float,
-        on_reachable: Callable[[], None],
+        before_step: Callable[[], None],
     ) -> None:
         if not per_s > 0:
             raise ValueError(f"the drain's rate is {per_s} reads a second; give one above 0")
         self._spool = spool
         self._link = link
         self._every_s = 1 / per_s
-        self._on_reachable = on_reachable
+        self._before_step = before_step
         self._lock = _FileLock(spool.path.with_name(f"{spool.path.name}.drain"))
         self._stop = threading.Event()
         self._num_failures = 0  # in a row
@@ -69,11 +70,12 @@ class Drain:
         Returns:
             Seconds until the next step.
         """
-        if not self._lock.acquire():
-            return LOOK_EVERY_S
-        waiting = self._spool.next_waiting()
+        waiting = None
         try:
-            self._on_reachable()
+            self._before_step()
+            if not self._lock.acquire():
+                return LOOK_EVERY_S
+            waiting = self._spool.next_waiting()
             if waiting is None:
                 self._num_failures = 0
                 return LOOK_EVERY_S

@@ -3,8 +3,10 @@
 import os
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib import import_module
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -44,6 +46,7 @@ def open_http(
     Raises:
         ValueError: the address, the key or the file of SSL_CERT_FILE cannot be used.
     """
+    _import_all()
     headers = {"accept-encoding": "identity"}  # an answer is small; a packed one may be a bomb
     if key is not None:
         headers["authorization"] = f"Bearer {checked_key(key)}"
@@ -66,6 +69,19 @@ def open_http(
             f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR, {authority!r}, cannot be read "
             f"({error}); name a PEM file"
         ) from error
+
+
+def _import_all() -> None:
+    """Import what httpx imports in its first request.
+
+    A child of a fork waits for ever for a module that another thread was importing.
+    """
+    for name in ("httpcore._backends.anyio", "anyio._backends._asyncio"):
+        with suppress(ImportError):  # another version has another name
+            import_module(name)
+    anyio = import_module("anyio")
+    for name in dir(anyio):
+        getattr(anyio, name)
 
 
 async def exchange(
