@@ -11,15 +11,12 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from test_offline import model_of
 
 from digitline import command, doctor, service_way
 from digitline.doctor import Doctor
 from digitline.file_reading import Counts, FileReading, bar, read_files
+from loadtest.faults.own_certificate import write_certificate
 from model.artifact import load
 
 
@@ -103,10 +100,12 @@ def serve(facts, context=None):
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture
@@ -313,50 +312,61 @@ def test_a_spool_that_dropped_reads_is_found(packed, url, tmp_path):
     assert failed(findings(url, spool=tmp_path / "no.db")) == {"spool"}
 
 
-def certificate(folder, days):
-    """A self-signed certificate of 127.0.0.1 and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - timedelta(1))
-        .not_valid_after(now + timedelta(days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    path = folder / "certificate.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
-
-
-def tls_finding(facts, path, check_host="localhost"):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
+def tls_finding(facts, path, host="localhost", **dates):
+    context = write_certificate(path, "localhost", **dates)
     for port in serve(facts, context):
-        finding = service_way._shake_hands(check_host, port)
+        finding = service_way._shake_hands(host, port)
     return finding
 
 
 def test_a_certificate_of_an_unknown_authority_is_found(facts, tmp_path):
-    finding = tls_finding(facts, certificate(tmp_path, 90))
+    finding = tls_finding(facts, tmp_path / "it.pem")
     assert finding.status == "failed"
     assert "certificate is refused" in finding.text
+    assert "SSL_CERT_FILE" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("host", "dates", "text", "remedy"),
+    [
+        ("localhost", {"days": -1}, "expired", "renew"),
+        ("localhost", {"begins_in_days": 1}, "not yet valid", "clock"),
+        ("127.0.0.1", {}, "IP address mismatch", "write the name"),
+        ("ip6-localhost", {}, "Hostname mismatch", "write the name"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_said_with_what_to_do(
+    facts, tmp_path, monkeypatch, host, dates, text, remedy
+):
+    real = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda to, *rest: real(("127.0.0.1", to[1])))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "it.pem"))
+    finding = tls_finding(facts, tmp_path / "it.pem", host, **dates)
+    assert finding.status == "failed"
+    assert text in finding.text
+    assert remedy in finding.remedy
 
 
 def test_a_certificate_that_ends_soon_is_found(facts, tmp_path, monkeypatch):
-    path = certificate(tmp_path, 5)
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    finding = tls_finding(facts, path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "it.pem"))
+    finding = tls_finding(facts, tmp_path / "it.pem", days=5)
     assert (finding.status, finding.remedy) == ("warning", "tell the operator to renew it")
+
+
+def test_an_authority_that_only_this_machine_knows_is_not_one_that_reads_trust(
+    facts, tmp_path, monkeypatch
+):
+    """A read trusts certifi's list or SSL_CERT_FILE; doctor must not say that all is well."""
+    real = ssl.create_default_context
+
+    def trusting(*arguments, **named):
+        context = real(*arguments, **named)
+        if not named.get("cafile"):
+            context.load_verify_locations(tmp_path / "it.pem")
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", trusting)
+    assert tls_finding(facts, tmp_path / "it.pem").status == "failed"
 
 
 def test_a_port_without_tls_is_found(url):
