@@ -84,8 +84,8 @@ _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": (
-        "A version 7 UUID of now, the same when the request is sent again: then it is recorded "
-        "once. Another value is ignored."
+        "A version 7 UUID of now, the same when the request is sent again within 180 s: then it is "
+        "recorded once. Another value is ignored."
     ),
     "schema": {"type": "string"},
 }

@@ -16,7 +16,8 @@ LOOK_EVERY_S: Final = 2.0  # whether something waits
 _CHECKPOINT_EVERY_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 1.0  # after a failure; then twice as long, and so on
 _LONGEST_PAUSE_S: Final = 30.0
-_KEY_S: Final = 45.0  # the service ignores an Idempotency-Key that is 60 s old
+_KEY_S: Final = 150.0  # the service ignores an Idempotency-Key that is 180 s old
+_KEY_AHEAD_S: Final = 45.0  # or 60 s ahead of its clock
 _MOST_FAILURES: Final = 5  # of the service in a row, before others go first
 _OURS: Final = "urn:digitline:problem:"
 
@@ -101,7 +102,7 @@ class Drain:
 
     def _send(self, waiting: WaitingRead) -> None:
         key = waiting.key
-        if not abs(self._link.age_s(key)) < _KEY_S:
+        if not -_KEY_AHEAD_S < self._link.age_s(key) < _KEY_S:
             key = self._link.new_id()
         self._spool.note_sending(waiting.request_id, key)
         try:
