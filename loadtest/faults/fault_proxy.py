@@ -159,7 +159,8 @@ def header(head: bytes, name: bytes) -> bytes | None:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with RST."""
+    own = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
-        own = writer.get_extra_info("socket")
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        if own is not None:  # of TLS: the client has closed meanwhile
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     writer.transport.abort()

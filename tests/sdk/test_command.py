@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -156,6 +159,64 @@ def test_a_bad_or_missing_file_is_told_and_the_others_are_read(url, files, tmp_p
     ]  # fmt: skip
     assert "415 why" in lines[1]
     assert "No such file" in lines[2]
+
+
+def test_what_is_no_file_of_a_crops_size_is_told_and_not_read(url, files, tmp_path, capsys):
+    large, pipe = tmp_path / "large.png", tmp_path / "pipe"
+    with large.open("wb") as file:
+        file.truncate(20_000_000_000)
+    os.mkfifo(pipe)
+    assert run(url, "read", large, pipe, tmp_path, files[0]) == command.SOME_BAD
+    first, second, third, last = capsys.readouterr().out.splitlines()
+    assert "20,000,000,000 bytes; a crop has at most 8,000,000" in first
+    assert "is no file" in second
+    assert "is no file" in third
+    assert "accepted" in last
+
+
+def test_a_name_of_a_file_cannot_steer_the_terminal(url, files, tmp_path, capsys):
+    odd = tmp_path / "a\nb\x1b[31m.png"
+    odd.write_bytes(files[0].read_bytes())
+    assert run(url, "read", odd) == command.ALL_WELL
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "\x1b" not in line
+
+
+def test_a_name_of_a_file_that_is_no_text_is_printed_all_the_same(url, files, tmp_path):
+    odd = tmp_path / os.fsdecode(b"a\xff.png")
+    odd.write_bytes(files[0].read_bytes())
+    ran = subprocess.run(
+        [sys.executable, "-m", "digitline", "read", "--url", url, "--format", "csv", odd],
+        env={**os.environ, "PYTHONPATH": "sdk/src", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == command.ALL_WELL, ran.stderr
+    assert b"a\\udcff.png" in ran.stdout
+
+
+def test_through_a_proxy_doctor_looks_for_the_proxy(packed, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        found = findings("http://no-such-name.test")
+    assert list(found) == ["proxy", "DNS", "connection", "offline"]
+    assert failed(found) == {"connection"}
+    monkeypatch.setenv("NO_PROXY", "no-such-name.test")
+    assert "proxy" not in findings("http://no-such-name.test")
+
+
+@pytest.mark.parametrize("model", [{}, {"version": 1, "sha256": 2, "thresholds": 3}], ids=str)
+def test_a_foreign_answer_about_the_model_is_found(packed, url, facts, model):
+    facts.model = model
+    assert len(failed(findings(url)) & {"key", "model"}) == 1
+
+
+def test_a_spool_that_cannot_be_used_is_found(packed, url, tmp_path):
+    path = tmp_path / "reads.db"
+    path.write_bytes(b"no database" * 1000)
+    found = findings(url, spool=path)
+    assert failed(found) == {"spool"}
+    assert "move the file away" in found["spool"].text
 
 
 def test_read_without_a_service_has_an_exit_code_of_its_own(files, capsys):

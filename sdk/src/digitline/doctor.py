@@ -217,7 +217,7 @@ def _of_spool(path: Path) -> Finding:
         with closing(OfflineSpool(path)) as spool:
             totals = spool.totals()
     except (OfflineUnavailable, OSError, sqlite3.Error) as error:
-        return Finding("spool", "failed", str(error), "move the file away; reads start a new one")
+        return Finding("spool", "failed", str(error))
     dropped = totals.dropped_by_age + totals.dropped_by_size
     text = f"{totals.waiting} reads wait, {totals.answered} were answered, {dropped} were dropped"
     if dropped:
