@@ -1,6 +1,7 @@
 """The scanner's side: files, settings, names, programs. Nothing is lost, each error says why."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -24,11 +25,13 @@ from digitline import (
     NetworkFailed,
     OfflineUnavailable,
     Reading,
+    Unanswered,
 )
 from digitline.drain import Drain
 from digitline.offline import Offline
 from digitline.offline_spool import OfflineSpool
 from digitline.service_link import ServiceLink
+from loadtest.faults.own_certificate import write_certificate
 
 LOCAL = Reading(7, 0.9, True, None, (), "", "r", "5", 1.0, "local")
 
@@ -399,3 +402,42 @@ def test_a_bundle_that_was_perhaps_recorded_is_named(open_offline, network, crop
     until(lambda: offline.while_you_were_away().num_answered == 3)
     named = offline.while_you_were_away().perhaps_twice
     assert sorted(named) == sorted(one.request_id for one in readings)
+
+
+class FarServer(HostileServer):
+    """Behind a line on which a handshake takes longer than a deadline; an answer does not."""
+
+    def __init__(self, context, handshake_s):
+        self._context, self._handshake_s = context, handshake_s
+        super().__init__(lambda connection, request: connection.sendall(
+            message(b'{"status":"ok"}' if request.path == "/livez" else good_body(request))
+        ))  # fmt: skip
+
+    def _serve(self, connection):
+        time.sleep(self._handshake_s)
+        try:
+            super()._serve(self._context.wrap_socket(connection, server_side=True))
+        except OSError:
+            connection.close()  # the client gave up
+
+
+def test_a_connection_that_takes_longer_than_the_deadline_is_made_all_the_same(
+    tmp_path, monkeypatch
+):
+    context = write_certificate(tmp_path / "ca.pem", "localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    server = FarServer(context, handshake_s=0.6)
+    outcomes = []
+    with Digitline(f"https://localhost:{server.port}", deadline_ms=300) as client:
+        for _ in range(20):
+            try:
+                outcomes.append(client.read(PNG))
+            except Unanswered as error:
+                outcomes.append(error)
+                time.sleep(0.1)
+    server.close()
+    gc.collect()
+    assert isinstance(outcomes[0], DeadlineExceeded)
+    assert all(isinstance(one, Reading) for one in outcomes[-10:])
+    num_livez = sum(one.path == "/livez" for one in server.requests)
+    assert 1 <= num_livez <= 8

@@ -15,6 +15,7 @@ import httpx
 import stamina
 
 from digitline.circuit import Circuit
+from digitline.connecting import Connector, ConnectPhase
 from digitline.exceptions import (
     AnswerUnreadable,
     DeadlineExceeded,
@@ -80,6 +81,7 @@ class Caller:
         self._circuit = Circuit(random_source)
         self._latencies = LatencyWindow()
         self._trace_headers = load_trace_headers()
+        self._connector = Connector(http)
         self._urls: dict[str, httpx.URL] = {}
         self._given_up: set[asyncio.Task[Any]] = set()
 
@@ -117,6 +119,7 @@ class Caller:
 
     async def aclose(self) -> None:
         """Wait until the requests that were given up have ended; they are cancelled already."""
+        await self._connector.aclose()
         await asyncio.gather(*self._given_up, return_exceptions=True)
 
     @asynccontextmanager
@@ -223,6 +226,7 @@ class Caller:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         progress.num_sent += 1
+        phase = ConnectPhase()
         try:
             answer = await exchange(
                 self._http,
@@ -232,7 +236,11 @@ class Caller:
                 headers=_headers(call, progress, kind, begun),
                 content=call.content,
                 params=call.params or None,
+                on_event=phase.on_event,
             )
+        except asyncio.CancelledError:
+            self._connector.on_cancelled(phase, is_late=loop.time() >= progress.deadline)
+            raise
         finally:  # of a request that was given up too, or slow ones would not count as slow
             self._latencies.add(loop.time() - begun)
         body = body_of(answer, progress.request_id, self._clock.now_s())

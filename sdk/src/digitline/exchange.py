@@ -2,12 +2,12 @@
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,6 +17,8 @@ from digitline.exceptions import AnswerUnreadable, NetworkFailed
 MOST_ANSWER_BYTES: Final = 4_000_000  # 256 crops with five candidates each are 0.2 MB
 KEEP_ALIVE_S: Final = 60.0  # the service closes an idle connection after 75 s
 MOST_CONNECTIONS: Final = 100
+
+OnEvent = Callable[[str, dict[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,9 @@ async def exchange(
     headers: Mapping[str, str],
     content: bytes | None = None,
     params: Mapping[str, str] | None = None,
+    on_event: OnEvent | None = None,
 ) -> RawAnswer:
-    """Send a request and take its answer, at most 4 MB of it.
+    """Send a request and take its answer, at most 4 MB of it; `on_event` is told each step.
 
     Raises:
         NetworkFailed: there is no answer, or half of one.
@@ -102,7 +105,12 @@ async def exchange(
     """
     try:
         async with http.stream(
-            method, url, content=content, params=params, headers=headers
+            method,
+            url,
+            content=content,
+            params=params,
+            headers=headers,
+            extensions=None if on_event is None else {"trace": on_event},
         ) as response:
             body, flaw = await _body_of(response)
     except httpx.RequestError as error:
