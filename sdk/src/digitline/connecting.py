@@ -25,7 +25,7 @@ class ConnectPhase:
     """Whether a request waits for a connection that is being made, by the events of httpcore."""
 
     def __init__(self) -> None:
-        self.is_connecting = False
+        self.is_connecting: bool = False
         self.plain: Any = None  # httpcore's stream, while TLS is made over it
 
     async def on_event(self, name: str, facts: dict[str, Any]) -> None:
