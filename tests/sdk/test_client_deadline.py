@@ -20,6 +20,7 @@ from digitline import (
     RequestRefused,
     ServiceUnavailable,
 )
+from digitline.connecting import MOST_AT_ONCE
 
 
 def read_once(service, **options):
@@ -270,4 +271,6 @@ async def test_requests_that_were_given_up_leave_no_connection():
             assert {type(one) for one in reads} == {DeadlineExceeded}
             pool = client._core._http._transport._pool
             await asyncio.gather(*client._core._caller._given_up, return_exceptions=True)
+            assert len(pool.connections) <= MOST_AT_ONCE  # made beside reads that had none yet
+            await client._core._caller._connector.aclose()
             assert not pool.connections

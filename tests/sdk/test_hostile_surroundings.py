@@ -42,7 +42,8 @@ def network(crops):
 
 
 @pytest.fixture
-def open_offline(packed, tmp_path, network):
+def open_offline(packed, tmp_path, network, monkeypatch):
+    monkeypatch.setattr("digitline.drain.LOOK_EVERY_S", 0.05)
     opened = []
 
     def open_one(path=tmp_path / "reads.db"):
@@ -193,7 +194,8 @@ def test_a_cancelled_read_of_many_leaves_the_others_and_no_task():
     assert [type(one) for one in ended] == [asyncio.CancelledError, Reading] * 10
 
 
-def test_a_child_of_a_process_with_reads_in_flight_reads(monkeypatch):
+@pytest.mark.slow
+def test_a_child_of_a_process_with_reads_in_flight_reads():
     server = HostileServer(lambda connection, request: connection.sendall(
         message(good_body(request))))  # fmt: skip
     program = """
@@ -421,6 +423,7 @@ class FarServer(HostileServer):
             connection.close()  # the client gave up
 
 
+@pytest.mark.slow
 def test_a_connection_that_takes_longer_than_the_deadline_is_made_all_the_same(
     tmp_path, monkeypatch
 ):
