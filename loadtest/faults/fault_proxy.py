@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import struct
 from collections import Counter
 from typing import Final
@@ -31,20 +32,26 @@ class FaultProxy:
         upstream: the service's port.
         fault: what to do; may be exchanged while it runs.
         seed: of which requests meet the fault.
+        tls: the proxy's side towards the client, with its certificate; None: plain HTTP.
     """
 
-    def __init__(self, upstream: int, fault: Fault, *, seed: int = 1) -> None:
+    def __init__(
+        self, upstream: int, fault: Fault, *, seed: int = 1, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.fault = fault
         self.seen: Counter[str] = Counter()  # "requests", and "retry" and "hedge" among them
         self.met: Counter[str] = Counter()  # action -> requests
         self._upstream = upstream
+        self._tls = tls
         self._random = random.Random(seed)  # noqa: S311  no secret
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
         """Listen; returns the port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=MAX_HEAD)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", 0, limit=MAX_HEAD, ssl=self._tls
+        )
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -152,7 +159,8 @@ def header(head: bytes, name: bytes) -> bytes | None:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with RST."""
+    own = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
-        own = writer.get_extra_info("socket")
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        if own is not None:  # of TLS: the client has closed meanwhile
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     writer.transport.abort()

@@ -6,6 +6,7 @@ steps; each has a thread. Writes one line of JSON: for each letter its outcome a
 
 import argparse
 import json
+import os
 import socket
 import sys
 import tempfile
@@ -38,12 +39,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--letters", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=100.0, help="letters a second")
     parser.add_argument("--deadline-ms", type=float, default=150.0)
+    parser.add_argument("--tls", action="store_true", help="SSL_CERT_FILE has the authority")
     options = parser.parse_args(arguments)
     fault = FAULTS[options.fault]
     if fault.moves_clock:
         move_clock()
     know_host(options.client == "triton", fault)
-    read = make(options.client, f"{HOST}:{options.port}", options.deadline_ms)
+    read = make(options.client, f"{HOST}:{options.port}", options.deadline_ms, is_tls=options.tls)
     crops = workload(28, 100)
     letters = [crops[n % len(crops)] for n in range(WARM_UP + options.letters)]
     outcomes = read_all(read, letters, options.rate)[WARM_UP:]
@@ -72,25 +74,26 @@ def read_all(read: Read, letters: list[LabelledCrop], rate: float) -> list[tuple
     return outcomes
 
 
-def make(client: str, address: str, deadline_ms: float) -> Read:
+def make(client: str, address: str, deadline_ms: float, *, is_tls: bool) -> Read:
     """How this client reads one crop."""
     timeout_s = (deadline_ms - MARGIN_MS) / 1e3
+    url = f"{'https' if is_tls else 'http'}://{address}"
     if client == "httpx":
-        return _bare_httpx(address, timeout_s)
+        return _bare_httpx(url, timeout_s)
     if client == "triton":
-        return _triton(address, timeout_s)
+        return _triton(address, timeout_s, is_tls=is_tls)
     sys.path.insert(0, str(ROOT / "sdk" / "src"))
     from digitline import Digitline
 
     fallback = _offline_reader() if client == "offline" else None
-    digitline = Digitline(f"http://{address}", deadline_ms=deadline_ms, fallback=fallback)
+    digitline = Digitline(url, deadline_ms=deadline_ms, fallback=fallback)
     return lambda crop: digitline.read(crop.png).source
 
 
-def _bare_httpx(address: str, timeout_s: float) -> Read:
+def _bare_httpx(url: str, timeout_s: float) -> Read:
     import httpx
 
-    client = httpx.Client(base_url=f"http://{address}", timeout=timeout_s)
+    client = httpx.Client(base_url=url, timeout=timeout_s)
 
     def read(crop: LabelledCrop) -> str:
         response = client.post(
@@ -103,7 +106,7 @@ def _bare_httpx(address: str, timeout_s: float) -> Read:
     return read
 
 
-def _triton(address: str, timeout_s: float) -> Read:
+def _triton(address: str, timeout_s: float, *, is_tls: bool) -> Read:
     import tritonclient.http as triton
 
     local = threading.local()  # its client is not for many threads
@@ -111,7 +114,11 @@ def _triton(address: str, timeout_s: float) -> Read:
     def read(crop: LabelledCrop) -> str:
         if not hasattr(local, "client"):
             local.client = triton.InferenceServerClient(
-                address, connection_timeout=timeout_s, network_timeout=timeout_s
+                address,
+                connection_timeout=timeout_s,
+                network_timeout=timeout_s,
+                ssl=is_tls,
+                ssl_options={"ca_certs": os.environ["SSL_CERT_FILE"]} if is_tls else None,
             )
         image = triton.InferInput("image", [1, 28, 28], "UINT8")
         image.set_data_from_numpy(crop.pixels()[None])

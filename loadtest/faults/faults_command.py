@@ -15,9 +15,10 @@ from capture.segments import read_segment, sealed_segments
 from loadtest import servers
 from loadtest.command_line import parser, table
 from loadtest.failure import LoadtestFailed
-from loadtest.faults.fault_kinds import FAULTS, Fault
+from loadtest.faults.fault_kinds import FAULTS, HOST, Fault
 from loadtest.faults.fault_proxy import FaultProxy
 from loadtest.faults.fault_reader import CLIENTS, RESOLVER_S, WARM_UP
+from loadtest.faults.own_certificate import write_certificate
 from loadtest.process import Tree
 
 READY_S: Final = 60.0
@@ -72,17 +73,62 @@ def main(arguments: list[str]) -> int:
     options.add_argument(
         "--clients", nargs="+", choices=CLIENTS, default=list(CLIENTS), help="default: all of them"
     )
-    options.add_argument("--out", type=Path, help="JSON file of the rounds (default: none)")
+    options.add_argument("--tls", action="store_true", help="TLS to the proxy (default: no)")
+    options.add_argument(
+        "--out",
+        type=Path,
+        help="JSON file of the rounds; those of other faults and clients in it are kept and "
+        "printed, too, so that a table can be measured in parts (default: none)",
+    )
     chosen = options.parse_args(arguments)
-    rounds = []
+    rounds = read_rounds(chosen.out)
     for fault in chosen.faults:
         for client in chosen.clients:
-            rounds.append(asyncio.run(run_round(client, FAULTS[fault], chosen)))
-            print(f"{fault}: {client}: {_line(rounds[-1])}", file=sys.stderr, flush=True)
-    print(to_markdown(rounds))
-    if chosen.out is not None:
-        chosen.out.write_text(json.dumps([_plain(one) for one in rounds], indent=1))
+            one = asyncio.run(run_round(client, FAULTS[fault], chosen))
+            print(f"{fault}: {client}: {_line(one)}", file=sys.stderr, flush=True)
+            rounds[fault, client] = one
+            if chosen.out is not None:
+                write_rounds(chosen.out, rounds)
+    print(to_markdown(in_order(rounds)))
     return 0
+
+
+Rounds = dict[tuple[str, str], Round]  # by fault and client
+
+
+def read_rounds(path: Path | None) -> Rounds:
+    """The rounds of a file; none, if it is not there.
+
+    Raises:
+        LoadtestFailed: it has something else.
+    """
+    if path is None or not path.exists():
+        return {}
+    try:
+        rows = json.loads(path.read_text())
+        rounds = [
+            Round(
+                **row
+                | {"outcomes": Counter(row["outcomes"]), "seen": Counter(row["seen"])}
+                | {"lag_ms": tuple(row["lag_ms"])}
+            )
+            for row in rows
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise LoadtestFailed(f"{path} has no rounds of this program: {error!r}") from error
+    return {(one.fault, one.client): one for one in rounds}
+
+
+def write_rounds(path: Path, rounds: Rounds) -> None:
+    """Keep the rounds in a file, after each of them."""
+    path.write_text(json.dumps([_plain(one) for one in in_order(rounds)], indent=1))
+
+
+def in_order(rounds: Rounds) -> list[Round]:
+    """As the table has them, whatever was measured first."""
+    return [
+        rounds[fault, client] for fault in FAULTS for client in CLIENTS if (fault, client) in rounds
+    ]
 
 
 async def run_round(client: str, fault: Fault, chosen: Any) -> Round:
@@ -94,9 +140,11 @@ async def run_round(client: str, fault: Fault, chosen: Any) -> Round:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         tree, port = await asyncio.to_thread(_start_service, folder)
-        proxy = FaultProxy(port, fault)
+        tls = write_certificate(folder / "ca.pem", HOST) if chosen.tls else None
+        proxy = FaultProxy(port, fault, tls=tls)
         try:
-            found = await _read(client, await proxy.start(), fault, chosen)
+            authority = folder / "ca.pem" if chosen.tls else None
+            found = await _read(client, await proxy.start(), fault, authority, chosen)
         finally:
             await proxy.stop()
             await asyncio.to_thread(tree.terminate, grace_s=30)
@@ -117,11 +165,15 @@ def _start_service(folder: Path) -> tuple[Tree, int]:
     return tree, port
 
 
-async def _read(client: str, port: int, fault: Fault, chosen: Any) -> dict[str, Any]:
+async def _read(
+    client: str, port: int, fault: Fault, authority: Path | None, chosen: Any
+) -> dict[str, Any]:
+    tls = {} if authority is None else {"SSL_CERT_FILE": str(authority)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "loadtest.faults.fault_reader", client, str(port), fault.name,
         f"--letters={chosen.letters}", f"--rate={chosen.rate}", f"--deadline-ms={DEADLINE_MS}",
-        env={**os.environ, "PYTHONPATH": str(servers.ROOT)},
+        *(["--tls"] if authority else []),
+        env={**os.environ, **tls, "PYTHONPATH": str(servers.ROOT)},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     limit_s = 60 + 2 * chosen.letters / chosen.rate + 20 * RESOLVER_S
@@ -165,15 +217,18 @@ def _judge(
 
 def to_markdown(rounds: Sequence[Round]) -> str:
     """The table of docs/sdk.md: a fault a row, a client a column."""
-    clients = list(dict.fromkeys(one.client for one in rounds))
+    clients = [client for client in CLIENTS if any(one.client == client for one in rounds)]
     ours = [client for client in clients if client in OURS]
     names = ["fault", *(_LABELS[one] for one in clients), "requests a letter", "recorded twice"]
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     for fault in dict.fromkeys(one.fault for one in rounds):
         of_fault = {one.client: one for one in rounds if one.fault == fault}
-        most = max((_requests_per_letter(of_fault[client]) for client in ours), default=0.0)
-        twice = sum(of_fault[client].num_records_too_many for client in ours)
-        cells = [_shares(of_fault[client]) for client in clients]
+        most = max(
+            (_requests_per_letter(of_fault[client]) for client in ours if client in of_fault),
+            default=0.0,
+        )
+        twice = sum(one.num_records_too_many for name, one in of_fault.items() if name in ours)
+        cells = [_shares(of_fault[client]) if client in of_fault else "" for client in clients]
         row = [FAULTS[fault].label, *cells, f"{most:.2f}", str(twice)]
         lines.append(f"| {' | '.join(row)} |")
     judged = [one for one in rounds if one.client in ours]

@@ -84,8 +84,8 @@ _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": (
-        "A version 7 UUID of now, the same when the request is sent again: then it is recorded "
-        "once. Another value is ignored."
+        "A version 7 UUID of now, the same when the request is sent again within 180 s: then it is "
+        "recorded once. Another value is ignored."
     ),
     "schema": {"type": "string"},
 }
@@ -181,7 +181,7 @@ def _paths() -> dict[str, Any]:
                 "Find the digits in the image of a whole field, and read them as one postcode",
                 {**images, **one_file},
                 "FieldAnswer",
-                [_DIGITS, _PATTERN, _DEADLINE],
+                [_DIGITS, _PATTERN, _DEADLINE, _IDEMPOTENCY_KEY],
             )
         },
         "/v1/explain": {
@@ -234,7 +234,7 @@ def _paths() -> dict[str, Any]:
                     "application/octet-stream": {"schema": _BINARY},
                 },
                 "InferAnswer",
-                [_HEADER_LENGTH],
+                [_HEADER_LENGTH, _IDEMPOTENCY_KEY],
             )
         },
     }

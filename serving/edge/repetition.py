@@ -14,8 +14,10 @@ from typing import Final, Literal
 
 KEY_HEADER: Final = b"idempotency-key"
 ATTEMPT_HEADER: Final = b"x-attempt"
-# A record is looked up by its read id's time, within five minutes (capture/look_up.py).
-MAX_CLOCK_DIFFERENCE_S: Final = 60
+# A record is looked up by its read id's time, within five minutes (capture/look_up.py). A read that
+# was sent, and whose sender was killed, may be sent again as long as this.
+MAX_KEY_AGE_S: Final = 180
+MAX_KEY_AHEAD_S: Final = 60  # a sender's clock that is wrong
 _UUID7: Final = re.compile(
     rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
 )
@@ -32,13 +34,14 @@ def repeated_read_id(headers: Mapping[bytes, bytes], site: str, body: bytes) -> 
 
     Returns:
         None: there is no key, it is no version 7 UUID in lower or upper case, or its time is more
-        than 60 s from now. Then the request is a read of its own.
+        than 180 s ago or 60 s ahead. Then the request is a read of its own.
     """
     key = headers.get(KEY_HEADER)
     if key is None or _UUID7.fullmatch(key) is None:
         return None
     time_ms = int(key[:8] + key[9:13], 16)
-    if abs(time_ms - time.time() * 1e3) > MAX_CLOCK_DIFFERENCE_S * 1e3:
+    age_s = time.time() - time_ms / 1e3
+    if not -MAX_KEY_AHEAD_S <= age_s <= MAX_KEY_AGE_S:
         return None
     crc = zlib.crc32(memoryview(body)[:_NUM_CHECKED_BYTES])
     facts = b"%b\0%b\0%d\0%d" % (site.encode(), key.lower(), len(body), crc)

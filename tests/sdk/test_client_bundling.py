@@ -25,7 +25,8 @@ class BulkService(FakeService):
         results = [{"error": PROBLEM} if crop == b"bad" else RESULT | {"digit": int(crop[-1:])}
                    for crop in crops]  # fmt: skip
         return httpx.Response(200, json={
-            "request_id": "r", "read_id": "bundle", "model_version": "5", "results": results,
+            "request_id": request.headers["x-request-id"], "read_id": "bundle",
+            "model_version": "5", "results": results,
         })  # fmt: skip
 
 

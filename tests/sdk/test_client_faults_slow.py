@@ -5,10 +5,12 @@ Time is judged by `python -m loadtest sdk`; here the deadline is long.
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +28,17 @@ from digitline import (
     RequestRefused,
     Unanswered,
 )
+from digitline.drain import Drain
+from digitline.offline_spool import OfflineSpool
+from digitline.request_ids import ServiceClock, new_request_id
+from digitline.service_link import ServiceLink
 from loadtest.faults.fault_kinds import Fault
 from loadtest.faults.fault_proxy import FaultProxy
+from loadtest.faults.own_certificate import write_certificate
 
 ROOT = Path(__file__).parents[2]
 PATIENT_MS = 5_000
+FIELD = ROOT / "tests" / "data" / "fields" / "28195.png"
 NUM_LETTERS = 100
 
 
@@ -61,12 +69,12 @@ def service(tmp_path_factory):
 
 
 @contextmanager
-def proxy_to(port, fault):
+def proxy_to(port, fault, tls=None):
     """(the proxy, its port), with an event loop in a thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    proxy = FaultProxy(port, fault)
+    proxy = FaultProxy(port, fault, tls=tls)
     try:
         yield proxy, asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(30)
     finally:
@@ -90,14 +98,15 @@ def repeated_of(port):
     return {line.partition('"')[2].partition('"')[0]: float(line.split()[-1]) for line in found}
 
 
-def read_under(fault, service, crops, **options):
+def read_under(fault, service, crops, tls=None, **options):
     """(outcomes, proxy, requests that the service counted as repeated)."""
+    address = "http://127.0.0.1" if tls is None else "https://localhost"
     port, _ = service
     before = repeated_of(port)
     outcomes = []
     with (
-        proxy_to(port, fault) as (proxy, proxy_port),
-        Digitline(f"http://127.0.0.1:{proxy_port}", deadline_ms=PATIENT_MS, **options) as client,
+        proxy_to(port, fault, tls) as (proxy, proxy_port),
+        Digitline(f"{address}:{proxy_port}", deadline_ms=PATIENT_MS, **options) as client,
     ):
         for number in range(NUM_LETTERS):
             try:
@@ -127,9 +136,17 @@ FAULTS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_each_read_ends_and_is_recorded_once(fault, service, crops):
-    outcomes, proxy, repeated = read_under(fault, service, crops)
+@pytest.mark.parametrize(
+    ("fault", "is_tls"),
+    [(fault, is_tls) for fault in FAULTS for is_tls in (False, True)][:-1],
+    ids=lambda one: getattr(one, "name", "tls" if one else "plain"),
+)
+def test_each_read_ends_and_is_recorded_once(fault, is_tls, service, crops, tmp_path, monkeypatch):
+    tls = None
+    if is_tls:
+        tls = write_certificate(tmp_path / "ca.pem", "localhost")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    outcomes, proxy, repeated = read_under(fault, service, crops, tls)
     assert proxy.met.total() > 2
     readings = check_bounds(outcomes, proxy)
     assert len(readings) > 0.85 * NUM_LETTERS
@@ -179,6 +196,14 @@ def test_every_call_of_the_api_works(service, crops):
         assert (reading.digit, reading.source) == (crops[0].label, "service")
         code = client.read_postcode([crop.png for crop in crops[:3]], pattern="[0-9]{3}")
         assert len(code.digits) == 3
+        field = client.read_field(FIELD.read_bytes(), digits=(4, 6), pattern="[0-9]{5}")
+        assert (field.code, len(field.digits)) == ("28195", 5)
+        assert all(one.box.width_px > 5 for one in field.digits)
+        assert client.label(field.read_id, 4, 5, who="keyer-17").crop_index == 4
+        with pytest.raises(RequestRefused, match="digits"):
+            client.read_field(FIELD.read_bytes(), digits=(9, 3))
+        with pytest.raises(DigitlineError):
+            client.read(b"")
         stored = client.label(reading.read_id, reading.crop_index, 3, who="keyer-17")
         assert (stored.read_id, stored.label) == (reading.read_id, "3")
         with pytest.raises(CropRefused, match="PNG"):
@@ -202,3 +227,64 @@ def test_reads_of_threads_are_bundled_and_labelled_by_their_place(service, crops
         together = next(one for one in readings if one.crop_index > 0)
         stored = client.label(together.read_id, together.crop_index, 3, who="keyer-17")
         assert stored.crop_index == together.crop_index
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ["cut", "half", "delay"])
+def test_a_bundle_that_is_sent_again_is_recorded_once_and_answers_each_of_its_reads(
+    action, service, crops
+):
+    """The service answers each bundle; one of three answers does not arrive, or late."""
+    fault = Fault(action, "", (action,), share=0.3, delay_s=0.3)
+    outcomes = {}
+    with (
+        proxy_to(service[0], fault) as (proxy, port),
+        Digitline(f"http://127.0.0.1:{port}", deadline_ms=PATIENT_MS, bundle_ms=20) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+
+        def read(crop):
+            try:
+                outcomes[crop.name] = client.read(crop.png)
+            except Unanswered as error:
+                outcomes[crop.name] = error
+
+        list(threads.map(read, crops))
+    answered = {name: one for name, one in outcomes.items() if isinstance(one, Reading)}
+    assert len(outcomes) == len(crops)
+    assert proxy.met[action] > 1
+    assert any(one.crop_index > 0 for one in answered.values())
+    if action != "delay":
+        assert proxy.seen["retry"] > 0
+    labels = {crop.name: crop.label for crop in crops}
+    assert sum(one.digit == labels[name] for name, one in answered.items()) >= 0.97 * len(answered)
+    keys = [(one.read_id, one.crop_index) for one in answered.values()]
+    assert len(set(keys)) == len(keys)
+    records = records_of(service[1], {one.request_id for one in outcomes.values()})
+    reads = {(one.read_id, one.index) for one in records}
+    assert set(keys) <= reads
+    assert len(reads) <= len(crops)  # a bundle that was sent twice has the same reads
+
+
+@pytest.mark.slow
+def test_an_offline_read_that_is_sent_again_two_minutes_after_a_kill_is_recorded_once(
+    service, crops, tmp_path, packed
+):
+    """The first request was recorded and its answer lost; the key is as old as then."""
+    spool = OfflineSpool(tmp_path / "reads.db")
+    with ServiceLink(f"http://127.0.0.1:{service[0]}", None) as link:
+        link.ping()
+        old = ServiceClock(lambda: time.time() - 120)
+        request_id = new_request_id(old, random.Random(1))
+        link.read(crops[0].png, request_id, request_id)  # then the program is killed
+        spool.add(crops[0].png, Reading(3, 0.9, True, None, (), "", request_id, "7", 1.0))
+        spool.note_sending(request_id, request_id)
+        drain = Drain(spool, link, per_s=1000, before_step=lambda: None)
+        drain.step()
+        drain.close()
+    assert spool.totals().answered == 1
+    assert spool.away().perhaps_twice == ()
+    records = records_of(service[1], {request_id})
+    assert len(records) == 2
+    assert {one.read_id for one in records} == {spool.read_id_of(request_id)}
+    spool.close()

@@ -3,23 +3,23 @@
 import csv
 import io
 import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from test_offline import model_of
 
-from digitline import command, doctor
+from digitline import command, doctor, service_way
 from digitline.doctor import Doctor
 from digitline.file_reading import Counts, FileReading, bar, read_files
+from loadtest.faults.own_certificate import write_certificate
 from model.artifact import load
 
 
@@ -63,7 +63,8 @@ class Handler(BaseHTTPRequestHandler):
             return None
         reading = {
             "digit": self.server.facts.golden_digit, "confidence": 0.99, "accepted": True,
-            "candidates": [], "request_id": "q", "read_id": "r", "model_version": "7",
+            "candidates": [], "request_id": self.headers["x-request-id"], "read_id": "r",
+            "model_version": "7",
         }  # fmt: skip
         if self.path == "/v1/explain":
             return self.answer(200, {"results": [reading]})
@@ -102,10 +103,12 @@ def serve(facts, context=None):
         server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture
@@ -156,6 +159,64 @@ def test_a_bad_or_missing_file_is_told_and_the_others_are_read(url, files, tmp_p
     ]  # fmt: skip
     assert "415 why" in lines[1]
     assert "No such file" in lines[2]
+
+
+def test_what_is_no_file_of_a_crops_size_is_told_and_not_read(url, files, tmp_path, capsys):
+    large, pipe = tmp_path / "large.png", tmp_path / "pipe"
+    with large.open("wb") as file:
+        file.truncate(20_000_000_000)
+    os.mkfifo(pipe)
+    assert run(url, "read", large, pipe, tmp_path, files[0]) == command.SOME_BAD
+    first, second, third, last = capsys.readouterr().out.splitlines()
+    assert "20,000,000,000 bytes; a crop has at most 8,000,000" in first
+    assert "is no file" in second
+    assert "is no file" in third
+    assert "accepted" in last
+
+
+def test_a_name_of_a_file_cannot_steer_the_terminal(url, files, tmp_path, capsys):
+    odd = tmp_path / "a\nb\x1b[31m.png"
+    odd.write_bytes(files[0].read_bytes())
+    assert run(url, "read", odd) == command.ALL_WELL
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "\x1b" not in line
+
+
+def test_a_name_of_a_file_that_is_no_text_is_printed_all_the_same(url, files, tmp_path):
+    odd = tmp_path / os.fsdecode(b"a\xff.png")
+    odd.write_bytes(files[0].read_bytes())
+    ran = subprocess.run(
+        [sys.executable, "-m", "digitline", "read", "--url", url, "--format", "csv", odd],
+        env={**os.environ, "PYTHONPATH": "sdk/src", "PYTHONIOENCODING": "utf-8"},
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == command.ALL_WELL, ran.stderr
+    assert b"a\\udcff.png" in ran.stdout
+
+
+def test_through_a_proxy_doctor_looks_for_the_proxy(packed, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        found = findings("http://no-such-name.test")
+    assert list(found) == ["proxy", "DNS", "connection", "offline"]
+    assert failed(found) == {"connection"}
+    monkeypatch.setenv("NO_PROXY", "no-such-name.test")
+    assert "proxy" not in findings("http://no-such-name.test")
+
+
+@pytest.mark.parametrize("model", [{}, {"version": 1, "sha256": 2, "thresholds": 3}], ids=str)
+def test_a_foreign_answer_about_the_model_is_found(packed, url, facts, model):
+    facts.model = model
+    assert len(failed(findings(url)) & {"key", "model"}) == 1
+
+
+def test_a_spool_that_cannot_be_used_is_found(packed, url, tmp_path):
+    path = tmp_path / "reads.db"
+    path.write_bytes(b"no database" * 1000)
+    found = findings(url, spool=path)
+    assert failed(found) == {"spool"}
+    assert "move the file away" in found["spool"].text
 
 
 def test_read_without_a_service_has_an_exit_code_of_its_own(files, capsys):
@@ -312,53 +373,64 @@ def test_a_spool_that_dropped_reads_is_found(packed, url, tmp_path):
     assert failed(findings(url, spool=tmp_path / "no.db")) == {"spool"}
 
 
-def certificate(folder, days):
-    """A self-signed certificate of 127.0.0.1 and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now - timedelta(1))
-        .not_valid_after(now + timedelta(days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    path = folder / "certificate.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
-
-
-def tls_finding(facts, path, check_host="localhost"):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
+def tls_finding(facts, path, host="localhost", **dates):
+    context = write_certificate(path, "localhost", **dates)
     for port in serve(facts, context):
-        finding = doctor._shake_hands(check_host, port)
+        finding = service_way._shake_hands(host, port)
     return finding
 
 
 def test_a_certificate_of_an_unknown_authority_is_found(facts, tmp_path):
-    finding = tls_finding(facts, certificate(tmp_path, 90))
+    finding = tls_finding(facts, tmp_path / "it.pem")
     assert finding.status == "failed"
     assert "certificate is refused" in finding.text
+    assert "SSL_CERT_FILE" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("host", "dates", "text", "remedy"),
+    [
+        ("localhost", {"days": -1}, "expired", "renew"),
+        ("localhost", {"begins_in_days": 1}, "not yet valid", "clock"),
+        ("127.0.0.1", {}, "IP address mismatch", "write the name"),
+        ("ip6-localhost", {}, "Hostname mismatch", "write the name"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_said_with_what_to_do(
+    facts, tmp_path, monkeypatch, host, dates, text, remedy
+):
+    real = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda to, *rest: real(("127.0.0.1", to[1])))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "it.pem"))
+    finding = tls_finding(facts, tmp_path / "it.pem", host, **dates)
+    assert finding.status == "failed"
+    assert text in finding.text
+    assert remedy in finding.remedy
 
 
 def test_a_certificate_that_ends_soon_is_found(facts, tmp_path, monkeypatch):
-    path = certificate(tmp_path, 5)
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    finding = tls_finding(facts, path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "it.pem"))
+    finding = tls_finding(facts, tmp_path / "it.pem", days=5)
     assert (finding.status, finding.remedy) == ("warning", "tell the operator to renew it")
 
 
+def test_an_authority_that_only_this_machine_knows_is_not_one_that_reads_trust(
+    facts, tmp_path, monkeypatch
+):
+    """A read trusts certifi's list or SSL_CERT_FILE; doctor must not say that all is well."""
+    real = ssl.create_default_context
+
+    def trusting(*arguments, **named):
+        context = real(*arguments, **named)
+        if not named.get("cafile"):
+            context.load_verify_locations(tmp_path / "it.pem")
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", trusting)
+    assert tls_finding(facts, tmp_path / "it.pem").status == "failed"
+
+
 def test_a_port_without_tls_is_found(url):
-    finding = doctor._shake_hands("127.0.0.1", int(url.rpartition(":")[2]))
+    finding = service_way._shake_hands("127.0.0.1", int(url.rpartition(":")[2]))
     assert finding.status == "failed"
     assert "http://" in finding.remedy

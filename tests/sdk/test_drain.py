@@ -67,9 +67,9 @@ def spool(tmp_path):
 def make_drain(spool, service):
     made = []
 
-    def make(per_s=10.0, on_reachable=lambda: None):
+    def make(per_s=10.0, before_step=lambda: None):
         link = ServiceLink("http://service", None, transport=httpx.MockTransport(service))
-        drain = Drain(spool, link, per_s=per_s, on_reachable=on_reachable)
+        drain = Drain(spool, link, per_s=per_s, before_step=before_step)
         made.append((drain, link))
         return drain, link
 
@@ -196,7 +196,7 @@ from digitline.offline_spool import OfflineSpool
 from digitline.service_link import ServiceLink
 spool = OfflineSpool(Path(sys.argv[1]))
 link = ServiceLink(sys.argv[2], None)
-drain = Drain(spool, link, per_s=1000, on_reachable=lambda: None)
+drain = Drain(spool, link, per_s=1000, before_step=lambda: None)
 while spool.totals().waiting:
     threading.Event().wait(min(drain.step(), 0.05))
 """

@@ -198,7 +198,7 @@ def test_a_crop_leaves_the_file_when_it_is_answered(open_spool):
 def test_only_a_second_key_may_record_a_read_twice(open_spool):
     spool = open_spool()
     for one in ("a", "b", "c"):
-        spool.add(b"crop", local(one), was_sent=one == "c")
+        spool.add(b"crop", local(one), one if one == "c" else None)
     spool.note_sending("a", "key-1")
     spool.note_sending("a", "key-1")
     spool.note_sending("b", "key-1")

@@ -14,8 +14,8 @@ from PIL import Image
 
 import digitline
 from digitline.answers import Candidate
-from digitline.exceptions import CropRefused
-from digitline.local_reader import LocalReader, OfflineUnavailable, Rules
+from digitline.exceptions import CropRefused, OfflineUnavailable
+from digitline.local_reader import LocalReader, Rules
 from model.artifact import load
 from model.classifier import Classifier
 from model.errors import CropError

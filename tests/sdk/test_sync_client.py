@@ -44,7 +44,7 @@ def test_many_threads_share_one_client():
 def test_reads_of_many_threads_are_bundled():
     service = FakeService(usual=(0, httpx.Response(503)))
     with (
-        sync_client(service, bundle_ms=200, deadline_ms=PATIENT_MS) as client,
+        sync_client(service, bundle_ms=500, deadline_ms=PATIENT_MS) as client,
         ThreadPoolExecutor(8) as threads,
     ):
         begin = threading.Barrier(8)
@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
-        body = answered().content
+        body = answered(self).content
         self.server.peers.append(self.client_address)
         self.send_response(200)
         self.send_header("content-length", str(len(body)))

@@ -31,12 +31,21 @@ def call(service, use):
     return run(main())
 
 
-def answering(body, status=200):
-    return FakeService(usual=(0.001, httpx.Response(status, json=body)))
+class Answering(FakeService):
+    """Gives the same body to each request, with its own request id."""
+
+    def __init__(self, body):
+        super().__init__(usual=(0.001, None))
+        self.body = body
+
+    async def handle_async_request(self, request):
+        await super().handle_async_request(request)
+        echo = {"request_id": request.headers["x-request-id"]}
+        return httpx.Response(self.body.get("status", 200), json=self.body | echo)
 
 
 def test_a_postcode_is_sent_as_files_with_its_pattern():
-    service = answering(CODE)
+    service = Answering(CODE)
     jpeg = b"\xff\xd8 a crop"
     code = call(service, lambda client: client.read_postcode([PNG, jpeg], pattern="[1-9][0-9]"))
     assert (code.code, code.read_id, len(code.digits)) == ("10", "i", 2)
@@ -55,7 +64,7 @@ def test_a_postcode_is_sent_as_files_with_its_pattern():
 )
 def test_a_field_is_sent_with_the_number_of_its_digits(digits, sent):
     field = CODE | {"digits": [DIGIT | {"box": BOX}]}
-    service = answering(field)
+    service = Answering(field)
     reading = call(service, lambda client: client.read_field(PNG, digits=digits))
     assert reading.digits[0].box == Box(left_px=4, top_px=8, width_px=15, height_px=16)
     assert reading.detail is None
@@ -67,7 +76,7 @@ def test_a_field_is_sent_with_the_number_of_its_digits(digits, sent):
 def test_a_field_without_digits_says_why():
     field = CODE | {"code": None, "accepted": False, "rejected_because": "no_code", "digits": [],
                     "candidates": [], "detail": "the ink cannot be divided"}  # fmt: skip
-    reading = call(answering(field), lambda client: client.read_field(PNG))
+    reading = call(Answering(field), lambda client: client.read_field(PNG))
     assert (reading.code, reading.rejected_because) == (None, "no_code")
     assert reading.detail == "the ink cannot be divided"
 
@@ -88,13 +97,13 @@ def test_a_label_is_sent_with_the_time_of_its_first_try():
 
 
 def test_a_bad_label_says_which_row_and_why():
-    error = call(answering(PROBLEM, 400), lambda client: client.label("i", 0, 9, who="k"))
+    error = call(Answering(PROBLEM), lambda client: client.label("i", 0, 9, who="k"))
     assert isinstance(error, RequestRefused)
     assert error.problem.rows[0]["detail"] == "0 to 9"
 
 
 def test_a_key_without_the_scope_is_refused():
     problem = PROBLEM | {"status": 403, "detail": "the key lacks the scope label"}
-    error = call(answering(problem, 403), lambda client: client.label("i", 0, 9, who="k"))
+    error = call(Answering(problem), lambda client: client.label("i", 0, 9, who="k"))
     assert isinstance(error, KeyRefused)
     assert "lacks the scope label" in str(error)

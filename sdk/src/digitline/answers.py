@@ -143,9 +143,9 @@ def reading_of(
     """
     return Reading(
         **_digit_fields(answer if result is None else result),
-        read_id=str(answer["read_id"]),
-        request_id=str(answer["request_id"]),
-        model_version=str(answer["model_version"]),
+        read_id=_text(answer, "read_id"),
+        request_id=_text(answer, "request_id"),
+        model_version=_text(answer, "model_version"),
         took_ms=took_ms,
         source=source,
         crop_index=crop_index,
@@ -171,43 +171,81 @@ def field_reading_of(answer: Mapping[str, Any], *, took_ms: float) -> FieldReadi
 def stored_label_of(result: Mapping[str, Any]) -> StoredLabel:
     """One of the results of `POST /v1/labels`; errors as `reading_of`."""
     return StoredLabel(
-        event_id=str(result["event_id"]),
-        read_id=str(result["read_id"]),
-        crop_index=int(result["crop_index"]),
+        event_id=_text(result, "event_id"),
+        read_id=_text(result, "read_id"),
+        crop_index=_whole(result, "crop_index"),
         label=str(result["label"]),
         read=result["read"],
     )
 
 
 def _digit_fields(one: Mapping[str, Any]) -> dict[str, Any]:
-    digit = one["digit"]
+    digit = None if one["digit"] is None else _digit(one)
     return {
-        "digit": None if digit is None else int(digit),
-        "confidence": float(one["confidence"]),
-        "accepted": bool(one["accepted"]),
+        "digit": digit,
+        "confidence": _share(one, "confidence"),
+        "accepted": _accepted(one, digit),
         "rejected_because": one.get("rejected_because"),
         "candidates": tuple(
-            Candidate(int(each["digit"]), float(each["probability"])) for each in one["candidates"]
+            Candidate(_digit(each), _share(each, "probability")) for each in one["candidates"]
         ),
     }
 
 
 def _code_fields(answer: Mapping[str, Any]) -> dict[str, Any]:
-    code = answer["code"]
+    code = None if answer["code"] is None else _text(answer, "code")
     return {
-        "code": None if code is None else str(code),
-        "confidence": float(answer["confidence"]),
-        "accepted": bool(answer["accepted"]),
+        "code": code,
+        "confidence": _share(answer, "confidence"),
+        "accepted": _accepted(answer, code),
         "rejected_because": answer.get("rejected_because"),
         "candidates": tuple(
-            CodeCandidate(str(each["code"]), float(each["probability"]))
+            CodeCandidate(_text(each, "code"), _share(each, "probability"))
             for each in answer["candidates"]
         ),
-        "read_id": str(answer["read_id"]),
-        "request_id": str(answer["request_id"]),
-        "model_version": str(answer["model_version"]),
+        "read_id": _text(answer, "read_id"),
+        "request_id": _text(answer, "request_id"),
+        "model_version": _text(answer, "model_version"),
     }
 
 
 def _box_of(box: Mapping[str, Any]) -> Box:
-    return Box(int(box["x"]), int(box["y"]), int(box["width"]), int(box["height"]))
+    return Box(*(_whole(box, name) for name in ("x", "y", "width", "height")))
+
+
+# A machine acts on these: nothing is converted that the service does not say so.
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is {value!r}; expected text")
+    return value
+
+
+def _whole(fields: Mapping[str, Any], name: str) -> int:
+    value = fields[name]
+    if type(value) is not int:
+        raise ValueError(f"{name} is {value!r}; expected a whole number")
+    return value
+
+
+def _digit(fields: Mapping[str, Any]) -> int:
+    value = _whole(fields, "digit")
+    if not 0 <= value <= 9:
+        raise ValueError(f"digit is {value}; expected 0 to 9")
+    return value
+
+
+def _share(fields: Mapping[str, Any], name: str) -> float:
+    value = fields[name]
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value!r}; expected 0 to 1")
+    return float(value)
+
+
+def _accepted(fields: Mapping[str, Any], read: int | str | None) -> bool:
+    value = fields["accepted"]
+    if not isinstance(value, bool) or (value and read is None):
+        raise ValueError(f"accepted is {value!r}, and what was read {read!r}")
+    return value

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import httpx
 
@@ -17,6 +18,8 @@ from digitline.time_limits import TimeLimits
 Fallback = Callable[[bytes, Unanswered], Reading]  # the crop, and why there is no answer
 Label = Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] | Literal["not_a_digit", "unreadable"]
 How = Literal["keyed", "audit", "import"]
+
+_MOST_LOCAL: Final = 8  # local reads at a time; one takes some milliseconds of a core
 
 
 class AsyncDigitline:
@@ -45,6 +48,9 @@ class AsyncDigitline:
         self._limits = TimeLimits(deadline_ms, has_fallback=fallback is not None)
         self._core = Core(url, key, bundle_ms=bundle_ms, transport=transport)
         self._fallback = fallback
+        # The loop's own threads may all wait for a name server that does not answer.
+        self._threads = ThreadPoolExecutor(_MOST_LOCAL, thread_name_prefix="digitline")
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
 
     async def read(self, crop: bytes, *, letter_deadline_ms: int | None = None) -> Reading:
@@ -68,8 +74,8 @@ class AsyncDigitline:
         except Unanswered as error:
             if self._fallback is None:
                 raise
-            return await asyncio.to_thread(
-                read_locally, self._fallback, crop, error, self._limits, begun
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, read_locally, self._fallback, crop, error, self._limits, begun
             )
 
     async def read_postcode(
@@ -133,6 +139,7 @@ class AsyncDigitline:
         """Close all connections; calls that still wait are cancelled."""
         if not self._is_closed:
             self._is_closed = True
+            self._threads.shutdown(wait=False)
             await self._core.aclose()
 
     async def __aenter__(self) -> Self:
@@ -149,7 +156,14 @@ class AsyncDigitline:
     def _begin(self) -> float:
         if self._is_closed:
             raise ClientClosed("the client is closed; make a new one")
-        return asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError(
+                "this client has connections of another event loop; make one for each asyncio.run"
+            )
+        return loop.time()
 
 
 def read_locally(

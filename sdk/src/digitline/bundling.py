@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from digitline.answers import Reading
-from digitline.exceptions import DigitlineError
+from digitline.exceptions import DigitlineError, Unanswered
 
 MOST_CROPS: Final = 256  # of one form (docs/api.md)
 MOST_BYTES: Final = 4_000_000  # half of the service's limit
@@ -97,6 +97,8 @@ class Bundler:
         try:
             outcomes = await self._send(bundle)
         except Exception as error:  # noqa: BLE001  each of the callers gets it
+            if isinstance(error, Unanswered) and len(together) > 1:
+                error.sent_key = None  # a crop sent alone later is another request
             outcomes = [error] * len(together)
         for one, outcome in zip(together, outcomes, strict=True):
             if one.reading.done():

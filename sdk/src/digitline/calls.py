@@ -6,21 +6,23 @@ its timeouts are per operation, so an answer that arrives byte by byte never mee
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
 import stamina
 
 from digitline.circuit import Circuit
+from digitline.connecting import Connector, ConnectPhase
 from digitline.exceptions import (
+    AnswerUnreadable,
     DeadlineExceeded,
     DigitlineError,
-    NetworkFailed,
     Unanswered,
 )
+from digitline.exchange import exchange
 from digitline.latency_window import LatencyWindow
 from digitline.request_ids import ServiceClock, new_request_id
 from digitline.retry_budget import RetryBudget
@@ -30,6 +32,11 @@ from digitline.verdicts import body_of
 MOST_SENT: Final = 4  # requests for one call: the first, its hedge, retries
 _FIRST_WAIT_S: Final = 0.02  # at most, before the first retry; then twice as long, and so on
 _LEAST_HEDGE_DELAY_S: Final = 0.001
+
+# What reading a body raises that has another shape.
+SHAPE_ERRORS: Final = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
+
+Typed = TypeVar("Typed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +81,19 @@ class Caller:
         self._circuit = Circuit(random_source)
         self._latencies = LatencyWindow()
         self._trace_headers = load_trace_headers()
+        self._connector = Connector(http)
         self._urls: dict[str, httpx.URL] = {}
         self._given_up: set[asyncio.Task[Any]] = set()
 
-    async def post(self, call: Call, deadline: float) -> dict[str, Any]:
-        """The body of the answer.
+    async def post(
+        self, call: Call, deadline: float, make: Callable[[dict[str, Any]], Typed]
+    ) -> Typed:
+        """The answer.
 
         Args:
             call: what to send.
             deadline: on the running loop's clock.
+            make: the answer from its body; raises what a body of another shape raises.
 
         Raises:
             Unanswered: no answer in time; the subclass says why.
@@ -103,11 +114,12 @@ class Caller:
                 timeout=None,
             ):
                 with attempt:
-                    return await self._send_hedged(call, progress, is_retry=attempt.num > 1)
+                    return await self._send_hedged(call, progress, make, is_retry=attempt.num > 1)
         raise AssertionError("the last attempt raises")
 
     async def aclose(self) -> None:
         """Wait until the requests that were given up have ended; they are cancelled already."""
+        await self._connector.aclose()
         await asyncio.gather(*self._given_up, return_exceptions=True)
 
     @asynccontextmanager
@@ -119,6 +131,7 @@ class Caller:
             yield
         except Unanswered as error:
             error.num_sent = progress.num_sent
+            error.sent_key = progress.request_id if progress.num_sent else None
             self._circuit.on_failure(loop.time(), error.retry_after_s)
             raise
         except DigitlineError:
@@ -143,12 +156,17 @@ class Caller:
         return wait_s if is_allowed else False
 
     async def _send_hedged(
-        self, call: Call, progress: _Progress, *, is_retry: bool
-    ) -> dict[str, Any]:
+        self,
+        call: Call,
+        progress: _Progress,
+        make: Callable[[dict[str, Any]], Typed],
+        *,
+        is_retry: bool,
+    ) -> Typed:
         """Send; once it lasts longer than 19 of 20 do, send again. The first answer counts."""
         loop = asyncio.get_running_loop()
         kind = "retry" if is_retry else None
-        sending = {asyncio.create_task(self._send(call, progress, kind))}
+        sending = {asyncio.create_task(self._send(call, progress, make, kind))}
         hedge_after_s = self._hedge_after_s() if call.is_hedged and not is_retry else None
         hedge_at = None if hedge_after_s is None else loop.time() + hedge_after_s
         failure: BaseException | None = None
@@ -173,7 +191,7 @@ class Caller:
                 elif hedge_at is not None:
                     hedge_at = None
                     if self._budget.spend():
-                        sending.add(asyncio.create_task(self._send(call, progress, "hedge")))
+                        sending.add(asyncio.create_task(self._send(call, progress, make, "hedge")))
         finally:
             self._give_up(sending)
         assert failure is not None
@@ -198,28 +216,44 @@ class Caller:
             url = self._urls[path] = httpx.URL(base + path)
         return url
 
-    async def _send(self, call: Call, progress: _Progress, kind: str | None) -> dict[str, Any]:
+    async def _send(
+        self,
+        call: Call,
+        progress: _Progress,
+        make: Callable[[dict[str, Any]], Typed],
+        kind: str | None,
+    ) -> Typed:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         progress.num_sent += 1
-        headers = _headers(call, progress, kind, begun)
+        phase = ConnectPhase()
         try:
-            response = await self._http.post(
+            answer = await exchange(
+                self._http,
+                "POST",
                 self._url(call.path),
+                request_id=progress.request_id,
+                headers=_headers(call, progress, kind, begun),
                 content=call.content,
                 params=call.params or None,
-                headers=headers,
+                on_event=phase.on_event,
             )
-        except httpx.RequestError as error:
-            raise NetworkFailed(
-                f"{self._http.base_url}: {type(error).__name__}: {error or 'no details'}; "
-                "`digitline doctor` looks for the cause",
-                request_id=progress.request_id,
-            ) from error
+        except asyncio.CancelledError:
+            self._connector.on_cancelled(phase, is_late=loop.time() >= progress.deadline)
+            raise
         finally:  # of a request that was given up too, or slow ones would not count as slow
             self._latencies.add(loop.time() - begun)
-        self._clock.on_date(response.headers.get("date"))
-        return body_of(response, progress.request_id)
+        body = body_of(answer, progress.request_id, self._clock.now_s())
+        try:
+            typed = make(body)
+        except SHAPE_ERRORS as error:
+            raise AnswerUnreadable(
+                f"the answer lacks what this client expects ({type(error).__name__}: {error}); "
+                "check the address, or install the digitline of the service's version",
+                request_id=progress.request_id,
+            ) from error
+        self._clock.on_date(answer.headers.get("date"))  # that of a proxy's page says nothing
+        return typed
 
 
 def _headers(call: Call, progress: _Progress, kind: str | None, now: float) -> dict[str, str]:

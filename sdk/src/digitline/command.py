@@ -1,6 +1,7 @@
 """The command line: `digitline read` reads files, `digitline doctor` finds out why it does not."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -166,6 +167,8 @@ def _read(options: argparse.Namespace, key: str | None) -> int:
         spool=options.offline,
         form=options.format,
     )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name of a file may be no text
     stamina.instrumentation.set_on_retry_hooks([])  # the terminal is the progress bar's
     counts = read_files(command, options.files, out=sys.stdout, progress=_progress())
     if counts.unanswered:

@@ -5,7 +5,8 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
 import httpx
 import stamina
@@ -22,16 +23,13 @@ from digitline.answers import (
 )
 from digitline.bundling import Bundle, Bundler, Outcome
 from digitline.calls import Call, Caller
-from digitline.exceptions import AnswerUnreadable
+from digitline.exchange import open_http
 from digitline.request_ids import ServiceClock
 from digitline.verdicts import refusal_of, to_problem
 
 LABEL_DEADLINE_S: Final = 5.0  # nobody waits on a belt for it; the service takes up to a second
-KEEP_ALIVE_S: Final = 60.0  # the service closes an idle connection after 75 s
-MOST_CONNECTIONS: Final = 100
+FEWEST_OF_CODE, MOST_OF_CODE = 2, 12  # crops
 _PNG: Final = b"\x89PNG"
-
-Answer = TypeVar("Answer")
 
 
 class Core:
@@ -55,17 +53,7 @@ class Core:
         wall: Callable[[], float] = time.time,
     ) -> None:
         stamina.instrumentation.get_on_retry_hooks()  # loads them: 80 ms, not in the first retry
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            headers={} if key is None else {"authorization": f"Bearer {key}"},
-            timeout=None,  # noqa: S113  calls.py keeps one deadline over all of a call
-            limits=httpx.Limits(
-                max_connections=MOST_CONNECTIONS,
-                max_keepalive_connections=MOST_CONNECTIONS,
-                keepalive_expiry=KEEP_ALIVE_S,
-            ),
-            transport=transport,
-        )
+        self._http = open_http(url, key, transport)
         self._clock = ServiceClock(wall)
         self._caller = Caller(self._http, random.Random(), self._clock)  # noqa: S311  no secret
         self._bundler = None if bundle_ms is None else Bundler(self._read_bundle, bundle_ms / 1e3)
@@ -74,6 +62,11 @@ class Core:
         self, crop: bytes, *, begun: float, deadline: float, letter_deadline_ms: int | None
     ) -> Reading:
         """One crop; times on the loop's clock. Errors as `Caller.post`."""
+        crop = checked_image(crop)
+        if letter_deadline_ms is not None and not letter_deadline_ms >= 1:
+            raise ValueError(
+                f"letter_deadline_ms is {letter_deadline_ms}; give at least 1 millisecond, or None"
+            )
         if self._bundler is not None and letter_deadline_ms is None:
             return await self._bundler.read(crop, begun=begun, deadline=deadline)
         letter_deadline = None if letter_deadline_ms is None else begun + letter_deadline_ms / 1e3
@@ -83,22 +76,31 @@ class Core:
         self, crop: bytes, begun: float, deadline: float, letter_deadline: float | None
     ) -> Reading:
         call = Call("/v1/digit", crop, media_type_of(crop), letter_deadline=letter_deadline)
-        body = await self._caller.post(call, deadline)
-        return _typed(reading_of, body, took_ms=_ms_since(begun))
+        return await self._caller.post(
+            call, deadline, lambda body: reading_of(body, took_ms=_ms_since(begun))
+        )
 
     async def _read_bundle(self, bundle: Bundle) -> Sequence[Outcome]:
         if len(bundle.crops) == 1:
             return [await self._read_alone(bundle.crops[0], bundle.begun[0], bundle.deadline, None)]
-        body = await self._caller.post(form_call("/v1/digits", bundle.crops), bundle.deadline)
-        return _typed(_outcomes_of, body, bundle=bundle)
+        call = form_call("/v1/digits", bundle.crops)
+        make = partial(_outcomes_of, bundle=bundle)
+        return await self._caller.post(call, bundle.deadline, make)
 
     async def read_postcode(
         self, crops: Sequence[bytes], pattern: str | None, *, begun: float, deadline: float
     ) -> CodeReading:
         """One code from its crops."""
+        if not FEWEST_OF_CODE <= len(crops) <= MOST_OF_CODE:
+            raise ValueError(
+                f"there are {len(crops)} crops; give a list of {FEWEST_OF_CODE} to {MOST_OF_CODE}, "
+                "one for each digit"
+            )
         params = {} if pattern is None else {"pattern": pattern}
-        body = await self._caller.post(form_call("/v1/postcode", crops, params), deadline)
-        return _typed(code_reading_of, body, took_ms=_ms_since(begun))
+        call = form_call("/v1/postcode", [checked_image(crop) for crop in crops], params)
+        return await self._caller.post(
+            call, deadline, lambda body: code_reading_of(body, took_ms=_ms_since(begun))
+        )
 
     async def read_field(
         self,
@@ -113,9 +115,11 @@ class Core:
         number = "-".join(map(str, digits)) if isinstance(digits, tuple) else digits
         wanted = {"digits": number, "pattern": pattern}
         params = {name: str(value) for name, value in wanted.items() if value is not None}
+        image = checked_image(image)
         call = Call("/v1/field", image, media_type_of(image), params)
-        body = await self._caller.post(call, deadline)
-        return _typed(field_reading_of, body, took_ms=_ms_since(begun))
+        return await self._caller.post(
+            call, deadline, lambda body: field_reading_of(body, took_ms=_ms_since(begun))
+        )
 
     async def label(
         self,
@@ -137,8 +141,9 @@ class Core:
             "how": how,
         }
         call = Call("/v1/labels", json.dumps(row).encode(), "application/json", is_hedged=False)
-        body = await self._caller.post(call, deadline)
-        return _typed(lambda answer: stored_label_of(answer["results"][0]), body)
+        return await self._caller.post(
+            call, deadline, lambda body: stored_label_of(body["results"][0])
+        )
 
     async def aclose(self) -> None:
         """Close all connections; calls that still wait are cancelled."""
@@ -155,6 +160,19 @@ def form_call(path: str, crops: Sequence[bytes], params: Mapping[str, str] | Non
     return Call(path, form.read(), form.headers["content-type"], params or {})
 
 
+def checked_image(image: bytes) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        TypeError: it is a path or anything else.
+    """
+    if not isinstance(image, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"the image is a {type(image).__name__}; give the bytes of a PNG or JPEG file"
+        )
+    return bytes(image)
+
+
 def media_type_of(image: bytes) -> str:
     """The service reads PNG and JPEG, and says so of anything else."""
     return "image/png" if image.startswith(_PNG) else "image/jpeg"
@@ -165,22 +183,13 @@ def _outcomes_of(body: dict[str, Any], *, bundle: Bundle) -> list[Outcome]:
     if len(results) != len(bundle.crops):
         raise ValueError(f"{len(results)} results for {len(bundle.crops)} crops")
     return [
-        refusal_of(to_problem(result["error"]))
+        refusal_of(
+            to_problem(result["error"], int(result["error"]["status"]), str(body["request_id"]))
+        )
         if "error" in result
         else reading_of(body, took_ms=_ms_since(begun), result=result, crop_index=index)
         for index, (result, begun) in enumerate(zip(results, bundle.begun, strict=True))
     ]
-
-
-def _typed(make: Callable[..., Answer], body: dict[str, Any], **facts: Any) -> Answer:
-    try:
-        return make(body, **facts)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise AnswerUnreadable(
-            f"the answer lacks what this client expects ({type(error).__name__}: {error}); "
-            "check the address, or install the digitline of the service's version",
-            request_id=str(body.get("request_id")),
-        ) from error
 
 
 def _ms_since(begun: float) -> float:

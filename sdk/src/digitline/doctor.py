@@ -1,41 +1,23 @@
 """Why reading fails or is slow: one check after another, each with what to do."""
 
-import socket
-import ssl
+import sqlite3
 import statistics
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
-from urllib.parse import urlsplit
+from typing import Any, Final, TextIO
 
-import httpx
-
-from digitline.exceptions import KeyRefused, Refused, Unanswered
-from digitline.local_reader import LocalReader, OfflineUnavailable, Rules, packed_golden
+from digitline.calls import SHAPE_ERRORS
+from digitline.exceptions import KeyRefused, OfflineUnavailable, Refused, Unanswered
+from digitline.local_reader import LocalReader, Rules, packed_golden
 from digitline.offline_spool import OfflineSpool
+from digitline.request_ids import date_s
 from digitline.service_link import ServiceLink
+from digitline.service_way import Finding, way_to
 
 NUM_PINGS: Final = 20
-CONNECT_S: Final = 5.0
 MAX_CLOCK_S: Final = 30.0  # the service trusts ids of 60 s; the rest is for drift
-CERTIFICATE_DAYS: Final = 14
-_PORTS: Final = {"http": 80, "https": 443}
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-
-Status = Literal["ok", "warning", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found."""
-
-    check: str
-    status: Status
-    text: str
-    remedy: str = ""  # empty if all is well
 
 
 class Doctor:
@@ -62,33 +44,31 @@ class Doctor:
             yield _of_spool(self._spool)
 
     def _of_service(self) -> Iterator[Finding]:
-        parts = urlsplit(self._url)
-        host = parts.hostname
-        if parts.scheme not in _PORTS or host is None:
+        try:
+            link = ServiceLink(self._url, self._key)
+        except ValueError as error:
             yield Finding(
-                "address", "failed", repr(self._url), "write it as https://HOST or http://HOST:PORT"
+                "address", "failed", str(error), "correct --url, the key or SSL_CERT_FILE"
             )
             return
-        port = parts.port or _PORTS[parts.scheme]
-        for check in (_resolve, _connect, _shake_hands if parts.scheme == "https" else _no_tls):
-            finding = check(host, port)
-            yield finding
-            if finding.status == "failed":
-                return
-        with ServiceLink(self._url, self._key) as link:
+        with link:
+            for finding in way_to(self._url):
+                yield finding
+                if finding.status == "failed":
+                    return
             yield from self._of_answers(link)
 
     def _of_answers(self, link: ServiceLink) -> Iterator[Finding]:
         try:
             first = link.ping()
-        except httpx.RequestError as error:
-            yield Finding("service", "failed", f"no answer: {error!r}", "is the service running?")
+        except Unanswered as error:
+            yield Finding("service", "failed", f"no answer: {error}", "is the service running?")
             return
-        if first.status_code != 200 or b'"ok"' not in first.content:
+        if first.status != 200 or b'"ok"' not in first.body:
             yield Finding(
                 "service",
                 "failed",
-                f"/livez answered {first.status_code}",
+                f"/livez answered {first.status}",
                 "another server has this address, or a proxy answers for the service",
             )
             return
@@ -104,8 +84,14 @@ class Doctor:
             yield Finding("key", "failed", str(error), "look into the service's log")
             return
         yield Finding("key", "ok", "accepted" if self._key else "none is needed")
-        yield _model(model)
-        yield _golden(link, model)
+        try:
+            yield _model(model)
+            yield _golden(link, model)
+        except SHAPE_ERRORS as error:
+            yield Finding(
+                "model", "failed", f"the answer lacks what this version expects: {error!r}",
+                "install the digitline of the service's version",
+            )  # fmt: skip
 
     def _latency(self, link: ServiceLink) -> Finding:
         took_ms = []
@@ -114,9 +100,9 @@ class Doctor:
                 begun = time.perf_counter()
                 link.ping()
                 took_ms.append((time.perf_counter() - begun) * 1e3)
-        except httpx.RequestError as error:
+        except Unanswered as error:
             return Finding(
-                "latency", "failed", f"ping {len(took_ms) + 1} failed: {error!r}",
+                "latency", "failed", f"ping {len(took_ms) + 1} failed: {error}",
                 "the network loses connections; look at cables, switches and proxies",
             )  # fmt: skip
         percentiles = statistics.quantiles(took_ms, n=20, method="inclusive")
@@ -156,66 +142,9 @@ def print_findings(findings: Iterable[Finding], out: TextIO) -> bool:
     return num_failed == 0
 
 
-def _resolve(host: str, port: int) -> Finding:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        return Finding(
-            "DNS", "failed", f"{host}: {error}",
-            "check the name; then this machine's resolver (resolvectl status)",
-        )  # fmt: skip
-    addresses = dict.fromkeys(str(one[4][0]) for one in found)
-    return Finding("DNS", "ok", f"{host} is {', '.join(addresses)}")
-
-
-def _connect(host: str, port: int) -> Finding:
-    begun = time.perf_counter()
-    try:
-        socket.create_connection((host, port), CONNECT_S).close()
-    except OSError as error:
-        return Finding(
-            "connection", "failed", f"port {port}: {error}",
-            "is the service running, is the port right, does a firewall stop it?",
-        )  # fmt: skip
-    took_ms = (time.perf_counter() - begun) * 1e3
-    return Finding("connection", "ok", f"port {port} in {took_ms:.1f} ms")
-
-
-def _shake_hands(host: str, port: int) -> Finding:
-    context = ssl.create_default_context()
-    try:
-        with (
-            socket.create_connection((host, port), CONNECT_S) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secured,
-        ):
-            certificate = secured.getpeercert() or {}
-            version = secured.version()
-    except ssl.SSLCertVerificationError as error:
-        return Finding(
-            "TLS", "failed", f"the certificate is refused: {error.verify_message}",
-            "install the operator's CA (SSL_CERT_FILE), correct this machine's clock, or the name",
-        )  # fmt: skip
-    except OSError as error:
-        return Finding("TLS", "failed", str(error), "is this port HTTPS? Else write http://")
-    ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-    days = (ends - time.time()) / 86_400
-    text = f"{version}, the certificate is valid for {days:.0f} more days"
-    if days < CERTIFICATE_DAYS:
-        return Finding("TLS", "warning", text, "tell the operator to renew it")
-    return Finding("TLS", "ok", text)
-
-
-def _no_tls(host: str, port: int) -> Finding:
-    del port
-    if host in _LOOPBACK:
-        return Finding("TLS", "ok", "not needed on this machine")
-    return Finding("TLS", "warning", "none: key and crops are readable on the way", "use https://")
-
-
 def _clock(date: str | None, now_s: float) -> Finding:
-    try:
-        theirs_s = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
+    theirs_s = date_s(date or "")
+    if theirs_s is None:
         return Finding("clock", "warning", f"the answer has no Date ({date!r})", "ask the operator")
     skew_s = now_s - theirs_s
     text = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the service's"
@@ -284,11 +213,11 @@ def _local(rules: Rules, png: bytes) -> tuple[int | None, float] | None:
 def _of_spool(path: Path) -> Finding:
     if not path.exists():
         return Finding("spool", "failed", f"{path} does not exist", "check the path")
-    spool = OfflineSpool(path)
     try:
-        totals = spool.totals()
-    finally:
-        spool.close()
+        with closing(OfflineSpool(path)) as spool:
+            totals = spool.totals()
+    except (OfflineUnavailable, OSError, sqlite3.Error) as error:
+        return Finding("spool", "failed", str(error))
     dropped = totals.dropped_by_age + totals.dropped_by_size
     text = f"{totals.waiting} reads wait, {totals.answered} were answered, {dropped} were dropped"
     if dropped:

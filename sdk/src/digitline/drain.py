@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from digitline.exceptions import CropRefused, NetworkFailed, Refused, Unanswered
+from digitline.exceptions import ClientClosed, CropRefused, NetworkFailed, Refused, Unanswered
 from digitline.offline_spool import OfflineSpool, WaitingRead, lock_held_at_fork
 from digitline.service_link import ServiceLink
 
@@ -16,7 +16,8 @@ LOOK_EVERY_S: Final = 2.0  # whether something waits
 _CHECKPOINT_EVERY_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 1.0  # after a failure; then twice as long, and so on
 _LONGEST_PAUSE_S: Final = 30.0
-_KEY_S: Final = 45.0  # the service ignores an Idempotency-Key that is 60 s old
+_KEY_S: Final = 150.0  # the service ignores an Idempotency-Key that is 180 s old
+_KEY_AHEAD_S: Final = 45.0  # or 60 s ahead of its clock
 _MOST_FAILURES: Final = 5  # of the service in a row, before others go first
 _OURS: Final = "urn:digitline:problem:"
 
@@ -30,7 +31,8 @@ class Drain:
         spool: the reads.
         link: to the service.
         per_s: reads sent in a second at most.
-        on_reachable: called before a read is sent after a pause, and now and then.
+        before_step: called before each step, also in a process that does not drain; its errors are
+            handled as those of a read.
     """
 
     def __init__(
@@ -39,14 +41,14 @@ class Drain:
         link: ServiceLink,
         *,
         per_s: float,
-        on_reachable: Callable[[], None],
+        before_step: Callable[[], None],
     ) -> None:
         if not per_s > 0:
             raise ValueError(f"the drain's rate is {per_s} reads a second; give one above 0")
         self._spool = spool
         self._link = link
         self._every_s = 1 / per_s
-        self._on_reachable = on_reachable
+        self._before_step = before_step
         self._lock = _FileLock(spool.path.with_name(f"{spool.path.name}.drain"))
         self._stop = threading.Event()
         self._num_failures = 0  # in a row
@@ -69,11 +71,12 @@ class Drain:
         Returns:
             Seconds until the next step.
         """
-        if not self._lock.acquire():
-            return LOOK_EVERY_S
-        waiting = self._spool.next_waiting()
+        waiting = None
         try:
-            self._on_reachable()
+            self._before_step()
+            if not self._lock.acquire():
+                return LOOK_EVERY_S
+            waiting = self._spool.next_waiting()
             if waiting is None:
                 self._num_failures = 0
                 return LOOK_EVERY_S
@@ -99,7 +102,7 @@ class Drain:
 
     def _send(self, waiting: WaitingRead) -> None:
         key = waiting.key
-        if not abs(self._link.age_s(key)) < _KEY_S:
+        if not -_KEY_AHEAD_S < self._link.age_s(key) < _KEY_S:
             key = self._link.new_id()
         self._spool.note_sending(waiting.request_id, key)
         try:
@@ -122,6 +125,8 @@ class Drain:
             except sqlite3.Error as error:  # a full disk; what waits stays
                 _log.warning("the spool of reads made offline cannot be used: %s", error)
                 pause_s = _LONGEST_PAUSE_S
+            except ClientClosed:  # closed while a read was being sent; it stays
+                return
 
 
 class _FileLock:

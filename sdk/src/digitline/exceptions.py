@@ -33,6 +33,8 @@ class Unanswered(DigitlineError):
         request_id: of the call; the same over all its tries.
         num_sent: requests that were sent for the call.
         retry_after_s: the service asked to wait so long; None: it did not say.
+        sent_key: the Idempotency-Key that this crop was sent alone with; None: it was not sent, or
+            in a bundle.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class Unanswered(DigitlineError):
         request_id: str | None = None,
         num_sent: int = 0,
         retry_after_s: float | None = None,
+        sent_key: str | None = None,
     ) -> None:
         super().__init__(message, request_id=request_id)
         self.num_sent = num_sent
         self.retry_after_s = retry_after_s
+        self.sent_key = sent_key
 
 
 class DeadlineExceeded(Unanswered):
@@ -90,6 +94,10 @@ class KeyRefused(Refused):
 
 class RequestRefused(Refused):
     """Anything else in the request is refused, such as a pattern or a row of labels."""
+
+
+class OfflineUnavailable(DigitlineError):
+    """This machine cannot read alone: a package, the packed model or the spool is not in order."""
 
 
 class ClientClosed(DigitlineError):

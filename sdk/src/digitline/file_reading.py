@@ -1,7 +1,9 @@
 """Files -> lines of output: what `digitline read` does."""
 
 import csv
+import errno
 import json
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,6 +22,7 @@ COLUMNS: Final = (
     "model_version", "error",
 )  # fmt: skip
 _BAR_CHARS: Final = 30
+MOST_FILE_BYTES: Final = 8_000_000  # of one request, as the service is shipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +125,25 @@ def _client(command: FileReading, stack: ExitStack) -> Digitline:
 
 def _read(client: Digitline, file: Path) -> Reading | Exception:
     try:
-        return client.read(file.read_bytes())
+        return client.read(_content(file))
     except (DigitlineError, OSError) as error:
         return error
+
+
+def _content(file: Path) -> bytes:
+    """The bytes of a file that may be a crop.
+
+    Raises:
+        OSError: it cannot be read, or is no file of a crop's size.
+    """
+    facts = file.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "is no file; give PNG or JPEG files")
+    if facts.st_size > MOST_FILE_BYTES:
+        raise OSError(
+            errno.EFBIG, f"has {facts.st_size:,} bytes; a crop has at most {MOST_FILE_BYTES:,}"
+        )
+    return file.read_bytes()
 
 
 def _count(counts: Counts, outcome: Reading | Exception) -> None:
@@ -148,7 +167,10 @@ def _writer(form: str, out: TextIO) -> Callable[[dict[str, object]], None]:
 
 
 def _text(row: dict[str, object]) -> str:
-    return "  ".join(_cells(row))
+    line = "  ".join(_cells(row))
+    return "".join(
+        one if one.isprintable() else "\ufffd" for one in line
+    )  # a name may steer a terminal
 
 
 def _cells(row: dict[str, object]) -> Iterator[str]:

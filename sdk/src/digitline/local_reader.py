@@ -13,15 +13,11 @@ from types import ModuleType
 from typing import Any, Final, Self
 
 from digitline.answers import Candidate, Reading
-from digitline.exceptions import CropRefused, DigitlineError, Problem
+from digitline.exceptions import CropRefused, OfflineUnavailable, Problem
 
 _MODULES: Final = ("artifact", "classifier", "decision", "decode", "errors", "preprocess")
 _TOP_K: Final = 5  # as the service answers when it is not told another number
 _UNSUPPORTED, _UNREADABLE = 415, 422
-
-
-class OfflineUnavailable(DigitlineError):
-    """This installation cannot read alone: a package or the packed model is missing or wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +21,18 @@ import httpx
 
 from digitline.answers import Reading
 from digitline.away import Away
+from digitline.calls import SHAPE_ERRORS
 from digitline.drain import Drain
-from digitline.exceptions import Unanswered
-from digitline.local_reader import LocalReader, OfflineUnavailable, Rules
+from digitline.exceptions import OfflineUnavailable, Unanswered
+from digitline.local_reader import LocalReader, Rules
 from digitline.offline_spool import OfflineSpool
 from digitline.service_link import ServiceLink
 
 _ASK_EVERY_S: Final = 60.0  # for the service's rules
 _NOTE: Final = "model"
+MOST_LATE: Final = 1000  # reads in memory that the file did not take, 2 MB or so
+
+Late = tuple[bytes, Reading, str | None]  # what `OfflineSpool.add` takes
 
 _log: Final = logging.getLogger("digitline")
 
@@ -51,8 +56,9 @@ class Offline:
         transport: in place of the network, for tests.
 
     Raises:
-        OfflineUnavailable: `digitline[offline]` is not installed, or its model is not in order.
-        sqlite3.Error, OSError: the file cannot be made or used.
+        OfflineUnavailable: `digitline[offline]` is not installed, or its model or the file is not
+            in order.
+        ValueError: the address, the key or the rate cannot be used.
     """
 
     def __init__(
@@ -64,11 +70,12 @@ class Offline:
         max_bytes: int = 256_000_000,
         max_age_s: float = 7 * 86_400.0,
         drain_per_s: float = 10.0,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._reader = LocalReader()
         self._is_confirmed = False
-        self.num_not_kept = 0  # reads that were answered, and that the file did not take
+        self._late: deque[Late] = deque()  # the file did not take them: a full disk, a lock
+        self._num_lost = 0  # of them: too many waited
         self._arguments: tuple[Any, ...] = (url, key, Path(spool), max_bytes, max_age_s)
         self._drain_per_s = drain_per_s
         self._transport = transport
@@ -91,12 +98,20 @@ class Offline:
         if reading.accepted and not self._is_confirmed:
             reading = replace(reading, accepted=False, rejected_because="rules_unconfirmed")
         try:
-            while not self._spool.add(crop, reading, was_sent=error.num_sent > 0):
+            while not self._spool.add(crop, reading, _sent_key(error, reading.request_id)):
                 reading = replace(reading, request_id=self._link.new_id())  # others of its bundle
         except sqlite3.Error as failure:
-            self.num_not_kept += 1
-            _log.warning("a read made offline is not kept: %s", failure)
+            _log.warning("a read made offline is not in the file yet: %s", failure)
+            self._late.append((crop, reading, _sent_key(error, reading.request_id)))
+            if len(self._late) > MOST_LATE:
+                self._late.popleft()
+                self._num_lost += 1
         return reading
+
+    @property
+    def num_not_kept(self) -> int:
+        """Reads that were answered and are not in the file: they wait for it, or are lost."""
+        return len(self._late) + self._num_lost
 
     def while_you_were_away(self) -> Away:
         """What the service says of the local reads that it has seen since the last `dismiss`."""
@@ -118,6 +133,10 @@ class Offline:
         if self._pid == os.getpid():
             self._drain.close()
             self._link.close()
+            try:
+                self._add_late()
+            except sqlite3.Error as error:
+                _log.error("%d reads made offline are lost: %s", len(self._late), error)
             self._spool.close()
 
     def __enter__(self) -> Self:
@@ -141,7 +160,7 @@ class Offline:
         if (known := self._spool.noted(_NOTE)) is not None:
             self._compare(known)
         self._drain = Drain(
-            self._spool, self._link, per_s=self._drain_per_s, on_reachable=self._ask_for_rules
+            self._spool, self._link, per_s=self._drain_per_s, before_step=self._before_step
         )
         self._drain.start()
 
@@ -152,6 +171,16 @@ class Offline:
                 if self._pid != os.getpid():
                     self._of_parents += [self._spool, self._link, self._drain]
                     self._open()
+
+    def _before_step(self) -> None:
+        self._add_late()
+        self._ask_for_rules()
+
+    def _add_late(self) -> None:
+        """Try the file again. Raises sqlite3.Error: it takes nothing yet."""
+        while self._late:
+            self._spool.add(*self._late[0])  # before it leaves the memory
+            self._late.popleft()
 
     def _ask_for_rules(self) -> None:
         if time.monotonic() - self._asked_at < _ASK_EVERY_S:
@@ -167,7 +196,7 @@ class Offline:
         try:
             self._reader.set_error_target(float(model["thresholds"]["error_target"]))
             is_same = self._reader.rules == Rules.of_service(model)
-        except (OfflineUnavailable, KeyError, TypeError, ValueError) as error:
+        except (OfflineUnavailable, *SHAPE_ERRORS) as error:
             _log.warning("the service's rules are not this wheel's: %s", error)
             is_same = False
         if self._is_confirmed and not is_same:
@@ -178,3 +207,10 @@ class Offline:
                 self._reader.model_version,
             )
         self._is_confirmed = is_same
+
+
+def _sent_key(error: Unanswered, request_id: str) -> str | None:
+    """The key of the request that carried this read alone; "": another one did; None: none did."""
+    if error.num_sent == 0:
+        return None
+    return error.sent_key if error.sent_key == request_id else ""

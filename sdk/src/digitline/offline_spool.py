@@ -18,9 +18,12 @@ from typing import Any, Final
 
 from digitline.answers import Reading
 from digitline.away import Away, SpoolTotals, away_of
+from digitline.exceptions import OfflineUnavailable
 
 _ROW_BYTES: Final = 512  # counted for a row beside its crop
-_BUSY_S: Final = 5.0  # wait for another process that writes
+_BUSY_MS: Final = 5_000  # wait for another process that writes
+_BUSY_ADD_MS: Final = 20  # a letter waits for `add`
+_VERSION: Final = 1  # of the file; PRAGMA user_version
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS reads (
   place INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -78,7 +81,7 @@ class OfflineSpool:
         steady: seconds that only grow.
 
     Raises:
-        sqlite3.Error, OSError: the file cannot be made or used.
+        OfflineUnavailable: the file cannot be made or used, or a later version made it.
     """
 
     def __init__(
@@ -97,24 +100,41 @@ class OfflineSpool:
         self._steady = steady
         self._lock = lock_held_at_fork()
         self._checkpoint_lock = lock_held_at_fork()
-        path.touch(mode=0o600)  # crops are personal data; SQLite's other files get this mode
-        self._file = sqlite3.connect(
-            path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-        )
-        self._file.row_factory = sqlite3.Row
-        self._file.execute("PRAGMA journal_mode=WAL")
-        self._file.execute("PRAGMA synchronous=NORMAL")
+        try:
+            path.touch(mode=0o600)  # crops are personal data; SQLite's other files get this mode
+            self._file = self._connect()
+            self._checkpoints = self._connect()
+            self._make_tables()
+        except (sqlite3.Error, OSError) as error:
+            raise OfflineUnavailable(
+                f"the spool {path} cannot be used ({error}); give a file in a folder that this "
+                "program may write, or move the file away, and a new one is made"
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        file = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        file.row_factory = sqlite3.Row
+        file.execute("PRAGMA journal_mode=WAL")
+        file.execute("PRAGMA synchronous=NORMAL")
         # A checkpoint waits for the disk; `checkpoint` does it, so that no read waits.
-        self._file.execute("PRAGMA wal_autocheckpoint=0")
-        self._checkpoints = sqlite3.connect(
-            path, timeout=0, isolation_level=None, check_same_thread=False
-        )
+        file.execute("PRAGMA wal_autocheckpoint=0")
+        file.execute("PRAGMA busy_timeout=0")
+        return file
+
+    def _make_tables(self) -> None:
         with self._transaction():
+            (version,) = self._file.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                raise OfflineUnavailable(
+                    f"the spool {self.path} has version {version}, this digitline knows "
+                    f"{_VERSION}; install the digitline that made it, or give another file"
+                )
             for statement in _statements(_SCHEMA):
                 self._file.execute(statement)
             self._file.executemany(
                 "INSERT OR IGNORE INTO totals VALUES (?, 0)", [(name,) for name in _TOTALS]
             )
+            self._file.execute(f"PRAGMA user_version = {_VERSION}")
 
     def close(self) -> None:
         """Close the file; what waits stays in it."""
@@ -122,29 +142,31 @@ class OfflineSpool:
             self._checkpoints.close()
             self._file.close()
 
-    def add(self, crop: bytes, reading: Reading, *, was_sent: bool = False) -> bool:
+    def add(self, crop: bytes, reading: Reading, sent_key: str | None = None) -> bool:
         """Keep a local read until the service has seen it; drop the oldest if there are too many.
 
         Args:
             crop: the file.
             reading: what was read of it here.
-            was_sent: its request id was its Idempotency-Key in a request without an answer.
+            sent_key: the Idempotency-Key of a request without an answer that it was alone in; "":
+                that request has another body, as a bundle has; None: it was not sent.
 
         Returns:
             Whether it is kept; false: there is one with its request id.
 
         Raises:
-            sqlite3.Error: the disk is full, or the file cannot be written.
+            sqlite3.Error: the disk is full, the file cannot be written, or another process has
+                locked it for 20 ms.
         """
-        with self._transaction():
+        with self._transaction(_BUSY_ADD_MS):
             kept = self._file.execute(
                 "INSERT OR IGNORE INTO reads (request_id, key, num_keys, made, crop, "
                 "num_bytes, local_digit, local_confidence, local_accepted, local_version) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     reading.request_id,
-                    reading.request_id,
-                    int(was_sent),
+                    reading.request_id if sent_key is None else sent_key,
+                    int(sent_key is not None),
                     self._now(),
                     crop,
                     len(crop) + _ROW_BYTES,
@@ -226,15 +248,19 @@ class OfflineSpool:
     def totals(self) -> SpoolTotals:
         """The counts."""
         with self._transaction():
-            return self._totals()
+            return _totals(self._file)
 
     def away(self) -> Away:
         """What the service said of the reads that it has seen since `dismiss`."""
-        with self._transaction():
-            rows = self._file.execute(
-                "SELECT * FROM reads WHERE state != 'waiting' ORDER BY place"
-            ).fetchall()
-            totals = self._totals()
+        with self._checkpoint_lock:  # and not _lock: half a million rows take seconds
+            self._checkpoints.execute("BEGIN")
+            try:
+                rows = self._checkpoints.execute(
+                    "SELECT * FROM reads WHERE state != 'waiting' ORDER BY place"
+                ).fetchall()
+                totals = _totals(self._checkpoints)
+            finally:
+                self._checkpoints.execute("COMMIT")
         return away_of(rows, totals)
 
     def dismiss(self, away: Away) -> None:
@@ -284,13 +310,6 @@ class OfflineSpool:
             self._file.execute("DELETE FROM reads WHERE place = ?", (oldest["place"],))
             self._count(why, int(oldest["state"] == "waiting"))
 
-    def _totals(self) -> SpoolTotals:
-        values = dict(self._file.execute("SELECT name, value FROM totals").fetchall())
-        (waiting,) = self._file.execute(
-            "SELECT count(*) FROM reads WHERE state = 'waiting'"
-        ).fetchone()
-        return SpoolTotals(waiting=waiting, **{name: values[name] for name in _TOTALS})
-
     def _num_bytes(self) -> int:
         row = self._file.execute("SELECT value FROM totals WHERE name = 'num_bytes'").fetchone()
         return int(row[0])
@@ -303,8 +322,9 @@ class OfflineSpool:
         return self._started + self._steady()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, busy_ms: int = _BUSY_MS) -> Iterator[None]:
         with self._lock:
+            self._file.execute(f"PRAGMA busy_timeout = {busy_ms}")
             self._file.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -322,6 +342,12 @@ def lock_held_at_fork() -> threading.Lock:
         before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
     )
     return lock
+
+
+def _totals(file: sqlite3.Connection) -> SpoolTotals:
+    values = dict(file.execute("SELECT name, value FROM totals").fetchall())
+    (waiting,) = file.execute("SELECT count(*) FROM reads WHERE state = 'waiting'").fetchone()
+    return SpoolTotals(waiting=waiting, **{name: values[name] for name in _TOTALS})
 
 
 def _statements(schema: str) -> Iterator[str]:

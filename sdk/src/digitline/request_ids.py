@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+_LAST_S: Final = 1e11  # the year 5138
 _TRUSTED_S: Final = 5.0  # a smaller difference is left as it is: Date has whole seconds
 
 
@@ -39,14 +40,18 @@ class ServiceClock:
 
     def on_date(self, header: str | None) -> None:
         """An answer had this `Date`."""
-        if header is None:
-            return
-        try:
-            seconds = parsedate_to_datetime(header).timestamp()
-        except ValueError:
-            return
-        if abs(seconds - self.now_s()) > _TRUSTED_S:
+        seconds = date_s(header or "")
+        if seconds is not None and abs(seconds - self.now_s()) > _TRUSTED_S:
             self._offset_s = seconds - self._steady()
+
+
+def date_s(header: str) -> float | None:
+    """Seconds since 1970 of a `Date`; None: it is none that a request id may have."""
+    try:
+        seconds = parsedate_to_datetime(header).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < _LAST_S else None
 
 
 def new_request_id(clock: ServiceClock, random_source: random.Random) -> str:

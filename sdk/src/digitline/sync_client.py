@@ -145,5 +145,6 @@ class Digitline:
         except TimeoutError:
             raise DeadlineExceeded(
                 "no answer within the deadline, and the client's thread got no processor time "
-                "to say so; give it more, or allow more with deadline_ms"
+                "to say so; give it more, or allow more with deadline_ms",
+                num_sent=1,  # perhaps
             ) from None

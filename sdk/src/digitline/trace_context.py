@@ -12,7 +12,10 @@ def load_trace_headers() -> Callable[[], dict[str, str]]:
     """
     if importlib.util.find_spec("opentelemetry") is None:
         return dict
-    from opentelemetry import propagate
+    try:
+        from opentelemetry import propagate
+    except ImportError:  # other packages have this namespace, too
+        return dict
 
     def trace_headers() -> dict[str, str]:
         headers: dict[str, str] = {}

@@ -3,8 +3,6 @@
 import json
 from typing import Any, Final
 
-import httpx
-
 from digitline.exceptions import (
     AnswerUnreadable,
     CropRefused,
@@ -14,41 +12,57 @@ from digitline.exceptions import (
     RequestRefused,
     ServiceUnavailable,
 )
+from digitline.exchange import RawAnswer
+from digitline.request_ids import date_s
 
 # The service says of these that the same request may succeed later (docs/api.md, "Errors").
 WORTH_REPEATING: Final = frozenset({408, 429, 500, 502, 503, 504})
+# Whatever a proxy's page says of its maintenance, a scanner looks again after a minute.
+MOST_RETRY_AFTER_S: Final = 60.0
 _OF_THE_CROP: Final = frozenset({413, 415, 422})
 _OF_THE_KEY: Final = frozenset({401, 403})
 
 
-def body_of(response: httpx.Response, request_id: str) -> dict[str, Any]:
+def body_of(answer: RawAnswer, request_id: str, now_s: float) -> dict[str, Any]:
     """The JSON of a good answer.
+
+    Args:
+        answer: what came back.
+        request_id: of the request.
+        now_s: seconds since 1970, for a Retry-After that is a date.
 
     Raises:
         ServiceUnavailable: the same request may succeed later.
         Refused: it will not; the subclass says what is wrong with it.
-        AnswerUnreadable: neither an answer nor a problem of the service.
+        AnswerUnreadable: neither an answer to this request nor a problem of the service.
     """
-    if response.status_code in WORTH_REPEATING:
-        problem = problem_of(response)
+    if answer.status in WORTH_REPEATING:
+        problem = problem_of(answer, request_id)
         raise ServiceUnavailable(
             f"{problem.status} {problem.detail}",
             request_id=request_id,
-            retry_after_s=_retry_after_s(response),
+            retry_after_s=_retry_after_s(answer, now_s),
         )
-    if 400 <= response.status_code < 500:
-        raise refusal_of(problem_of(response))
-    if response.status_code != 200:
+    if 400 <= answer.status < 500:
+        raise refusal_of(problem_of(answer, request_id))
+    if answer.status != 200:
+        where = answer.headers.get("location")
         raise AnswerUnreadable(
-            f"{response.request.url} answered {response.status_code}, expected 200; check the "
+            f"{answer.url} answered {answer.status}{f' to {where[:200]}' if where else ''}, "
+            "expected 200; check the address and what is between here and the service",
+            request_id=request_id,
+        )
+    body = _json_of(answer)
+    if body is None:
+        raise AnswerUnreadable(
+            f"{answer.url} answered {len(answer.body)} bytes that are no JSON object; check the "
             "address and what is between here and the service",
             request_id=request_id,
         )
-    body = _json_of(response)
-    if body is None:
+    if body.get("request_id", request_id) != request_id:
         raise AnswerUnreadable(
-            f"{response.request.url} answered {len(response.content)} bytes that are no JSON "
-            "object; check the address and what is between here and the service",
+            f"{answer.url} answered another request, {str(body['request_id'])[:64]!r}; what is "
+            "between here and the service mixes answers up",
             request_id=request_id,
         )
     return body
@@ -61,41 +75,50 @@ def refusal_of(problem: Problem) -> Refused:
     return KeyRefused(problem) if problem.status in _OF_THE_KEY else RequestRefused(problem)
 
 
-def problem_of(response: httpx.Response) -> Problem:
+def problem_of(answer: RawAnswer, request_id: str) -> Problem:
     """What the service said; if a proxy answered in its place, what can be said of that."""
-    body = _json_of(response) or {}
-    return to_problem(
-        {
-            "status": response.status_code,
-            "title": response.reason_phrase,
-            "detail": f"{response.request.url} answered {response.status_code} without a reason",
-            "request_id": response.headers.get("x-request-id"),
-            **body,
-        }
-    )
+    facts = {
+        "title": answer.reason,
+        "detail": f"{answer.url} answered {answer.status} without a reason",
+    }
+    return to_problem(facts | _texts(_json_of(answer) or {}), answer.status, request_id)
 
 
-def to_problem(body: dict[str, Any]) -> Problem:
-    """The problem in a body of RFC 9457."""
+def to_problem(body: dict[str, Any], status: int, request_id: str) -> Problem:
+    """The problem in a body of RFC 9457; what has another type is left out."""
+    texts = _texts(body)
+    rows = body.get("rows")
     return Problem(
-        status=int(body["status"]),
-        type=str(body.get("type", "about:blank")),
-        title=str(body.get("title", "")),
-        detail=str(body.get("detail", "")),
-        request_id=body.get("request_id"),
-        rows=tuple(body.get("rows", ())),
+        status=status,
+        type=texts.get("type", "about:blank"),
+        title=texts.get("title", ""),
+        detail=texts.get("detail", ""),
+        request_id=request_id,
+        rows=tuple(row for row in rows if isinstance(row, dict)) if isinstance(rows, list) else (),
     )
 
 
-def _json_of(response: httpx.Response) -> dict[str, Any] | None:
+def _texts(body: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are text, and the rows."""
+    return {name: value for name, value in body.items() if isinstance(value, str) or name == "rows"}
+
+
+def _json_of(answer: RawAnswer) -> dict[str, Any] | None:
     try:
-        body = json.loads(response.content)
-    except ValueError:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 
 
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Of the two forms of RFC 9110 the service sends seconds; a date is ignored."""
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else None
+def _retry_after_s(answer: RawAnswer, now_s: float) -> float | None:
+    """Seconds, or a date beside the answer's own; None: neither."""
+    text = answer.headers.get("retry-after", "")
+    if text.isascii() and text.isdigit():
+        return min(float(text), MOST_RETRY_AFTER_S)
+    until_s = date_s(text)
+    if until_s is None:
+        return None
+    begun_s = date_s(answer.headers.get("date", ""))
+    wait_s = until_s - (now_s if begun_s is None else begun_s)
+    return min(max(0.0, wait_s), MOST_RETRY_AFTER_S)

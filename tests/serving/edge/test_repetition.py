@@ -10,11 +10,17 @@ import pytest
 from asgi import form
 
 from capture.archive import Window
+from capture.look_up import begun_us, may_hold
 from capture.sampling import read_sample
 from capture.segments import read_segment
 from capture.ship import ship_once
 from capture.store import open_store
-from serving.edge.repetition import MAX_CLOCK_DIFFERENCE_S, attempt_kind, repeated_read_id
+from serving.edge.repetition import (
+    MAX_KEY_AGE_S,
+    MAX_KEY_AHEAD_S,
+    attempt_kind,
+    repeated_read_id,
+)
 
 
 def key_of(seconds_from_now=0.0):
@@ -53,9 +59,15 @@ def test_a_body_that_differs_only_in_length_past_what_is_checked_is_another_read
 
 
 def test_a_key_of_another_clock_makes_no_read_id():
-    for wrong_s in (-1 - MAX_CLOCK_DIFFERENCE_S, 1 + MAX_CLOCK_DIFFERENCE_S):
+    for wrong_s in (-1 - MAX_KEY_AGE_S, 1 + MAX_KEY_AHEAD_S):
         assert read_id(key_of(wrong_s)) is None
-    assert read_id(key_of(5 - MAX_CLOCK_DIFFERENCE_S)) is not None
+    assert read_id(key_of(5 - MAX_KEY_AGE_S)) is not None
+
+
+def test_the_record_of_the_oldest_key_is_looked_for_where_it_is():
+    begun = begun_us(read_id(key_of(5 - MAX_KEY_AGE_S)))
+    answered_us = begun + (MAX_KEY_AGE_S + 60) * 1_000_000  # a read takes 60 s at most
+    assert may_hold(f"{answered_us}-0.seg", [begun])
 
 
 @pytest.mark.parametrize(
