@@ -71,3 +71,5 @@ class FieldReading:
     candidates: tuple[tuple[str, float], ...]  # codes and their probability, most probable first
     possible_frac: float  # share of the joint mass that possible codes have
     rejected_because: str | None  # None: accepted
+    # Each digit is a part of its own, and no ink is left out: cutting parts would change nothing.
+    is_settled: bool = False

@@ -22,6 +22,13 @@ MIN_LENGTH_FRAC: Final = 0.5  # of the paths' mass that an allowed number of dig
 # two and 6 of them are wrong; with them 635, and 0 (2026-11-27).
 CUT_ERROR_FRAC: Final = 0.5  # of the error that is allowed
 CUT_GARBAGE_MARGIN: Final = 1.8  # below the garbage threshold
+# A field's whole parts settle its code where each looks like one digit.
+SETTLED_FRAC: Final = 0.9  # of the paths' mass that the best one must have
+SETTLED_MASS: Final = 0.3  # of a digit's ink: more is not left out
+SETTLED_SIZE: Final = 0.5  # of a digit's height
+SINGLE_MARGIN: Final = 0.5  # below the garbage threshold
+WIDE: Final = 0.7  # of a digit's height
+WIDE_MARGIN: Final = 6.0  # more, for each height that a piece is wider
 _FLOOR: Final = 1e-10  # a prefix below this mass cannot change the result
 
 # Prefixes (P,) int64, digits that follow, digits of the code -> (P,) bool: may be a possible code.
@@ -82,7 +89,31 @@ def read_field(
         reason = "not_a_digit"
     elif not _is_sure(candidates[0][1], digits, lattice, threshold, garbage_threshold):
         reason = "low_confidence"
-    return FieldReading(digits, candidates, min(total, 1.0), reason)
+    is_settled = (
+        reason in (None, "low_confidence")
+        and best.probability >= SETTLED_FRAC
+        and _is_all_read(best, lattice)
+        and _look_single(best, lattice, garbage, garbage_threshold)
+    )
+    return FieldReading(digits, candidates, min(total, 1.0), reason, is_settled)
+
+
+def _is_all_read(path: Path, lattice: Lattice) -> bool:
+    """Whether a path leaves nothing out that may be a digit or a part of one."""
+    is_free = np.ones(lattice.num_nodes - 1, dtype=np.bool_)
+    for index in path.pieces:
+        is_free[lattice.pieces[index].start : lattice.pieces[index].end] = False
+    left_out = (lattice.masses > SETTLED_MASS) | (lattice.sizes > SETTLED_SIZE)
+    return not (is_free & left_out).any()
+
+
+def _look_single(
+    path: Path, lattice: Lattice, garbage: NDArray[np.floating[Any]], garbage_threshold: float
+) -> bool:
+    """Whether each piece of a path looks like one digit; a wide one may be two that touch."""
+    pieces = list(path.pieces)
+    margins = WIDE_MARGIN * np.maximum(lattice.widths[pieces] - WIDE, 0.0) + SINGLE_MARGIN
+    return bool((garbage[pieces] <= garbage_threshold - margins).all())
 
 
 def _is_sure(

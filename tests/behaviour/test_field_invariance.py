@@ -9,7 +9,7 @@ import pytest
 
 from model.decision import decide, softmax
 from model.errors import CropError
-from model.field import NoDigits, TooManyPieces, find_pieces, read_field
+from model.field import NoDigits, TooManyPieces, read_at_once
 from model.preprocess import preprocess
 
 ALMOST_ALL = 11  # of 12 fields
@@ -24,12 +24,14 @@ def fields(images, labels):
 def reading_of(artifact, classifier):
     def read(field, num_digits=(5, 5), possible=None):
         policy = artifact.policy()
-        lattice = find_pieces(field, num_digits[1])
-        scores = classifier(lattice.images)
-        return read_field(
-            lattice,
-            softmax(scores.logits, policy.temperature),
-            scores.garbage,
+
+        def score(images):
+            scores = classifier(images)
+            return softmax(scores.logits, policy.temperature), scores.garbage
+
+        return read_at_once(
+            field,
+            score,
             num_digits=num_digits,
             possible=possible,
             threshold=policy.threshold,
