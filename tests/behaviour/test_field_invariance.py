@@ -98,6 +98,12 @@ def test_a_frame_does_not_change_the_code(fields, num_right):
     assert num_right(changed_by(fields, made_fields.framed)) >= ALMOST_ALL
 
 
+@pytest.mark.parametrize("soft_px", [1, 60, 500])
+def test_a_shadow_across_the_digits_does_not_change_the_code(fields, num_right, soft_px):
+    changed = changed_by(fields, lambda field: made_fields.shaded(field, soft_px=soft_px))
+    assert num_right(changed) >= ALMOST_ALL
+
+
 def test_the_digits_boxes_hold_the_digits_from_left_to_right(fields, reading_of):
     for field, code in fields:
         reading = reading_of(field)
