@@ -9,11 +9,12 @@ A field is one image with all digits of a code, as a scanner cuts it out. The or
     reading = read_field(lattice, probs, scores.garbage, ...)
 
 Where `reading.is_settled`, each digit is a part of its own: most fields, in a third of the time.
-Otherwise the same again with `lattice = cut_apart(parts)`, which has all of these pieces and more.
+Otherwise the same with `lattice = cut_apart(parts, find_singles(parts.whole, ...))`, which has
+these pieces and more.
 Knows nothing about files, batches or the model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -32,7 +33,7 @@ from model.field_lattice import (
 )
 from model.field_lines import take_lines_out
 from model.field_pieces import make_lattice
-from model.field_reading import Possible, read_field
+from model.field_reading import Possible, find_singles, read_field
 from model.field_segments import (
     Groups,
     Upright,
@@ -53,6 +54,7 @@ __all__ = [
     "TooManyPieces",
     "cut_apart",
     "find_pieces",
+    "find_singles",
     "read_at_once",
     "read_field",
     "split_field",
@@ -105,14 +107,15 @@ def split_field(field: NDArray[np.uint8], max_digits: int) -> FieldParts:
     return FieldParts(whole, groups, found.factor, corner)
 
 
-def cut_apart(parts: FieldParts) -> Lattice:
-    """All candidate digits: those that touch others, too."""
-    return make_lattice(cut_segments(parts.groups), parts.factor, parts.corner)
+def cut_apart(parts: FieldParts, is_single: Sequence[bool]) -> Lattice:
+    """Candidate digits, those that touch others, too; single parts stay whole."""
+    return make_lattice(cut_segments(parts.groups, is_single), parts.factor, parts.corner)
 
 
 def find_pieces(field: NDArray[np.uint8], max_digits: int) -> Lattice:
     """All candidate digits of a field; arguments and errors as of `split_field`."""
-    return cut_apart(split_field(field, max_digits))
+    parts = split_field(field, max_digits)
+    return cut_apart(parts, [False] * len(parts.groups.parts))
 
 
 def read_at_once(
@@ -142,10 +145,14 @@ def read_at_once(
         threshold=threshold,
         garbage_threshold=garbage_threshold,
     )
-    reading = read(parts.whole, *score(parts.whole.images))
+    probs, garbage = score(parts.whole.images)
+    reading = read(parts.whole, probs, garbage)
     if reading.is_settled:
         return reading
-    lattice = cut_apart(parts)
+    is_single = find_singles(
+        parts.whole, garbage, least_digits=num_digits[0], garbage_threshold=garbage_threshold
+    )
+    lattice = cut_apart(parts, is_single)
     return read(lattice, *score(lattice.images))
 
 

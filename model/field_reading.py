@@ -29,6 +29,7 @@ SETTLED_SIZE: Final = 0.5  # of a digit's height
 SINGLE_MARGIN: Final = 0.5  # below the garbage threshold
 WIDE: Final = 0.7  # of a digit's height
 WIDE_MARGIN: Final = 6.0  # more, for each height that a piece is wider
+FEW_MARGIN: Final = 1.5  # more, where there are fewer parts than digits
 _FLOOR: Final = 1e-10  # a prefix below this mass cannot change the result
 
 # Prefixes (P,) int64, digits that follow, digits of the code -> (P,) bool: may be a possible code.
@@ -93,7 +94,7 @@ def read_field(
         reason in (None, "low_confidence")
         and best.probability >= SETTLED_FRAC
         and _is_all_read(best, lattice)
-        and _look_single(best, lattice, garbage, garbage_threshold)
+        and bool(_look_single(list(best.pieces), lattice, garbage, garbage_threshold).all())
     )
     return FieldReading(digits, candidates, min(total, 1.0), reason, is_settled)
 
@@ -108,12 +109,41 @@ def _is_all_read(path: Path, lattice: Lattice) -> bool:
 
 
 def _look_single(
-    path: Path, lattice: Lattice, garbage: NDArray[np.floating[Any]], garbage_threshold: float
-) -> bool:
-    """Whether each piece of a path looks like one digit; a wide one may be two that touch."""
-    pieces = list(path.pieces)
+    pieces: list[int],
+    lattice: Lattice,
+    garbage: NDArray[np.floating[Any]],
+    garbage_threshold: float,
+) -> NDArray[np.bool_]:
+    """Whether pieces look like one digit each; a wide one may be two that touch."""
     margins = WIDE_MARGIN * np.maximum(lattice.widths[pieces] - WIDE, 0.0) + SINGLE_MARGIN
-    return bool((garbage[pieces] <= garbage_threshold - margins).all())
+    looks: NDArray[np.bool_] = garbage[pieces] <= garbage_threshold - margins
+    return looks
+
+
+def find_singles(
+    whole: Lattice,
+    garbage: NDArray[np.floating[Any]],
+    *,
+    least_digits: int,
+    garbage_threshold: float,
+) -> tuple[bool, ...]:
+    """Which parts need no cut, because each looks like one digit or is too low for two.
+
+    Args:
+        whole: the lattice of whole parts.
+        garbage: (N,) the model's scores of its pieces.
+        least_digits: of the code; where there are fewer parts, some must be cut.
+        garbage_threshold: the policy's.
+    """
+    num = whole.num_nodes - 1
+    is_single = np.ones(num, dtype=np.bool_)
+    alone = [index for index, one in enumerate(whole.pieces) if one.end == one.start + 1]
+    limit = garbage_threshold - (FEW_MARGIN if num < least_digits else 0.0)
+    starts = [whole.pieces[index].start for index in alone]
+    is_single[starts] = _look_single(alone, whole, garbage, limit)
+    if is_single.all():  # they settle no code, so one of them is not what it looks like
+        is_single[:] = False
+    return tuple(is_single.tolist())
 
 
 def _is_sure(

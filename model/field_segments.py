@@ -1,5 +1,6 @@
 """A field's ink -> segments in the order of writing: parts of ink, and what seams cut them into."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -110,10 +111,14 @@ def whole_segments(groups: Groups) -> Segments:
     return _number(groups, [[] for _ in groups.parts])
 
 
-def cut_segments(groups: Groups) -> Segments:
+def cut_segments(groups: Groups, is_single: Sequence[bool]) -> Segments:
     """The groups that may be several digits, cut wherever they may be cut."""
     upright = groups.upright
-    found = find_seams(upright.ink, groups.parts, _stroke_px(upright.parts), upright.height_px)
+    parts = [
+        part._replace(most=0) if single else part
+        for part, single in zip(groups.parts, is_single, strict=True)
+    ]
+    found = find_seams(upright.ink, parts, _stroke_px(upright.parts), upright.height_px)
     strokes = sorted(seam.strokes for seams in found for seam in seams)
     spare = groups.most - len(groups.parts)
     if len(strokes) > spare:

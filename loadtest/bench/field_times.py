@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from loadtest.servers import SERVER_CORE
 from model.artifact import Artifact, load
 from model.classifier import Classifier
 from model.decision import decide, softmax
-from model.field import Lattice, cut_apart, read_field, split_field
+from model.field import Lattice, cut_apart, find_singles, read_field, split_field
 from model.preprocess import preprocess
 
 SIZES: Final = {
@@ -55,24 +55,32 @@ class _Timer:
     def time(self, crops: list[NDArray[np.uint8]], field: NDArray[np.uint8]) -> dict[str, float]:
         """Milliseconds of each step for the crops' field, and for the crops alone."""
         self._spent = {"find_pieces_ms": 0.0, "inference_ms": 0.0, "read_field_ms": 0.0}
-        num_pieces = 0
+        policy, num_digits = self._policy, len(crops)
         begun = time.thread_time()
-        parts = split_field(field, len(crops))
-        lattice = parts.whole
-        while True:
-            begun = self._add("find_pieces_ms", begun)
-            num_pieces += len(lattice.pieces)
-            if self._is_settled(lattice, len(crops), begun) or lattice is not parts.whole:
-                break
+        parts = split_field(field, num_digits)
+        self._add("find_pieces_ms", begun)
+        num_pieces = len(parts.whole.pieces)
+        is_settled, garbage = self._read(parts.whole, num_digits)
+        if not is_settled:
             begun = time.thread_time()
-            lattice = cut_apart(parts)
+            is_single = find_singles(
+                parts.whole,
+                garbage,
+                least_digits=num_digits,
+                garbage_threshold=policy.garbage_threshold,
+            )
+            lattice = cut_apart(parts, is_single)
+            self._add("find_pieces_ms", begun)
+            num_pieces += len(lattice.pieces)
+            self._read(lattice, num_digits)
         begun = time.thread_time()
         decide(self._classifier(np.stack([preprocess(crop) for crop in crops])), self._policy)
         self._add("crops_ms", begun)
         return {**self._spent, "num_pieces": num_pieces}
 
-    def _is_settled(self, lattice: Lattice, num_digits: int, begun: float) -> bool:
-        policy = self._policy
+    def _read(self, lattice: Lattice, num_digits: int) -> tuple[bool, NDArray[np.floating[Any]]]:
+        """Whether the code is settled, and the garbage scores."""
+        policy, begun = self._policy, time.thread_time()
         scores = self._classifier(lattice.images)
         begun = self._add("inference_ms", begun)
         reading = read_field(
@@ -85,7 +93,7 @@ class _Timer:
             garbage_threshold=policy.garbage_threshold,
         )
         self._add("read_field_ms", begun)
-        return reading.is_settled
+        return reading.is_settled, scores.garbage
 
     def _add(self, step: str, begun: float) -> float:
         """Add the time since `begun` to a step."""

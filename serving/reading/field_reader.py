@@ -30,6 +30,7 @@ from model.field import (
     Possible,
     TooManyPieces,
     cut_apart,
+    find_singles,
     read_field,
     split_field,
 )
@@ -130,9 +131,10 @@ class FieldReader:
         found = await self.reader.beside(decide, request, _DECIDE_S, is_admitted=True)
         if isinstance(found, FieldRead):
             return found
-        known = {image.tobytes(): one for image, one in zip(parts.whole.images, whole, strict=True)}
-        pieces = await self._read_pieces(found.lattice, request, known)
         split = split._replace(split_ms=split.split_ms + found.cut_ms)
+        images = [image.tobytes() for image in parts.whole.images]
+        known = dict(zip(images, whole, strict=True))
+        pieces = await self._read_pieces(found.lattice, request, known)
         decide_all = partial(_decide, split, found.lattice, pieces, request, query)
         return await self.reader.beside(decide_all, request, _DECIDE_S, is_admitted=True)
 
@@ -218,7 +220,13 @@ def _decide_or_cut(
     decided = time.perf_counter()
     if code.is_settled:
         return _field_read(split, code, pieces, (decided - started) * 1e3)
-    lattice = _as_recorded(cut_apart(parts))
+    is_single = find_singles(
+        parts.whole,
+        np.array([one.garbage for one in pieces]),
+        least_digits=query.num_digits[0],
+        garbage_threshold=request.model.policy.garbage_threshold,
+    )
+    lattice = _as_recorded(cut_apart(parts, is_single))
     return _Cut(lattice, (time.perf_counter() - started) * 1e3)
 
 
