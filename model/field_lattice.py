@@ -6,11 +6,14 @@ A path through the lattice chooses pieces one after the other; it skips segments
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import CropError
+
+MIN_HEIGHT: Final = 0.4  # of a piece, in digit heights
 
 
 class NoDigits(CropError):

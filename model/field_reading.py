@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.field_lattice import FieldDigit, FieldReading, Lattice
+from model.field_lattice import MIN_HEIGHT, FieldDigit, FieldReading, Lattice
 from model.field_paths import Path, find_paths
 
 MAX_PATHS: Final = 40
@@ -69,7 +69,8 @@ def read_field(
         digits), "no_valid_code" (no possible code has 0.1 of the mass), "not_a_digit",
         "low_confidence".
     """
-    found = find_paths(lattice, probs, garbage, num_digits, MAX_PATHS)
+    is_single = _are_single(lattice, garbage, garbage_threshold)
+    found = find_paths(lattice, probs, garbage, num_digits, MAX_PATHS, is_single)
     paths = found.paths
     if not paths:
         return FieldReading((), (), 0.0, "no_code")
@@ -120,6 +121,18 @@ def _look_single(
     return looks
 
 
+def _are_single(
+    lattice: Lattice, garbage: NDArray[np.floating[Any]], garbage_threshold: float
+) -> NDArray[np.bool_]:
+    """(segments,) Whether each is apart from its neighbours and looks like one digit."""
+    is_single = np.zeros(lattice.num_nodes - 1, dtype=np.bool_)
+    alone = [index for index, one in enumerate(lattice.pieces) if one.end == one.start + 1]
+    starts = [lattice.pieces[index].start for index in alone]
+    is_single[starts] = _look_single(alone, lattice, garbage, garbage_threshold)
+    is_apart: NDArray[np.bool_] = is_single & (lattice.cuts[:-1] == 0) & (lattice.cuts[1:] == 0)
+    return is_apart
+
+
 def find_singles(
     whole: Lattice,
     garbage: NDArray[np.floating[Any]],
@@ -135,12 +148,8 @@ def find_singles(
         least_digits: of the code; where there are fewer parts, some must be cut.
         garbage_threshold: the policy's.
     """
-    num = whole.num_nodes - 1
-    is_single = np.ones(num, dtype=np.bool_)
-    alone = [index for index, one in enumerate(whole.pieces) if one.end == one.start + 1]
-    limit = garbage_threshold - (FEW_MARGIN if num < least_digits else 0.0)
-    starts = [whole.pieces[index].start for index in alone]
-    is_single[starts] = _look_single(alone, whole, garbage, limit)
+    limit = garbage_threshold - (FEW_MARGIN if whole.num_nodes <= least_digits else 0.0)
+    is_single = _are_single(whole, garbage, limit) | (whole.sizes < MIN_HEIGHT)
     if is_single.all():  # they settle no code, so one of them is not what it looks like
         is_single[:] = False
     return tuple(is_single.tolist())
