@@ -2,15 +2,22 @@
 
 A field is one image with all digits of a code, as a scanner cuts it out. The order of calls:
 
-    lattice = find_pieces(field, max_digits)
+    parts = split_field(field, max_digits)
+    lattice = parts.whole                                    # its parts, none of them cut
     scores = classifier(lattice.images)                      # one batch
     probs = softmax(scores.logits, policy.temperature)
-    read_field(lattice, probs, scores.garbage, ...)
+    reading = read_field(lattice, probs, scores.garbage, ...)
 
+Where `reading.is_settled`, each digit is a part of its own: most fields, in a third of the time.
+Otherwise the same with `lattice = cut_apart(parts, find_singles(parts.whole, ...))`, which has
+these pieces and more.
 Knows nothing about files, batches or the model.
 """
 
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +33,31 @@ from model.field_lattice import (
 )
 from model.field_lines import take_lines_out
 from model.field_pieces import make_lattice
-from model.field_reading import Possible, read_field
-from model.field_segments import Upright, find_segments, make_upright
+from model.field_reading import Possible, find_singles, read_field
+from model.field_segments import (
+    Groups,
+    Upright,
+    cut_segments,
+    find_groups,
+    make_upright,
+    whole_segments,
+)
 
 __all__ = [
     "FieldDigit",
+    "FieldParts",
     "FieldReading",
     "Lattice",
     "NoDigits",
     "Piece",
     "Possible",
     "TooManyPieces",
+    "cut_apart",
     "find_pieces",
+    "find_singles",
+    "read_at_once",
     "read_field",
+    "split_field",
 ]
 
 INK: Final = 0.35  # more of the pen: joins the parts of one stroke
@@ -46,9 +65,22 @@ LINE_INK: Final = 0.18  # printed lines are thin and often grey
 LEAST_HEIGHT_PX: Final = 26.0  # of digits: they go into a box of 20 px
 GOOD_HEIGHT_PX: Final = 36.0
 
+# Images (N, 1, 28, 28) -> (N, 10) probabilities, (N,) garbage scores.
+Score = Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.floating[Any]]]]
 
-def find_pieces(field: NDArray[np.uint8], max_digits: int) -> Lattice:
-    """Split a field into candidate digits.
+
+@dataclass(frozen=True, slots=True)
+class FieldParts:
+    """The ink of a field in parts that do not touch."""
+
+    whole: Lattice  # runs of whole parts
+    groups: Groups
+    factor: int  # px of the field for each px of the groups
+    corner: tuple[int, int]  # left and top of the groups' picture in the field
+
+
+def split_field(field: NDArray[np.uint8], max_digits: int) -> FieldParts:
+    """Split a field into candidate digits that do not touch others.
 
     Args:
         field: (H, W) uint8, any polarity, up to 4 Mpx.
@@ -66,9 +98,62 @@ def find_pieces(field: NDArray[np.uint8], max_digits: int) -> Lattice:
         if factor < found.factor:
             found = _look_nearer(field, found, upright, factor)
             upright = _make_upright(found)
-    segments = find_segments(upright, max_digits)
-    left, top = found.left + upright.left * found.factor, found.top + upright.top * found.factor
-    return make_lattice(segments, found.factor, (left, top))
+    groups = find_groups(upright, max_digits)
+    corner = (
+        found.left + upright.left * found.factor,
+        found.top + upright.top * found.factor,
+    )
+    whole = make_lattice(whole_segments(groups), found.factor, corner)
+    return FieldParts(whole, groups, found.factor, corner)
+
+
+def cut_apart(parts: FieldParts, is_single: Sequence[bool]) -> Lattice:
+    """Candidate digits, those that touch others, too; single parts stay whole."""
+    return make_lattice(cut_segments(parts.groups, is_single), parts.factor, parts.corner)
+
+
+def find_pieces(field: NDArray[np.uint8], max_digits: int) -> Lattice:
+    """All candidate digits of a field; arguments and errors as of `split_field`."""
+    parts = split_field(field, max_digits)
+    return cut_apart(parts, [False] * len(parts.groups.parts))
+
+
+def read_at_once(
+    field: NDArray[np.uint8],
+    score: Score,
+    *,
+    num_digits: tuple[int, int],
+    possible: Possible | None,
+    threshold: float,
+    garbage_threshold: float,
+) -> FieldReading:
+    """Read a field in one call, where nothing else waits for the model.
+
+    Args:
+        field: as for `split_field`, with its errors.
+        score: reads the images of pieces.
+        num_digits: this and the rest as for `read_field`.
+        possible: which prefixes are possible.
+        threshold: of an accepted code.
+        garbage_threshold: of a digit.
+    """
+    parts = split_field(field, num_digits[1])
+    read = partial(
+        read_field,
+        num_digits=num_digits,
+        possible=possible,
+        threshold=threshold,
+        garbage_threshold=garbage_threshold,
+    )
+    probs, garbage = score(parts.whole.images)
+    reading = read(parts.whole, probs, garbage)
+    if reading.is_settled:
+        return reading
+    is_single = find_singles(
+        parts.whole, garbage, least_digits=num_digits[0], garbage_threshold=garbage_threshold
+    )
+    lattice = cut_apart(parts, is_single)
+    return read(lattice, *score(lattice.images))
 
 
 def _make_upright(found: FieldInk) -> Upright:

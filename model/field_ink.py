@@ -14,7 +14,7 @@ from model.tones import find_tones
 
 WORK_AREA_PX: Final = 40_000  # a field of more is reduced by a whole factor: bounds the time
 MIN_HEIGHT_PX: Final = 40  # and not below this, for a field that is long
-EVEN_SEPARABILITY: Final = 0.75  # Otsu's; below, the light may be uneven, as in model.cleaning
+SHADE_WINDOW_FRAC: Final = 0.3  # of the field's height: wider than a stroke
 
 
 class FieldInk(NamedTuple):
@@ -40,10 +40,10 @@ def find_ink(field: NDArray[np.uint8]) -> FieldInk:
         factor += 1
     grey = _reduced(field, factor)
     tones = find_tones(grey)
-    if tones.separability < EVEN_SEPARABILITY:
-        evened = even_out(grey, tones)
-        if evened is not None:
-            grey, tones = evened
+    # Where the paper is even, this takes 0.1 ms.
+    evened = even_out(grey, tones, round(SHADE_WINDOW_FRAC * grey.shape[0]))
+    if evened is not None:
+        grey, tones = evened
     return FieldInk(tones.ink_of(grey), factor, 0, 0)
 
 

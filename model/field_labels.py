@@ -36,10 +36,10 @@ def find_parts(mask: NDArray[np.bool_]) -> Parts:
     """
     height, width = mask.shape
     stride = width + 1  # a free column: no run is beside one of the row before or after
-    padded = np.zeros((height, stride), dtype=np.int8)
-    padded[:, :width] = mask
-    changes = np.diff(padded.ravel(), prepend=np.int8(0))
-    starts, ends = np.flatnonzero(changes > 0), np.flatnonzero(changes < 0)
+    flat = np.zeros(height * stride + 1, dtype=np.bool_)
+    flat[1:].reshape(height, stride)[:, :width] = mask
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    starts, ends = changes[::2], changes[1::2]
     if len(starts) > MAX_RUNS:
         raise TooManyPieces(
             f"the field's ink has {len(starts)} runs; at most {MAX_RUNS} are allowed; "

@@ -6,11 +6,14 @@ A path through the lattice chooses pieces one after the other; it skips segments
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import CropError
+
+MIN_HEIGHT: Final = 0.4  # of a piece, in digit heights
 
 
 class NoDigits(CropError):
@@ -71,3 +74,5 @@ class FieldReading:
     candidates: tuple[tuple[str, float], ...]  # codes and their probability, most probable first
     possible_frac: float  # share of the joint mass that possible codes have
     rejected_because: str | None  # None: accepted
+    # Each digit is a part of its own, and no ink is left out: cutting parts would change nothing.
+    is_settled: bool = False

@@ -6,7 +6,7 @@ Knows nothing about grey levels. `model.lines` does the same for a crop, where a
 edge to the other.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,11 +93,11 @@ def _find_level(thin: Mask, length: int) -> tuple[NDArray[np.intp], NDArray[np.i
     coarse = np.linspace(-MAX_SLOPE, MAX_SLOPE, NUM_SLOPES)
     slope, sums = _steepest_peak(thin, coarse, STRIPS)
     # A line that is between two rows has half its ink in each.
-    if (sums + np.roll(sums, 1)).max() < THIN_FRAC * length:
+    if (sums + _rolled(sums, 1)).max() < THIN_FRAC * length:
         return None
     step = coarse[1] - coarse[0]
     slope, sums = _steepest_peak(thin, slope + np.linspace(-0.75, 0.75, 7) * step, 2 * STRIPS)
-    near = sums + np.roll(sums, 1) + np.roll(sums, -1)
+    near = sums + _rolled(sums, 1) + _rolled(sums, -1)
     is_full = _near(near >= THIN_FRAC * length, 2)
     height, width = thin.shape
     if not is_full.any():
@@ -110,8 +110,13 @@ def _near(flags: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     """Set where a flag is set so near."""
     near: NDArray[np.bool_] = flags.copy()
     for step in range(1, by + 1):
-        near |= np.roll(flags, step) | np.roll(flags, -step)
+        near |= _rolled(flags, step) | _rolled(flags, -step)
     return near
+
+
+def _rolled(values: NDArray[Any], by: int) -> NDArray[Any]:
+    """As `np.roll`, of few values in a tenth of the time."""
+    return np.concatenate([values[-by:], values[:-by]])
 
 
 def _steepest_peak(

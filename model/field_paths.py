@@ -29,6 +29,7 @@ PIECE_WEIGHTS: Final = np.array(
 )
 NODE_WEIGHTS: Final = np.array([-0.02, 0.92, -1.26, 0.1])
 SKIP_WEIGHTS: Final = np.array([0.19, -9.11, 0.92, -2.86])
+SINGLE_SKIP_WEIGHT: Final = -3.0  # by hand, where the number of digits is open
 
 
 # A path that does not end yet: minus the best weight it can have, node, digits left, its weight so
@@ -111,6 +112,7 @@ def find_paths(
     garbage: NDArray[np.floating[Any]],
     num_digits: tuple[int, int],
     max_paths: int,
+    is_single: NDArray[np.bool_],
 ) -> Paths:
     """The most probable paths.
 
@@ -120,10 +122,13 @@ def find_paths(
         garbage: (N,).
         num_digits: least and most digits of a path.
         max_paths: at most so many.
+        is_single: (segments,) which look like one digit each, so that they are hardly dirt.
     """
     at_piece = piece_features(lattice, probs, garbage) @ PIECE_WEIGHTS
     at_node = node_features(lattice) @ NODE_WEIGHTS
     skipped = skip_features(lattice) @ SKIP_WEIGHTS
+    if num_digits[0] < num_digits[1]:  # otherwise their number tells whether one is left out
+        skipped[is_single] += SINGLE_SKIP_WEIGHT
     return find_paths_by(lattice, at_piece, at_node, skipped, num_digits, max_paths)
 
 

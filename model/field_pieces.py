@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.field_lattice import Lattice, Piece
+from model.field_lattice import MIN_HEIGHT, Lattice, Piece
 from model.field_segments import Segments
 from model.field_shape import find_slope
 from model.preprocess import WORK_SIDE_PX, frame_ink
@@ -13,7 +13,6 @@ from model.preprocess import WORK_SIDE_PX, frame_ink
 MAX_SEGMENTS: Final = 7  # of a piece
 MAX_WIDTH: Final = 1.35  # of a piece, in digit heights
 MAX_SPREAD: Final = 0.3  # free space inside a piece
-MIN_HEIGHT: Final = 0.4
 DIGIT_MASS: Final = 0.25  # of the square of a digit's height is ink; only a unit
 
 

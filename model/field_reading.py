@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.field_lattice import FieldDigit, FieldReading, Lattice
+from model.field_lattice import MIN_HEIGHT, FieldDigit, FieldReading, Lattice
 from model.field_paths import Path, find_paths
 
 MAX_PATHS: Final = 40
@@ -22,6 +22,14 @@ MIN_LENGTH_FRAC: Final = 0.5  # of the paths' mass that an allowed number of dig
 # two and 6 of them are wrong; with them 635, and 0 (2026-11-27).
 CUT_ERROR_FRAC: Final = 0.5  # of the error that is allowed
 CUT_GARBAGE_MARGIN: Final = 1.8  # below the garbage threshold
+# A field's whole parts settle its code where each looks like one digit.
+SETTLED_FRAC: Final = 0.9  # of the paths' mass that the best one must have
+SETTLED_MASS: Final = 0.3  # of a digit's ink: more is not left out
+SETTLED_SIZE: Final = 0.5  # of a digit's height
+SINGLE_MARGIN: Final = 0.5  # below the garbage threshold
+WIDE: Final = 0.7  # of a digit's height
+WIDE_MARGIN: Final = 6.0  # more, for each height that a piece is wider
+FEW_MARGIN: Final = 1.5  # more, where there are fewer parts than digits
 _FLOOR: Final = 1e-10  # a prefix below this mass cannot change the result
 
 # Prefixes (P,) int64, digits that follow, digits of the code -> (P,) bool: may be a possible code.
@@ -61,7 +69,8 @@ def read_field(
         digits), "no_valid_code" (no possible code has 0.1 of the mass), "not_a_digit",
         "low_confidence".
     """
-    found = find_paths(lattice, probs, garbage, num_digits, MAX_PATHS)
+    is_single = _are_single(lattice, garbage, garbage_threshold)
+    found = find_paths(lattice, probs, garbage, num_digits, MAX_PATHS, is_single)
     paths = found.paths
     if not paths:
         return FieldReading((), (), 0.0, "no_code")
@@ -82,7 +91,68 @@ def read_field(
         reason = "not_a_digit"
     elif not _is_sure(candidates[0][1], digits, lattice, threshold, garbage_threshold):
         reason = "low_confidence"
-    return FieldReading(digits, candidates, min(total, 1.0), reason)
+    is_settled = (
+        reason in (None, "low_confidence")
+        and best.probability >= SETTLED_FRAC
+        and _is_all_read(best, lattice)
+        and bool(_look_single(list(best.pieces), lattice, garbage, garbage_threshold).all())
+    )
+    return FieldReading(digits, candidates, min(total, 1.0), reason, is_settled)
+
+
+def _is_all_read(path: Path, lattice: Lattice) -> bool:
+    """Whether a path leaves nothing out that may be a digit or a part of one."""
+    is_free = np.ones(lattice.num_nodes - 1, dtype=np.bool_)
+    for index in path.pieces:
+        is_free[lattice.pieces[index].start : lattice.pieces[index].end] = False
+    left_out = (lattice.masses > SETTLED_MASS) | (lattice.sizes > SETTLED_SIZE)
+    return not (is_free & left_out).any()
+
+
+def _look_single(
+    pieces: list[int],
+    lattice: Lattice,
+    garbage: NDArray[np.floating[Any]],
+    garbage_threshold: float,
+) -> NDArray[np.bool_]:
+    """Whether pieces look like one digit each; a wide one may be two that touch."""
+    margins = WIDE_MARGIN * np.maximum(lattice.widths[pieces] - WIDE, 0.0) + SINGLE_MARGIN
+    looks: NDArray[np.bool_] = garbage[pieces] <= garbage_threshold - margins
+    return looks
+
+
+def _are_single(
+    lattice: Lattice, garbage: NDArray[np.floating[Any]], garbage_threshold: float
+) -> NDArray[np.bool_]:
+    """(segments,) Whether each is apart from its neighbours and looks like one digit."""
+    is_single = np.zeros(lattice.num_nodes - 1, dtype=np.bool_)
+    alone = [index for index, one in enumerate(lattice.pieces) if one.end == one.start + 1]
+    starts = [lattice.pieces[index].start for index in alone]
+    is_single[starts] = _look_single(alone, lattice, garbage, garbage_threshold)
+    is_apart: NDArray[np.bool_] = is_single & (lattice.cuts[:-1] == 0) & (lattice.cuts[1:] == 0)
+    return is_apart
+
+
+def find_singles(
+    whole: Lattice,
+    garbage: NDArray[np.floating[Any]],
+    *,
+    least_digits: int,
+    garbage_threshold: float,
+) -> tuple[bool, ...]:
+    """Which parts need no cut, because each looks like one digit or is too low for two.
+
+    Args:
+        whole: the lattice of whole parts.
+        garbage: (N,) the model's scores of its pieces.
+        least_digits: of the code; where there are fewer parts, some must be cut.
+        garbage_threshold: the policy's.
+    """
+    limit = garbage_threshold - (FEW_MARGIN if whole.num_nodes <= least_digits else 0.0)
+    is_single = _are_single(whole, garbage, limit) | (whole.sizes < MIN_HEIGHT)
+    if is_single.all():  # they settle no code, so one of them is not what it looks like
+        is_single[:] = False
+    return tuple(is_single.tolist())
 
 
 def _is_sure(

@@ -1,5 +1,6 @@
 """A field's ink -> segments in the order of writing: parts of ink, and what seams cut them into."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +41,15 @@ class Upright(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """The ink of a field that may be digits: parts one above the other are one group."""
+
+    upright: Upright
+    parts: tuple[Part, ...]  # from left to right
+    most: int  # segments that they may be cut into
+
+
+@dataclass(frozen=True, slots=True)
 class Segments:
     """The segments of a field, made upright, from left to right."""
 
@@ -72,8 +82,8 @@ def make_upright(ink: NDArray[np.float32], mask: NDArray[np.bool_]) -> Upright:
     return Upright(ink, parts, digit_height(parts), slant, top, left - pad, (bottom - top) / 2)
 
 
-def find_segments(upright: Upright, max_digits: int) -> Segments:
-    """Split ink without lines into segments.
+def find_groups(upright: Upright, max_digits: int) -> Groups:
+    """The parts of ink without lines that may be digits, or several that touch.
 
     Raises:
         NoDigits: nothing is as high as a digit.
@@ -92,8 +102,28 @@ def find_segments(upright: Upright, max_digits: int) -> Segments:
             f"at most {PARTS_A_DIGIT * max_digits}; send the code's field alone, without noise"
         )
     groups = _join_broken(parts, kept, height_px)
-    numbers, cuts = _number(upright.ink, parts, groups, height_px, max_digits)
-    return Segments(numbers, upright, cuts)
+    pieces = tuple(_part(parts, group, height_px) for group in groups)
+    return Groups(upright, pieces, PARTS_A_DIGIT * max_digits)
+
+
+def whole_segments(groups: Groups) -> Segments:
+    """Each group is one segment."""
+    return _number(groups, [[] for _ in groups.parts])
+
+
+def cut_segments(groups: Groups, is_single: Sequence[bool]) -> Segments:
+    """The groups that may be several digits, cut wherever they may be cut."""
+    upright = groups.upright
+    parts = [
+        part._replace(most=0) if single else part
+        for part, single in zip(groups.parts, is_single, strict=True)
+    ]
+    found = find_seams(upright.ink, parts, _stroke_px(upright.parts), upright.height_px)
+    strokes = sorted(seam.strokes for seams in found for seam in seams)
+    spare = groups.most - len(groups.parts)
+    if len(strokes) > spare:
+        found = [[seam for seam in seams if seam.strokes < strokes[spare]] for seams in found]
+    return _number(groups, found)
 
 
 def _free_column(picture: NDArray[Any]) -> NDArray[Any]:
@@ -148,32 +178,25 @@ def _join_broken(parts: Parts, kept: list[int], height_px: float) -> list[list[i
     return groups
 
 
-def _number(
-    ink: NDArray[np.float32],
-    parts: Parts,
-    groups: list[list[int]],
-    height_px: float,
-    max_digits: int,
-) -> tuple[NDArray[np.int32], tuple[float, ...]]:
-    """Cut the wide groups and number the segments."""
-    pieces = [_part(parts, group, height_px) for group in groups]
-    found = find_seams(ink, pieces, _stroke_px(parts), height_px)
-    strokes = sorted(seam.strokes for seams in found for seam in seams)
-    spare = PARTS_A_DIGIT * max_digits - len(groups)
-    limit = strokes[spare] if len(strokes) > spare else np.inf
-    numbers = np.zeros(parts.labels.shape, dtype=np.int32)
+def _number(groups: Groups, seams: list[list[Seam]]) -> Segments:
+    """Number the segments that seams make of the groups."""
+    numbers = np.zeros(groups.upright.parts.labels.shape, dtype=np.int32)
     cuts: list[float] = []
     first = 1
-    for part, seams in zip(pieces, found, strict=True):
-        kept = [seam for seam in seams if seam.strokes < limit]
-        sides, kept = _sides(part.inside, kept)
+    for part, found in zip(groups.parts, seams, strict=True):
         window = np.s_[
             part.top : part.top + part.inside.shape[0], part.left : part.left + part.inside.shape[1]
         ]
-        numbers[window][part.inside] = first + sides[part.inside]
-        cuts += [*(max(seam.strokes, LEAST_CUT) for seam in kept), 0.0]
-        first += len(kept) + 1
-    return numbers, tuple(cuts[:-1])
+        if found:
+            sides, kept = _sides(part.inside, found)
+            numbers[window][part.inside] = first + sides[part.inside]
+            cuts += [max(seam.strokes, LEAST_CUT) for seam in kept]
+            first += len(kept)
+        else:
+            numbers[window][part.inside] = first
+        cuts.append(0.0)
+        first += 1
+    return Segments(numbers, groups.upright, tuple(cuts[:-1]))
 
 
 def _sides(inside: NDArray[np.bool_], seams: list[Seam]) -> tuple[NDArray[np.int32], list[Seam]]:

@@ -30,12 +30,16 @@ LARGE_LEAD: Final = 0.4  # for a result that is less plain than that
 REDUCE: Final = 2  # the estimate is made at half the size, in a quarter of the time
 
 
-def even_out(grey: NDArray[np.uint8], tones: Tones) -> tuple[NDArray[np.uint8], Tones] | None:
+def even_out(
+    grey: NDArray[np.uint8], tones: Tones, window_px: int | None = None
+) -> tuple[NDArray[np.uint8], Tones] | None:
     """Divide the paper's brightness out of a crop.
 
     Args:
         grey: (H, W) uint8.
         tones: of this crop, by the global threshold.
+        window_px: wider than a stroke, narrower than a shadow; None: a share of the longest side,
+            for a crop of one digit.
 
     Returns:
         (H, W) uint8 with even paper, and its tones; None where the paper is even already, or where
@@ -46,10 +50,12 @@ def even_out(grey: NDArray[np.uint8], tones: Tones) -> tuple[NDArray[np.uint8], 
     small = np.asarray(Image.fromarray(grey).reduce(REDUCE))
     contrast = abs(tones.paper - tones.pen)
     # With the right polarity the strokes vanish in the estimate, so paper that is even looks even.
-    lighter = _estimate_paper(small, contrast)
+    window = window_px or round(WINDOW_FRAC * max(grey.shape))
+    window = max(3, round(window / REDUCE))
+    lighter = _estimate_paper(small, contrast, window)
     if lighter is None:
         return None
-    darker = _estimate_paper(~small, contrast)
+    darker = _estimate_paper(~small, contrast, window)
     if darker is None:
         return None
     evened = _split(_divide(grey, lighter), inverted=False)
@@ -94,9 +100,11 @@ def _plainness(tones: Tones) -> float:
     return 1.0 - tones.border_ink_frac + 1.0 - tones.pen_frac + tones.separability
 
 
-def _estimate_paper(small: NDArray[np.uint8], contrast: float) -> NDArray[np.uint8] | None:
+def _estimate_paper(
+    small: NDArray[np.uint8], contrast: float, window: int
+) -> NDArray[np.uint8] | None:
     """The brightness of light paper at each pixel; None where it is even."""
-    paper = _close(small, max(3, round(WINDOW_FRAC * max(small.shape))))
+    paper = _close(small, window)
     border = np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]])
     is_dark = border < float(paper.max()) - UNEVEN_FRAC * contrast
     return paper if np.count_nonzero(is_dark) >= DARK_BORDER_FRAC * border.size else None

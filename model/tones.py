@@ -39,7 +39,7 @@ class Tones(NamedTuple):
 
     def ink_of(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Grey -> ink: 0 paper, 1 the pen's mean."""
-        return self.table[grey]
+        return self.table.take(grey)
 
 
 def find_tones(grey: NDArray[np.uint8], *, inverted: bool | None = None) -> Tones:

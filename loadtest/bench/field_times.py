@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,20 @@ from loadtest.servers import SERVER_CORE
 from model.artifact import Artifact, load
 from model.classifier import Classifier
 from model.decision import decide, softmax
-from model.field import find_pieces, read_field
+from model.field import Lattice, cut_apart, find_singles, read_field, split_field
 from model.preprocess import preprocess
 
 SIZES: Final = {
-    "5 digits, 600x150 px": (5, (600, 150)),
-    "5 digits, 4000x1000 px": (5, (4000, 1000)),
-    "9 digits, 900x150 px": (9, (900, 150)),
+    "5 digits, 600x150 px": (5, (600, 150), False),
+    "5 digits, two of them touch, 600x150 px": (5, (600, 150), True),
+    "5 digits, 4000x1000 px": (5, (4000, 1000), False),
+    "9 digits, 900x150 px": (9, (900, 150), False),
 }
 NUM_FIELDS: Final = 40
 PAPER: Final = 240
 INK: Final = 20
 MARGIN_FRAC: Final = 0.25
+TOUCH_INK: Final = 0.5
 
 
 def field_times() -> dict[str, dict[str, float]]:
@@ -34,11 +36,11 @@ def field_times() -> dict[str, dict[str, float]]:
     timer = _Timer(load())
     rows = {}
     with pinned_to(SERVER_CORE):
-        for name, (num_digits, size) in SIZES.items():
+        for name, (num_digits, size, touching) in SIZES.items():
             times = []
             for number in range(NUM_FIELDS):
                 some = [crops[(number * 16 + 41 * step) % len(crops)] for step in range(num_digits)]
-                times.append(timer.time(some, size))
+                times.append(timer.time(some, _field(some, size, touching=touching)))
             rows[name] = {key: statistics.median(one[key] for one in times) for key in times[0]}
     return rows
 
@@ -48,16 +50,40 @@ class _Timer:
 
     def __init__(self, artifact: Artifact) -> None:
         self._classifier, self._policy = Classifier(artifact.onnx_bytes), artifact.policy()
+        self._spent: dict[str, float] = {}
 
-    def time(self, crops: list[NDArray[np.uint8]], size: tuple[int, int]) -> dict[str, float]:
+    def time(self, crops: list[NDArray[np.uint8]], field: NDArray[np.uint8]) -> dict[str, float]:
         """Milliseconds of each step for the crops' field, and for the crops alone."""
-        field, policy, num_digits = _field(crops, size), self._policy, len(crops)
+        self._spent = {"find_pieces_ms": 0.0, "inference_ms": 0.0, "read_field_ms": 0.0}
+        policy, num_digits = self._policy, len(crops)
         begun = time.thread_time()
-        lattice = find_pieces(field, num_digits)
-        split = time.thread_time()
+        parts = split_field(field, num_digits)
+        self._add("find_pieces_ms", begun)
+        num_pieces = len(parts.whole.pieces)
+        is_settled, garbage = self._read(parts.whole, num_digits)
+        if not is_settled:
+            begun = time.thread_time()
+            is_single = find_singles(
+                parts.whole,
+                garbage,
+                least_digits=num_digits,
+                garbage_threshold=policy.garbage_threshold,
+            )
+            lattice = cut_apart(parts, is_single)
+            self._add("find_pieces_ms", begun)
+            num_pieces += len(lattice.pieces)
+            self._read(lattice, num_digits)
+        begun = time.thread_time()
+        decide(self._classifier(np.stack([preprocess(crop) for crop in crops])), self._policy)
+        self._add("crops_ms", begun)
+        return {**self._spent, "num_pieces": num_pieces}
+
+    def _read(self, lattice: Lattice, num_digits: int) -> tuple[bool, NDArray[np.floating[Any]]]:
+        """Whether the code is settled, and the garbage scores."""
+        policy, begun = self._policy, time.thread_time()
         scores = self._classifier(lattice.images)
-        inferred = time.thread_time()
-        read_field(
+        begun = self._add("inference_ms", begun)
+        reading = read_field(
             lattice,
             softmax(scores.logits, policy.temperature),
             scores.garbage,
@@ -66,21 +92,26 @@ class _Timer:
             threshold=policy.threshold,
             garbage_threshold=policy.garbage_threshold,
         )
-        read = time.thread_time()
-        decide(self._classifier(np.stack([preprocess(crop) for crop in crops])), policy)
-        end = time.thread_time()
-        return {
-            "find_pieces_ms": 1e3 * (split - begun),
-            "inference_ms": 1e3 * (inferred - split),
-            "read_field_ms": 1e3 * (read - inferred),
-            "crops_ms": 1e3 * (end - read),
-            "num_pieces": len(lattice.pieces),
-        }
+        self._add("read_field_ms", begun)
+        return reading.is_settled, scores.garbage
+
+    def _add(self, step: str, begun: float) -> float:
+        """Add the time since `begun` to a step."""
+        now = time.thread_time()
+        self._spent[step] = self._spent.get(step, 0.0) + 1e3 * (now - begun)
+        return now
 
 
-def _field(crops: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The crops' digits side by side, dark on light."""
-    ink = np.concatenate([preprocess(crop)[0] for crop in crops], axis=1)
+def _field(
+    crops: list[NDArray[np.uint8]], size: tuple[int, int], *, touching: bool
+) -> NDArray[np.uint8]:
+    """The crops' digits side by side, dark on light; the first two may touch."""
+    images = [preprocess(crop)[0] for crop in crops]
+    if touching:
+        columns = [np.flatnonzero((image > TOUCH_INK).any(axis=0)) for image in images[:2]]
+        images[0] = images[0][:, : columns[0][-1] + 1]
+        images[1] = images[1][:, columns[1][0] :]
+    ink = np.concatenate(images, axis=1)
     margin = round(MARGIN_FRAC * ink.shape[0])
     picture = Image.fromarray(np.pad(ink, margin)).resize(size, Image.Resampling.BICUBIC)
     grey = PAPER + (INK - PAPER) * np.clip(np.asarray(picture), 0, 1)

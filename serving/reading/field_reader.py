@@ -2,7 +2,9 @@
 
 A field takes as long as a hundred crops. So it is decoded, split and decided beside the model, one
 field at a time, in the turn and at the charge of its sender. Only its candidate digits go to the
-model, in batches with other crops. They leave no record; the digits that were chosen do, as crops.
+model, in batches with other crops: first the parts of ink that do not touch, then, where these do
+not settle the code, what they can be cut into. They leave no record; the digits that were chosen
+do, as crops.
 """
 
 import math
@@ -21,13 +23,16 @@ from model.decode import decode
 from model.errors import BlankCrop, CropError
 from model.field import (
     FieldDigit,
+    FieldParts,
     FieldReading,
     Lattice,
     NoDigits,
     Possible,
     TooManyPieces,
-    find_pieces,
+    cut_apart,
+    find_singles,
     read_field,
+    split_field,
 )
 from model.framed import Framed
 from model.preprocess import FAINT_INK
@@ -66,9 +71,16 @@ class _Split(NamedTuple):
     """A field before its candidate digits are read."""
 
     field: NDArray[np.uint8]  # (H, W)
-    lattice: Lattice | CropError  # the error: it has no digits
+    parts: FieldParts | CropError  # the error: it has no digits
     decode_ms: float
     split_ms: float
+
+
+class _Cut(NamedTuple):
+    """The pieces of a field whose whole parts did not settle its code."""
+
+    lattice: Lattice
+    cut_ms: float
 
 
 class FieldReader:
@@ -105,19 +117,40 @@ class FieldReader:
             split_s(source),
             is_admitted=False,
         )
-        if isinstance(split.lattice, CropError):
-            read = _without_digits(split, split.lattice)
+        if isinstance(split.parts, CropError):
+            read = _without_digits(split, split.parts)
         else:
-            read = await self._read_pieces(split, split.lattice, request, query)
+            read = await self._read_parts(split, split.parts, request, query)
         return await self._recorded(read, source, request) if is_mail else read
 
-    async def _read_pieces(
-        self, split: _Split, lattice: Lattice, request: Request, query: FieldQuery
+    async def _read_parts(
+        self, split: _Split, parts: FieldParts, request: Request, query: FieldQuery
     ) -> FieldRead:
-        pieces = await self.reader.read_many(list(lattice.images), request, is_mail=False)
-        scores = [one for one in pieces if isinstance(one, Reading)]  # a framed image has no error
-        decide = partial(_decide, split, lattice, scores, request, query)
-        return await self.reader.beside(decide, request, _DECIDE_S, is_admitted=True)
+        whole = await self._read_pieces(parts.whole, request, {})
+        decide = partial(_decide_or_cut, split, parts, whole, request, query)
+        found = await self.reader.beside(decide, request, _DECIDE_S, is_admitted=True)
+        if isinstance(found, FieldRead):
+            return found
+        split = split._replace(split_ms=split.split_ms + found.cut_ms)
+        images = [image.tobytes() for image in parts.whole.images]
+        known = dict(zip(images, whole, strict=True))
+        pieces = await self._read_pieces(found.lattice, request, known)
+        decide_all = partial(_decide, split, found.lattice, pieces, request, query)
+        return await self.reader.beside(decide_all, request, _DECIDE_S, is_admitted=True)
+
+    async def _read_pieces(
+        self, lattice: Lattice, request: Request, known: dict[bytes, Reading]
+    ) -> list[Reading]:
+        """Read the pieces whose images are not known yet."""
+        found = [known.get(image.tobytes()) for image in lattice.images]
+        new = [image for image, one in zip(lattice.images, found, strict=True) if one is None]
+        scores = iter(await self.reader.read_many(new, request, is_mail=False) if new else [])
+        # A framed image has no error.
+        return [
+            one
+            for one in (next(scores) if one is None else one for one in found)
+            if isinstance(one, Reading)
+        ]
 
     async def _recorded(self, read: FieldRead, source: bytes, request: Request) -> FieldRead:
         """Record the digits; the field is not accepted where its site is on hold."""
@@ -153,21 +186,48 @@ def _split(source: bytes, max_digits: int) -> _Split:
     started = time.perf_counter()
     field = decode(source)
     decoded = time.perf_counter()
-    found: Lattice | CropError
+    found: FieldParts | CropError
     try:
-        lattice = find_pieces(field, max_digits)
-        # As records have them, so that a recorded image gives the same answer to the bit.
-        found = replace(lattice, images=np.rint(lattice.images * _LEVELS) / _LEVELS)
+        parts = split_field(field, max_digits)
+        found = replace(parts, whole=_as_recorded(parts.whole))
     except (BlankCrop, NoDigits, TooManyPieces) as error:
         found = without_frames(error)
     split_ms = (time.perf_counter() - decoded) * 1e3
     return _Split(field, found, (decoded - started) * 1e3, split_ms)
 
 
+def _as_recorded(lattice: Lattice) -> Lattice:
+    """With images as records have them, so that a recorded one gives the same answer to the bit."""
+    return replace(lattice, images=np.rint(lattice.images * _LEVELS) / _LEVELS)
+
+
 def _without_digits(split: _Split, error: CropError) -> FieldRead:
     is_blank = isinstance(error, BlankCrop)
     code = FieldReading((), (), 0.0, "blank" if is_blank else "no_code")
     return FieldRead(code, str(error), [_whole(split, is_blank=is_blank)])
+
+
+def _decide_or_cut(
+    split: _Split,
+    parts: FieldParts,
+    pieces: Sequence[Reading],
+    request: Request,
+    query: FieldQuery,
+) -> FieldRead | _Cut:
+    """Find the code of whole parts; cut them where they do not settle it. Runs beside the model."""
+    started = time.perf_counter()
+    code = _find_code(parts.whole, pieces, request, query)
+    decided = time.perf_counter()
+    if code.is_settled:
+        return _field_read(split, code, pieces, (decided - started) * 1e3)
+    is_single = find_singles(
+        parts.whole,
+        np.array([one.garbage for one in pieces]),
+        least_digits=query.num_digits[0],
+        garbage_threshold=request.model.policy.garbage_threshold,
+    )
+    lattice = _as_recorded(cut_apart(parts, is_single))
+    return _Cut(lattice, (time.perf_counter() - started) * 1e3)
 
 
 def _decide(
@@ -177,10 +237,22 @@ def _decide(
     request: Request,
     query: FieldQuery,
 ) -> FieldRead:
-    """Find the code of the candidate digits. Runs beside the model."""
+    """Find the code of all candidate digits. Runs beside the model."""
     started = time.perf_counter()
+    code = _find_code(lattice, pieces, request, query)
+    if not code.digits:
+        least, most = query.num_digits
+        number = f"{least}" if least == most else f"{least} to {most}"
+        detail = f"the ink cannot be divided into {number} digits"
+        return FieldRead(code, detail, [_whole(split, is_blank=False)])
+    return _field_read(split, code, pieces, (time.perf_counter() - started) * 1e3)
+
+
+def _find_code(
+    lattice: Lattice, pieces: Sequence[Reading], request: Request, query: FieldQuery
+) -> FieldReading:
     policy = request.model.policy
-    code = read_field(
+    return read_field(
         lattice,
         np.array([one.decision.probs for one in pieces]),
         np.array([one.garbage for one in pieces]),
@@ -190,12 +262,11 @@ def _decide(
         threshold=policy.threshold,
         garbage_threshold=policy.garbage_threshold,
     )
-    if not code.digits:
-        least, most = query.num_digits
-        number = f"{least}" if least == most else f"{least} to {most}"
-        detail = f"the ink cannot be divided into {number} digits"
-        return FieldRead(code, detail, [_whole(split, is_blank=False)])
-    decide_ms = (time.perf_counter() - started) * 1e3
+
+
+def _field_read(
+    split: _Split, code: FieldReading, pieces: Sequence[Reading], decide_ms: float
+) -> FieldRead:
     is_inverted = _is_inverted(split.field)
     readings = [
         _reading(split, one, pieces[one.piece], is_inverted=is_inverted, decide_ms=decide_ms)

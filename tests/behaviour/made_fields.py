@@ -58,3 +58,11 @@ def framed(field):
     for edge in (np.s_[:3], np.s_[-3:], np.s_[:, :3], np.s_[:, -3:]):
         lined[edge] = INK
     return with_margin(lined, 12)
+
+
+def shaded(field, *, soft_px):
+    """The right part is in a shadow, whose edge is oblique and so wide."""
+    rows, columns = np.indices(field.shape)
+    across = columns - 0.5 * field.shape[1] + 0.4 * (rows - field.shape[0] / 2)
+    light = 1 - 0.5 * np.clip(across / soft_px + 0.5, 0, 1)
+    return np.rint(field * light).astype(np.uint8)

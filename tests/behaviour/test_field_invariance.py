@@ -9,7 +9,7 @@ import pytest
 
 from model.decision import decide, softmax
 from model.errors import CropError
-from model.field import NoDigits, TooManyPieces, find_pieces, read_field
+from model.field import NoDigits, TooManyPieces, read_at_once
 from model.preprocess import preprocess
 
 ALMOST_ALL = 11  # of 12 fields
@@ -24,12 +24,14 @@ def fields(images, labels):
 def reading_of(artifact, classifier):
     def read(field, num_digits=(5, 5), possible=None):
         policy = artifact.policy()
-        lattice = find_pieces(field, num_digits[1])
-        scores = classifier(lattice.images)
-        return read_field(
-            lattice,
-            softmax(scores.logits, policy.temperature),
-            scores.garbage,
+
+        def score(images):
+            scores = classifier(images)
+            return softmax(scores.logits, policy.temperature), scores.garbage
+
+        return read_at_once(
+            field,
+            score,
             num_digits=num_digits,
             possible=possible,
             threshold=policy.threshold,
@@ -94,6 +96,12 @@ def test_an_underline_does_not_change_the_code(fields, num_right, dotted):
 
 def test_a_frame_does_not_change_the_code(fields, num_right):
     assert num_right(changed_by(fields, made_fields.framed)) >= ALMOST_ALL
+
+
+@pytest.mark.parametrize("soft_px", [1, 60, 500])
+def test_a_shadow_across_the_digits_does_not_change_the_code(fields, num_right, soft_px):
+    changed = changed_by(fields, lambda field: made_fields.shaded(field, soft_px=soft_px))
+    assert num_right(changed) >= ALMOST_ALL
 
 
 def test_the_digits_boxes_hold_the_digits_from_left_to_right(fields, reading_of):

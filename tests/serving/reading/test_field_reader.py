@@ -1,6 +1,7 @@
 """What a field leaves behind, and whom it makes wait."""
 
 import asyncio
+import itertools
 import threading
 import time
 
@@ -21,7 +22,7 @@ from model.artifact import CHAMPION, load
 from model.classifier import Classifier
 from model.decode import decode
 from model.decode_cost import predict_decode_ms, predict_px
-from model.field import find_pieces
+from model.field import split_field
 from serving.reading import field_reader
 from serving.reading.crop_cost import DEAR_S, split_s
 
@@ -36,7 +37,7 @@ def records_in(folder):
 
 @pytest.fixture
 async def client(serve, tmp_path):
-    return await serve(champion=CHAMPION, error_target=0.005, capture_dir=tmp_path)
+    return await serve(champion=CHAMPION, error_target=0.005, capture_dir=tmp_path, audit_frac=0)
 
 
 async def test_each_digit_is_recorded_as_a_crop_of_the_read(client, tmp_path):
@@ -102,7 +103,7 @@ async def test_a_field_without_digits_goes_to_the_keyers_as_one_crop(
     client, tmp_path, field, reason, monkeypatch
 ):
     if field is NOISE:
-        monkeypatch.setattr(field_reader, "find_pieces", refuse)
+        monkeypatch.setattr(field_reader, "split_field", refuse)
     assert (await client.post("/v1/field?digits=5", field)).json["digits"] == []
     (record,) = records_in(tmp_path)
     assert (record.digit, record.accepted, record.rejected_because) == (None, False, reason)
@@ -111,7 +112,7 @@ async def test_a_field_without_digits_goes_to_the_keyers_as_one_crop(
     assert choose_letter([_seen(record)]).crops[0].how == "keyed"
 
 
-def refuse(field, max_digits):
+def refuse(*args):
     raise field_reader.NoDigits("no ink is as high as a digit")
 
 
@@ -123,15 +124,39 @@ async def test_a_large_field_without_digits_is_recorded_smaller(client, tmp_path
 
 async def test_candidate_digits_that_were_not_chosen_leave_no_record(client, tmp_path, monkeypatch):
     sizes = []
-    monkeypatch.setattr(field_reader, "find_pieces", lambda *args: note(find_pieces(*args), sizes))
+    monkeypatch.setattr(field_reader, "split_field", lambda *args: note(split_field(*args), sizes))
     await client.post("/v1/field?digits=5", write("40079"))
-    assert sizes[0] > 5
+    assert sizes[0] >= 5
     assert len(records_in(tmp_path)) == 5
 
 
-def note(lattice, sizes):
-    sizes.append(len(lattice.pieces))
-    return lattice
+async def test_digits_that_do_not_touch_are_read_without_cuts(client, monkeypatch):
+    monkeypatch.setattr(field_reader, "cut_apart", refuse)
+    assert (await client.post("/v1/field?digits=5", write(CODE))).json["code"] == CODE
+
+
+async def test_touching_digits_are_cut_and_no_piece_is_read_twice(client, monkeypatch):
+    reader = client.app.routes["/v1/field"].handler.__self__.fields.reader
+    seen, run = [], reader._batcher._run
+    monkeypatch.setattr(
+        reader._batcher,
+        "_run",
+        lambda batch: (seen.extend(one.source.tobytes() for one in batch), run(batch))[1],
+    )
+    field = grey_of(write(CODE))
+    paper = np.flatnonzero((field > 200).all(axis=0))
+    gap = next(last for first, last in itertools.pairwise(paper) if last > first + 1)
+    ends = paper[paper >= gap]
+    width = next(n for n, one in enumerate(ends) if one != gap + n)
+    touching = np.delete(field, np.arange(gap, gap + width), axis=1)
+    assert (await client.post("/v1/field?digits=5", png_of(touching))).json["code"] == CODE
+    assert len(seen) > 10
+    assert len(set(seen)) == len(seen)
+
+
+def note(parts, sizes):
+    sizes.append(len(parts.whole.pieces))
+    return parts
 
 
 async def test_a_field_whose_record_cannot_be_written_is_503(client, monkeypatch):
@@ -208,9 +233,9 @@ async def test_crops_are_read_while_a_field_is_split(client, crops, monkeypatch)
     def split_slowly(*args):
         threads.append(threading.current_thread().name)
         assert gate.wait(PATIENCE_S)
-        return find_pieces(*args)
+        return split_field(*args)
 
-    monkeypatch.setattr(field_reader, "find_pieces", split_slowly)
+    monkeypatch.setattr(field_reader, "split_field", split_slowly)
     field = asyncio.create_task(client.post("/v1/field?digits=5", write(CODE)))
     for crop in crops[:3]:
         assert (await client.post("/v1/digit", crop.png)).status == 200
@@ -256,7 +281,7 @@ async def test_a_field_is_charged_to_its_sender_by_its_pixels(client, monkeypatc
     await client.post("/v1/field", small)
     await client.post("/v1/field", large)
     assert [(name, sender) for name, sender, _ in charged] == [
-        ("_split", "127.0.0.1"), ("_decide", "127.0.0.1"), ("_split", "127.0.0.1"),
+        ("_split", "127.0.0.1"), ("_decide_or_cut", "127.0.0.1"), ("_split", "127.0.0.1"),
     ]  # fmt: skip
     assert charged[0][2] == split_s(small)
     assert charged[2][2] == split_s(large) > 5 * DEAR_S
@@ -278,9 +303,9 @@ async def test_fields_of_one_sender_do_not_delay_anothers(client, monkeypatch):
 
     def split(*args):
         assert gate.wait(PATIENCE_S)
-        return find_pieces(*args)
+        return split_field(*args)
 
-    monkeypatch.setattr(field_reader, "find_pieces", split)
+    monkeypatch.setattr(field_reader, "split_field", split)
     other = type(client)(client.app, ("127.0.0.2", 40_000))
 
     async def send(name, sender):
@@ -302,9 +327,9 @@ async def test_a_field_that_would_wait_too_long_is_503_with_a_time_to_wait(serve
 
     def split(*args):
         assert gate.wait(PATIENCE_S)
-        return find_pieces(*args)
+        return split_field(*args)
 
-    monkeypatch.setattr(field_reader, "find_pieces", split)
+    monkeypatch.setattr(field_reader, "split_field", split)
     large = png_of(np.full((2000, 2000), 240))
     sent = [asyncio.create_task(client.post("/v1/field", large)) for _ in range(4)]
     await asyncio.sleep(0.05)
