@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Final, Self, TextIO
 
 from tqdm import tqdm
 
@@ -29,7 +30,14 @@ class Progress:
         self._errors = 0
         self._begun = self._written = clock()
         self._bar = (
-            tqdm(total=total, initial=done, unit=" crops", unit_scale=True, file=self._out)
+            tqdm(
+                total=total,
+                initial=done,
+                unit=" crops",
+                unit_scale=True,
+                file=self._out,
+                ncols=shutil.get_terminal_size().columns,  # 80 where the terminal tells 0
+            )
             if self._out.isatty()
             else None
         )
@@ -55,7 +63,11 @@ class Progress:
             f"{self._errors:,} errors"
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """Progress from now on."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()
