@@ -29,6 +29,7 @@ class Progress:
         self._total, self._done, self._before = total, done, done
         self._errors = 0
         self._begun = self._written = clock()
+        columns, lines = shutil.get_terminal_size()  # 80, 24 where the terminal tells 0
         self._bar = (
             tqdm(
                 total=total,
@@ -36,7 +37,8 @@ class Progress:
                 unit=" crops",
                 unit_scale=True,
                 file=self._out,
-                ncols=shutil.get_terminal_size().columns,  # 80 where the terminal tells 0
+                ncols=columns,
+                nrows=lines,
             )
             if self._out.isatty()
             else None
