@@ -106,12 +106,13 @@ class ArchiveSource:
     shard_rows: int
     days: Window | None = None
     kind: str = field(default="archive")
+    lists_once: bool = False
 
     def shards(self, is_wanted: IsWanted, skip: Skip) -> Iterator[Shard]:
         """Cut each site's day into at most eight shards; reads the footers only."""
         store = open_store(self.url)
         index = 0
-        for folder, group in groupby(self._files(store), key=lambda one: _folder(one.key)):
+        for folder, group in groupby(self._files(store, skip), key=lambda one: _folder(one.key)):
             files = list(group)
             if not is_mail(f"{folder}/"):
                 skip(folder, "synthetic reads, which are no mail")
@@ -129,14 +130,14 @@ class ArchiveSource:
                 yield Shard(index, number, size, stamp.hexdigest(), content)
                 index += 1
 
-    def _files(self, store: Store) -> Iterator[Found]:
+    def _files(self, store: Store, skip: Skip) -> Iterator[Found]:
         if self.days is None:
-            yield from walk(store, RECORDS)
+            yield from walk(store, skip, RECORDS)
             return
         existing = _days_of(store)
         for day in self.days.days():
             if day.isoformat() in existing:
-                yield from walk(store, f"{RECORDS}/day={day}")
+                yield from walk(store, skip, f"{RECORDS}/day={day}")
 
 
 def _days_of(store: Store) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from bulk.archive_source import ArchiveSource
 from bulk.folder_source import FolderSource, is_picture
-from bulk.inputs import Source, SourceError
+from bulk.inputs import Skipped, Source, SourceError
 from bulk.job import JobOptions
 from bulk.listing import find_one, walk
 from bulk.packed_source import TARS, PackedSource
@@ -63,7 +63,7 @@ def _kind_of_file(name: str) -> str:
 
 def _kind_of_folder(url: str) -> str:
     """By the first file that is a picture or Parquet."""
-    for found in walk(open_store(url)):
+    for found in walk(open_store(url), Skipped()):
         if found.key.startswith(f"{RECORDS}/day=") and found.key.endswith(ENDING):
             return "archive"
         if found.key.lower().endswith(ENDING):

@@ -19,6 +19,12 @@ CROP_NAMES: Final = ("crop", "image", "png", "crop_png", "picture", "bytes", "pi
 NAME_NAMES: Final = ("name", "id", "key", "read_id", "file", "filename", "path")
 
 
+_GIVE: Final = (
+    "Give --crop-column, one of PNG or JPEG bytes, or of uint8 arrays: height x width, or a flat "
+    "square"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class CropColumn:
     """The two columns that are read."""
@@ -37,19 +43,22 @@ def find_columns(schema: pa.Schema, crop: str | None, name: str | None) -> CropC
     for wanted in (crop, name):
         if wanted is not None and wanted not in schema.names:
             raise SourceError(f"there is no column {wanted!r}; there are {has}")
-    readable = [field.name for field in schema if is_readable(field.type)]
+        if schema.names.count(wanted) > 1:
+            raise SourceError(f"several columns are named {wanted!r}; rename them, there are {has}")
+    if name is not None and not _is_name(schema.field(name).type):
+        raise SourceError(f"column {name!r} is {schema.field(name).type}; give one of plain values")
+    single = [field for field in schema if schema.names.count(field.name) == 1]
+    readable = [field.name for field in single if is_readable(field.type)]
     if crop is None:
         usual = [one for one in CROP_NAMES if one in readable]
         if not usual and len(readable) != 1:
-            raise SourceError(f"which column has the crops? Give --crop-column; there are {has}")
+            raise SourceError(f"which column has the crops? {_GIVE}; there are {has}")
         crop = (usual or readable)[0]
     if crop not in readable:
-        raise SourceError(
-            f"column {crop!r} is {schema.field(crop).type}; give one of PNG or JPEG bytes, or of "
-            "uint8 arrays: height x width, or a flat square"
-        )
+        raise SourceError(f"column {crop!r} is {schema.field(crop).type}. {_GIVE}")
     if name is None:
-        name = next((one for one in NAME_NAMES if one in schema.names and one != crop), None)
+        named = [field.name for field in single if field.name != crop and _is_name(field.type)]
+        name = next((one for one in NAME_NAMES if one in named), None)
     return CropColumn(crop, name)
 
 
@@ -57,12 +66,43 @@ def is_readable(kind: pa.DataType) -> bool:
     """Whether values of a type are crops: bytes, a struct with them, or arrays of uint8."""
     if isinstance(kind, pa.BaseExtensionType):
         return is_readable(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _is_bytes(kind.value_type)
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0) and is_readable(kind.field("bytes").type)
     if _is_list(kind):
         inner = kind.value_type.value_type if _is_list(kind.value_type) else kind.value_type
         return bool(pa.types.is_uint8(inner))
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _is_name(kind: pa.DataType) -> bool:
+    """Whether a value can be written as text."""
+    if pa.types.is_dictionary(kind):
+        return _is_name(kind.value_type)
+    return not isinstance(kind, pa.BaseExtensionType) and not pa.types.is_nested(kind)
+
+
+def names_of(column: pa.Array) -> list[str | None]:
+    """The names of a batch, as text; a byte that is no UTF-8 is written as its number."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is_bytes(column.type):
+        return [
+            None if one is None else one.decode(errors="backslashreplace")
+            for one in column.to_pylist()
+        ]
+    found: list[str | None] = column.cast(pa.string()).to_pylist()
+    return found
 
 
 def _is_list(kind: pa.DataType) -> bool:

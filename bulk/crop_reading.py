@@ -1,4 +1,4 @@
-"""Crops -> decisions, as the service reads them: decode, frame, infer in one call, decide.
+"""Crops -> answers, as the service reads them: decode, frame, infer in one call, decide.
 
 The functions are the model's own, so that an answer is the service's (a test compares them to the
 bit). Knows nothing about where crops come from.
@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bulk.answers import Answers, decide_all, join
 from bulk.inputs import Crop
 from model.classifier import IMAGE_SHAPE, Classifier
-from model.decision import BLANK, Decision, Policy, decide
+from model.decision import Policy
 from model.decode import decode
 from model.errors import CropError
 from model.framed import Framed
@@ -24,8 +25,6 @@ FRAMED_AT_ONCE_PX: Final = 8_000_000  # pixels in memory together
 
 _IMAGE_DIMS: Final = len(IMAGE_SHAPE)
 
-Outcome = Decision | Exception
-
 
 class CropReader:
     """Reads crops with one model on one thread."""
@@ -34,31 +33,35 @@ class CropReader:
         self._classifier = classifier
         self._policy = policy
 
-    def read(self, crops: Sequence[Crop]) -> list[Outcome]:
-        """One outcome for each crop, in order; a crop that cannot be read is its error."""
+    def read(self, crops: Sequence[Crop]) -> Answers:
+        """The answers to crops, in order; a crop that cannot be read is its error."""
         try:
             return self._read(crops)
         except Exception as error:  # noqa: BLE001 - whatever it is, find whose it is
             if len(crops) == 1:
-                return [error.with_traceback(None)]
-            return [outcome for crop in crops for outcome in self.read([crop])]
+                errors = {0: error.with_traceback(None)}
+                return decide_all(None, (), errors, 1, self._policy)
+            return join([self.read([crop]) for crop in crops])
 
-    def _read(self, crops: Sequence[Crop]) -> list[Outcome]:
-        outcomes: list[Outcome] = [BLANK] * len(crops)
-        places: list[int] = []
-        images: list[NDArray[np.float32]] = []
+    def _read(self, crops: Sequence[Crop]) -> Answers:
+        errors: dict[int, Exception] = {}
+        images: dict[int, NDArray[np.float32]] = {}
         for start, some in _decoded(crops):
-            for place, one in enumerate(_framed(some), start):
+            framed: dict[int, NDArray[Any]] = {}
+            for place, one in enumerate(some, start):
                 if isinstance(one, Exception):
-                    outcomes[place] = one
-                elif one is not None:
-                    places.append(place)
-                    images.append(one)
-        if images:
-            scores = self._classifier(np.concatenate(images)[:, np.newaxis])
-            for place, decision in zip(places, decide(scores, self._policy), strict=True):
-                outcomes[place] = decision
-        return outcomes
+                    errors[place] = one
+                elif one.ndim == _IMAGE_DIMS:
+                    images[place] = one
+                else:
+                    framed[place] = one
+            for place, outcome in zip(framed, frame_many(list(framed.values())), strict=True):
+                if isinstance(outcome, Framed):
+                    images[place] = outcome.image
+        read = sorted(images)
+        batch = [images[place] for place in read]
+        scores = self._classifier(np.concatenate(batch)[:, np.newaxis]) if batch else None
+        return decide_all(scores, read, errors, len(crops), self._policy)
 
 
 def _decoded(crops: Sequence[Crop]) -> Iterator[tuple[int, list[NDArray[Any] | Exception]]]:
@@ -73,22 +76,6 @@ def _decoded(crops: Sequence[Crop]) -> Iterator[tuple[int, list[NDArray[Any] | E
             yield start, found
             start, num_px, found = start + len(found), 0, []
     yield start, found
-
-
-def _framed(
-    found: Sequence[NDArray[Any] | Exception],
-) -> list[NDArray[np.float32] | Exception | None]:
-    """(1, 28, 28) images, in order; None where a crop is blank. An image stays as it is."""
-    crops = [one for one in found if not isinstance(one, Exception) and one.ndim != _IMAGE_DIMS]
-    outcomes = iter(frame_many(crops))
-    images: list[NDArray[np.float32] | Exception | None] = []
-    for one in found:
-        if isinstance(one, Exception) or one.ndim == _IMAGE_DIMS:
-            images.append(one)
-        else:
-            outcome = next(outcomes)
-            images.append(outcome.image if isinstance(outcome, Framed) else None)
-    return images
 
 
 def _pixels(crop: Crop) -> NDArray[Any] | Exception:

@@ -81,9 +81,9 @@ def _time_sample(shard: Shard, task: Task) -> tuple[int, float]:
     reader = CropReader(classifier, task.artifact.policy(task.error_target))
     sampled, begun = 0, time.perf_counter()
     for inputs in shard.content.chunks():
-        outcomes = reader.read(inputs.crops)
+        answers = reader.read(inputs.crops)
         kept = inputs.crops if task.keep_input else None
-        to_rows(inputs.names, outcomes, task.artifact.version, kept)
+        to_rows(inputs.names, answers, task.artifact.version, kept)
         sampled += len(inputs.names)
         if sampled >= SAMPLE_INPUTS or time.perf_counter() - begun > SAMPLE_S:
             break

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from bulk.inputs import AT_ONCE, CHUNK_BYTES, Crop, Inputs, IsWanted, Shard, Skip
-from bulk.listing import Found, walk
+from bulk.listing import Found, stamp_of, walk
 from capture.store import MissingKey, Store, open_store
 from model.decode_cost import MAX_FILE_BYTES
 from model.errors import CropSizeError
@@ -20,9 +20,13 @@ ENDINGS: Final = (".png", ".jpg", ".jpeg")
 _REQUESTS_AT_ONCE: Final = 16  # S3 requests are mostly waiting
 
 
+class FileChanged(OSError):
+    """A file is no longer the one that was listed."""
+
+
 def is_picture(key: str) -> bool:
     """Whether a name is that of a PNG or JPEG file."""
-    return key.lower().endswith(ENDINGS)
+    return key.endswith(ENDINGS) or key.lower().endswith(ENDINGS)
 
 
 def too_large(num_bytes: int) -> CropSizeError:
@@ -37,22 +41,24 @@ class PictureFiles:
     """A shard: files of one store."""
 
     url: str
-    keys: tuple[str, ...]
-    sizes: tuple[int, ...]
+    listed: bytes  # of each file its key and stamp, with a NUL after each
 
     def chunks(self) -> Iterator[Inputs]:
         """Read 256 files or 16 MB at once; a file that cannot be read is an error in its place."""
         store = open_store(self.url)
-        for start, end in cut(self.sizes):
-            keys = self.keys[start:end]
-            yield Inputs(keys, self._read(store, keys, self.sizes[start:end]))
-
-    def _read(self, store: Store, keys: Sequence[str], sizes: Sequence[int]) -> list[Crop]:
-        if self.url.startswith("s3://"):
-            with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-                return list(pool.map(partial(_object, store), keys, sizes))
-        root = self.url.removeprefix("file://")
-        return list(map(_file, [f"{root}/{key}" for key in keys], sizes))
+        parts = self.listed.decode(errors="surrogateescape").split("\0")
+        keys, stamps = parts[:-1:2], parts[1::2]
+        sizes = [int(stamp.partition("-")[0]) for stamp in stamps]
+        for start, end in cut(sizes):
+            some = keys[start:end]
+            if self.url.startswith("s3://"):
+                with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+                    crops = list(pool.map(partial(_object, store), some, sizes[start:end]))
+            else:
+                root = self.url.removeprefix("file://")
+                paths = [f"{root}/{key}" for key in some]
+                crops = list(map(_file, paths, sizes[start:end], stamps[start:end]))
+            yield Inputs(some, crops)
 
 
 def cut(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -67,18 +73,21 @@ def cut(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield start, len(sizes)
 
 
-def _file(path: str, num_bytes: int) -> Crop:
-    """Read a local file; three system calls take half the time of Path.read_bytes."""
+def _file(path: str, num_bytes: int, stamp: str) -> Crop:
+    """Read a local file; four system calls take half the time of Path.read_bytes."""
     if num_bytes > MAX_FILE_BYTES:
         return too_large(num_bytes)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            return os.read(descriptor, num_bytes)
+            data = os.read(descriptor, num_bytes)
+            if stamp_of(os.fstat(descriptor)) != stamp:
+                return FileChanged("the file changed after it was listed; read it again")
         finally:
             os.close(descriptor)
     except OSError as error:
         return error
+    return data
 
 
 def _object(store: Store, key: str, size: int) -> Crop:
@@ -99,11 +108,16 @@ class FolderSource:
     shard_rows: int
     kind: str = "folder"
 
+    @property
+    def lists_once(self) -> bool:
+        """Listing takes as long as reading; a file of a disk that changed is found when read."""
+        return not self.url.startswith("s3://")
+
     def shards(self, is_wanted: IsWanted, skip: Skip) -> Iterator[Shard]:
         """Cut the listing into runs of `shard_rows` files."""
         files: list[Found] = []
         index = 0
-        for found in walk(open_store(self.url)):
+        for found in walk(open_store(self.url), skip):
             if not is_picture(found.key):
                 skip(found.key, "no PNG or JPEG by its name")
                 continue
@@ -115,9 +129,8 @@ class FolderSource:
             yield self._shard(index, files, is_wanted)
 
     def _shard(self, index: int, files: list[Found], is_wanted: IsWanted) -> Shard:
-        listed = "\n".join([f"{found.key}\0{found.stamp}" for found in files])
-        digest = hashlib.sha256(listed.encode(errors="surrogateescape"))
-        keys = tuple(found.key for found in files)
-        sizes = tuple(found.num_bytes for found in files)
-        content = PictureFiles(self.url, keys, sizes) if is_wanted(index) else None
-        return Shard(index, len(files), sum(sizes), digest.hexdigest(), content)
+        listed = "".join([f"{found.key}\0{found.stamp}\0" for found in files])
+        data = listed.encode(errors="surrogateescape")
+        content = PictureFiles(self.url, data) if is_wanted(index) else None
+        num_bytes = sum([found.num_bytes for found in files])
+        return Shard(index, len(files), num_bytes, hashlib.sha256(data).hexdigest(), content)

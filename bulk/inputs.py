@@ -62,6 +62,10 @@ class Source(Protocol):
     def kind(self) -> str:
         """What it is: folder, parquet, tar, zip or archive."""
 
+    @property
+    def lists_once(self) -> bool:
+        """Whether the survey's shards are the ones that are read; else they are listed anew."""
+
     def shards(self, is_wanted: IsWanted, skip: Skip) -> Iterator[Shard]:
         """List the shards, in order. Raises OSError, SourceError."""
 
@@ -110,9 +114,15 @@ class Tally:
         return Survey(inputs, shards, size, self._hash.hexdigest(), skipped)
 
 
-def survey(source: Source) -> Survey:
-    """List a source once without reading its crops. Raises OSError, SourceError."""
+def survey(source: Source, keep: Callable[[Shard], None] | None = None) -> Survey:
+    """List a source without reading its crops; `keep` gets each shard, wanted.
+
+    Raises:
+        OSError, SourceError: it cannot be listed.
+    """
     tally, skipped = Tally(), Skipped()
-    for shard in source.shards(lambda _: False, skipped):
+    for shard in source.shards(lambda _: keep is not None, skipped):
         tally.add(shard)
+        if keep is not None:
+            keep(shard)
     return tally.survey(skipped)

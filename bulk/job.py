@@ -134,6 +134,8 @@ def locked(out: str) -> Iterator[None]:
         yield
         return
     folder = Path(out.removeprefix("file://"))
+    if folder.exists() and not folder.is_dir():
+        raise JobRefused(f"{out} is a file; give an empty folder")
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / _LOCK

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Final, NamedTuple
+
+import pyarrow as pa
 
 from bulk.folder_source import cut, is_picture, too_large
 from bulk.inputs import Crop, Inputs, IsWanted, Shard, Skip, SourceError
@@ -26,7 +29,11 @@ from model.errors import UnreadableCrop
 TARS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SHARD_BYTES: Final = 32 * 1024 * 1024  # travel to a worker in one message
 _READ_BYTES: Final = 8 * 1024 * 1024  # of S3 in one request
-_DAMAGED: Final = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
+# ArrowInvalid: the file ends before what must be at its end.
+_DAMAGED: Final = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, pa.ArrowInvalid)
+_DAMAGED_MEMBER: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError,
+)  # fmt: skip
 
 
 class Member(NamedTuple):
@@ -59,6 +66,7 @@ class PackedSource:
     key: str
     shard_rows: int
     kind: str  # tar or zip
+    lists_once: bool = False
 
     def shards(self, is_wanted: IsWanted, skip: Skip) -> Iterator[Shard]:
         """Read through the file; members of shards that are not wanted are passed over."""
@@ -72,8 +80,8 @@ class PackedSource:
                     filling.add(member, is_wanted(filling.index))
             except _DAMAGED as error:
                 raise SourceError(
-                    f"{self.key} is damaged ({error}); pack it again, or unpack it and give the "
-                    "folder"
+                    f"{self.key} is damaged or empty ({error}); pack it again, or unpack it and "
+                    "give the folder"
                 ) from error
         if filling.names:
             yield filling.shard()
@@ -121,7 +129,7 @@ def _read(member: Member) -> Crop:
         return too_large(member.num_bytes)
     try:
         return member.read()
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGED_MEMBER as error:
         return UnreadableCrop(f"the member cannot be unpacked ({error}); pack it again")
 
 
@@ -160,4 +168,9 @@ def _zip_members(file: IO[bytes], skip: Skip) -> Iterator[Member]:
 def _of_zip(packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     """Read a member; its size is what the zip says, so no more is unpacked."""
     with packed.open(info) as file:
-        return file.read(info.file_size)
+        try:
+            return file.read(info.file_size)
+        except OSError as error:
+            if info.compress_type != zipfile.ZIP_BZIP2:  # the store's; bz2 has no error of its own
+                raise
+            raise zipfile.BadZipFile(str(error)) from error

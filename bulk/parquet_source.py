@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bulk.crop_column import CropColumn, crops_of, find_columns
+from bulk.crop_column import CropColumn, crops_of, find_columns, names_of
 from bulk.inputs import AT_ONCE, CHUNK_BYTES, Inputs, IsWanted, Shard, Skip, SourceError
 from bulk.listing import Found, walk
 from capture.store import Store, open_store
@@ -50,7 +50,7 @@ class RowRange:
         places = [f"{self.key}#{row + place}" for place in range(batch.num_rows)]
         if self.columns.name is None:
             return places
-        named = batch.column(1).cast(pa.string()).to_pylist()
+        named = names_of(batch.column(1))
         return [place if name is None else name for name, place in zip(named, places, strict=True)]
 
 
@@ -84,6 +84,7 @@ class ParquetSource:
     crop_column: str | None  # None: found by its name and type
     name_column: str | None
     kind: str = "parquet"
+    lists_once: bool = False
 
     def shards(self, is_wanted: IsWanted, skip: Skip) -> Iterator[Shard]:
         """Cut each file by its row groups; reads the footers only."""
@@ -149,7 +150,7 @@ def cut_groups(sizes: Sequence[int], shard_rows: int) -> Iterator[tuple[int, ...
 def parquet_files(store: Store, key: str | None, skip: Skip) -> Iterator[Found]:
     """One file, or every Parquet file of a store; other files are skipped."""
     if key is None:
-        for found in walk(store):
+        for found in walk(store, skip):
             if found.key.lower().endswith(ENDING):
                 yield found
             else:

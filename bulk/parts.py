@@ -15,12 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bulk.crop_reading import Outcome
+from bulk.answers import ACCEPTED, REJECTIONS, Answers
 from bulk.inputs import Crop
 from capture.archive import PARQUET
 from capture.rows import to_png
 from capture.store import Store
-from model.decision import Decision
 
 TOP: Final = 5  # candidates, as the service gives by default
 _COUNTS: Final = b"digitline_bulk"
@@ -37,7 +36,7 @@ SCHEMA: Final = pa.schema(
         ("error", pa.string()),  # why the input was not read
     ]
 )
-_UNREAD: Final = Decision(None, 0.0, None, (), ())  # stands in for an error
+_REJECTIONS: Final = pa.array(REJECTIONS)
 INPUT: Final = pa.field("input", pa.binary())
 
 
@@ -74,26 +73,27 @@ def index_of(key: str) -> int | None:
 
 
 def to_rows(
-    names: Sequence[str],
-    outcomes: Sequence[Outcome],
-    version: str,
-    inputs: Sequence[Crop] | None,
+    names: Sequence[str], answers: Answers, version: str, inputs: Sequence[Crop] | None
 ) -> pa.RecordBatch:
     """The rows of a few inputs; with `inputs` these are kept, pixels as PNG."""
-    read = [one if isinstance(one, Decision) else _UNREAD for one in outcomes]
-    digits, confidences, rejections, _, _ = zip(*read, strict=True)
-    errors = [None if isinstance(one, Decision) else _text(one) for one in outcomes]
-    error = pa.array(errors, pa.string())
-    rejected_because = pa.array(rejections, pa.string())
+    number = len(names)
+    unread, failed = np.ones(number, bool), np.zeros(number, bool)
+    unread[answers.read] = False
+    failed[list(answers.errors)] = True
+    digits, confidences = np.zeros(number, np.int8), np.zeros(number, np.float32)
+    digits[answers.read] = answers.rankings[:, 0]
+    confidences[answers.read] = answers.confidences
+    accepted = answers.rejected == ACCEPTED
+    reasons = pa.array(answers.rejected, mask=accepted | failed)
     columns: list[Any] = [
         pa.array(_utf8_names(names), pa.string()),
-        pa.array(digits, pa.int8()),
-        pc.if_else(error.is_null(), pa.array(confidences, pa.float32()), None),
-        pc.and_(rejected_because.is_null(), error.is_null()),
-        rejected_because,
-        _candidates(read, error),
-        pa.repeat(version, len(names)),
-        error,
+        pa.array(digits, mask=unread),
+        pa.array(confidences, mask=failed),
+        pa.array(accepted & ~failed),
+        _REJECTIONS.take(reasons),
+        _candidates(answers, unread, failed),
+        pa.repeat(version, number),
+        _errors(answers, number),
     ]
     if inputs is None:
         return pa.record_batch(columns, schema=SCHEMA)
@@ -101,18 +101,23 @@ def to_rows(
     return pa.record_batch([*columns, kept], schema=SCHEMA.append(INPUT))
 
 
-def _candidates(read: Sequence[Decision], error: pa.Array) -> pa.Array:
+def _candidates(answers: Answers, unread: NDArray[Any], failed: NDArray[Any]) -> pa.Array:
     """The five most probable digits of each; null where there is no answer, empty where blank."""
-    ranked = [one for one in read if one.ranking]
-    lengths = [TOP if one.ranking else 0 for one in read]
-    digits: NDArray[np.int8] = np.array([one.ranking[:TOP] for one in ranked], np.int8)
-    probs = np.array([one.probs for one in ranked], np.float32)
-    tops = np.take_along_axis(probs, digits.astype(np.intp), axis=1) if ranked else probs
+    digits = answers.rankings[:, :TOP]
+    probs = np.take_along_axis(answers.probs, digits, axis=1)
     values = pa.StructArray.from_arrays(
-        [pa.array(digits.reshape(-1)), pa.array(tops.reshape(-1))], fields=list(_CANDIDATE)
+        [pa.array(digits.astype(np.int8).ravel()), pa.array(probs.astype(np.float32).ravel())],
+        fields=list(_CANDIDATE),
     )
-    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), values, mask=error.is_valid())
+    ends = np.concatenate([[0], np.cumsum(np.where(unread, 0, TOP))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), values, mask=pa.array(failed))
+
+
+def _errors(answers: Answers, number: int) -> pa.Array:
+    if not answers.errors:
+        return pa.nulls(number, pa.string())
+    errors = [answers.errors.get(place) for place in range(number)]
+    return pa.array([None if one is None else _text(one) for one in errors], pa.string())
 
 
 def _text(error: Exception) -> str:
@@ -124,8 +129,8 @@ def _utf8_names(names: Sequence[str]) -> list[str]:
 
 
 def _utf8(text: str) -> str:
-    """The same, with ? for what came from a file's name that is no UTF-8."""
-    return text.encode(errors="replace").decode()
+    """The same; bytes of a name that are no UTF-8 become a backslash and a number, each its own."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _kept(crop: Crop) -> bytes | None:

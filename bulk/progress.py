@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Final, Self, TextIO
 
 from tqdm import tqdm
 
@@ -28,8 +29,17 @@ class Progress:
         self._total, self._done, self._before = total, done, done
         self._errors = 0
         self._begun = self._written = clock()
+        columns, lines = shutil.get_terminal_size()  # 80, 24 where the terminal tells 0
         self._bar = (
-            tqdm(total=total, initial=done, unit=" crops", unit_scale=True, file=self._out)
+            tqdm(
+                total=total,
+                initial=done,
+                unit=" crops",
+                unit_scale=True,
+                file=self._out,
+                ncols=columns,
+                nrows=lines,
+            )
             if self._out.isatty()
             else None
         )
@@ -55,7 +65,11 @@ class Progress:
             f"{self._errors:,} errors"
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """Progress from now on."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()

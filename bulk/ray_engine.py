@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import threading
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,9 @@ from bulk.shard_reading import ShardDone, ShardReader, Task
 _PER_CPU: Final = 64
 _MOST: Final = 1024
 _PACKAGES: Final = ("bulk", "capture", "contract", "model")
+_PATIENCE_S: Final = 60.0
+
+_log = logging.getLogger(__name__)
 
 
 class ReadShard:
@@ -41,6 +45,8 @@ class ReadShard:
 def read_on_ray(task: Task, shards: Iterator[Shard], workers: int | None) -> Iterator[ShardDone]:
     """Read shards on the cluster of RAY_ADDRESS, or on one that is started on this machine.
 
+    Waits for CPUs that others hold, and warns while it does.
+
     Args:
         task: of the job; its output must be reachable from every node.
         shards: asked for when the ones before are read.
@@ -54,16 +60,52 @@ def read_on_ray(task: Task, shards: Iterator[Shard], workers: int | None) -> Ite
     ray.data.DataContext.get_current().enable_progress_bars = False
     actors = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     try:
-        while rows := _rows(shards, min(_MOST, _PER_CPU * actors)):
-            pool = ray.data.ActorPoolStrategy(size=min(actors, len(rows)))
-            read = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                ReadShard, fn_constructor_args=(task,), compute=pool, num_cpus=1
-            )
-            for row in read.iter_rows():
-                yield pickle.loads(row["done"])  # noqa: S301 - our own
+        yield from _warned_when_idle(_read(task, shards, actors))
     finally:
         if started:
             ray.shutdown()
+
+
+def _read(task: Task, shards: Iterator[Shard], actors: int) -> Iterator[ShardDone]:
+    while rows := _rows(shards, min(_MOST, _PER_CPU * actors)):
+        pool = ray.data.ActorPoolStrategy(size=min(actors, len(rows)))
+        read = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            ReadShard, fn_constructor_args=(task,), compute=pool, num_cpus=1
+        )
+        for row in read.iter_rows():
+            yield pickle.loads(row["done"])  # noqa: S301 - our own
+
+
+def _warned_when_idle(done: Iterator[ShardDone]) -> Iterator[ShardDone]:
+    """The same; Ray waits without a word, for ever where nobody frees a CPU."""
+    progress, ended = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_PATIENCE_S):
+            if not progress.is_set():
+                _log.warning(_idle())
+            progress.clear()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        for one in done:
+            progress.set()
+            yield one
+    finally:
+        ended.set()
+        watcher.join(_PATIENCE_S)
+
+
+def _idle() -> str:
+    has, free = (
+        found.get("CPU", 0.0) for found in (ray.cluster_resources(), ray.available_resources())
+    )
+    return (
+        f"no shard was read for {_PATIENCE_S:.0f} s. The cluster has {has:g} CPUs, {free:g} are "
+        "free; a worker needs a whole one of one node. `ray status` tells who holds them and which "
+        "nodes are there; add nodes or wait"
+    )
 
 
 def _code() -> dict[str, list[str]]:

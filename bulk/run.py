@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ from bulk.inputs import Shard, Skipped, Source, SourceError, Survey, Tally, surv
 from bulk.job import REPORT, SKIPPED, JobOptions, claim, describe
 from bulk.parts import Counts, read_counts
 from bulk.progress import Progress
+from bulk.shard_list import ShardList
 from bulk.shard_reading import ShardDone, Task
 from capture.store import Store
 
@@ -50,23 +52,25 @@ def run_job(options: JobOptions, source: Source, task: Task, out: Store, engine:
         OSError: source or output failed.
     """
     begun = time.monotonic()
-    surveyed = survey(source)
-    if not surveyed.num_inputs:
-        raise SourceError(f"{options.source} has no crops; {surveyed.skipped.number} files skipped")
-    there = claim(out, describe(options, source, surveyed, task.artifact))
-    counts = Counts()
-    for index in sorted(there):
-        counts += read_counts(out, index)
-    _write_skipped(out, surveyed.skipped)
-    progress = Progress(surveyed.num_inputs, counts.rows + counts.left_out)
-    wanted = _Wanted(source, surveyed, there)
-    cpu_s, failures = 0.0, []
-    for done in engine(task, wanted.shards()):
-        counts += done.counts
-        cpu_s += done.cpu_s
-        failures += [done.failure] if done.failure else []
-        progress.add(done.num_inputs, done.counts.errors)
-    progress.close()
+    with contextlib.closing(ShardList()) as kept:
+        surveyed = survey(source, kept.add if source.lists_once else None)
+        if not surveyed.num_inputs:
+            number = surveyed.skipped.number
+            raise SourceError(f"{options.source} has no crops; {number} files skipped")
+        there = claim(out, describe(options, source, surveyed, task.artifact))
+        counts = Counts()
+        for index in sorted(there):
+            counts += read_counts(out, index)
+        _write_skipped(out, surveyed.skipped)
+        listed = kept if source.lists_once else _listed_anew(source, surveyed, there)
+        wanted = (shard for shard in listed if shard.index not in there)
+        cpu_s, failures = 0.0, []
+        with Progress(surveyed.num_inputs, counts.rows + counts.left_out) as progress:
+            for done in engine(task, wanted):
+                counts += done.counts
+                cpu_s += done.cpu_s
+                failures += [done.failure] if done.failure else []
+                progress.add(done.num_inputs, done.counts.errors)
     report = Report(
         inputs=surveyed.num_inputs,
         shards=surveyed.num_shards,
@@ -82,27 +86,19 @@ def run_job(options: JobOptions, source: Source, task: Task, out: Store, engine:
     return report
 
 
-class _Wanted:
-    """The shards that are not there yet, listed anew; the source must be as it was surveyed."""
-
-    def __init__(self, source: Source, surveyed: Survey, there: set[int]) -> None:
-        self._source = source
-        self._surveyed = surveyed
-        self._there = there
-
-    def shards(self) -> Iterator[Shard]:
-        tally, skipped = Tally(), Skipped()
-        for shard in self._source.shards(lambda index: index not in self._there, skipped):
-            tally.add(shard)
-            if shard.content is not None:
-                yield shard
-        again = tally.survey(skipped)
-        if again.fingerprint != self._surveyed.fingerprint:
-            raise SourceError(
-                f"the source changed while it was read: {self._surveyed.num_inputs} inputs before, "
-                f"{again.num_inputs} now, or other files; its parts do not fit together. Read it "
-                "again into an empty folder"
-            )
+def _listed_anew(source: Source, surveyed: Survey, there: set[int]) -> Iterator[Shard]:
+    """The shards again, with content where it is wanted; the source must be as it was surveyed."""
+    tally, skipped = Tally(), Skipped()
+    for shard in source.shards(lambda index: index not in there, skipped):
+        tally.add(shard)
+        yield shard
+    again = tally.survey(skipped)
+    if again.fingerprint != surveyed.fingerprint:
+        raise SourceError(
+            f"the source changed while it was read: {surveyed.num_inputs} inputs before, "
+            f"{again.num_inputs} now, or other files; its parts do not fit together. Read it "
+            "again into an empty folder"
+        )
 
 
 def as_text(name: str) -> str:
@@ -124,5 +120,5 @@ def _write_skipped(out: Store, skipped: Skipped) -> None:
     writer.writerows((as_text(name), why) for name, why in skipped.listed)
     if skipped.number > len(skipped.listed):
         writer.writerow([f"{skipped.number - len(skipped.listed)} more", "not listed"])
-    content = text.getvalue().encode(errors="replace")
+    content = text.getvalue().encode(errors="backslashreplace")
     out.put(SKIPPED, content, content_type="text/csv")

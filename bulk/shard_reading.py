@@ -67,8 +67,8 @@ class ShardReader:
             left_out += inputs.num_left_out
             if not inputs.names:
                 continue
-            outcomes = self._reader.read(inputs.crops)
+            answers = self._reader.read(inputs.crops)
             kept = inputs.crops if self._task.keep_input else None
-            batches.append(to_rows(inputs.names, outcomes, self._task.artifact.version, kept))
+            batches.append(to_rows(inputs.names, answers, self._task.artifact.version, kept))
         schema = SCHEMA.append(INPUT) if self._task.keep_input else SCHEMA
         return write_part(self._store, shard.index, batches, schema, left_out)

@@ -18,7 +18,9 @@ from bulk.run import Engine
 from loadtest.bench.peers.same_work import Reader
 from model.preprocess import preprocess
 
-HALF: Final = 0.5  # of a CPU: two actors leave one to the tasks that read and write
+# A node has one CPU, and Ray's tasks that list, read and write want a whole one. Were two actors to
+# hold half a CPU each, no node would have a whole one left, and the job would wait for ever.
+ACTOR_CPUS: Final = 0
 FIELDS: Final = ("digit", "confidence", "accepted")
 Run = Callable[[Path, Path], None]  # from a source to an output
 
@@ -83,7 +85,7 @@ def _naive(source: Path, out: Path) -> None:
 
     shutil.rmtree(out, ignore_errors=True)
     pool = ray.data.ActorPoolStrategy(size=2)
-    read = ray.data.read_parquet(str(source)).map(_ReadOne, compute=pool, num_cpus=HALF)
+    read = ray.data.read_parquet(str(source)).map(_ReadOne, compute=pool, num_cpus=ACTOR_CPUS)
     read.write_parquet(str(out))
 
 
@@ -93,6 +95,6 @@ def _batches(source: Path, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     pool = ray.data.ActorPoolStrategy(size=2)
     read = ray.data.read_parquet(str(source)).map_batches(
-        _ReadBatch, compute=pool, num_cpus=HALF, batch_size=256
+        _ReadBatch, compute=pool, num_cpus=ACTOR_CPUS, batch_size=256
     )
     read.write_parquet(str(out))

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bulk.answers import ACCEPTED, REJECTIONS
 from bulk.choose_source import choose_source
 from bulk.job import JobOptions, locked
 from bulk.local_pool import read_here
@@ -20,6 +21,7 @@ from bulk.run import run_job
 from bulk.shard_reading import Task
 from capture.store import open_store
 from model import artifact
+from model.decision import BLANK, Decision
 from model.preprocess import preprocess
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +104,20 @@ def zip_of(crops, path):
         for crop in crops:
             packed.writestr(crop.name, crop.png)
     return path
+
+
+def outcomes_of(answers):
+    """A Decision or an error for each input."""
+    outcomes = [answers.errors.get(place, BLANK) for place in range(len(answers.rejected))]
+    for place, confidence, probs, ranking in zip(
+        answers.read, answers.confidences, answers.probs, answers.rankings, strict=True
+    ):
+        code = answers.rejected[place]
+        reason = None if code == ACCEPTED else REJECTIONS[code]
+        outcomes[place] = Decision(
+            int(ranking[0]), float(confidence), reason, probs.tolist(), ranking.tolist()
+        )
+    return outcomes
 
 
 def command(*arguments):

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bulk_sources import folder_of, framed, parquet_of, read, rows_of, tar_of, zip_of
+from bulk_sources import folder_of, framed, outcomes_of, parquet_of, read, rows_of, tar_of, zip_of
 from numpy.testing import assert_array_equal
 
 from bulk.crop_reading import CropReader
@@ -33,7 +33,8 @@ def answers_of_the_service(sources):
 def test_an_answer_is_the_services_to_the_bit(crops):
     sources = [crop.png for crop in crops] + [crop.pixels for crop in crops[:20]] + hard_crops()
     loaded = artifact.load()
-    ours = CropReader(Classifier(loaded.onnx_bytes), loaded.policy()).read(sources)
+    reader = CropReader(Classifier(loaded.onnx_bytes), loaded.policy())
+    ours = outcomes_of(reader.read(sources))
     for mine, theirs in zip(ours, answers_of_the_service(sources), strict=True):
         if isinstance(mine, Decision):
             assert mine == theirs.decision

@@ -1,5 +1,6 @@
 """The same job on a Ray cluster of two nodes; needs `pip install -r requirements-bulk.txt`."""
 
+import contextlib
 import importlib.util
 import logging
 
@@ -43,6 +44,58 @@ def test_parts_are_the_same_on_a_cluster(pack, cluster, crops, tmp_path, tiny_ch
     assert len(rows_of(tmp_path / "there")) == 200
     for part in sorted((tmp_path / "here").glob("part-*")):
         assert (tmp_path / "there" / part.name).read_bytes() == part.read_bytes()
+
+
+@contextlib.contextmanager
+def held_cpus(number):
+    """Another user's actors, a CPU each."""
+    import ray
+
+    class Holder:
+        def ready(self):
+            return True
+
+    actors = [ray.remote(Holder).options(num_cpus=1).remote() for _ in range(number)]
+    ray.get([actor.ready.remote() for actor in actors])
+
+    def release():
+        while actors:
+            ray.kill(actors.pop())
+
+    try:
+        yield release
+    finally:
+        release()
+
+
+def test_a_job_runs_on_the_cpus_that_others_leave(cluster, crops, tmp_path, tiny_champion):
+    folder = folder_of(crops, tmp_path / "in")
+    with held_cpus(1):
+        report = read(folder, tmp_path / "out", tiny_champion, engine=on_ray, shard_rows=20)
+    assert report.counts.rows == 200
+
+
+def test_a_job_that_waits_for_cpus_says_so(
+    cluster, crops, tmp_path, tiny_champion, monkeypatch, caplog
+):
+    from bulk import ray_engine
+
+    monkeypatch.setattr(ray_engine, "_PATIENCE_S", 3.0)
+    folder = folder_of(crops, tmp_path / "in")
+    told = []
+    with held_cpus(2) as release, caplog.at_level(logging.WARNING, "bulk.ray_engine"):
+        idle = ray_engine._idle
+
+        def free_then():
+            told.append(idle())
+            release()
+            return told[-1]
+
+        monkeypatch.setattr(ray_engine, "_idle", free_then)
+        report = read(folder, tmp_path / "out", tiny_champion, engine=on_ray)
+    assert "no shard was read for 3 s. The cluster has 2 CPUs, 0 are free" in told[0]
+    assert told[0] in caplog.messages
+    assert report.counts.rows == 200
 
 
 def test_a_job_goes_on_on_another_engine(cluster, crops, tmp_path, tiny_champion):

@@ -1,9 +1,11 @@
 """Memory and back-pressure do not depend on the size of a job; a dry run tells its time."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +15,12 @@ import pytest
 from bulk_sources import ROOT, folder_of, options_of, parquet_of, run_command
 
 from bulk.dry_run import estimate
+from bulk.folder_source import PictureFiles
 from bulk.inputs import Inputs, Shard, survey
 from bulk.local_pool import read_here
 from bulk.progress import Progress, duration
 from bulk.run import run_job
+from bulk.shard_list import ShardList
 from bulk.shard_reading import Task
 from capture.store import open_store
 from infra import prices
@@ -53,6 +57,7 @@ class MadeSource:
     num_rows: int
     shard_rows: int = 10_000
     kind: str = "made"
+    lists_once: bool = True
 
     def shards(self, is_wanted, skip):
         for index, first in enumerate(range(0, self.num_rows, self.shard_rows)):
@@ -102,6 +107,18 @@ def test_five_million_rows_need_no_more_memory_than_forty_thousand(tmp_path, tin
 def test_a_survey_of_five_million_rows_holds_no_shard():
     surveyed = survey(MadeSource(5_000_000))
     assert (surveyed.num_inputs, surveyed.num_shards) == (5_000_000, 500)
+
+
+def test_the_list_of_many_files_is_no_matter_of_memory():
+    names = b"folder/0000001.png\x0012345-1700000000000000000\x00" * 10_000
+    with contextlib.closing(ShardList()) as kept:
+        tracemalloc.start()
+        for index in range(100):  # a million files
+            kept.add(Shard(index, 10_000, 1, "", PictureFiles("in", names + b"%d" % index)))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 30e6 < 100 * len(names)
+        assert [shard.index for shard in kept] == list(range(100))
 
 
 def test_shards_are_made_only_when_workers_have_time(tmp_path, tiny_champion):

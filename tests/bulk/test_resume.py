@@ -100,15 +100,17 @@ def test_another_source_is_refused(how, crops, tmp_path, tiny_champion):
 
 
 def test_a_source_that_changes_while_it_is_read_is_an_error(crops, tmp_path, tiny_champion):
-    folder = folder_of(crops, tmp_path / "in")
+    (tmp_path / "in" / "below").mkdir(parents=True)
+    parquet_of(crops[:150], tmp_path / "in" / "a.parquet", row_group_size=50)
+    parquet_of(crops[150:], tmp_path / "in" / "below" / "b.parquet")
 
     def meddle(task, shards):
         for done in read_here(task, shards, 1):
-            (folder / "below" / "zz.png").write_bytes(crops[0].png)
+            parquet_of(crops[:1], tmp_path / "in" / "below" / "z.parquet")
             yield done
 
     with pytest.raises(SourceError, match="changed while it was read: 200 inputs before, 201 now"):
-        read(folder, tmp_path / "out", tiny_champion, engine=meddle)
+        read(tmp_path / "in", tmp_path / "out", tiny_champion, engine=meddle)
 
 
 def test_a_folder_with_other_files_is_refused(crops, tmp_path, tiny_champion):
