@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bulk.answers import Answers, decide_all, join
+from bulk.answer_columns import Answers, decide_all, join
 from bulk.inputs import Crop
 from model.classifier import IMAGE_SHAPE, Classifier
 from model.decision import Policy

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bulk.answers import ACCEPTED, REJECTIONS, Answers
+from bulk.answer_columns import ACCEPTED, REJECTIONS, Answers
 from bulk.inputs import Crop
 from capture.archive import PARQUET
 from capture.rows import to_png

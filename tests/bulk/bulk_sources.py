@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bulk.answers import ACCEPTED, REJECTIONS
+from bulk.answer_columns import ACCEPTED, REJECTIONS
 from bulk.choose_source import choose_source
 from bulk.job import JobOptions, locked
 from bulk.local_pool import read_here
