@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from capture.store import Store, open_store
 
 ENDING: Final = ".parquet"
 MOST_PARTS: Final = 4  # of one row group: the last part passes over three quarters of it
+_OF_ONE_SIZE: Final = "Expected all lists to be of size"  # pyarrow, of a null among them
 _READ_BYTES: Final = 1024 * 1024  # of a column at once, so that no row group is held whole
 
 
@@ -56,10 +57,24 @@ class RowRange:
 
 def read_rows(rows: RowRange, at_once: int) -> Iterator[pa.RecordBatch]:
     """The range's rows, its two columns, a few at once."""
+    given = 0
+    try:
+        for batch in _read(rows, at_once, is_plain=False):
+            given += batch.num_rows
+            yield batch
+    except pa.ArrowInvalid as error:
+        if _OF_ONE_SIZE not in str(error):
+            raise
+        rest = replace(rows, skip_rows=rows.skip_rows + given, num_rows=rows.num_rows - given)
+        yield from _read(rest, at_once, is_plain=True)
+
+
+def _read(rows: RowRange, at_once: int, *, is_plain: bool) -> Iterator[pa.RecordBatch]:
     filesystem, root = open_store(rows.url).arrow()
     names = [rows.columns.crop, *([rows.columns.name] if rows.columns.name else [])]
     with filesystem.open_input_file(f"{root}/{rows.key}") as file:
-        opened = pq.ParquetFile(file, buffer_size=_READ_BYTES, pre_buffer=False)
+        metadata = _without_arrow_types(file) if is_plain else None
+        opened = pq.ParquetFile(file, metadata=metadata, buffer_size=_READ_BYTES, pre_buffer=False)
         passed, left = 0, rows.num_rows
         for batch in opened.iter_batches(
             at_once, row_groups=list(rows.row_groups), columns=names, use_threads=False
@@ -72,6 +87,18 @@ def read_rows(rows: RowRange, at_once: int) -> Iterator[pa.RecordBatch]:
                 yield wanted.select(names)
             if not left:
                 return
+
+
+def _without_arrow_types(file: pa.NativeFile) -> pq.FileMetaData:
+    """The footer, such that lists of one size are read as lists: pyarrow reads a null only there.
+
+    Source: https://parquet.apache.org/docs/file-format/ (the footer, its length, PAR1)
+    """
+    size = file.size()
+    length = int.from_bytes(file.read_at(4, size - 8), "little") + 8
+    footer = file.read_at(length, size - length)
+    other_key = footer.replace(b"ARROW:schema", b"other:schema")
+    return pq.read_metadata(pa.BufferReader(b"PAR1" + other_key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from model.preprocess import preprocess
 # A node has one CPU, and Ray's tasks that list, read and write want a whole one. Were two actors to
 # hold half a CPU each, no node would have a whole one left, and the job would wait for ever.
 ACTOR_CPUS: Final = 0
+BLOCKS: Final = 8  # Ray Data reads small files as one block, which one actor would take
 FIELDS: Final = ("digit", "confidence", "accepted")
 Run = Callable[[Path, Path], None]  # from a source to an output
 
@@ -85,7 +86,8 @@ def _naive(source: Path, out: Path) -> None:
 
     shutil.rmtree(out, ignore_errors=True)
     pool = ray.data.ActorPoolStrategy(size=2)
-    read = ray.data.read_parquet(str(source)).map(_ReadOne, compute=pool, num_cpus=ACTOR_CPUS)
+    found = ray.data.read_parquet(str(source)).repartition(BLOCKS)
+    read = found.map(_ReadOne, compute=pool, num_cpus=ACTOR_CPUS)
     read.write_parquet(str(out))
 
 
@@ -94,7 +96,6 @@ def _batches(source: Path, out: Path) -> None:
 
     shutil.rmtree(out, ignore_errors=True)
     pool = ray.data.ActorPoolStrategy(size=2)
-    read = ray.data.read_parquet(str(source)).map_batches(
-        _ReadBatch, compute=pool, num_cpus=ACTOR_CPUS, batch_size=256
-    )
+    found = ray.data.read_parquet(str(source)).repartition(BLOCKS)
+    read = found.map_batches(_ReadBatch, compute=pool, num_cpus=ACTOR_CPUS, batch_size=256)
     read.write_parquet(str(out))

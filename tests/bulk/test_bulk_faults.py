@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from bulk_sources import (
     folder_of,
+    framed,
     outcomes_of,
     parquet_of,
     read,
@@ -209,6 +210,24 @@ def test_bytes_are_crops_however_they_are_stored(encode, crops, tmp_path, tiny_c
     read(tmp_path / "in.parquet", tmp_path / "out", tiny_champion)
     digits = [row["digit"] for row in rows_of(tmp_path / "out")]
     assert digits == [one.label for one in crops[:9]]
+
+
+@pytest.mark.parametrize(
+    "shape", [pa.list_(pa.uint8(), 784), pa.list_(pa.list_(pa.uint8(), 28), 28)]
+)
+def test_a_null_among_lists_of_one_size_is_its_rows_error_only(
+    shape, crops, tmp_path, tiny_champion
+):
+    pixels = framed(crops).reshape(200, -1) if shape.list_size == 784 else framed(crops)
+    arrays = [None if place in (3, 150) else one.tolist() for place, one in enumerate(pixels)]
+    table = pa.table({"crop": pa.array(arrays, shape)})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=120)
+    read(tmp_path / "in.parquet", tmp_path / "out", tiny_champion, shard_rows=70)
+    rows = rows_of(tmp_path / "out")
+    assert [row["name"] for row in rows] == [f"in.parquet#{row}" for row in range(200)]
+    assert [place for place, row in enumerate(rows) if row["error"]] == [3, 150]
+    right = [crop.label for place, crop in enumerate(crops) if place not in (3, 150)]
+    assert [row["digit"] for row in rows if not row["error"]] == right
 
 
 def test_two_columns_of_one_name_are_refused(crops, tmp_path, tiny_champion):
