@@ -152,7 +152,7 @@ def test_a_champion_of_another_hash_is_refused_at_start(example, tmp_path):
         assert server.process.wait(60) == 2
     finally:
         server.kill()
-    assert "not starting: model.onnx has sha256" in server.log.read_text()
+    assert "cannot be served: model.onnx has sha256" in server.log.read_text()
 
 
 def test_on_sigterm_it_answers_until_it_is_drained_and_every_answer_is_archived(example, tmp_path):
