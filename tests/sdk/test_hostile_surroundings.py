@@ -371,6 +371,7 @@ def test_a_process_that_stops_with_the_file_locked_delays_no_read_and_loses_none
         with scanner_of(offline, network) as scanner:
             readings = [scanner.read(crop.png) for crop in crops[:3]]
         assert {one.source for one in readings} == {"local"}
+        assert all(one.took_ms <= 5000 for one in readings)  # the deadline of `scanner_of`
         assert offline.num_not_kept == 3
         other.send_signal(signal.SIGKILL)
     until(lambda: offline.num_not_kept == 0)
