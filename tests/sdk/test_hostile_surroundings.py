@@ -159,7 +159,9 @@ def test_a_name_server_that_hangs_does_not_hold_the_fallback(monkeypatch):
         ended = 0
         return answers
 
-    assert {one.source for one in asyncio.run(main())} == {"local"}
+    answers = asyncio.run(main())
+    assert {one.source for one in answers} == {"local"}
+    assert all(one.took_ms < 10_000 for one in answers)  # the look-ups last 20 s
 
 
 def test_a_name_server_that_hangs_ends_a_read_at_its_deadline(monkeypatch):
