@@ -21,8 +21,8 @@ from digitline.away import Away, SpoolTotals, away_of
 from digitline.exceptions import OfflineUnavailable
 
 _ROW_BYTES: Final = 512  # counted for a row beside its crop
-_BUSY_MS: Final = 5_000  # wait for another process that writes
-_BUSY_ADD_MS: Final = 20  # a letter waits for `add`
+_BUSY_MS: Final = 20  # wait for another process that writes; a letter waits for `add`
+_PATIENCE_S: Final = 5.0  # of what no letter waits for
 _VERSION: Final = 1  # of the file; PRAGMA user_version
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS reads (
@@ -118,7 +118,7 @@ class OfflineSpool:
         file.execute("PRAGMA synchronous=NORMAL")
         # A checkpoint waits for the disk; `checkpoint` does it, so that no read waits.
         file.execute("PRAGMA wal_autocheckpoint=0")
-        file.execute("PRAGMA busy_timeout=0")
+        file.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
         return file
 
     def _make_tables(self) -> None:
@@ -158,7 +158,7 @@ class OfflineSpool:
             sqlite3.Error: the disk is full, the file cannot be written, or another process has
                 locked it for 20 ms.
         """
-        with self._transaction(_BUSY_ADD_MS):
+        with self._transaction(0.0):
             kept = self._file.execute(
                 "INSERT OR IGNORE INTO reads (request_id, key, num_keys, made, crop, "
                 "num_bytes, local_digit, local_confidence, local_accepted, local_version) "
@@ -322,17 +322,33 @@ class OfflineSpool:
         return self._started + self._steady()
 
     @contextmanager
-    def _transaction(self, busy_ms: int = _BUSY_MS) -> Iterator[None]:
-        with self._lock:
-            self._file.execute(f"PRAGMA busy_timeout = {busy_ms}")
-            self._file.execute("BEGIN IMMEDIATE")
+    def _transaction(self, patience_s: float = _PATIENCE_S) -> Iterator[None]:
+        self._begin(patience_s)
+        try:
+            yield
+            self._file.execute("COMMIT")
+        except BaseException:
+            if self._file.in_transaction:  # a full disk has ended it
+                self._file.execute("ROLLBACK")
+            raise
+        finally:
+            self._lock.release()
+
+    def _begin(self, patience_s: float) -> None:
+        """Take the lock and begin; between the tries nobody holds it, so that `add` never waits."""
+        give_up = time.monotonic() + patience_s
+        while True:
+            self._lock.acquire()
             try:
-                yield
-                self._file.execute("COMMIT")
-            except BaseException:
-                if self._file.in_transaction:  # a full disk has ended it
-                    self._file.execute("ROLLBACK")
-                raise
+                self._file.execute("BEGIN IMMEDIATE")
+            except BaseException as error:
+                self._lock.release()
+                is_locked = isinstance(error, sqlite3.OperationalError)
+                if not is_locked or time.monotonic() >= give_up:
+                    raise
+            else:
+                return
+            time.sleep(_BUSY_MS / 1e3)
 
 
 def lock_held_at_fork() -> threading.Lock:
