@@ -9,8 +9,8 @@ A field is one image with all digits of a code, as a scanner cuts it out. The or
     reading = read_field(lattice, probs, scores.garbage, ...)
 
 Where `reading.is_settled`, each digit is a part of its own: most fields, in a third of the time.
-Otherwise the same with `lattice = cut_apart(parts, find_singles(parts.whole, ...))`, which has
-these pieces and more.
+Otherwise the same with `lattice = cut_apart(parts, find_uncut(parts, reading, ...))`, which has
+these pieces and more, until `find_uncut` returns None.
 Knows nothing about files, batches or the model.
 """
 
@@ -55,6 +55,7 @@ __all__ = [
     "cut_apart",
     "find_pieces",
     "find_singles",
+    "find_uncut",
     "read_at_once",
     "read_field",
     "split_field",
@@ -145,15 +146,51 @@ def read_at_once(
         threshold=threshold,
         garbage_threshold=garbage_threshold,
     )
-    probs, garbage = score(parts.whole.images)
-    reading = read(parts.whole, probs, garbage)
-    if reading.is_settled:
-        return reading
-    is_single = find_singles(
-        parts.whole, garbage, least_digits=num_digits[0], garbage_threshold=garbage_threshold
-    )
-    lattice = cut_apart(parts, is_single)
-    return read(lattice, *score(lattice.images))
+    lattice, is_single = parts.whole, None
+    while True:
+        probs, garbage = score(lattice.images)
+        reading = read(lattice, probs, garbage)
+        is_single = find_uncut(
+            parts,
+            reading,
+            garbage,
+            is_single,
+            least_digits=num_digits[0],
+            garbage_threshold=garbage_threshold,
+        )
+        if is_single is None:
+            return reading
+        lattice = cut_apart(parts, is_single)
+
+
+def find_uncut(
+    parts: FieldParts,
+    reading: FieldReading,
+    garbage: NDArray[np.floating[Any]],
+    is_single: tuple[bool, ...] | None,
+    *,
+    least_digits: int,
+    garbage_threshold: float,
+) -> tuple[bool, ...] | None:
+    """Which parts stay whole in the next lattice; None: the reading is final.
+
+    Args:
+        parts: of the field.
+        reading: of the last lattice.
+        garbage: (N,) the scores of its pieces.
+        is_single: which parts stayed whole in it; None: no part was cut yet.
+        least_digits: of the code.
+        garbage_threshold: the policy's.
+    """
+    if is_single is None:
+        if reading.is_settled:
+            return None
+        return find_singles(
+            parts.whole, garbage, least_digits=least_digits, garbage_threshold=garbage_threshold
+        )
+    if reading.rejected_because is None and any(is_single):
+        return (False,) * len(is_single)  # a code with cuts must hold against all others
+    return None
 
 
 def _make_upright(found: FieldInk) -> Upright:

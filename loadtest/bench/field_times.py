@@ -14,7 +14,7 @@ from loadtest.servers import SERVER_CORE
 from model.artifact import Artifact, load
 from model.classifier import Classifier
 from model.decision import decide, softmax
-from model.field import Lattice, cut_apart, find_singles, read_field, split_field
+from model.field import FieldReading, Lattice, cut_apart, find_uncut, read_field, split_field
 from model.preprocess import preprocess
 
 SIZES: Final = {
@@ -55,31 +55,34 @@ class _Timer:
     def time(self, crops: list[NDArray[np.uint8]], field: NDArray[np.uint8]) -> dict[str, float]:
         """Milliseconds of each step for the crops' field, and for the crops alone."""
         self._spent = {"find_pieces_ms": 0.0, "inference_ms": 0.0, "read_field_ms": 0.0}
-        policy, num_digits = self._policy, len(crops)
+        num_digits, num_pieces = len(crops), 0
         begun = time.thread_time()
         parts = split_field(field, num_digits)
-        self._add("find_pieces_ms", begun)
-        num_pieces = len(parts.whole.pieces)
-        is_settled, garbage = self._read(parts.whole, num_digits)
-        if not is_settled:
-            begun = time.thread_time()
-            is_single = find_singles(
-                parts.whole,
-                garbage,
-                least_digits=num_digits,
-                garbage_threshold=policy.garbage_threshold,
-            )
-            lattice = cut_apart(parts, is_single)
+        lattice: Lattice | None = parts.whole
+        is_single = None
+        while lattice is not None:
             self._add("find_pieces_ms", begun)
             num_pieces += len(lattice.pieces)
-            self._read(lattice, num_digits)
+            reading, garbage = self._read(lattice, num_digits)
+            begun = time.thread_time()
+            is_single = find_uncut(
+                parts,
+                reading,
+                garbage,
+                is_single,
+                least_digits=num_digits,
+                garbage_threshold=self._policy.garbage_threshold,
+            )
+            lattice = None if is_single is None else cut_apart(parts, is_single)
         begun = time.thread_time()
         decide(self._classifier(np.stack([preprocess(crop) for crop in crops])), self._policy)
         self._add("crops_ms", begun)
         return {**self._spent, "num_pieces": num_pieces}
 
-    def _read(self, lattice: Lattice, num_digits: int) -> tuple[bool, NDArray[np.floating[Any]]]:
-        """Whether the code is settled, and the garbage scores."""
+    def _read(
+        self, lattice: Lattice, num_digits: int
+    ) -> tuple[FieldReading, NDArray[np.floating[Any]]]:
+        """The code, and the garbage scores."""
         policy, begun = self._policy, time.thread_time()
         scores = self._classifier(lattice.images)
         begun = self._add("inference_ms", begun)
@@ -93,7 +96,7 @@ class _Timer:
             garbage_threshold=policy.garbage_threshold,
         )
         self._add("read_field_ms", begun)
-        return reading.is_settled, scores.garbage
+        return reading, scores.garbage
 
     def _add(self, step: str, begun: float) -> float:
         """Add the time since `begun` to a step."""

@@ -30,7 +30,7 @@ from model.field import (
     Possible,
     TooManyPieces,
     cut_apart,
-    find_singles,
+    find_uncut,
     read_field,
     split_field,
 )
@@ -77,9 +77,10 @@ class _Split(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """The pieces of a field whose whole parts did not settle its code."""
+    """The pieces of a field that are read next."""
 
     lattice: Lattice
+    is_single: tuple[bool, ...] | None  # the parts that stay whole; None: all
     cut_ms: float
 
 
@@ -126,17 +127,16 @@ class FieldReader:
     async def _read_parts(
         self, split: _Split, parts: FieldParts, request: Request, query: FieldQuery
     ) -> FieldRead:
-        whole = await self._read_pieces(parts.whole, request, {})
-        decide = partial(_decide_or_cut, split, parts, whole, request, query)
-        found = await self.reader.beside(decide, request, _DECIDE_S, is_admitted=True)
-        if isinstance(found, FieldRead):
-            return found
-        split = split._replace(split_ms=split.split_ms + found.cut_ms)
-        images = [image.tobytes() for image in parts.whole.images]
-        known = dict(zip(images, whole, strict=True))
-        pieces = await self._read_pieces(found.lattice, request, known)
-        decide_all = partial(_decide, split, found.lattice, pieces, request, query)
-        return await self.reader.beside(decide_all, request, _DECIDE_S, is_admitted=True)
+        found: FieldRead | _Cut = _Cut(parts.whole, None, 0.0)
+        known: dict[bytes, Reading] = {}
+        while isinstance(found, _Cut):
+            split = split._replace(split_ms=split.split_ms + found.cut_ms)
+            pieces = await self._read_pieces(found.lattice, request, known)
+            images = [image.tobytes() for image in found.lattice.images]
+            known.update(zip(images, pieces, strict=True))
+            decide = partial(_decide_or_cut, split, parts, found, pieces, request, query)
+            found = await self.reader.beside(decide, request, _DECIDE_S, is_admitted=True)
+        return found
 
     async def _read_pieces(
         self, lattice: Lattice, request: Request, known: dict[bytes, Reading]
@@ -210,42 +210,32 @@ def _without_digits(split: _Split, error: CropError) -> FieldRead:
 def _decide_or_cut(
     split: _Split,
     parts: FieldParts,
+    cut: _Cut,
     pieces: Sequence[Reading],
     request: Request,
     query: FieldQuery,
 ) -> FieldRead | _Cut:
-    """Find the code of whole parts; cut them where they do not settle it. Runs beside the model."""
+    """Find the code of the pieces; cut parts where it is not final. Runs beside the model."""
     started = time.perf_counter()
-    code = _find_code(parts.whole, pieces, request, query)
+    code = _find_code(cut.lattice, pieces, request, query)
     decided = time.perf_counter()
-    if code.is_settled:
-        return _field_read(split, code, pieces, (decided - started) * 1e3)
-    is_single = find_singles(
-        parts.whole,
+    is_single = find_uncut(
+        parts,
+        code,
         np.array([one.garbage for one in pieces]),
+        cut.is_single,
         least_digits=query.num_digits[0],
         garbage_threshold=request.model.policy.garbage_threshold,
     )
-    lattice = _as_recorded(cut_apart(parts, is_single))
-    return _Cut(lattice, (time.perf_counter() - started) * 1e3)
-
-
-def _decide(
-    split: _Split,
-    lattice: Lattice,
-    pieces: Sequence[Reading],
-    request: Request,
-    query: FieldQuery,
-) -> FieldRead:
-    """Find the code of all candidate digits. Runs beside the model."""
-    started = time.perf_counter()
-    code = _find_code(lattice, pieces, request, query)
+    if is_single is not None:
+        lattice = _as_recorded(cut_apart(parts, is_single))
+        return _Cut(lattice, is_single, (time.perf_counter() - started) * 1e3)
     if not code.digits:
         least, most = query.num_digits
         number = f"{least}" if least == most else f"{least} to {most}"
         detail = f"the ink cannot be divided into {number} digits"
         return FieldRead(code, detail, [_whole(split, is_blank=False)])
-    return _field_read(split, code, pieces, (time.perf_counter() - started) * 1e3)
+    return _field_read(split, code, pieces, (decided - started) * 1e3)
 
 
 def _find_code(
