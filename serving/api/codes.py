@@ -138,7 +138,9 @@ def load_postcodes(path: Path) -> Postcodes:
     except (OSError, UnicodeDecodeError) as error:
         raise PostcodesError(f"DIGITS_POSTCODES: {path} cannot be read: {error}") from error
     if not codes:
-        raise PostcodesError(f"DIGITS_POSTCODES: {path.name} holds no code; unset it to allow all")
+        raise PostcodesError(
+            f"DIGITS_POSTCODES: {path.name} holds no code; unset DIGITS_POSTCODES to allow all"
+        )
     return Postcodes(
         {length: np.unique(np.array(some, dtype=np.int64)) for length, some in codes.items()}
     )

@@ -12,9 +12,9 @@ SOUND = json.dumps({"images": [IMAGE]}).encode()
 
 async def test_bentoml_gets_no_header_of_the_sender(client, bento):
     async def twice(scope, receive, send):
-        kinds = [b"application/vnd.bentoml+pickle", b"application/json; charset=utf-8"]
-        headers = [(b"content-type", kind) for kind in kinds]
-        await app({**scope, "headers": [*headers, (b"batch-size", b"9")]}, receive, send)
+        kind = (b"content-type", b"application/json; charset=utf-8")
+        others = [(b"accept", b"application/vnd.bentoml+pickle"), (b"batch-size", b"9")]
+        await app({**scope, "headers": [kind, *others]}, receive, send)
 
     app, client.app = client.app, twice
     assert (await client.post("/classify", SOUND)).status == 200
