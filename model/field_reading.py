@@ -28,7 +28,7 @@ SETTLED_MASS: Final = 0.3  # of a digit's ink: more is not left out
 SETTLED_SIZE: Final = 0.5  # of a digit's height
 SINGLE_MARGIN: Final = 0.5  # below the garbage threshold
 WIDE: Final = 0.7  # of a digit's height
-WIDE_MARGIN: Final = 6.0  # more, for each height that a piece is wider
+WIDE_MARGIN: Final = 9.0
 FEW_MARGIN: Final = 1.5  # more, where there are fewer parts than digits
 _FLOOR: Final = 1e-10  # a prefix below this mass cannot change the result
 
