@@ -116,7 +116,7 @@ def test_without_a_rollback_the_model_must_be_named(archive, tmp_path):
 def test_an_archive_that_cannot_be_read_is_an_error_of_one_line(tmp_path):
     (tmp_path / "archive/records/day=2026-11-20/site=leeds").mkdir(parents=True)
     path = tmp_path / "archive/records/day=2026-11-20/site=leeds/a.parquet"
-    path.write_bytes(b"no parquet")
+    path.write_bytes(b"PAR1no footer" + (9).to_bytes(4, "little") + b"PAR1")
     with pytest.raises(StepError, match="cannot read the archive"):
         run(open_store(str(tmp_path / "archive")), tmp_path)
 

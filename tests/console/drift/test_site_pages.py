@@ -216,6 +216,8 @@ def test_a_site_that_only_the_service_knows_is_shown(console, empty):
     assert "python -m monitoring report" in empty.get("/sites/Ghent").text
 
 
+# Of a Parquet file: its end looks whole, so it is not left out as damaged.
+UNREADABLE = b"PAR1no footer" + (9).to_bytes(4, "little") + b"PAR1"
 ODD_NAMES = [
     "a/b", "Köln <1>", "x+y?z#", "a%2Fb", "100 %", ".", "..", "...", "../..", "x/hold", "a\\b",
     "x/days/2026-11-20", " Gent ", "/", "日本", "%25", "{{7*7}}", "\N{RIGHT-TO-LEFT MARK}a",
@@ -305,13 +307,15 @@ def test_the_words_of_a_fault_say_what_the_service_has_found(console, empty):
 
 
 def test_a_file_that_cannot_be_read_is_told_without_a_traceback(client, mail):
-    mail.archive.put(f"records/day={DAYS[-1]}/site={DIRTY}/x.parquet", b"no file", content_type="")
+    key = f"records/day={DAYS[-1]}/site={DIRTY}/x.parquet"
+    mail.archive.put(key, UNREADABLE, content_type="")
     answer = client.get("/sites")
     assert answer.status_code == 503
     assert "log says why" in answer.text
 
 
 def test_reading_ahead_leaves_a_failing_store_to_the_first_page(mail, caplog):
-    mail.archive.put(f"records/day={DAYS[-1]}/site={DIRTY}/x.parquet", b"no file", content_type="")
+    key = f"records/day={DAYS[-1]}/site={DIRTY}/x.parquet"
+    mail.archive.put(key, UNREADABLE, content_type="")
     SiteReader(mail.archive, mail.reports).read_ahead()
     assert "not read ahead" in caplog.text

@@ -13,6 +13,8 @@ from console.office.office_pages import pages
 from model.artifact import CHAMPION
 
 MANIFEST = json.loads((CHAMPION / "manifest.json").read_text())
+# Of a Parquet file: its end looks whole, so it is not left out as damaged.
+UNREADABLE = b"PAR1no footer" + (9).to_bytes(4, "little") + b"PAR1"
 THRESHOLDS = {row["error_target"]: row["threshold"] for row in MANIFEST["thresholds"]}
 
 
@@ -120,7 +122,7 @@ def test_a_day_that_is_not_over_is_left_out_of_the_volume(client, console, monke
 def test_a_damaged_file_of_the_archive_is_no_500(client, console):
     fill(console, num_days=1)
     key = console.archive.find("records/")[0]
-    console.archive.put(key, b"no parquet", content_type=PARQUET)
+    console.archive.put(key, UNREADABLE, content_type=PARQUET)
     answer = client.get("/plant")
     assert answer.status_code == 503
     assert "cannot be read" in answer.text
