@@ -83,6 +83,7 @@ def test_without_credentials_a_command_says_so_and_what_to_ask(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers the keys of other tests
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     assert main(arguments) == 2
     told = capsys.readouterr().err
