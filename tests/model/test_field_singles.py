@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_field_paths import lattice_of, read, sure
 
-from model.field import cut_apart, find_singles, split_field
+from model.field import FieldReading, cut_apart, find_singles, find_uncut, split_field
 
 RUNS = [(0, 1), (1, 2), (2, 3)]
 LIMIT = -3.0
@@ -84,3 +84,29 @@ def test_a_narrow_digit_is_hardly_left_out_where_the_number_of_digits_is_open():
         reading = read(lattice, sure([5, 1, 7]), [-8.0, garbage, -8.0], num_digits=(2, 4))
         shares.append(dict(reading.candidates)["57"])
     assert shares[1] < 0.1 * shares[0]
+
+
+@pytest.mark.parametrize(
+    ("rejected_because", "is_single", "then"),
+    [
+        (None, (True, False), (False, False)),  # accepted: read once more with all cuts
+        (None, (False, False), None),  # it was read with all cuts
+        ("low_confidence", (True, False), None),
+    ],
+)
+def test_a_code_with_cuts_is_accepted_only_after_all_parts_were_cut(
+    rejected_because, is_single, then
+):
+    reading = FieldReading((), (), 1.0, rejected_because)
+    parts = split_field(np.full((40, 90), 255, np.uint8) - bars(), 5)
+    found = find_uncut(
+        parts, reading, np.array([-8.0, -8.0]), is_single, least_digits=2, garbage_threshold=LIMIT
+    )
+    assert found == then
+
+
+def bars():
+    """(40, 90) uint8: the ink of two strokes."""
+    ink = np.zeros((40, 90), np.uint8)
+    ink[5:35, 20:25] = ink[5:35, 60:65] = 220
+    return ink
