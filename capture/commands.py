@@ -177,6 +177,7 @@ def _reads(options: argparse.Namespace) -> list[Read]:
 
 
 def _erase(options: argparse.Namespace) -> int:
+    from capture.damaged import REMEDY
     from capture.erasure import erase_from_archive, erase_pictures
     from capture.look_up import AmbiguousId
     from capture.segments import erase_from_spool
@@ -197,11 +198,15 @@ def _erase(options: argparse.Namespace) -> int:
         read_ids.add(options.id)  # a read on its way may have it, and labels of no known read
     store, reports = open_store(options.store), open_store(options.reports)
     in_spool = erase_from_spool(options.spool, read_ids)
-    in_archive = sum(erase_from_archive(store, read_id) for read_id in read_ids)
+    erased = [erase_from_archive(store, read_id) for read_id in read_ids]
+    in_archive = sum(one.num_rows for one in erased)
     pictures = sum(erase_pictures(reports, read_id) for read_id in read_ids)
     print(f"removed {in_spool} records from the spool, {in_archive} rows, {pictures} pictures")
     _erase_from_data(options, read_ids)
-    return 0
+    unsearched = {key for one in erased for key in one.unsearched}
+    if unsearched:
+        print(f"NOT searched, {REMEDY}, then erase again:", *sorted(unsearched), file=sys.stderr)
+    return 1 if unsearched else 0
 
 
 def _erase_from_data(options: argparse.Namespace, read_ids: set[str]) -> None:

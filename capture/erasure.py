@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,33 +52,38 @@ def is_erased(store: Store, read_id: str) -> bool:
     return True
 
 
-def erase_from_archive(store: Store, read_id: str) -> int:
-    """Remove a read's rows, labels and kept crops from the archive, and mark it for good.
+class Erased(NamedTuple):
+    """What an erasure did in an archive."""
 
-    Returns:
-        Number of rows removed.
-    """
+    num_rows: int
+    unsearched: tuple[str, ...]  # damaged files, which may still have the read
+
+
+def erase_from_archive(store: Store, read_id: str) -> Erased:
+    """Remove a read's rows, labels and kept crops from the archive, and mark it for good."""
     store.put(f"{ERASED}/{fingerprint(read_id)}", b"", content_type="text/plain")
     likely = [key for prefix in days_of(read_id) for key in store.find(prefix)]
-    num_removed = _rewrite_all(store, likely, read_id)
-    if not num_removed:  # it may be an older version's, made by the caller with a wrong clock
+    found = _rewrite_all(store, likely, read_id)
+    others: list[str] = []
+    if not found.num_rows:  # it may be an older version's, made by the caller with a wrong clock
         others = sorted(set(store.find(f"{RECORDS}/")) - set(likely))
-        num_removed = _rewrite_all(store, others, read_id)
-    others = [
-        key for name in (LABELS, LABEL_EVENTS, KEPT, ANSWERS) for key in store.find(f"{name}/")
-    ]
-    return num_removed + _rewrite_all(store, others, read_id)
+    for name in (LABELS, LABEL_EVENTS, KEPT, ANSWERS):
+        others += store.find(f"{name}/")
+    more = _rewrite_all(store, others, read_id)
+    return Erased(found.num_rows + more.num_rows, found.unsearched + more.unsearched)
 
 
-def _rewrite_all(store: Store, keys: Sequence[str], read_id: str) -> int:
-    """Rewrite all files that can be read; the others cannot show the read either, and are told."""
+def _rewrite_all(store: Store, keys: Sequence[str], read_id: str) -> Erased:
+    """Rewrite all files that can be read; the others are told."""
     num_removed = 0
+    unsearched = []
     for key in keys:
         try:
             num_removed += _rewrite_without(store, key, read_id)
         except pa.ArrowException as error:
             log.error("%s/%s cannot be searched: %s; %s", store.url, key, error, REMEDY)  # noqa: TRY400
-    return num_removed
+            unsearched.append(key)
+    return Erased(num_removed, tuple(unsearched))
 
 
 def picture_name(read_id: str, crop_index: int) -> str:

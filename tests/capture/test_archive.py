@@ -192,7 +192,7 @@ def test_an_erased_request_is_gone_and_does_not_come_back(store, make_record, re
         store,
         [LabelEvent(one, 0, "4", "ada", 1, "keyed") for one in (request_id, "other")],
     )
-    assert erase_from_archive(store, request_id) == 3
+    assert erase_from_archive(store, request_id).num_rows == 3
     assert len(rows_in(store, window).rows) == 2
     assert list(read_labels(store)["read_id"]) == ["other"]
     fill(store, mine)  # it was still in a spool somewhere
@@ -206,7 +206,7 @@ def test_a_request_whose_id_was_made_by_a_wrong_clock_is_erased(store, make_reco
     request_id = "0193465c-5800-7000-8000-000000000042"  # a uuid7 of 2024; the record is of 2026
     fill(store, [make_record(1, request_id=request_id), make_record(2)])
     add_events(store, [LabelEvent(request_id, 0, "4", "ada", 1, "keyed")])
-    assert erase_from_archive(store, request_id) == 2
+    assert erase_from_archive(store, request_id).num_rows == 2
     everything = b"".join(store.get(key) for key in store.find("records/"))
     assert request_id.encode() not in everything
 

@@ -69,9 +69,24 @@ def test_the_other_files_of_a_day_are_merged_and_the_damaged_one_is_kept(store, 
 
 def test_a_read_is_erased_from_the_files_that_can_be_read(store, keys, make_record, caplog):
     cut(store, keys[0], 500)
-    assert erase_from_archive(store, make_record(2).read_id) == 1
+    assert erase_from_archive(store, make_record(2).read_id).num_rows == 1
     assert store.find(f"{RECORDS}/") == sorted(keys[:2])
     assert f"{keys[0]} cannot be searched" in caplog.text
+
+
+def test_an_erasure_that_could_not_search_every_file_fails_and_names_it(
+    store, keys, make_record, tmp_path, capsys
+):
+    cut(store, keys[0], 500)
+    folders = [f"--{name}={tmp_path / name}" for name in ("spool", "reports")]
+    erase = ["erase", make_record(2).read_id, "--store", store.url, *folders]
+    assert main(erase) == 1
+    told = capsys.readouterr()
+    assert "removed 0 records from the spool, 1 rows" in told.out
+    assert "then erase again" in told.err
+    assert keys[0] in told.err
+    store.delete([keys[0]])
+    assert main(erase) == 0
 
 
 def test_a_damaged_file_of_labels_is_refused_by_its_name(store, tmp_path, capsys):
