@@ -57,9 +57,7 @@ def _has_footer(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
             if size < len(_MAGIC) + _NUM_END_BYTES:
                 return False
             end = bytes(file.read_at(_NUM_END_BYTES, size - _NUM_END_BYTES))
-    except FileNotFoundError:  # merged or deleted meanwhile: who reads it says so
-        return True
-    except OSError:  # a folder in its place, or a disk that fails
-        return False
+    except OSError:  # merged meanwhile, forbidden, no open file left: who reads it says so
+        return bool(filesystem.get_file_info(path).type != pyarrow.fs.FileType.Directory)
     length = int.from_bytes(end[:4], "little")
     return end[4:] == _MAGIC and length + len(_MAGIC) + _NUM_END_BYTES <= size

@@ -1,5 +1,7 @@
 """A file of the archive that was cut by another hand hides no other file."""
 
+import resource
+
 import pytest
 from made_records import NOON
 
@@ -50,6 +52,17 @@ def test_a_folder_in_place_of_a_file_is_left_out(store, keys, tmp_path):
     (tmp_path / "archive" / keys[1]).unlink()
     (tmp_path / "archive" / keys[1]).mkdir()
     assert whole_files(store, keys) == [keys[0], keys[2]]
+
+
+def test_a_file_that_cannot_be_opened_now_is_not_taken_for_damaged(store, keys):
+    """Left out, its reads would be missing in a report that says nothing of it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # no more files, as on a busy machine
+    try:
+        whole = whole_files(store, keys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert whole == keys
 
 
 def test_the_other_files_of_a_day_are_read(store, keys):
