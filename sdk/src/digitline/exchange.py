@@ -1,5 +1,6 @@
 """One request over httpx, and its answer within bounds. Knows no status and no digits."""
 
+import asyncio
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from digitline.exceptions import AnswerUnreadable, NetworkFailed
+from digitline.pool_orphans import close_orphans
 
 MOST_ANSWER_BYTES: Final = 4_000_000  # 256 crops with five candidates each are 0.2 MB
 KEEP_ALIVE_S: Final = 60.0  # the service closes an idle connection after 75 s
@@ -113,6 +115,9 @@ async def exchange(
             extensions=None if on_event is None else {"trace": on_event},
         ) as response:
             body, flaw = await _body_of(response)
+    except asyncio.CancelledError:
+        await close_orphans(http)
+        raise
     except httpx.RequestError as error:
         raise NetworkFailed(
             f"{http.base_url}: {_cause(error)}; `digitline doctor` looks for the cause",
