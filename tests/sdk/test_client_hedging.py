@@ -1,6 +1,7 @@
 """A second request when the first one is slow: the first answer counts, within a budget."""
 
 import asyncio
+import gc
 
 import httpx
 import pytest
@@ -22,7 +23,10 @@ def after_usual_reads(service, number, *more, **options):
             service.requests.clear()
             service.times.clear()
             service.script = list(more)
-            return await outcome(client.read(PNG))
+            ended = await outcome(client.read(PNG))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # what lost has ended, too
+            return ended
 
     return run(main())
 
@@ -71,6 +75,40 @@ def test_a_refusal_by_either_ends_the_read():
     seconds, error = after_usual_reads(service, 50, (0.1, None), (0.002, unavailable(422)))
     assert isinstance(error, CropRefused)
     assert seconds < 0.01
+
+
+def ended_together(first, second):
+    """Outcome where the request and its hedge end in one turn of the loop."""
+    service = FakeService()
+    after_usual_reads(service, 50, (0.1, None), (0.002, None))
+    hedged_after = service.times[1] - service.times[0]
+    return after_usual_reads(FakeService(), 50, (0.1, first), (0.1 - hedged_after, second))
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+def test_an_answer_counts_where_the_other_is_refused_at_once(refused):
+    replies = [None, None]
+    replies[refused] = unavailable(422)
+    _seconds, reading = ended_together(*replies)
+    assert reading.digit == 7
+
+
+def test_no_failure_is_left_for_asyncio_to_log(caplog):
+    _seconds, error = ended_together(unavailable(422), unavailable(422))
+    assert isinstance(error, CropRefused)
+    del error  # its traceback keeps the tasks
+
+    class ResetWhenCancelled(FakeService):
+        async def handle_async_request(self, request):
+            try:
+                return await super().handle_async_request(request)
+            except asyncio.CancelledError:
+                raise httpx.ReadError("reset") from None
+
+    _seconds, reading = after_usual_reads(ResetWhenCancelled(), 50, (0.1, None), (0.002, None))
+    assert reading.digit == 7
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_a_service_that_is_slow_throughout_gets_a_fifth_more_at_most():

@@ -178,11 +178,12 @@ class Caller:
                     timeout=max(0.0, until - loop.time()),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
-                for task in done:
-                    failure = task.exception()
+                failures = [task.exception() for task in done]  # both may have ended
+                for task, failure in zip(done, failures, strict=True):
                     if failure is None:
                         return task.result()
-                    if not isinstance(failure, Unanswered):
+                for failure in failures:
+                    if failure is not None and not isinstance(failure, Unanswered):
                         raise failure
                 if done:
                     hedge_at = None
@@ -202,7 +203,12 @@ class Caller:
         for task in tasks:
             task.cancel()
             self._given_up.add(task)
-            task.add_done_callback(self._given_up.discard)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._given_up.discard(task)
+        if not task.cancelled():
+            task.exception()  # or asyncio logs that nobody asked for it
 
     def _hedge_after_s(self) -> float | None:
         p95_s = self._latencies.p95_s()
