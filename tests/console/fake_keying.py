@@ -55,7 +55,6 @@ class FakeOffice:
         self.lease_us = LEASE_US
         self.posted = []  # (who, read_id, crop_index, label, when_us) in order of arrival
         self.undone = []
-        self.released = []
         self.num_ahead = []  # letters that a person has, at each label, while others wait
         self._lock = threading.Lock()
 
@@ -66,6 +65,11 @@ class FakeOffice:
             for one in self.letters.values()
             for index, (_, label, _) in one.labels.items()
         }
+
+    def has_all_back(self):
+        """Nobody has a letter. One that was asked for during a release is released again."""
+        with self._lock:
+            return all(one.lease is None for one in self.letters.values())
 
     def pages(self):
         return [
@@ -162,7 +166,6 @@ class FakeOffice:
                     continue
                 if visit.sent["action"] == "release":
                     letter.lease = None
-                    self.released.append(read_id)
                 elif not letter.is_complete:
                     letter.lease = (who, self.now_us() + self.lease_us)
                     until_us[read_id] = letter.lease[1]

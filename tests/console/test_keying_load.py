@@ -38,7 +38,7 @@ async def key(url, signed_in, number, took_s):
             began_s = time.perf_counter()
             try:
                 answer = await client.post("/keying/labels", json={"labels": [row]})
-            except httpx.ReadError:  # an idle connection was closed; the page sends again, too
+            except httpx.TransportError:  # an idle connection was closed; the page sends again, too
                 answer = await client.post("/keying/labels", json={"labels": [row]})
             took_s.append(time.perf_counter() - began_s)
             if answer.json()["results"][0]["status"] == "stored":  # else its lease had ended

@@ -404,7 +404,7 @@ def test_letters_are_given_back_when_nobody_keys_and_any_key_goes_on(open_office
     page.wait_for_selector("#row li.now")
     page.clock.fast_forward(91_000)
     page.wait_for_selector("text=Paused")
-    wait_until(lambda: len(office.released) == 3, "the letters are given back")
+    wait_until(lambda: office.has_all_back(), "the letters are given back")
     page.keyboard.press(key)
     page.wait_for_selector("#row li.now")
     assert not office.posted
@@ -415,7 +415,7 @@ def test_letters_are_given_back_when_the_page_is_left(open_office):
     page = page_of()
     page.wait_for_selector("#row li.now")
     page.goto("about:blank")
-    wait_until(lambda: len(office.released) == 3, "the letters are given back")
+    wait_until(lambda: office.has_all_back(), "the letters are given back")
 
 
 def test_ten_letters_are_ahead_at_each_key(open_office):
