@@ -5,8 +5,9 @@ import hashlib
 import json
 import re
 import shlex
+import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from action_world import ask, run, runs, wait_for
 from made_candidate import FAILED, write_candidate
 from starlette.testclient import TestClient
 
+from console import database
 from console.application import make_app
 from console.sessions import SignedIn
 from console.versions import action_commands, action_rows, action_runner, versions_pages
@@ -292,6 +294,28 @@ def test_the_audit_log_has_who_why_command_and_exit_code(sign_in, pages, world, 
     text = client.get("/log").text
     for shown in ("carla", "too many 4s in Bonn", "--to=1", "exit code: 1"):
         assert shown in text
+
+
+def test_the_end_of_a_command_is_noted_when_the_database_can_be_written_again(
+    sign_in, pages, world, console, fake, monkeypatch, caplog
+):
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    console.database.dispose()
+    object.__setattr__(console, "database", database.open_database(console.settings.database))
+    (fake / "wait").touch()
+    client = sign_in(pages)
+    asked = ask(client)
+    run(client, asked)
+    other = sqlite3.connect(console.database.url.database, isolation_level=None)
+    with closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        (fake / "wait").unlink()
+        give_up = time.monotonic() + 30
+        while "is not in the database yet" not in caplog.text:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+    wait_for(client, asked, "done")
+    assert "exit code: 0" in client.get("/log").text
 
 
 def test_a_reload_shows_the_same_action(sign_in, pages, world, console):

@@ -128,5 +128,36 @@ def test_a_damaged_file_of_the_archive_is_no_500(client, console):
     assert "cannot be read" in answer.text
 
 
+def cut_a_day(console, day):
+    key = next(one for one in console.archive.find("records/") if f"day={day}" in one)
+    console.archive.put(key, console.archive.get(key)[:-9], content_type=PARQUET)
+    return key
+
+
+def test_a_day_with_a_damaged_file_is_named_with_the_reason_and_what_to_do(client, console):
+    fill(console, num_days=3)
+    page = text_of(client.get("/plant"))
+    assert "the mean of 3 whole days" in page
+    assert "incomplete" not in page
+    key = cut_a_day(console, "2026-11-02")
+    answer = client.get("/plant")
+    page = text_of(answer)
+    assert answer.status_code == 200
+    assert "reads of 2026-11-02 are missing below" in page
+    assert "because it was cut" in page
+    assert key in page
+    assert "Restore it from a copy" in page
+    assert "the mean of 2 whole days" in page
+    assert "incomplete" in text_of(client.get("/plant"))  # also when nothing is read again
+
+
+def test_where_every_file_is_damaged_the_page_does_not_say_that_none_was_captured(client, console):
+    fill(console, num_days=1)
+    key = cut_a_day(console, "2026-11-02")
+    page = text_of(client.get("/plant"))
+    assert "There is no captured mail" not in page
+    assert key in page
+
+
 def test_a_keyer_may_not_see_the_plant(sign_in):
     assert sign_in(pages(), "label").get("/plant").status_code == 403
