@@ -89,7 +89,9 @@ def end(
 
 def mark_unknown(database: Session, *, now_us: int) -> None:
     """Free the slot of a command whose console is gone; writes only where there is one."""
-    is_unseen = and_(ActionRow.state == RUNNING, ActionRow.seen_us < now_us - int(UNSEEN_S * 1e6))
+    unseen_us = int(UNSEEN_S * 1e6)  # also ahead: of a clock that was set back since
+    is_seen = ActionRow.seen_us.between(now_us - unseen_us, now_us + unseen_us)
+    is_unseen = and_(ActionRow.state == RUNNING, ~is_seen)
     if database.scalar(select(ActionRow.number).where(is_unseen).limit(1)) is not None:
         database.execute(update(ActionRow).where(is_unseen).values(state=UNKNOWN, slot=None))
 

@@ -165,10 +165,13 @@ def test_who_has_lost_the_scope_admin_since_may_not_confirm(
     assert runs(fake) == []
 
 
-def test_an_old_request_is_not_run(sign_in, pages, world, console, fake, monkeypatch):
+@pytest.mark.parametrize("moved_s", [3_700, -3_700])
+def test_an_old_request_is_not_run_nor_one_of_a_clock_that_was_set_back(
+    sign_in, pages, world, console, fake, monkeypatch, moved_s
+):
     client = sign_in(pages)
     asked = ask(client)
-    later = console.now_us() + 3_700_000_000
+    later = console.now_us() + moved_s * 1_000_000
     monkeypatch.setattr(type(console), "now_us", staticmethod(lambda: later))
     assert run(client, asked).status_code == 409
     assert runs(fake) == []
@@ -266,8 +269,9 @@ def test_a_process_that_outlived_its_console_keeps_others_out(
     assert run(client, ask(client)).status_code == 200
 
 
+@pytest.mark.parametrize("moved_s", [action_rows.UNSEEN_S + 1, -3600])
 def test_what_a_killed_console_ran_is_unknown_and_blocks_nobody(
-    sign_in, pages, world, console, monkeypatch
+    sign_in, pages, world, console, monkeypatch, moved_s
 ):
     client = sign_in(pages)
     asked = ask(client)
@@ -275,7 +279,7 @@ def test_what_a_killed_console_ran_is_unknown_and_blocks_nobody(
     with console.transaction() as database, database.begin():
         assert action_rows.begin(database, number, now_us=console.now_us())
     assert 'data-state="running"' in client.get(asked.url.path).text
-    later = console.now_us() + int((action_rows.UNSEEN_S + 1) * 1e6)
+    later = console.now_us() + int(moved_s * 1e6)  # back: the clock was wrong before
     monkeypatch.setattr(type(console), "now_us", staticmethod(lambda: later))
     text = client.get(asked.url.path).text
     assert 'data-state="unknown"' in text
