@@ -101,18 +101,19 @@ class MailReader:
         self._labels: tuple[Files, pd.DataFrame] | None = None
         self._mail: tuple[object, Mail] | None = None
 
-    def read(self, store: Store, num_days: int) -> Mail:
+    def read(self, store: Store, num_days: int, today: date) -> Mail:
         """The last days up to the newest one that has mail; the same object until files change.
 
         Args:
             store: the archive; the same one in each call.
             num_days: how many days.
+            today: later days but tomorrow are of a service's clock that was wrong.
 
         Raises:
             StoreError, OSError, ValueError: the archive cannot be read.
         """
         with self._lock:
-            folders = _last_days(_list(store, RECORDS), num_days)
+            folders = _last_days(_list(store, RECORDS), num_days, today)
             said = tuple(one for name in (OLD_LABELS, LABEL_EVENTS, ERASED) for one in
                          _list(store, name))  # fmt: skip
             state = (folders, said)
@@ -134,17 +135,19 @@ class MailReader:
         return _together({one: read for one, (_, read) in self._folders.items()}, self._labels[1])
 
 
-def _last_days(files: Files, num_days: int) -> dict[str, Files]:
+def _last_days(files: Files, num_days: int, today: date) -> dict[str, Files]:
     """Folder of a site's day -> its files, of the last days that end with the newest."""
     found: dict[str, list[tuple[str, int, int]]] = {}
     for file in files:
         if is_mail(file[0]) and file[0].count("/") == 3:
             found.setdefault(file[0].rpartition("/")[0], []).append(file)
-    newest = max((_day_of(folder) for folder in found), default=date.min)
+    days = {folder: _day_of(folder) for folder in sorted(found)}
+    days = {folder: day for folder, day in days.items() if (day - today).days <= 1}
+    newest = max(days.values(), default=date.min)
     return {
         folder: tuple(found[folder])
-        for folder in sorted(found)
-        if (newest - _day_of(folder)).days < num_days
+        for folder, day in days.items()
+        if (newest - day).days < num_days
     }
 
 
