@@ -170,7 +170,7 @@ def _conclude(
     log.info(
         "%s %s by %s: %s, exit code %s", command.kind, command.subject, person.who, state, code
     )
-    details = {"number": number, "ended": state, "exit_code": code}
+    details: dict[str, object] = {"number": number, "ended": state, "exit_code": code}
     while True:  # who changed the champion must be in the log, however long another program writes
         try:
             with console.transaction() as database, database.begin():
