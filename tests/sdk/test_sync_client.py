@@ -256,3 +256,15 @@ def test_a_client_that_is_closed_when_the_interpreter_ends_writes_nothing():
         command, env={"PYTHONPATH": str(SDK)}, capture_output=True, text=True, timeout=60
     )
     assert said.stderr == ""
+
+
+def test_a_client_that_is_forgotten_leaves_no_thread_and_no_loop():
+    service = FakeService()
+    client = sync_client(service, deadline_ms=PATIENT_MS)
+    client.read(PNG)
+    inner = client._loop
+    del client
+    gc.collect()
+    inner._thread.join(PATIENT_MS / 1e3)
+    assert not inner._thread.is_alive()
+    assert inner._loop.is_closed()

@@ -64,6 +64,19 @@ class LoopThread:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_S)
 
+    def abandon(self, last: Coroutine[Any, Any, None]) -> None:
+        """As `stop`, without waiting: for a garbage collection, which may be in any thread."""
+        if self._is_stopped or sys.is_finalizing():
+            last.close()
+            return
+        self._is_stopped = True
+
+        async def end() -> None:
+            await _end(last)
+            self._loop.stop()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop)
+
     def _work(self) -> None:
         self._loop.run_forever()
         self._loop.run_until_complete(_cancel_others())  # of threads that did not see the end
