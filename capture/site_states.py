@@ -62,7 +62,11 @@ def released(incident: Incident, by: str, now_us: int) -> Incident:
     """End an incident; the site is trusted again."""
     recovered_us = now_us if by == RECOVERY else 0
     return replace(
-        incident, status="ok", changed_us=now_us, released_by=by, recovered_us=recovered_us
+        incident,
+        status="ok",
+        changed_us=_after(incident, now_us),
+        released_by=by,
+        recovered_us=recovered_us,
     )
 
 
@@ -70,12 +74,20 @@ def held(before: Incident | None, by: str, reason: str, now_us: int) -> Incident
     """Put a site on hold because a person says so; only a person ends that."""
     return Incident(
         status="hold",
-        changed_us=now_us,
+        changed_us=_after(before, now_us),
         since_us=now_us,
         reason=reason,
         recovered_us=0 if before is None else before.recovered_us,
         held_by=by,
     )
+
+
+def _after(before: Incident | None, now_us: int) -> int:
+    """When something changes: later than what it changes, also where a clock was set back.
+
+    Of two copies the later incident counts, so a release would be lost for as long.
+    """
+    return now_us if before is None else max(now_us, before.changed_us + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +245,8 @@ def _apply(state: SiteState, change: Change) -> SiteState:
         return state
     if incident.status != "ok" and state.status != "ok" and not incident.held_by:
         return state
-    return replace(state, incident=incident)
+    later_us = _after(state.incident, incident.changed_us)
+    return replace(state, incident=replace(incident, changed_us=later_us))
 
 
 def _read(path: Path) -> SiteState | None:

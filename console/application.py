@@ -23,7 +23,7 @@ from starlette.routing import Route
 from capture.store import open_store
 from console import audit_log, sign_in
 from console.config import ConsoleSettings
-from console.database import open_database
+from console.database import BUSY_S, is_locked, open_database
 from console.headers import Headers, LocalOnly
 from console.visit import Console, Page, Refusal, Visit, guarded, refuse
 from pages.templating import TEMPLATES
@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 
 STATIC: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+LOCKED: Final = (
+    f"Another program has held the console's database for {BUSY_S:g} s, so nothing was changed; "
+    "try again in some seconds. If it stays so, end that program: a backup, or a shell of sqlite3."
+)
 _RELOAD_KEYS_S: Final = 20.0
 _NUM_LOG_ROWS: Final = 200
 
@@ -112,6 +116,8 @@ def make_app(console: Console, pages: Sequence[Page], routes: Sequence[Route] = 
 def _refuse_failed(request: Request, error: Exception) -> Response:
     """The answer where a store or the database fails: nothing was changed."""
     log.error("%s %s: %r", request.method, request.url.path, error)
+    if is_locked(error):
+        return refuse(request, Refusal(503, LOCKED))
     text = "The captures, the reports or the database cannot be used now; try again in a minute. "
     return refuse(request, Refusal(503, text + "The console's log has the reason."))
 

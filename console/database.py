@@ -13,9 +13,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-# Two consoles may write to one SQLite file. Who waits longer gets 503: each waiting request holds
-# one of the threads that answer all pages.
-_BUSY_S = 10
+# Two consoles may write to one SQLite file, each for some milliseconds. Who waits longer gets 503,
+# and a keyer's page sends its labels again: a waiting request holds one of 40 threads.
+BUSY_S = 2.0
 
 
 class DatabaseError(Exception):
@@ -38,9 +38,9 @@ def open_database(url: str) -> Engine:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
             parsed,
-            pool_timeout=_BUSY_S,
+            pool_timeout=BUSY_S,
             pool_pre_ping=not is_sqlite,  # a server may close connections that are idle
-            connect_args={"timeout": _BUSY_S} if is_sqlite else {},
+            connect_args={"timeout": BUSY_S} if is_sqlite else {},
         )
         if is_sqlite:
             event.listen(engine, "connect", _tune_sqlite)
@@ -61,6 +61,11 @@ def migrate(engine: Engine) -> None:
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another program, or another thread for long, held the database."""
+    return isinstance(error, SQLAlchemyError) and "database is locked" in str(error)
 
 
 def _tune_sqlite(connection: Any, _record: object) -> None:

@@ -14,8 +14,8 @@ from console.visit import (
     COOKIE,
     SIGN_IN_BODY_BYTES,
     Console,
-    Refusal,
     check_csrf,
+    check_sender,
     find_person,
     read_sent,
     show,
@@ -58,10 +58,11 @@ def _show_sign_in(
 
 def _sign_in(console: Console) -> Callable[[Request], Awaitable[Response]]:
     async def post(request: Request) -> Response:
+        check_sender(
+            request
+        )  # another site's form could sign a person in under a name of its choice
         sent = await read_sent(request, SIGN_IN_BODY_BYTES)
-        # Otherwise another site's form could sign a person in under a name of its choice.
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise Refusal(403, "Another site has sent this form; open the sign-in page itself.")
+        earlier = request.cookies.get(COOKIE)
 
         def open_session() -> Response:
             try:
@@ -70,6 +71,8 @@ def _sign_in(console: Console) -> Callable[[Request], Awaitable[Response]]:
                         database, console.keys(), key=str(sent.get("key", "")),
                         who=str(sent.get("who", "")), now_us=console.now_us(),
                     )  # fmt: skip
+                    if earlier is not None:  # no page of this browser has its token any more
+                        sessions.sign_out(database, earlier)
                     audit_log.add(
                         database, person, "sign in", person.who, {}, at_us=console.now_us()
                     )
@@ -83,6 +86,8 @@ def _sign_in(console: Console) -> Callable[[Request], Awaitable[Response]]:
                 )
             start = "/sites" if "review" in person.scopes else "/keying"
             asked = str(sent.get("next", ""))
+            if earlier is not None:
+                console.signed_in.forget(earlier)
             is_ours = asked.startswith("/") and not asked.startswith(("//", "/\\"))
             response = RedirectResponse(asked if is_ours else start, 303)
             response.set_cookie(
@@ -98,6 +103,7 @@ def _sign_in(console: Console) -> Callable[[Request], Awaitable[Response]]:
 
 def _sign_out(console: Console) -> Callable[[Request], Awaitable[Response]]:
     async def post(request: Request) -> Response:
+        check_sender(request)
         sent = await read_sent(request, SIGN_IN_BODY_BYTES)
         person = await run_in_threadpool(find_person, console, request)
         if person is not None:
@@ -110,7 +116,8 @@ def _sign_out(console: Console) -> Callable[[Request], Awaitable[Response]]:
 
             await run_in_threadpool(close_session)
         response = RedirectResponse("/sign-in", 303)
-        response.delete_cookie(COOKIE)
+        if COOKIE in request.cookies:  # not sent with another site's form, which ends no session
+            response.delete_cookie(COOKIE)
         return response
 
     return post

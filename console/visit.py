@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import orjson
 from sqlalchemy import Engine
@@ -166,6 +166,8 @@ def guarded(page: Page, console: Console) -> Callable[[Request], Awaitable[Respo
     """The endpoint of a page."""
 
     async def endpoint(request: Request) -> Response:
+        if page.method == "POST":
+            check_sender(request)
         token, now_us = request.cookies.get(COOKIE), console.now_us()
         person = console.signed_in.cached(console.keys(), token, now_us=now_us)
         if person is None:
@@ -193,6 +195,37 @@ def find_person(console: Console, request: Request) -> SignedIn | None:
     return console.signed_in.find(
         console.transaction, console.keys(), request.cookies.get(COOKIE), now_us=console.now_us()
     )
+
+
+def check_sender(request: Request) -> None:
+    """Refuse what another site's page has made the browser send; a program names no site.
+
+    Browsers send Sec-Fetch-Site over https and to localhost only; Origin they send with each POST.
+    The port is not compared: a proxy's `Host $host` has none.
+
+    Raises:
+        Refusal: 403.
+    """
+    headers, site = request.headers, request.headers.get("sec-fetch-site")
+    origin = headers.get("origin") or headers.get("referer")
+    if site is not None:
+        is_ours = site in ("same-origin", "none")
+    else:
+        is_ours = origin is None or _host_of(origin) == _host_of(f"//{headers.get('host', '')}")
+    if not is_ours:
+        raise Refusal(
+            403,
+            f"Another site has sent this ({(origin or site or '')[:80]}); open the console's own "
+            "page. A proxy in front must pass the header Host on.",
+        )
+
+
+def _host_of(address: str) -> str:
+    """Its host; empty where it has none, as the origin `null`."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def check_csrf(request: Request, person: SignedIn, sent: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from capture.labels import compact_labels
 from capture.reference import Reference
 from monitoring import alerts, report
 from monitoring.report_store import ReportLocations
+from monitoring.steady_day import SteadyDay
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,9 @@ def watch(
     alerts. A failure is logged, sent as a "missing report" event and retried after `RETRY_S`. When
     `stop` is set, the current report is finished; the remaining days wait for the next start.
     """
-    is_first = True
+    is_first, steady = True, SteadyDay()
     while not stop.is_set():
-        today = (now() - timedelta(hours=REPORT_AT_UTC_HOUR)).date()
+        today = steady.day((now() - timedelta(hours=REPORT_AT_UTC_HOUR)).date())
         try:
             if is_first:  # the last run may have been killed before it updated the calendar
                 report.rebuild_calendar(locations.reports, today=today)

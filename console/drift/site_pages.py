@@ -13,6 +13,7 @@ from pyarrow.lib import ArrowException
 from starlette.responses import RedirectResponse, Response
 
 from capture.erasure import erased_ids
+from capture.site_states import SiteState
 from console import audit_log
 from console.drift import holds, label_requests
 from console.drift.site_charts import hours_chart, reject_chart
@@ -96,8 +97,8 @@ def _index(visit: Visit, reader: SiteReader) -> Response:
 def _site(visit: Visit, reader: SiteReader) -> Response:
     """One site: what is wrong with it, and what to do."""
     site = _site_of(visit)
-    summaries = reader.summaries()
-    rows = reader.rows(summaries, holds.read_states(visit.console))
+    summaries, states = reader.summaries(), holds.read_states(visit.console)
+    rows = reader.rows(summaries, states)
     row = next((one for one in rows if one.site == site), None)
     if row is None:
         raise Refusal(404, f"No report and no read of the site {site[:80]!r} is known.")
@@ -123,6 +124,8 @@ def _site(visit: Visit, reader: SiteReader) -> Response:
         chart=reject_chart(history),
         progress=label_requests.progress(requests, reader.captured.labels()),
         num_asked=label_requests.NUM_ASKED,
+        seen=_version(states.get(site)),
+        seen_requests=len(requests),
         done=done,
         may_change=visit.may("admin"),
         breaker=visit.console.settings.service.site_breaker,
@@ -197,6 +200,7 @@ def _report(visit: Visit) -> Response:
 
 def _hold(visit: Visit, _reader: SiteReader) -> Response:
     site, reason = _known_site(visit, _reader), visit.field("reason")
+    _check_seen(visit, site, _version(holds.read_states(visit.console).get(site)))
     now_us = visit.console.now_us()
     with visit.console.transaction() as database, database.begin():
         audit_log.add(database, visit.person, "hold site", site, {"reason": reason}, at_us=now_us)
@@ -207,6 +211,7 @@ def _hold(visit: Visit, _reader: SiteReader) -> Response:
 
 def _release(visit: Visit, _reader: SiteReader) -> Response:
     site, now_us = _known_site(visit, _reader), visit.console.now_us()
+    _check_seen(visit, site, _version(holds.read_states(visit.console).get(site)))
     with visit.console.transaction() as database, database.begin():
         audit_log.add(database, visit.person, "release site", site, {}, at_us=now_us)
         database.flush()
@@ -222,6 +227,7 @@ def _label(visit: Visit, reader: SiteReader) -> Response:
     with visit.console.transaction() as database, database.begin():
         label_requests.forget_erased(database, erased_ids(visit.console.archive))
         requests = label_requests.asked_of(database, site)
+        _check_seen(visit, site, len(requests))
         asked = frozenset((one.read_id, one.crop_index) for one in requests)
         sample = label_requests.draw(
             reader.captured, site, recent_days(history), asked=asked, seed=seed
@@ -241,6 +247,23 @@ def _label(visit: Visit, reader: SiteReader) -> Response:
         }
         audit_log.add(database, visit.person, "ask for labels", site, details, at_us=now_us)
     return _back_to(site)
+
+
+def _version(state: SiteState | None) -> int:
+    """Of a site's incident; 0: there was none."""
+    return 0 if state is None or state.incident is None else state.incident.changed_us
+
+
+def _check_seen(visit: Visit, site: str, now: int) -> None:
+    """Refuse a form that is sent twice, from another tab, or hours later, about what is no more.
+
+    Raises:
+        Refusal: 409. A program that does not say what it has seen is not asked.
+    """
+    if str(visit.sent.get("seen", now)) != str(now):
+        raise Refusal(
+            409, f"{site[:80]} has changed since this page was loaded; reload it and decide again."
+        )
 
 
 def _known_site(visit: Visit, reader: SiteReader) -> str:

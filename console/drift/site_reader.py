@@ -127,8 +127,9 @@ class SiteReader:
             log.warning("the last month of sites was not read ahead: %s", error)
 
     def summaries(self) -> list[dict[str, Any]]:
-        """Every report, oldest first."""
-        return self._day_reports.read()
+        """Every report, oldest first; not those of a clock that was ahead."""
+        today = datetime.now(UTC).date().isoformat()
+        return [one for one in self._day_reports.read() if str(one["last"]) <= today]
 
     def rows(
         self, summaries: Sequence[Mapping[str, Any]], states: Mapping[str, SiteState]

@@ -50,6 +50,7 @@ LOOK_S: Final = 1.0
 ARCHIVE_S: Final = 30.0
 MAX_OPEN: Final = 20_000  # letters in the queue; while there are more, the archive is not read
 _RETRY_S: Final = 5.0
+_SET_BACK_US: Final = 3_600_000_000  # less is a correction, which makes nobody's mail too old
 _AT_ONCE: Final = 200  # letters in one transaction: a keyer's label waits for it
 
 
@@ -73,6 +74,7 @@ class Feeder:
         self._read: set[str] = set()  # files of the archive
         self._pending: list[str] = []  # those still to be read, the next one last
         self._next_archive_s = 0.0
+        self._looked_us = 0  # by the wall clock, into the archive
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keying", daemon=True)
 
@@ -118,7 +120,11 @@ class Feeder:
             self._held.setdefault(record.read_id, []).append(_seen(record))
 
     def _look_into_archive(self) -> None:
-        is_first = not self._next_archive_s
+        is_first, now_us = not self._next_archive_s, self._console.now_us()
+        if now_us < self._looked_us - _SET_BACK_US:  # what was too old by the wrong clock is not
+            log.warning("the clock was set back; the archive is read again")
+            is_first, self._read = True, set()
+        self._looked_us = now_us
         erased = erased_ids(self._archive)
         if erased != self._erased:
             self._erased = erased
@@ -126,13 +132,13 @@ class Feeder:
                 drop_erased(database, erased)
         self._take_labels([key for key in event_files(self._archive) if key not in self._read])
         take_requested(self._console, self._labelled)
-        today = datetime.now(UTC).date()
+        today = datetime.fromtimestamp(now_us / 1e6, UTC).date()
         files = record_files(self._archive, today, NUM_DAYS if is_first else 2)
         new = [key for key in files if key not in self._read and key not in self._pending]
         self._pending += reversed(new)
         with writing(self._console) as database:
             prune(
-                database, self._console.now_us(), num_days=NUM_DAYS,
+                database, now_us, num_days=NUM_DAYS,
                 keep_days=self._console.settings.capture.keep_days,
             )  # fmt: skip
 

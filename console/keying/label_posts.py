@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from capture.label_event import LABELS, MAX_CLOCK_AHEAD, NOT_A_DIGIT, LabelEvent
 from console.keying.choosing import KEYED
 from console.keying.keyed import Key, Keyed, load_keyed
+from console.keying.leases import is_free
 from console.keying.votes import add_votes
 from console.sessions import SignedIn
 
@@ -158,7 +159,7 @@ def _why_refused(keyed: Keyed, event: LabelEvent, latest_us: int, now_us: int) -
         return "there is no such letter; it may be erased"
     if keyed.asked_crop((event.read_id, event.crop_index)) is None:
         return "nobody is asked about this crop"
-    is_correction = latest_us > 0 and letter.lease_until_us <= now_us
+    is_correction = latest_us > 0 and is_free(letter.lease_until_us, now_us)
     if letter.leased_by is None:
         return "the letter was not given to you; fetch it from /keying/letters"
     if letter.leased_by != event.who and not is_correction:

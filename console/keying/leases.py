@@ -13,9 +13,23 @@ from console.sessions import SignedIn
 from console.tables import CropRow, LetterRow, VoteRow
 
 LEASE_US: Final = 60_000_000
+_LONGEST_US: Final = 2 * LEASE_US  # two consoles' clocks may be a minute apart
 NUM_UNDO: Final = 20
 # A letter whose deadline is nearer cannot be keyed before it: `contract.costs` assumes 3 s a crop.
 KEYING_US: Final = 3_000_000
+
+
+def is_free(until_us: int, now_us: int) -> bool:
+    """Whether a lease has ended; none lasts so long that it ends in two minutes.
+
+    One that does is of a clock that was ahead and was set back.
+    """
+    return not now_us < until_us <= now_us + _LONGEST_US
+
+
+def is_free_row(now_us: int) -> ColumnElement[bool]:
+    """The same of rows."""
+    return or_(LetterRow.lease_until_us <= now_us, LetterRow.lease_until_us > now_us + _LONGEST_US)
 
 
 def session_of(person: SignedIn) -> str:
@@ -34,7 +48,7 @@ def lease(database: Session, person: SignedIn, num: int, now_us: int) -> list[Le
         .where(
             LetterRow.leased_by == person.who,
             LetterRow.leased_in == session_of(person),
-            LetterRow.lease_until_us > now_us,
+            ~is_free_row(now_us),
             LetterRow.closed_us.is_(None),
         )
         .order_by(
@@ -55,7 +69,7 @@ def lease(database: Session, person: SignedIn, num: int, now_us: int) -> list[Le
                 .where(
                     LetterRow.closed_us.is_(None),
                     chosen,
-                    LetterRow.lease_until_us <= now_us,
+                    is_free_row(now_us),
                     _may_be_asked(person.who),
                 )
                 .order_by(order, LetterRow.read_id)

@@ -1,11 +1,13 @@
 """Letters in the database: added once by whichever console finds them first, dropped when erased.
 
 Every write is one transaction. SQLite has one writer: the consoles' threads wait in turn, in this
-process by a lock, because SQLite's own waiting sleeps up to 100 ms.
+process by a lock, because SQLite's own waiting sleeps up to 100 ms. None waits longer than
+`BUSY_S` for each of the two.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +15,11 @@ from typing import Any, Final
 
 from sqlalchemy import Table, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from capture.erasure import fingerprint
+from console.database import BUSY_S
 from console.keying.choosing import FoundLetter
 from console.tables import CropRow, LetterRow, VoteRow
 from console.visit import Console
@@ -26,15 +30,26 @@ _WRITING: Final = threading.Lock()
 
 @contextmanager
 def writing(console: Console) -> Iterator[Session]:
-    """One transaction that may write; it is committed if the block ends without an error."""
+    """One transaction that may write; it is committed if the block ends without an error.
+
+    Raises:
+        OperationalError: another program, or other threads, held the database for too long.
+    """
     if console.database.dialect.name != "sqlite":
         with console.transaction() as database, database.begin():
             yield database
         return
-    with _WRITING, console.transaction() as database, database.begin():
-        # A reader that becomes a writer would fail where another console has written meanwhile.
-        database.connection().exec_driver_sql("BEGIN IMMEDIATE")
-        yield database
+    if not _WRITING.acquire(timeout=BUSY_S):
+        raise OperationalError(
+            "BEGIN IMMEDIATE", {}, sqlite3.OperationalError("database is locked")
+        )
+    try:
+        with console.transaction() as database, database.begin():
+            # A reader that becomes a writer would fail where another console has written meanwhile.
+            database.connection().exec_driver_sql("BEGIN IMMEDIATE")
+            yield database
+    finally:
+        _WRITING.release()
 
 
 def insert_new(database: Session, table: type[Any], rows: Sequence[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from capture.label_event import AUDIT, DIGITS
 from console.keying.keyed import Keyed, load_keyed
-from console.keying.leases import LEASE_US, NUM_UNDO, session_of
+from console.keying.leases import LEASE_US, NUM_UNDO, is_free, is_free_row, session_of
 from console.keying.votes import undo_votes
 from console.sessions import SignedIn
 from console.tables import LetterRow, VoteRow
@@ -63,9 +63,7 @@ def _letter_of(keyed: Keyed, row: LetterRow, who: str) -> Letter:
 
 def waiting(database: Session, now_us: int) -> int:
     """Open letters that nobody has now; counted up to MAX_WAITING."""
-    free = select(LetterRow.read_id).where(
-        LetterRow.closed_us.is_(None), LetterRow.lease_until_us <= now_us
-    )
+    free = select(LetterRow.read_id).where(LetterRow.closed_us.is_(None), is_free_row(now_us))
     return (
         database.scalar(select(func.count()).select_from(free.limit(MAX_WAITING).subquery())) or 0
     )
@@ -80,7 +78,7 @@ def undo(database: Session, read_id: str, person: SignedIn, now_us: int) -> str:
     letter = keyed.letters.get(read_id)
     if letter is None:
         return "The letter is erased; there is nothing to undo."
-    if letter.leased_by != who and letter.lease_until_us > now_us:
+    if letter.leased_by != who and not is_free(letter.lease_until_us, now_us):
         return "Somebody else has this letter now; it cannot be given back."
     undo_votes(database, keyed, read_id, who)
     letter.leased_by, letter.leased_in = who, session_of(person)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from capture.archive import ERASED, KEY, LABEL_EVENTS, RECORDS, with_read_ids
 from capture.archive import LABELS as OLD_LABELS
+from capture.damaged import whole_files
 from capture.erasure import erased_ids, fingerprint, without_erased
 from capture.label_event import LABELS, UNREADABLE
 from capture.labels import read_labels
@@ -63,6 +64,7 @@ class _Folder:
 
     reads: NDArray[np.void]
     versions: Sequence[str]
+    damaged: Sequence[str]  # files that are left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,12 @@ class Mail:
     sites: Sequence[str]
     versions: Sequence[str]  # of models
     days: Sequence[date]  # those that have reads
+    damaged: Sequence[str] = ()  # files of the archive that were cut, and are left out
+
+    @property
+    def damaged_days(self) -> Sequence[date]:
+        """The days that lack reads, because a file of theirs is damaged."""
+        return sorted({_day_of(key) for key in self.damaged})
 
     def of_version(self, version: str) -> NDArray[np.void]:
         """The reads that one model answered."""
@@ -93,18 +101,19 @@ class MailReader:
         self._labels: tuple[Files, pd.DataFrame] | None = None
         self._mail: tuple[object, Mail] | None = None
 
-    def read(self, store: Store, num_days: int) -> Mail:
+    def read(self, store: Store, num_days: int, today: date) -> Mail:
         """The last days up to the newest one that has mail; the same object until files change.
 
         Args:
             store: the archive; the same one in each call.
             num_days: how many days.
+            today: later days but tomorrow are of a service's clock that was wrong.
 
         Raises:
             StoreError, OSError, ValueError: the archive cannot be read.
         """
         with self._lock:
-            folders = _last_days(_list(store, RECORDS), num_days)
+            folders = _last_days(_list(store, RECORDS), num_days, today)
             said = tuple(one for name in (OLD_LABELS, LABEL_EVENTS, ERASED) for one in
                          _list(store, name))  # fmt: skip
             state = (folders, said)
@@ -126,17 +135,19 @@ class MailReader:
         return _together({one: read for one, (_, read) in self._folders.items()}, self._labels[1])
 
 
-def _last_days(files: Files, num_days: int) -> dict[str, Files]:
+def _last_days(files: Files, num_days: int, today: date) -> dict[str, Files]:
     """Folder of a site's day -> its files, of the last days that end with the newest."""
     found: dict[str, list[tuple[str, int, int]]] = {}
     for file in files:
         if is_mail(file[0]) and file[0].count("/") == 3:
             found.setdefault(file[0].rpartition("/")[0], []).append(file)
-    newest = max((_day_of(folder) for folder in found), default=date.min)
+    days = {folder: _day_of(folder) for folder in sorted(found)}
+    days = {folder: day for folder, day in days.items() if (day - today).days <= 1}
+    newest = max(days.values(), default=date.min)
     return {
         folder: tuple(found[folder])
-        for folder in sorted(found)
-        if (newest - _day_of(folder)).days < num_days
+        for folder, day in days.items()
+        if (newest - day).days < num_days
     }
 
 
@@ -152,7 +163,10 @@ def _together(folders: dict[str, _Folder], labels: pd.DataFrame) -> Mail:
         parts.append(part)
     reads = np.concatenate(parts) if parts else np.zeros(0, COLUMNS)
     _add_labels(reads, labels)
-    return Mail(reads, sites, versions, [day.item() for day in np.unique(reads["day"])])
+    days = [day.item() for day in np.unique(reads["day"])]
+    return Mail(
+        reads, sites, versions, days, [key for one in folders.values() for key in one.damaged]
+    )
 
 
 def _list(store: Store, name: str) -> Files:
@@ -178,7 +192,8 @@ def _site_of(folder: str) -> str:
 
 def _read(store: Store, keys: Sequence[str], folder: str, erased: frozenset[str]) -> _Folder:
     """One site's day, each crop once."""
-    table = with_read_ids(open_dataset(store, keys).to_table(columns=_READ_COLUMNS))
+    whole = whole_files(store, keys)
+    table = with_read_ids(open_dataset(store, whole).to_table(columns=_READ_COLUMNS))
     is_bulk = pc.fill_null(table["is_bulk"], False)  # noqa: FBT003 - Arrow's
     table = without_erased(table.filter(pc.invert(is_bulk)), erased)
     read_ids = table["read_id"].to_pylist()
@@ -200,7 +215,8 @@ def _read(store: Store, keys: Sequence[str], folder: str, erased: frozenset[str]
     reason = pc.fill_null(table["rejected_because"], "")
     made["is_held"] = pc.equal(reason, "site_on_hold").to_numpy(zero_copy_only=False)
     once = np.unique(made["key"], return_index=True)[1]  # shipping is at least once
-    return _Folder(made[once], versions.tolist())
+    damaged = sorted(set(keys) - set(whole))
+    return _Folder(made[once], versions.tolist(), damaged)
 
 
 def _numbers(table: pa.Table, name: str, missing: float) -> NDArray[np.generic]:

@@ -85,7 +85,8 @@ def office_figures(
 
 
 def _volume(mail: Mail, today: date) -> Volume:
-    whole = [day for day in mail.days if day < today] or list(mail.days)
+    lacking = mail.damaged_days
+    whole = [day for day in mail.days if day < today and day not in lacking] or list(mail.days)
     reads = mail.reads[np.isin(mail.reads["day"], np.array(whole, "datetime64[D]"))]
     counts = np.bincount(reads["hour"], minlength=24)
     return Volume(len(reads) / len(whole), (counts / len(reads)).tolist(), len(whole))

@@ -68,7 +68,7 @@ def plant_page(reader: MailReader) -> Callable[[Visit], Response]:
         num_days = _chosen_days(visit)
         artifact = _champion(visit.console)
         try:
-            mail = reader.read(visit.console.archive, num_days)
+            mail = reader.read(visit.console.archive, num_days, _today(visit.console))
         except (OSError, ValueError) as error:
             raise Refusal(503, f"The archive of captures cannot be read: {error}.") from error
         values: Values = {

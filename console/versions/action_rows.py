@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Final, Literal, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, and_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -88,12 +88,12 @@ def end(
 
 
 def mark_unknown(database: Session, *, now_us: int) -> None:
-    """Free the slot of a command whose console is gone."""
-    database.execute(
-        update(ActionRow)
-        .where(ActionRow.state == RUNNING, ActionRow.seen_us < now_us - int(UNSEEN_S * 1e6))
-        .values(state=UNKNOWN, slot=None)
-    )
+    """Free the slot of a command whose console is gone; writes only where there is one."""
+    unseen_us = int(UNSEEN_S * 1e6)  # also ahead: of a clock that was set back since
+    is_seen = ActionRow.seen_us.between(now_us - unseen_us, now_us + unseen_us)
+    is_unseen = and_(ActionRow.state == RUNNING, ~is_seen)
+    if database.scalar(select(ActionRow.number).where(is_unseen).limit(1)) is not None:
+        database.execute(update(ActionRow).where(is_unseen).values(state=UNKNOWN, slot=None))
 
 
 def find(database: Session, number: int) -> ActionRow | None:

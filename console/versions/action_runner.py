@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from console import audit_log
@@ -170,12 +170,17 @@ def _conclude(
     log.info(
         "%s %s by %s: %s, exit code %s", command.kind, command.subject, person.who, state, code
     )
-    with console.transaction() as database, database.begin():
-        action_rows.end(database, number, state, code, text, now_us=console.now_us())
-        _note(
-            console, database, command, person,
-            {"number": number, "ended": state, "exit_code": code},
-        )  # fmt: skip
+    details: dict[str, object] = {"number": number, "ended": state, "exit_code": code}
+    while True:  # who changed the champion must be in the log, however long another program writes
+        try:
+            with console.transaction() as database, database.begin():
+                action_rows.end(database, number, state, code, text, now_us=console.now_us())
+                _note(console, database, command, person, details)
+        except OperationalError as error:
+            log.warning("how command %d ended is not in the database yet: %s", number, error)
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return
 
 
 def _note(

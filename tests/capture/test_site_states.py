@@ -23,6 +23,7 @@ from capture.site_states import (
     learn,
     merge,
     read_all,
+    released,
     to_json,
 )
 
@@ -156,3 +157,19 @@ def test_a_persons_hold_is_not_replaced_by_the_services(tmp_path):
     states.exchange([change(incident=by_person)])
     (state,) = states.exchange([change(incident=replace(HOLD, changed_us=95))])
     assert state.incident == by_person
+
+
+@pytest.mark.parametrize("way", ["held", "released", "tripped"])
+def test_what_is_said_after_a_clock_was_set_back_counts_when_copies_are_merged(tmp_path, way):
+    """A task's copy, made while the clock was days ahead, must not bring the old state back."""
+    states = SiteStates(tmp_path / "sites")
+    before = replace(HOLD, status="ok" if way != "released" else "hold", changed_us=10**15)
+    (copy,) = states.exchange([change(incident=before)])
+    now = {
+        "held": held(copy.incident, "anna", "dust", 90),
+        "released": released(copy.incident, "anna", 90),
+        "tripped": replace(HOLD, changed_us=90),
+    }[way]
+    (after,) = states.exchange([change(incident=now)])
+    assert after.status == now.status != before.status
+    assert merge(after, copy).status == merge(copy, after).status == now.status

@@ -5,8 +5,9 @@ import hashlib
 import json
 import re
 import shlex
+import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from action_world import ask, run, runs, wait_for
 from made_candidate import FAILED, write_candidate
 from starlette.testclient import TestClient
 
+from console import database
 from console.application import make_app
 from console.sessions import SignedIn
 from console.versions import action_commands, action_rows, action_runner, versions_pages
@@ -163,10 +165,13 @@ def test_who_has_lost_the_scope_admin_since_may_not_confirm(
     assert runs(fake) == []
 
 
-def test_an_old_request_is_not_run(sign_in, pages, world, console, fake, monkeypatch):
+@pytest.mark.parametrize("moved_s", [3_700, -3_700])
+def test_an_old_request_is_not_run_nor_one_of_a_clock_that_was_set_back(
+    sign_in, pages, world, console, fake, monkeypatch, moved_s
+):
     client = sign_in(pages)
     asked = ask(client)
-    later = console.now_us() + 3_700_000_000
+    later = console.now_us() + moved_s * 1_000_000
     monkeypatch.setattr(type(console), "now_us", staticmethod(lambda: later))
     assert run(client, asked).status_code == 409
     assert runs(fake) == []
@@ -264,8 +269,9 @@ def test_a_process_that_outlived_its_console_keeps_others_out(
     assert run(client, ask(client)).status_code == 200
 
 
+@pytest.mark.parametrize("moved_s", [action_rows.UNSEEN_S + 1, -3600])
 def test_what_a_killed_console_ran_is_unknown_and_blocks_nobody(
-    sign_in, pages, world, console, monkeypatch
+    sign_in, pages, world, console, monkeypatch, moved_s
 ):
     client = sign_in(pages)
     asked = ask(client)
@@ -273,7 +279,7 @@ def test_what_a_killed_console_ran_is_unknown_and_blocks_nobody(
     with console.transaction() as database, database.begin():
         assert action_rows.begin(database, number, now_us=console.now_us())
     assert 'data-state="running"' in client.get(asked.url.path).text
-    later = console.now_us() + int((action_rows.UNSEEN_S + 1) * 1e6)
+    later = console.now_us() + int(moved_s * 1e6)  # back: the clock was wrong before
     monkeypatch.setattr(type(console), "now_us", staticmethod(lambda: later))
     text = client.get(asked.url.path).text
     assert 'data-state="unknown"' in text
@@ -292,6 +298,28 @@ def test_the_audit_log_has_who_why_command_and_exit_code(sign_in, pages, world, 
     text = client.get("/log").text
     for shown in ("carla", "too many 4s in Bonn", "--to=1", "exit code: 1"):
         assert shown in text
+
+
+def test_the_end_of_a_command_is_noted_when_the_database_can_be_written_again(
+    sign_in, pages, world, console, fake, monkeypatch, caplog
+):
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    console.database.dispose()
+    object.__setattr__(console, "database", database.open_database(console.settings.database))
+    (fake / "wait").touch()
+    client = sign_in(pages)
+    asked = ask(client)
+    run(client, asked)
+    other = sqlite3.connect(console.database.url.database, isolation_level=None)
+    with closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        (fake / "wait").unlink()
+        give_up = time.monotonic() + 30
+        while "is not in the database yet" not in caplog.text:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+    wait_for(client, asked, "done")
+    assert "exit code: 0" in client.get("/log").text
 
 
 def test_a_reload_shows_the_same_action(sign_in, pages, world, console):

@@ -9,9 +9,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
+from sqlalchemy.exc import OperationalError
 
+from console import database as database_module
 from console.database import DatabaseError, open_database
+from console.keying import keying_pages, letter_store
+from console.keying.room import KeyingRoom
 from console.tables import Base
+from console.versions import versions_pages
 
 ROOT = Path(__file__).parents[2]
 OPEN = "import sys; from console.database import open_database; open_database(sys.argv[1])"
@@ -65,3 +70,52 @@ def test_a_database_of_a_later_version_is_refused(tmp_path):
     connection.close()
     with pytest.raises(DatabaseError, match="9999"):
         open_database(f"sqlite:///{path}")
+
+
+@pytest.fixture
+def locked(console, sign_in, tools, monkeypatch):
+    """locked(pages) -> a browser that is signed in; then another program holds the database."""
+    held = []
+
+    def hold(pages):
+        monkeypatch.setattr(database_module, "BUSY_S", 0.05)
+        monkeypatch.setattr(letter_store, "BUSY_S", 0.05)
+        console.database.dispose()
+        object.__setattr__(console, "database", open_database(console.settings.database))
+        browser = sign_in(pages)
+        held.append(sqlite3.connect(console.database.url.database, isolation_level=None))
+        held[0].execute("BEGIN EXCLUSIVE")
+        return browser
+
+    yield hold
+    for one in held:
+        one.close()
+
+
+def test_while_the_database_is_locked_pages_are_shown_and_writes_say_what_to_do(
+    locked, console, tools
+):
+    room = KeyingRoom(console)
+    browser = locked([*keying_pages.pages(room), *versions_pages.pages(tools)])
+    for path in ("/models", "/log", "/keying", "/keying/own"):
+        assert browser.get(path).status_code == 200, path
+    sent = {"labels": [{"read_id": "a", "crop_index": 0, "label": "7", "when_us": 10**15}]}
+    csrf = {"x-csrf-token": browser.csrf}
+    for answer in (
+        browser.post("/keying/labels", json=sent, headers=csrf),
+        browser.post("/keying/leases", json={"read_ids": [], "action": "release"}, headers=csrf),
+        browser.get("/keying/letters", headers={"accept": "application/json"}),
+    ):
+        assert answer.status_code == 503
+        assert "Another program has held the console's database" in answer.json()["detail"]
+
+
+def test_a_write_does_not_queue_behind_others_that_wait_for_the_database(console, monkeypatch):
+    """Each of them may wait as long as SQLite does, and holds a thread."""
+    monkeypatch.setattr(letter_store, "BUSY_S", 0.05)
+    with (
+        letter_store.writing(console),
+        pytest.raises(OperationalError, match="locked"),
+        letter_store.writing(console),
+    ):
+        pass

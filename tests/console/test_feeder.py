@@ -223,6 +223,20 @@ def test_an_erased_read_is_dropped_and_does_not_come_back(console, spool, archiv
     assert letters(console) == {}
 
 
+def test_a_clock_that_was_ahead_for_a_while_costs_no_letter(console, spool, archive, monkeypatch):
+    read_id = read(spool, REJECTED)
+    archive()
+    feeder = Feeder(console)
+    look_twice(feeder)
+    now_us = console.now_us
+    for ahead_days, expected in ((400, {}), (0, {read_id: {0: "keyed"}})):
+        moved = staticmethod(lambda days=ahead_days: now_us() + days * 86_400_000_000)
+        monkeypatch.setattr(type(console), "now_us", moved)
+        feeder._next_archive_s = 1.0  # it is time to look
+        look_twice(feeder)
+        assert letters(console) == expected
+
+
 def test_each_record_of_the_spool_is_read_once(console, spool):
     feeder = Feeder(console)
     read(spool, REJECTED)

@@ -3,8 +3,8 @@
 import time
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace
+from threading import Semaphore
 
 import pytest
 from keyed_mail import Keyer, letter, picture, store
@@ -138,7 +138,7 @@ def test_two_people_never_have_one_letter(console, keyer):
 
 def check_that_no_letter_is_given_twice(first, url, key, monkeypatch):
     """Six people fetch at once, three at each of two consoles."""
-    monkeypatch.setattr(letter_store, "_WRITING", nullcontext())  # as in two processes
+    monkeypatch.setattr(letter_store, "_WRITING", Semaphore(99))  # as in two processes
     store(first, *(letter("?") for _ in range(120)))
     second = replace(first, database=open_database(url))
     people = [
@@ -212,6 +212,18 @@ def test_a_lease_ends_after_a_minute(console, keyer, later):
     keyer("anna").letters()
     later(61)
     assert ids(keyer("ben").letters()) == [read_id]
+
+
+@pytest.mark.parametrize("ahead_s", [300, 3 * 86_400])
+def test_a_lease_of_a_clock_that_was_ahead_ends_when_it_is_set_back(console, keyer, later, ahead_s):
+    read_ids = store(console, letter("?"))
+    later(ahead_s)
+    anna = keyer("anna")
+    assert ids(anna.letters()) == read_ids
+    later(-ahead_s)
+    assert keyer("carla").client.get("/keying/letters?num=1").json()["letters"]
+    later(61)
+    assert ids(keyer("ben").letters()) == read_ids
 
 
 def test_a_prolonged_lease_stays(console, keyer, later):

@@ -133,6 +133,16 @@ def test_a_session_ends_after_twelve_hours(sign_in, later):
     assert status(client) == 401
 
 
+@pytest.mark.parametrize(("back_s", "expected"), [(300, 200), (86_400, 401)])
+def test_a_session_outlives_a_small_step_of_the_clock_and_lasts_no_days_after_a_large_one(
+    sign_in, later, back_s, expected
+):
+    later(back_s)
+    client = sign_in(PAGES)
+    later(-back_s)
+    assert status(client) == expected
+
+
 def test_a_session_ends_when_its_key_expires(console, stranger, later):
     expires = datetime.now(UTC) + timedelta(hours=1)
     key, entry = new_key("office", ["review"], expires.isoformat())

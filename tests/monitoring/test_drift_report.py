@@ -427,6 +427,37 @@ def watch_once(locations, load, now) -> None:
     watch.watch(locations, load, OneRound(), emit=lambda _: None, keep_days=10, now=lambda: now)
 
 
+class Rounds(threading.Event):
+    """Is set at its last wait."""
+
+    def __init__(self, num: int) -> None:
+        super().__init__()
+        self.num = num
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.num -= 1
+        if self.num == 0:
+            self.set()
+        return True
+
+
+def test_watch_deletes_nothing_by_a_clock_that_jumped_ahead(locations, mail, caplog):
+    records, made = mail
+    fill(locations.captures, records)
+    found = locations.captures.find("records/")
+    right = datetime(2026, 11, 21, 2, tzinfo=UTC)
+    clock = iter([right, right + timedelta(365), right + timedelta(365), right])
+    watch.watch(
+        locations, lambda: made, Rounds(4), emit=lambda _: None, keep_days=10,
+        now=lambda: next(clock),
+    )  # fmt: skip
+    assert len(locations.captures.find("records/")) > 0
+    assert {key.split("/")[1] for key in locations.captures.find("records/")} == {
+        key.split("/")[1] for key in found
+    }
+    assert "the clock jumped ahead from 2026-11-21 to 2027-11-21" in caplog.text
+
+
 def test_a_new_watch_adds_reports_to_the_calendar_that_a_killed_one_left_out(locations, mail):
     records, made = mail
     fill(locations.captures, records)

@@ -231,3 +231,36 @@ def test_the_error_of_a_fallback_has_the_networks_as_its_context():
     _, error = run_with_fallback(FakeService(usual=(60, None)), broken)
     assert isinstance(error, RuntimeError)
     assert isinstance(error.__context__, DeadlineExceeded)
+
+
+def test_a_read_that_its_thread_begins_too_late_sends_nothing():
+    """Many reads in a waiting thread's turn would each make those behind it later still."""
+    service = FakeService()
+
+    async def main():
+        now = asyncio.get_running_loop().time()
+        async with client_of(service) as client:
+            late = client._core.read(PNG, begun=now - 1, deadline=now, letter_deadline_ms=None)
+            return await outcome(late)
+
+    _, error = run(main())
+    assert isinstance(error, DeadlineExceeded)
+    assert error.num_sent == 0
+    assert not service.requests
+
+
+def test_reads_that_their_threads_give_up_at_the_deadline_open_the_circuit():
+    service = FakeService(usual=(9, None))
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with client_of(service) as client:
+            for _ in range(FEWEST_FAILED):
+                read = asyncio.create_task(client.read(PNG))
+                await asyncio.sleep(0.01)
+                loop._now += 1  # the loop is late, and the waiting thread sees the deadline first
+                read.cancel()
+                await asyncio.wait({read})
+            return await outcome(client.read(PNG))
+
+    assert isinstance(run(main())[1], CircuitOpen)

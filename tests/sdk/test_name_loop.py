@@ -2,7 +2,10 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +124,29 @@ def test_a_look_up_that_hangs_is_asked_again(resolver, monkeypatch):
 
     assert run(main) == ("10.0.0.1", "10.0.0.1")
     assert resolver.num_asked == 2
+
+
+AFTER_MAIN = """
+import asyncio, threading
+from digitline.name_loop import NameLoop
+
+async def look_up():
+    return (await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80))[0][4][0]
+
+def read():
+    threading.main_thread().join()
+    with asyncio.Runner(loop_factory=NameLoop) as runner:
+        print(runner.run(look_up()))
+
+threading.Thread(target=read).start()
+"""
+
+
+def test_names_are_found_after_the_main_thread_has_ended():
+    """asyncio's own look-ups raise RuntimeError then."""
+    sdk = Path(__file__).parents[2] / "sdk" / "src"
+    command = [sys.executable, "-c", AFTER_MAIN]
+    said = subprocess.run(
+        command, env={"PYTHONPATH": str(sdk)}, capture_output=True, text=True, timeout=60
+    )
+    assert (said.stdout, said.stderr) == ("127.0.0.1\n", "")

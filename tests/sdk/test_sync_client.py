@@ -1,6 +1,7 @@
 """The client for programs without an event loop: threads, forks, interrupts, the end."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -218,3 +219,52 @@ def test_a_service_that_is_not_there_is_a_network_failure():
         pytest.raises(NetworkFailed, match=r"127\.0\.0\.1:9"),
     ):
         client.read(PNG)
+
+
+def test_a_call_that_begins_while_the_client_closes_leaves_no_task(caplog):
+    loop, begun = LoopThread(), []
+
+    async def last():
+        begun.append(asyncio.create_task(asyncio.sleep(99)))  # as of another thread
+        await asyncio.sleep(0)
+
+    loop.stop(last())
+    assert begun.pop().cancelled()
+    gc.collect()
+    assert not caplog.records
+    with pytest.raises(ClientClosed):
+        loop.run(asyncio.sleep(0), time.monotonic() + 1)
+
+
+CLOSED_LAST = """
+from digitline import Digitline
+
+class Scanner:
+    def __init__(self):
+        self.client = Digitline("http://127.0.0.1:9")
+
+    def __del__(self):
+        self.client.close()
+
+scanner = Scanner()
+"""
+
+
+def test_a_client_that_is_closed_when_the_interpreter_ends_writes_nothing():
+    command = [sys.executable, "-c", CLOSED_LAST]
+    said = subprocess.run(
+        command, env={"PYTHONPATH": str(SDK)}, capture_output=True, text=True, timeout=60
+    )
+    assert said.stderr == ""
+
+
+def test_a_client_that_is_forgotten_leaves_no_thread_and_no_loop():
+    service = FakeService()
+    client = sync_client(service, deadline_ms=PATIENT_MS)
+    client.read(PNG)
+    inner = client._loop
+    del client
+    gc.collect()
+    inner._thread.join(PATIENT_MS / 1e3)
+    assert not inner._thread.is_alive()
+    assert inner._loop.is_closed()

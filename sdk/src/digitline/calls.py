@@ -106,6 +106,8 @@ class Caller:
             begun=loop.time(),
             deadline=deadline,
         )
+        if loop.time() >= deadline:  # this thread is behind; to send it would make it later still
+            raise _too_late(progress)
         async with self._judged(progress):
             self._budget.earn()
             async for attempt in stamina.retry_context(
@@ -138,7 +140,10 @@ class Caller:
             self._circuit.on_answer()
             raise
         except BaseException:
-            self._circuit.on_cancelled()
+            if progress.num_sent and loop.time() >= progress.deadline:
+                self._circuit.on_failure(loop.time(), None)  # a waiting thread has seen it first
+            else:
+                self._circuit.on_cancelled()
             raise
         self._circuit.on_answer()
 

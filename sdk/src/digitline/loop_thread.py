@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Coroutine
@@ -21,9 +22,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = NameLoop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="digitline", daemon=True
-        )
+        self._thread = threading.Thread(target=self._work, name="digitline", daemon=True)
         self._thread.start()
         self._is_stopped = False
 
@@ -41,7 +40,11 @@ class LoopThread:
         if self._is_stopped:
             coroutine.close()
             raise ClientClosed("the client is closed; make a new one")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # stopped since the line above
+            coroutine.close()
+            raise ClientClosed("the client was closed during the call; make a new one") from None
         try:
             return future.result(max(0.0, until - time.monotonic()))
         except CancelledError:
@@ -51,7 +54,7 @@ class LoopThread:
 
     def stop(self, last: Coroutine[Any, Any, None]) -> None:
         """Cancel what runs, run `last`, end the thread."""
-        if self._is_stopped:
+        if self._is_stopped or sys.is_finalizing():  # then the thread runs no more
             last.close()
             return
         self._is_stopped = True
@@ -60,14 +63,34 @@ class LoopThread:
             ended.result(STOP_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_S)
-        if not self._thread.is_alive():
-            self._loop.close()
+
+    def abandon(self, last: Coroutine[Any, Any, None]) -> None:
+        """As `stop`, without waiting: for a garbage collection, which may be in any thread."""
+        if self._is_stopped or sys.is_finalizing():
+            last.close()
+            return
+        self._is_stopped = True
+
+        async def end() -> None:
+            await _end(last)
+            self._loop.stop()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop)
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        self._loop.run_until_complete(_cancel_others())  # of threads that did not see the end
+        self._loop.close()
 
 
 async def _end(last: Coroutine[Any, Any, None]) -> None:
-    own = asyncio.current_task()
-    others = [task for task in asyncio.all_tasks() if task is not own]
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    await _cancel_others()
     await last
+
+
+async def _cancel_others() -> None:
+    own = asyncio.current_task()
+    while others := [task for task in asyncio.all_tasks() if task is not own]:
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)

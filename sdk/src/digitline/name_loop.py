@@ -1,6 +1,10 @@
 """An event loop that remembers addresses, so that reads go on while names cannot be looked up."""
 
 import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -43,10 +47,8 @@ class NameLoop(asyncio.SelectorEventLoop):
         key = (host, port, family, type, proto, flags)
         look_up, begun = self._looking_up.get(key, (None, 0.0))
         if look_up is None or self.time() - begun > RENEW_S:
-            found = super().getaddrinfo(
-                host, port, family=family, type=type, proto=proto, flags=flags
-            )
-            look_up = self.create_task(found)
+            found = partial(socket.getaddrinfo, host, port, family, type, proto, flags)
+            look_up = self.create_task(self._look_up(found))
             self._looking_up[key] = look_up, self.time()
             look_up.add_done_callback(partial(self._on_found, key))
         known = self._known.get(key)
@@ -55,8 +57,41 @@ class NameLoop(asyncio.SelectorEventLoop):
             return known
         return look_up.result()
 
+    async def _look_up(self, find: Callable[[], list[Any]]) -> list[Any]:
+        """Run a look-up in a thread of its own.
+
+        asyncio's pool of threads takes no work once the program's main thread has ended, also while
+        other threads still read.
+        """
+        found: asyncio.Future[list[Any]] = self.create_future()
+
+        def work() -> None:
+            try:
+                addresses, error = find(), None
+            except Exception as failure:  # noqa: BLE001  who waits for it gets it
+                addresses, error = [], failure
+            with suppress(RuntimeError):  # the loop is closed
+                self.call_soon_threadsafe(_settle, found, addresses, error)
+
+        try:
+            threading.Thread(target=work, name="digitline name", daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(f"no thread can be started to look up a name: {error}") from error
+        return await found
+
     def _on_found(self, key: Key, look_up: asyncio.Task[list[Any]]) -> None:
         if self._looking_up.get(key, (None,))[0] is look_up:
             del self._looking_up[key]
         if not look_up.cancelled() and look_up.exception() is None:
             self._known[key] = look_up.result()
+
+
+def _settle(
+    found: asyncio.Future[list[Any]], addresses: list[Any], error: Exception | None
+) -> None:
+    if found.done():  # cancelled
+        return
+    if error is None:
+        found.set_result(addresses)
+    else:
+        found.set_exception(error)

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from types import TracebackType
@@ -112,6 +113,7 @@ class Digitline:
     def close(self) -> None:
         """Close all connections; calls that wait in other threads raise ClientClosed."""
         if not self._is_closed and self._pid == os.getpid():
+            self._forgotten.detach()
             self._loop.stop(self._core.aclose())
         self._is_closed = True
 
@@ -131,6 +133,9 @@ class Digitline:
         self._core = self._make_core()
         self._loop = LoopThread()
         self._pid = os.getpid()
+        # Who makes a client for each letter and closes none would run out of threads.
+        self._forgotten = weakref.finalize(self, _abandon, self._loop, self._core, self._pid)
+        self._forgotten.atexit = False
 
     def _run(self, call: Callable[[Core], Coroutine[Any, Any, Result]], deadline: float) -> Result:
         if self._is_closed:
@@ -148,3 +153,9 @@ class Digitline:
                 "to say so; give it more, or allow more with deadline_ms",
                 num_sent=1,  # perhaps
             ) from None
+
+
+def _abandon(loop: LoopThread, core: Core, pid: int) -> None:
+    """End the thread and the connections of a client that is garbage; not those of a parent."""
+    if os.getpid() == pid:
+        loop.abandon(core.aclose())

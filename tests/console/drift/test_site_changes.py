@@ -1,5 +1,6 @@
 """Holding, releasing and asking for labels: what is stored, who may, what is noted."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from capture.labels import add_events
 from capture.site_states import read_all
 from capture.site_sync import stored
 from capture.spool import Spool
-from console.drift import label_requests, site_pages
+from console.drift import holds, label_requests, site_pages
 from console.drift.captured_days import CapturedDays
 
 
@@ -205,3 +206,31 @@ def test_where_nothing_is_left_nothing_is_drawn(captured):
     while (sample := draw(captured, asked=asked)) is not None:
         asked |= frozenset(sample.crops)
     assert len(asked) > 600
+
+
+def forms(client):
+    """What each form of the page sends, by its last word."""
+    text = client.get(f"/sites/{DIRTY}").text
+    found = re.findall(r'action="[^"]+/(hold|release|label)">(.*?)</form>', text, re.DOTALL)
+    return {
+        action: dict(re.findall(r'name="(\w+)" value="([^"]*)"', form)) for action, form in found
+    }
+
+
+def test_a_form_that_is_sent_twice_asks_for_labels_once(client, console):
+    sent = forms(client)["label"]
+    first, second = (client.post(f"/sites/{DIRTY}/label", data=sent) for _ in range(2))
+    assert (first.status_code, second.status_code) == (200, 409)
+    assert "has changed since this page was loaded" in second.text
+    assert len(requests_of(console)) == 200
+
+
+def test_a_form_of_a_page_that_was_left_open_releases_no_later_hold(client, console):
+    send(client, "hold", reason="dust")
+    old = forms(client)["release"]
+    send(client, "release")
+    send(client, "hold", reason="turned")
+    assert client.post(f"/sites/{DIRTY}/release", data=old).status_code == 409
+    assert holds.read_states(console)[DIRTY].status == "hold"
+    assert client.post(f"/sites/{DIRTY}/release", data=forms(client)["release"]).status_code == 200
+    assert holds.read_states(console)[DIRTY].status == "ok"

@@ -16,6 +16,7 @@ from console.office.mail_days import COLUMNS, MailReader
 from contract.costs import DEFAULT
 from model.artifact import CHAMPION
 
+TODAY = made_mail.FIRST.date()
 TABLE = [Target(0.0005, 0.999), Target(0.001, 0.995), Target(0.01, 0.8)]
 IN_FORCE, GARBAGE = 0.995, -3.0
 PLANT = Plant(reads_a_day=1_000.0, audit_frac=0.02)
@@ -26,7 +27,7 @@ def stored(tmp_path, frame, rng, *, rejects=1.0):
     store = open_store(str(tmp_path))
     frame = made_mail.store_day(store, frame, 0, rng)
     made_mail.key_by_people(store, frame, rejects=rejects, rng=rng)
-    return MailReader().read(store, 7), frame
+    return MailReader().read(store, 7, TODAY), frame
 
 
 def made(rng, num=4_000, **options):
@@ -162,25 +163,25 @@ def test_a_crop_that_was_shipped_twice_counts_once(tmp_path):
     frame = made_mail.store_day(store, made(rng, num=100), 0, rng)
     key = store.find("records/")[0]
     store.put(key.replace("-1.parquet", "-2.parquet"), store.get(key), content_type="x")
-    assert len(MailReader().read(store, 7).reads) == len(frame)
+    assert len(MailReader().read(store, 7, TODAY).reads) == len(frame)
 
 
 def test_an_erased_read_is_gone_at_once(tmp_path):
     rng = np.random.default_rng(5)
     store, reader = open_store(str(tmp_path)), MailReader()
     frame = made_mail.store_day(store, made(rng, num=100), 0, rng)
-    assert len(reader.read(store, 7).reads) == 100
+    assert len(reader.read(store, 7, TODAY).reads) == 100
     erase_from_archive(store, frame["read_id"][0])
-    assert len(reader.read(store, 7).reads) == 99
+    assert len(reader.read(store, 7, TODAY).reads) == 99
 
 
 def test_a_label_that_came_since_the_last_visit_counts(tmp_path):
     rng = np.random.default_rng(5)
     store, reader = open_store(str(tmp_path)), MailReader()
     frame = made_mail.store_day(store, made(rng, num=500), 0, rng)
-    assert figures(reader.read(store, 7).reads, TABLE, GARBAGE, PLANT)[1].num_judged == 0
+    assert figures(reader.read(store, 7, TODAY).reads, TABLE, GARBAGE, PLANT)[1].num_judged == 0
     made_mail.key_by_people(store, frame)
-    judged = figures(reader.read(store, 7).reads, TABLE, GARBAGE, PLANT)[1].num_judged
+    judged = figures(reader.read(store, 7, TODAY).reads, TABLE, GARBAGE, PLANT)[1].num_judged
     assert judged == (frame["audit_probability"] > 0).sum()
 
 

@@ -112,11 +112,12 @@ def test_a_captured_share_is_scaled_up_to_all_reads(client, console, monkeypatch
     assert "50.0% of the reads are captured" in page
 
 
-def test_a_day_that_is_not_over_is_left_out_of_the_volume(client, console, monkeypatch):
+def test_a_day_that_is_not_over_is_left_out_of_the_volume(sign_in, console, monkeypatch):
     fill(console, num_days=2)
     noon = datetime(2026, 11, 3, 12, tzinfo=UTC)
     monkeypatch.setattr(type(console), "now_us", staticmethod(lambda: int(noon.timestamp() * 1e6)))
-    assert "the mean of 1 whole day" in text_of(client.get("/plant"))
+    page = text_of(sign_in(pages(), "review").get("/plant"))
+    assert "the mean of 1 whole day" in page
 
 
 def test_a_damaged_file_of_the_archive_is_no_500(client, console):
@@ -126,6 +127,46 @@ def test_a_damaged_file_of_the_archive_is_no_500(client, console):
     answer = client.get("/plant")
     assert answer.status_code == 503
     assert "cannot be read" in answer.text
+
+
+def cut_a_day(console, day):
+    key = next(one for one in console.archive.find("records/") if f"day={day}" in one)
+    console.archive.put(key, console.archive.get(key)[:-9], content_type=PARQUET)
+    return key
+
+
+def test_a_day_with_a_damaged_file_is_named_with_the_reason_and_what_to_do(client, console):
+    fill(console, num_days=3)
+    page = text_of(client.get("/plant"))
+    assert "the mean of 3 whole days" in page
+    assert "incomplete" not in page
+    key = cut_a_day(console, "2026-11-02")
+    answer = client.get("/plant")
+    page = text_of(answer)
+    assert answer.status_code == 200
+    assert "reads of 2026-11-02 are missing below" in page
+    assert "because it was cut" in page
+    assert key in page
+    assert "Restore it from a copy" in page
+    assert "the mean of 2 whole days" in page
+    assert "incomplete" in text_of(client.get("/plant"))  # also when nothing is read again
+
+
+def test_reads_of_a_clock_that_was_ahead_do_not_hide_the_mail(client, console, monkeypatch):
+    fill(console, num_days=3)
+    key = console.archive.find("records/")[0]
+    ahead = key.replace("day=2026-11-02", "day=2036-01-01")
+    assert ahead != key
+    console.archive.put(ahead, console.archive.get(key), content_type=PARQUET)
+    assert "on 3 days" in text_of(client.get("/plant"))
+
+
+def test_where_every_file_is_damaged_the_page_does_not_say_that_none_was_captured(client, console):
+    fill(console, num_days=1)
+    key = cut_a_day(console, "2026-11-02")
+    page = text_of(client.get("/plant"))
+    assert "There is no captured mail" not in page
+    assert key in page
 
 
 def test_a_keyer_may_not_see_the_plant(sign_in):
