@@ -1,5 +1,7 @@
 """Sets the properties that moto 5.2.5's CloudFormation drops; ignores conditions in IAM policies.
 
+An update may keep a parameter whose value was a default, as of a release after the first.
+
 Importing this module patches moto's classes.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from moto.cloudformation.models import CloudFormationBackend
 from moto.ecs import models as ecs_models
 from moto.elbv2 import models as elb_models
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
@@ -123,6 +126,21 @@ def _ecs_service(cls, name, body, account, region, **_):
 
 ecs_models.TaskDefinition.create_from_cloudformation_json = classmethod(_task_definition)
 ecs_models.Service.create_from_cloudformation_json = classmethod(_ecs_service)
+
+_resolve_update = CloudFormationBackend._resolve_update_parameters
+
+
+def _resolve_previous_or_default(self: Any, instance: Any, incoming_params: Any) -> dict[str, str]:
+    """Find the parameters of an update; moto fails where the previous value was a default."""
+    known = [
+        given
+        for given in incoming_params
+        if not given.get("UsePreviousValue") or given["ParameterKey"] in instance.parameters
+    ]
+    return _resolve_update(self, instance, known)
+
+
+CloudFormationBackend._resolve_update_parameters = _resolve_previous_or_default
 
 
 # --- permissions --------------------------------------------------------------------------------
