@@ -1,6 +1,7 @@
 """Sets the properties that moto 5.2.5's CloudFormation drops; ignores conditions in IAM policies.
 
-An update may keep a parameter whose value was a default, as of a release after the first.
+An update may keep a parameter whose value was a default, and a resource that moto cannot update
+stays as it was created.
 
 Importing this module patches moto's classes.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from moto.cloudformation import parsing
 from moto.cloudformation.models import CloudFormationBackend
 from moto.ecs import models as ecs_models
 from moto.elbv2 import models as elb_models
@@ -141,6 +143,15 @@ def _resolve_previous_or_default(self: Any, instance: Any, incoming_params: Any)
 
 
 CloudFormationBackend._resolve_update_parameters = _resolve_previous_or_default
+_update_resource = parsing.parse_and_update_resource
+
+
+def _update_or_keep(logical_id: str, body: Any, resources: Any, **where: str) -> Any:
+    """Update a resource; moto forgets one that its class cannot update."""
+    return _update_resource(logical_id, body, resources, **where) or resources[logical_id]
+
+
+parsing.parse_and_update_resource = _update_or_keep
 
 
 # --- permissions --------------------------------------------------------------------------------
