@@ -67,7 +67,7 @@ infra-test: $(VENV)/.all .venv-infra/.set .venv-checkov/.set  ## prove the AWS s
 	.venv-infra/bin/mypy -p infra
 	PYTHONPATH=. .venv-infra/bin/python -m pytest -c tests/infra/pytest.ini tests/infra
 
-rehearse: .venv-infra/.set .venv-aws/.set  ## run the commands of docs/deploy.md against an emulated account
+rehearse: $(VENV)/.all .venv-infra/.set .venv-aws/.set  ## run the commands of docs/deploy.md against an emulated account
 	PATH=$$PWD/.venv-aws/bin:$$PATH PYTHONPATH=.:tests/infra .venv-infra/bin/python -m rehearsal
 
 image-test: $(VENV)/.all  ## build the image without Docker, run it hardened, put load on it

@@ -178,7 +178,7 @@ def test_two_consoles_on_one_postgresql_never_give_one_letter_twice(
 @pytest.mark.slow
 def test_everything_is_alike_on_postgresql(console, key_of, postgres):
     first = replace(console, database=open_database(postgres))
-    read_ids = store(first, letter("8?"), letter("?", deadline_us=NOW_US + 3_600_000_000))
+    read_ids = store(first, letter("8?"), letter("?", deadline_us=NOW_US + 36_000_000_000))
     store(first, letter("8?", read_id=read_ids[0]))  # found again by another console
     app = make_app(first, pages(KeyingRoom(first)))
     client = TestClient(app, base_url="http://localhost")
@@ -280,12 +280,12 @@ def test_a_label_after_the_lease_counts_where_nobody_else_has_the_letter(console
 
 
 def test_letters_come_first_that_can_still_be_saved_soonest_first(console, keyer):
-    second = 1_000_000
-    soon = letter("?", time_us=NOW_US, deadline_us=NOW_US + 600 * second)
-    sooner = letter("?", time_us=NOW_US, deadline_us=NOW_US + 500 * second)
-    late = letter("?", time_us=NOW_US - 90 * second, deadline_us=NOW_US - 80 * second)
-    never = letter("?", time_us=NOW_US - 100 * second)
-    new = letter("?", time_us=NOW_US)
+    now_us, second = time.time_ns() // 1000, 1_000_000
+    soon = letter("?", time_us=now_us, deadline_us=now_us + 600 * second)
+    sooner = letter("?", time_us=now_us, deadline_us=now_us + 500 * second)
+    late = letter("?", time_us=now_us - 90 * second, deadline_us=now_us - 80 * second)
+    never = letter("?", time_us=now_us - 100 * second)
+    new = letter("?", time_us=now_us)
     store(console, new, never, late, soon, sooner)
     in_order = [one.read_id for one in (sooner, soon, never, late, new)]
     assert ids(keyer("anna").letters()) == in_order

@@ -5,6 +5,7 @@ python -m pytest -s -m nightly tests/console/test_keying_load.py
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -32,29 +33,37 @@ async def key(url, signed_in, number, took_s):
         letters, sending = {}, []
         next_s = time.perf_counter() + number / NUM_KEYERS * ARRIVE_S
 
+        async def ask(method, path, **body):
+            """As the page: again where an idle connection was closed or the console is busy."""
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    answer = await client.request(method, path, **body)
+                    if answer.status_code != 503:
+                        return answer.json()
+                await asyncio.sleep(0.1)
+
         async def send(read_id):
             row = {"read_id": read_id, "crop_index": 0, "label": "7"}
             row["when_us"] = time.time_ns() // 1000
             began_s = time.perf_counter()
-            try:
-                answer = await client.post("/keying/labels", json={"labels": [row]})
-            except httpx.TransportError:  # an idle connection was closed; the page sends again, too
-                answer = await client.post("/keying/labels", json={"labels": [row]})
+            answer = await ask("POST", "/keying/labels", json={"labels": [row]})
             took_s.append(time.perf_counter() - began_s)
-            if answer.json()["results"][0]["status"] == "stored":  # else its lease had ended
+            if answer["results"][0]["status"] == "stored":  # else its lease had ended
                 stored.append(read_id)
 
         async def fetch():
             has = ",".join(letters)
-            answer = await client.get(f"/keying/letters?num=20&has={has}")
-            given = answer.json()["letters"]
-            letters.update({one["read_id"]: one for one in given if one["read_id"] not in keyed})
+            answer = await ask("GET", f"/keying/letters?num=20&has={has}")
+            letters.update(
+                {one["read_id"]: one for one in answer["letters"] if one["read_id"] not in keyed}
+            )
 
         await asyncio.sleep(max(0.0, next_s - time.perf_counter()))
         keyed, fetching = set(), asyncio.create_task(fetch())
         for _ in range(NUM_KEYS):
-            if not letters:
+            while not letters:
                 await fetching
+                fetching = fetching if letters else asyncio.create_task(fetch())
             await asyncio.sleep(max(0.0, next_s - time.perf_counter()))
             next_s += PERIOD_S
             read_id = next(iter(letters))

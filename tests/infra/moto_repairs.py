@@ -1,5 +1,8 @@
 """Sets the properties that moto 5.2.5's CloudFormation drops; ignores conditions in IAM policies.
 
+An update may keep a parameter whose value was a default, and a resource that moto cannot update
+stays as it was created.
+
 Importing this module patches moto's classes.
 """
 
@@ -8,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from moto.cloudformation import parsing
+from moto.cloudformation.models import CloudFormationBackend
 from moto.ecs import models as ecs_models
 from moto.elbv2 import models as elb_models
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
@@ -123,6 +128,30 @@ def _ecs_service(cls, name, body, account, region, **_):
 
 ecs_models.TaskDefinition.create_from_cloudformation_json = classmethod(_task_definition)
 ecs_models.Service.create_from_cloudformation_json = classmethod(_ecs_service)
+
+_resolve_update = CloudFormationBackend._resolve_update_parameters
+
+
+def _resolve_previous_or_default(self: Any, instance: Any, incoming_params: Any) -> dict[str, str]:
+    """Find the parameters of an update; moto fails where the previous value was a default."""
+    known = [
+        given
+        for given in incoming_params
+        if not given.get("UsePreviousValue") or given["ParameterKey"] in instance.parameters
+    ]
+    return _resolve_update(self, instance, known)
+
+
+CloudFormationBackend._resolve_update_parameters = _resolve_previous_or_default
+_update_resource = parsing.parse_and_update_resource
+
+
+def _update_or_keep(logical_id: str, body: Any, resources: Any, **where: str) -> Any:
+    """Update a resource; moto forgets one that its class cannot update."""
+    return _update_resource(logical_id, body, resources, **where) or resources[logical_id]
+
+
+parsing.parse_and_update_resource = _update_or_keep
 
 
 # --- permissions --------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from deployment import deployed
 
 from infra import settings, world
 from infra.app import PROD, build
@@ -62,3 +64,31 @@ def test_the_database_writes_to_a_log_group_that_expires(
     body = mlops.templates["mlops"]["Resources"]
     made = next(b for b in body.values() if b["Type"] == "AWS::RDS::DBInstance")
     assert group.ref.split(".")[1].strip("}") in made["DependsOn"]
+
+
+def test_the_second_deployment_updates_the_stacks_of_the_first(
+    first: dict[str, Template], synthesised: dict[str, dict[str, Template]]
+) -> None:
+    """As the CDK does: it keeps the value of each parameter."""
+    second = synthesised[PROD.name]
+    changed = [name for name in second if second[name] != first[name]]
+    assert changed
+    with deployed(PROD, first) as live:
+        client = live.client("cloudformation")
+        for name in changed:
+            stack = f"digitline-{PROD.name}-{name}"
+            client.update_stack(
+                StackName=stack,
+                TemplateBody=json.dumps(second[name]),
+                Capabilities=["CAPABILITY_NAMED_IAM"],
+                Parameters=[
+                    {"ParameterKey": key, "UsePreviousValue": True}
+                    for key in second[name]["Parameters"]
+                ],
+            )
+            (updated,) = client.describe_stacks(StackName=stack)["Stacks"]
+            assert updated["StackStatus"] == "UPDATE_COMPLETE"
+            outputs = {one["OutputKey"]: one["OutputValue"] for one in updated["Outputs"]}
+            assert outputs == live.outputs[name] | {
+                key: outputs[key] for key in outputs.keys() - live.outputs[name].keys()
+            }

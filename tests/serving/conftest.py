@@ -112,14 +112,18 @@ async def living(app):
 
 @pytest.fixture
 async def serve(monkeypatch, tiny_champion, bento):
-    """Start the service with some settings: `client = await serve(max_batch_size=4)`."""
+    """Start the service with some settings: `client = await serve(max_batch_size=4)`.
+
+    A test that names no time has a minute, so that a busy machine refuses and ends no request.
+    """
+    patient = {"max_queue_wait_ms": 60_000, "request_deadline_ms": 60_000}
     async with AsyncExitStack() as running:
 
         async def start(champion=tiny_champion, *, watches_health=False, **settings):
             if not watches_health:  # its golden crops would mix with the test's crops
                 monkeypatch.setattr(Lifecycle, "watch_health", watch_nothing)
             monkeypatch.setenv("DIGITS_CHAMPION", str(champion))
-            for name, value in settings.items():
+            for name, value in (patient | settings).items():
                 monkeypatch.setenv(f"DIGITS_{name.upper()}", str(value))
             edge = build_edge(bento)
             await running.enter_async_context(living(edge))
@@ -130,7 +134,7 @@ async def serve(monkeypatch, tiny_champion, bento):
 
 @pytest.fixture
 async def client(serve):
-    """The service with its default settings."""
+    """The service with its default settings, except for time."""
     return await serve()
 
 
