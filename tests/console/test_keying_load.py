@@ -99,7 +99,9 @@ def test_fifty_keyers_at_two_keys_a_second_lose_no_label(console, start_console)
             *(key(url, one, number, took_s) for number, one in enumerate(people))
         )
 
-    stored = [one for some in asyncio.run(asyncio.wait_for(all_of_them(), PATIENCE_S)) for one in some]
+    stored = [
+        one for some in asyncio.run(asyncio.wait_for(all_of_them(), PATIENCE_S)) for one in some
+    ]
     wall_s, busy_s = time.perf_counter() - began_s, cpu_s(process.pid) - before_s
     for one in people:
         one.close()
