@@ -178,6 +178,29 @@ def test_the_joint_posterior_is_that_of_all_paths_and_digits():
     assert reading.candidates[0][0] == best
 
 
+def test_a_digit_that_wrong_cuts_leave_is_less_probable_than_another():
+    """The right half of an 8 is a good 3."""
+    lattice = lattice_of(
+        3, [(0, 1), (0, 2), (1, 3), (2, 3)], cuts=np.array([0.0, 1.0, 1.0, 0.0]),
+        masses=np.array([0.8, 0.4, 0.8]),
+    )  # fmt: skip
+    codes = dict(read(lattice, sure([4, 4, 9, 3])).candidates)
+    assert codes["49"] > 3 * codes["43"]
+
+
+def test_what_a_whole_part_is_read_as_does_not_change_the_cuts():
+    runs = [(0, 1), (1, 2), (2, 3)]
+    lattice = lattice_of(3, runs, cuts=np.array([0.0, 0.0, 1.0, 0.0]))
+    garbage = np.full(3, -8.0)
+    weights = [
+        field_paths.piece_features(lattice, sure(digits), garbage) @ field_paths.PIECE_WEIGHTS
+        for digits in ([3, 3, 3], [9, 9, 9])
+    ]
+    assert weights[0][0] == weights[1][0]
+    assert weights[0][1] != weights[1][1]
+    assert weights[0][2] != weights[1][2]
+
+
 @pytest.mark.parametrize(
     ("top", "garbage", "is_cut", "reason"),
     [
