@@ -38,8 +38,10 @@ start_engine() {
   return 1
 }
 
-load_image() { # copy an image from buildah to Docker
-  docker image inspect "$1" > /dev/null 2>&1 && return
+load_image() { # copy an image from buildah to Docker, if this build is not there yet
+  local built
+  built=sha256:$(buildah inspect --type image --format '{{.FromImageID}}' "$1")
+  [ "$(docker image inspect --format '{{.Id}}' "$1" 2> /dev/null)" != "$built" ] || return 0
   rm -f "$STACK/image.tar"
   buildah push -q "$1" "docker-archive:$STACK/image.tar:$1"
   docker load -q -i "$STACK/image.tar"
