@@ -174,7 +174,7 @@ def test_a_page_of_the_console_is_shown(path, office):
 def test_one_command_erases_a_read_from_every_volume():
     read_id = post_png("/v1/digit", digit_crops.load()[1].png)["read_id"]
     wait_for(lambda: is_found(read_id))
-    command = [*COMPOSE, "run", "--rm", "erase", read_id]
+    command = [*COMPOSE, "run", "--rm", "-T", "erase", read_id]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no data snapshot had it" in done.stdout
