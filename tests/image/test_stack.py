@@ -183,7 +183,8 @@ def test_one_command_erases_a_read_from_every_volume():
 
 def test_the_months_retraining_can_be_started():
     """It ends where no crop is labelled, after it has found mail, data store and champion."""
-    command = ("python", "-m", "training", "retrain", "--work", "/var/lib/training/try")
+    places = ("--work", "/var/lib/training/try", "--data-store", "/var/lib/training/try-data")
+    command = ("python", "-m", "training", "retrain", *places, "--as-of", "2020-01")
     assert "has no crop to train on" in inside("retrain", *command)
 
 
