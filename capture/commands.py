@@ -202,28 +202,40 @@ def _erase(options: argparse.Namespace) -> int:
     in_archive = sum(one.num_rows for one in erased)
     pictures = sum(erase_pictures(reports, read_id) for read_id in read_ids)
     print(f"removed {in_spool} records from the spool, {in_archive} rows, {pictures} pictures")
-    _erase_from_data(options, read_ids)
+    is_marked = _erase_from_data(options, read_ids)
     unsearched = {key for one in erased for key in one.unsearched}
     if unsearched:
         print(f"NOT searched, {REMEDY}, then erase again:", *sorted(unsearched), file=sys.stderr)
-    return 1 if unsearched else 0
+    return 1 if unsearched or not is_marked else 0
 
 
-def _erase_from_data(options: argparse.Namespace, read_ids: set[str]) -> None:
-    """Erase reads from the data snapshots, and tell which snapshots and champions used them."""
+def _erase_from_data(options: argparse.Namespace, read_ids: set[str]) -> bool:
+    """Erase reads from the data snapshots, and tell which snapshots and champions used them.
+
+    Returns whether every champion that was trained on them is marked.
+    """
     from capture.snapshot_erasure import erase_from_snapshots, mark_champions, of_reads
     from capture.store import open_store
 
     rewritten = erase_from_snapshots(open_store(options.data_store), of_reads(read_ids))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    models = open_store(options.model_store)
-    champions = mark_champions(models, options.champion, rewritten, when=now)
     for one in rewritten:
         print(one)
-    for version in champions:
-        print(f"champion {version} was trained on it and is marked: retrain due")
     if not rewritten:
         print("no data snapshot had it")
+    models = open_store(options.model_store)
+    try:
+        champions = mark_champions(models, options.champion, rewritten, when=now)
+    except OSError as error:
+        print(
+            f"a champion was trained on it and cannot be marked: {error}; retrain without it: "
+            "python -m training retrain --force",
+            file=sys.stderr,
+        )
+        return False
+    for version in champions:
+        print(f"champion {version} was trained on it and is marked: retrain due")
+    return True
 
 
 def _to_erase(reads: list[Read], given: str, *, every: bool) -> list[Read]:

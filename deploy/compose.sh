@@ -38,8 +38,10 @@ start_engine() {
   return 1
 }
 
-load_image() { # copy an image from buildah to Docker
-  docker image inspect "$1" > /dev/null 2>&1 && return
+load_image() { # copy an image from buildah to Docker, if this build is not there yet
+  local built
+  built=sha256:$(buildah inspect --type image --format '{{.FromImageID}}' "$1")
+  [ "$(docker image inspect --format '{{.Id}}' "$1" 2> /dev/null)" != "$built" ] || return 0
   rm -f "$STACK/image.tar"
   buildah push -q "$1" "docker-archive:$STACK/image.tar:$1"
   docker load -q -i "$STACK/image.tar"
@@ -89,17 +91,23 @@ CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prome
 D
 }
 
+new_key() { # SITE SCOPES, into the project's key file
+  "${PYTHON:-python3}" -m serving.keys new --site "$1" --scopes "$2" \
+    --file "$STACK/project/secrets/api_keys.json" | sed -n 's/^key (shown once): //p'
+}
+
 # A copy of deploy/ with secrets created as compose.yaml says.
 make_project() {
   rm -rf "$STACK/project"
   cp -r deploy "$STACK/project"
   rm -rf "$STACK/model" && mkdir "$STACK/model" && cp -r model/champion "$STACK/model/"
+  mkdir -p "$STACK/model-store"
   sed -i '/^name:/d' "$STACK/project/compose.yaml"
   local secrets=$STACK/project/secrets
   rm -rf "$secrets"
   mkdir -m 700 "$secrets"
-  "${PYTHON:-python3}" -m serving.keys new --site here --file "$secrets/api_keys.json" \
-    | sed -n 's/^key (shown once): //p' > "$STACK/key"
+  new_key here predict > "$STACK/key"
+  new_key office label,review,admin > "$STACK/office-key"
   openssl rand -hex 24 > "$secrets/postgres_password"
   openssl rand -hex 24 > "$secrets/grafana_password"
   chmod 644 "$secrets"/*
@@ -111,6 +119,7 @@ services:
   reports: {image: "localhost/digitline:jobs"}
   retrain: {image: "localhost/digitline:jobs"}
   console: {image: "localhost/digitline:jobs"}
+  erase: {image: "localhost/digitline:jobs"}
   mlflow: {image: "localhost/digitline:jobs"}
 Y
 }
@@ -135,6 +144,7 @@ build_stand_ins
 make_project
 compose up --detach --no-build "${SERVICES[@]}"
 compose ps
-DIGITLINE_COMPOSE=$COMPOSE DIGITLINE_STACK_KEY=$(cat "$STACK/key") PYTHONPATH=. \
+DIGITLINE_COMPOSE=$COMPOSE DIGITLINE_STACK_KEY=$(cat "$STACK/key") \
+  DIGITLINE_STACK_OFFICE_KEY=$(cat "$STACK/office-key") PYTHONPATH=. \
   "${PYTHON:-python3}" -m pytest -q -s --no-header tests/image/test_stack.py \
   || { compose ps; compose logs --tail 20; exit 1; }

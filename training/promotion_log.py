@@ -93,8 +93,9 @@ def begun(champion: Path) -> Promotion | None:
 
 def end(champion: Path) -> None:
     """Remove the note: all of the switch is done, or nothing."""
-    _note(champion).unlink(missing_ok=True)
-    _note(champion).with_suffix(".part").unlink(missing_ok=True)
+    for note in (_note(champion), _note(champion).with_suffix(".part")):
+        if note.exists():  # a read-only file system refuses to remove what is not there, too
+            note.unlink()
 
 
 def next_version(champion: Path) -> str:

@@ -18,6 +18,7 @@ WHERE = {
     "DIGITS_CAPTURE_DIR": f"{HOME}/spool",
     "DIGITS_CAPTURE_STORE": f"{HOME}/captures",
     "DIGITS_REPORTS": f"{HOME}/reports",
+    "DIGITS_DATA_STORE": f"{HOME}/data",
     "MLFLOW_TRACKING_URI": f"sqlite:///{HOME}/mlflow.db",
 }
 

@@ -141,6 +141,16 @@ def test_erase_lists_snapshots_and_champions_and_marks_these(
     assert json.loads((champion / "retrain_due.json").read_text())["retrain_due"] is True
 
 
+def test_a_champion_that_cannot_be_marked_is_told_and_fails_the_command(
+    archive, data, models, champion, trained, tmp_path, capsys
+):
+    (champion / "retrain_due.json").mkdir()  # as where the folder is mounted read-only
+    assert erase(trained, archive, data, models, champion, tmp_path) == 1
+    said = capsys.readouterr()
+    assert said.out.count("is now 2026-") == 2
+    assert "retrain without it: python -m training retrain --force" in said.err
+
+
 def test_a_read_of_the_test_share_marks_no_champion(data, models, champion):
     tested = read(data, "2026-10").test_ids[0].rpartition("/")[0]
     rewritten = erase_from_snapshots(data, of_reads([tested]))

@@ -241,3 +241,10 @@ def test_a_few_labels_of_one_digit_are_validated_too(mail, test, num):
     report = validate(mail.take(rows), test, probs)
     assert not report.is_refused
     assert len(report.likely_wrong) == 0
+
+
+def test_a_month_without_a_test_share_is_validated(rng):
+    """So few labels may all fall into the training share."""
+    train, test = mail_of(rng, 5), mail_of(rng, 0)
+    report = validate(train, test, champion_of(rng, train.labels))
+    assert "leakage" not in {one.check for one in report.findings}
