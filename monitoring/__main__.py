@@ -1,4 +1,4 @@
-"""``python -m monitoring``: the commands of capture and of drift.
+"""The commands of capture and of drift.
 
 ship, erase, compact and expire maintain the archive; label and labels store and show what people
 keyed; reference, report, watch and check compare mail with the model's reference; serve shows the
@@ -59,7 +59,7 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
         added = subcommands.add_parser(
             name,
             help=text,
-            description=text,
+            description=f"{text[0].upper()}{text[1:]}.",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         added.set_defaults(command=command)

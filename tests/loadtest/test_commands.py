@@ -13,6 +13,7 @@ def test_the_help_lists_every_command_and_an_unknown_one_is_refused(capsys):
     for name in COMMANDS:
         assert name in listed
     assert main(["nonsense"]) == 2
+    assert "'nonsense' is not a command" in capsys.readouterr().err
 
 
 def help_of(name, capsys):
