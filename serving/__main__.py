@@ -10,7 +10,8 @@ import os
 import sys
 from typing import Final
 
-from serving.config import ConfigError, Settings, load_settings, to_help
+from serving.config import ConfigError, Settings, load_settings
+from serving.config_text import to_help
 from serving.server.supervisor import REFUSED
 
 DIGITS: Final = "service:DigitService.to_asgi"  # what `bentoml serve` would start, too
