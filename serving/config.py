@@ -32,7 +32,6 @@ JOB_VARIABLES: Final = frozenset(
         "REPORTS_URL",
         "RETRAIN_DRIFT",
         "RETRAIN_LABELS",
-        "SERVICE_URL",
         "SMTP_PASSWORD",
         "TRAINING_WORK",
     )

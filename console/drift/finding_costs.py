@@ -93,12 +93,3 @@ def _of_wrong(estimate: AuditEstimate, num_accepted: float) -> Costed:
     )
     because = f"{more:,.1f} more letters go astray"
     return Costed(text, "act", more * costs.DEFAULT.wrong_read_eur, because, _TO_DO["wrong"])
-
-
-def harm_a_day(estimate: AuditEstimate, num_accepted: float) -> tuple[float, float, float]:
-    """Euros a day of accepted reads that are wrong: the estimate and its interval."""
-    error, low, high = (
-        share * num_accepted * costs.DEFAULT.wrong_read_eur
-        for share in (estimate.error, estimate.low, estimate.high)
-    )
-    return error, low, high
