@@ -1,4 +1,4 @@
-"""What each finding of a site costs a day, so that the dearest comes first. Pure.
+"""What each finding of a site costs a day, so that the costliest comes first. Pure.
 
 A rejected read costs a person's time, an accepted read that is wrong costs a letter gone astray
 (`contract.costs`). What a site has always rejected is no part of a finding's cost.
@@ -45,7 +45,7 @@ def cost_findings(
     usual_reject_share: float | None,
     estimate: AuditEstimate | None,
 ) -> list[Costed]:
-    """The findings of one site and day, dearest first; without a cost, farthest beyond its limit.
+    """The findings of one site and day, costliest first; without a cost, farthest beyond its limit.
 
     Args:
         findings: of report.json, of this site.
