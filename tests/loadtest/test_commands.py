@@ -43,6 +43,14 @@ def test_an_unreachable_service_gives_no_verdict(tmp_path, capsys):
     assert "cannot be reached" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("host", ["localhost:3000", "127.0.0.1", "ftp://digits", "http://"])
+def test_an_address_without_its_scheme_or_name_is_refused_before_any_load(host, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "steady", "--host", host])
+    assert ended.value.code == 2
+    assert f"'{host}' is no address" in capsys.readouterr().err
+
+
 def test_the_validation_prints_a_header_and_one_row_per_step():
     row = validate.Comparison(2, 40.0, 7.0, 7.5, 8.0, 8.5, 15.0, 20.0, 19.0, 0.94, 1.05)
     assert len(validate.text([row, row]).splitlines()) == 3
