@@ -11,10 +11,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from training import option_values, study_commands
+from training import option_values
 from training.command_options import RETRAIN_STEPS, STEPS, build_parser
 from training.config import Workspace
 from training.data.mnist_files import DataError
+from training.steps import study_commands
 
 OF_DATA = ("snapshot", "validate", "data")
 OF_CHAMPIONS = ("rollback", "history", "recall")
