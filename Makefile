@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 PORT ?= 3000
-CONSOLE_PORT ?= 8080
+CONSOLE_PORT ?= 8070
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := PYTHONPATH=. $(BIN)/python
@@ -36,7 +36,7 @@ setup: $(VENV)/.all  ## install everything into .venv
 demo: $(VENV)/.all  ## service, console and reports with a made-up month of mail; touches no other data
 	PYTHONPATH=. exec $(BIN)/python -m monitoring.studies.demo $(ARGS)
 
-console: $(VENV)/.all  ## the pages for people: keying, sites, models (CONSOLE_PORT, default 8080)
+console: $(VENV)/.all  ## the pages for people: keying, sites, models (CONSOLE_PORT, default 8070)
 	PYTHONPATH=. exec $(BIN)/python -m console --port $(CONSOLE_PORT)
 
 train: $(VENV)/.all  ## fetch data, fit, export, quantize, evaluate, gate, promote (80 epochs; 27 s each on two AVX2 cores)

@@ -5,6 +5,7 @@ So the first rows are a fair sample of all, whenever the keyers stop. Knows noth
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 
@@ -29,7 +30,7 @@ def list_marks(store: Store, window: Window) -> pd.DataFrame:
     events = read_events(store)
     done = set(events[events["how"] == AUDIT][KEY].itertuples(index=False, name=None))
     keys_of_rows = list(rows[KEY].itertuples(index=False, name=None))
-    rows = rows[[key not in done for key in keys_of_rows]]
+    rows = rows[np.array([key not in done for key in keys_of_rows], dtype=bool)]  # of none, too
     order = [audit_hash(read_id, index) for read_id, index in rows[KEY].itertuples(index=False)]
     rows = rows.assign(how=AUDIT, label="", order=order)
     return rows.sort_values("order", ignore_index=True)[COLUMNS]

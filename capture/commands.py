@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from capture.config import CaptureSettings
 
 if TYPE_CHECKING:
+    from capture.archive import Window
     from capture.look_up import Read
 
 Command = Callable[[argparse.Namespace], int]
@@ -94,7 +95,10 @@ def _id(text: str) -> str:
 def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> None:
     compact = add("compact", _compact, "merge the files of finished days, one for each site")
     compact.add_argument(
-        "--day", default="yesterday", help="yesterday, 2026-11-01 or 2026-11-01..2026-11-07"
+        "--day",
+        type=window,
+        default="yesterday",
+        help="yesterday, 2026-11-01 or 2026-11-01..2026-11-07",
     )
     compact.add_argument("--store", default=settings.store, help=STORE_HELP)
 
@@ -114,6 +118,16 @@ def _register_archive_commands(add: AddCommand, settings: CaptureSettings) -> No
 def today() -> date:
     """Today in UTC."""
     return datetime.now(UTC).date()
+
+
+def window(text: str) -> Window:
+    """The days that an option names, for argparse."""
+    from capture.archive import parse_window
+
+    try:
+        return parse_window(text, today=today())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def stop_on_signal() -> threading.Event:
@@ -252,15 +266,13 @@ def _to_erase(reads: list[Read], given: str, *, every: bool) -> list[Read]:
 
 
 def _compact(options: argparse.Namespace) -> int:
-    from capture.archive import parse_window
     from capture.compaction import compact
     from capture.kept_crops import keep_labelled
     from capture.labels import compact_labels
     from capture.store import open_store
 
-    window = parse_window(options.day, today=today())
     store = open_store(options.store)
-    num_files = sum(compact(store, day) for day in window.days()) + compact_labels(store)
+    num_files = sum(compact(store, day) for day in options.day.days()) + compact_labels(store)
     num_kept = keep_labelled(store)
     print(f"{num_files} files merged, {num_kept} labelled crops kept")
     return 0

@@ -11,7 +11,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from capture.commands import SPOOL_HELP, STORE_HELP, AddCommand, today
+from capture.commands import SPOOL_HELP, STORE_HELP, AddCommand, window
 from capture.config import CaptureSettings
 from capture.label_event import HOW
 
@@ -34,7 +34,10 @@ def register(add: AddCommand, settings: CaptureSettings) -> None:
 
     marks = add("audits", _audits, "list the marked crops that nobody has audited, as a label file")
     marks.add_argument(
-        "--day", default="yesterday", help="yesterday, 2026-11-01 or 2026-11-01..2026-11-07"
+        "--day",
+        type=window,
+        default="yesterday",
+        help="yesterday, 2026-11-01 or 2026-11-01..2026-11-07",
     )
     marks.add_argument("--store", default=settings.store, help=STORE_HELP)
 
@@ -96,12 +99,10 @@ def _labels(options: argparse.Namespace) -> int:
 
 
 def _audits(options: argparse.Namespace) -> int:
-    from capture.archive import parse_window
     from capture.audit_list import list_marks
     from capture.store import open_store
 
-    window = parse_window(options.day, today=today())
-    marks = list_marks(open_store(options.store), window)
+    marks = list_marks(open_store(options.store), options.day)
     with contextlib.suppress(BrokenPipeError):  # `| head` has closed it
         print(marks.to_csv(index=False), end="", flush=True)
     return 0

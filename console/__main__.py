@@ -16,6 +16,7 @@ from console.keying.read_waits import ReadWaits
 from console.keying.room import KeyingRoom
 from console.office import office_pages
 from console.versions import versions_pages
+from contract.tcp_port import tcp_port
 from serving.config import ConfigError
 
 
@@ -27,7 +28,7 @@ def main() -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8070, help="port to listen on")
+    parser.add_argument("--port", type=tcp_port, default=8070, help="port to listen on")
     options = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr

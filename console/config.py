@@ -22,7 +22,6 @@ class ConsoleSettings:
 
     capture: CaptureSettings
     service: ServiceSettings  # the keys, the directory of valid codes, the error target
-    service_url: str  # DIGITS_SERVICE_URL: the running service
     database: str  # DIGITS_CONSOLE_DATABASE: sqlite:///FILE or postgresql+psycopg2://...
     champion: Path  # DIGITS_CHAMPION, where that is a folder
     work: Path  # DIGITS_TRAINING_WORK: folder of the candidate that `training` makes
@@ -42,7 +41,6 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> ConsoleSett
     return ConsoleSettings(
         capture=config.from_environment(environment),
         service=service,
-        service_url=environment.get("DIGITS_SERVICE_URL", "http://127.0.0.1:3000").rstrip("/"),
         database=environment.get("DIGITS_CONSOLE_DATABASE", DEFAULT_DATABASE),
         champion=CHAMPION if champion.startswith("s3://") else Path(champion),
         work=Path(environment.get("DIGITS_TRAINING_WORK", ".work/train")),

@@ -10,11 +10,7 @@ from loadtest.failure import LoadtestFailed
 # command -> (module, function, help); only the module of the chosen command is imported
 COMMANDS: Final = {
     "bench": ("bench.bench_command", "main", "measure our service and its peers; write the tables"),
-    "run": (
-        "load.load_command",
-        "run",
-        "run a load profile against a service; judge the SLO",
-    ),
+    "run": ("load.load_command", "run", "run a load profile against a service; judge the SLO"),
     "local": ("load.load_command", "local", "start the service, load it, judge the SLO"),
     "compare": ("load.compare", "main", "compare the JSON files of two runs"),
     "soak": ("load.soak", "main", "run the sustained rate for long; draw memory and latency"),
@@ -34,7 +30,10 @@ def main(arguments: list[str]) -> int:
     if name not in COMMANDS:
         print("usage: python -m loadtest COMMAND [--help]\n")
         print("\n".join(f"  {command:10} {what}" for command, (_, _, what) in COMMANDS.items()))
-        return 0 if name in ("-h", "--help") else 2
+        if name in ("-h", "--help"):
+            return 0
+        print(f"loadtest: {name!r} is not a command; choose one of these", file=sys.stderr)
+        return 2
     module, function, _ = COMMANDS[name]
     try:
         return int(getattr(importlib.import_module(f"loadtest.{module}"), function)(rest))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from inspect import cleandoc
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 def parser(command: str, description: str | None) -> argparse.ArgumentParser:
@@ -14,6 +15,20 @@ def parser(command: str, description: str | None) -> argparse.ArgumentParser:
         description=cleandoc(description or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_host(to: argparse.ArgumentParser) -> None:
+    """Add `--host`, the address of a running service."""
+    to.add_argument(
+        "--host", type=_address, required=True, help="for example http://127.0.0.1:3000"
+    )
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address; give http://HOST:PORT")
+    return text
 
 
 def add_keys(to: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m model", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("explain", help="draw why a crop got its answer")
     command.add_argument("crop", type=Path, help="a PNG or JPEG file with one digit")
     command.add_argument(

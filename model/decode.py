@@ -58,7 +58,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         UnsupportedFormat: neither PNG nor JPEG.
         UnreadableCrop: truncated or damaged.
         CropSizeError: a file over 2 MB, a side outside 4 to 4096 px, more than 4,000,000 px, or too
-            dear to decode.
+            costly to decode.
         ManyFrames: an animated PNG.
     """
     file_format = _sniff(data)

@@ -29,7 +29,7 @@ def predict_decode_ms(data: bytes) -> float:
     """Milliseconds of CPU that `model.decode.decode` needs at most, with reducing a large crop.
 
     Takes well below a millisecond for any file, and never raises. A file with more than 100 chunks
-    or segments is taken for as dear as a file may be: only a few encoders write so many.
+    or segments is taken for as costly as a file may be: only a few encoders write so many.
     """
     if len(data) > MAX_FILE_BYTES:
         return _WALK_MS

@@ -1,4 +1,4 @@
-"""``python -m monitoring``: the commands of capture and of drift.
+"""The commands of capture and of drift.
 
 ship, erase, compact and expire maintain the archive; label and labels store and show what people
 keyed; reference, report, watch and check compare mail with the model's reference; serve shows the
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capture import commands, label_commands
-from capture.commands import Command, metric_emitter, stop_on_signal, today
+from capture.commands import Command, metric_emitter, stop_on_signal, today, window
 from capture.store import StoreError
+from contract.tcp_port import tcp_port
 from monitoring import reference_command
 from monitoring.config import Settings, from_environment
 
@@ -59,7 +60,7 @@ def build_parser(settings: Settings) -> argparse.ArgumentParser:
         added = subcommands.add_parser(
             name,
             help=text,
-            description=text,
+            description=f"{text[0].upper()}{text[1:]}.",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         added.set_defaults(command=command)
@@ -82,7 +83,7 @@ def _register(add: commands.AddCommand, settings: Settings) -> None:
     serve = add("serve", partial(_serve, settings=settings), "serve the reports over HTTP")
     serve.add_argument("--reports", default=settings.capture.reports, help=commands.REPORTS_HELP)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    serve.add_argument("--port", type=int, default=8090, help="port to listen on")
+    serve.add_argument("--port", type=tcp_port, default=8090, help="port to listen on")
 
     retrain = add(
         "retrain",
@@ -116,6 +117,7 @@ def _register(add: commands.AddCommand, settings: Settings) -> None:
         if name == "report":
             drift.add_argument(
                 "--current",
+                type=window,
                 default="yesterday",
                 metavar="DAYS",
                 help="yesterday, 2026-11-01 or 2026-11-01..2026-11-07",
@@ -154,25 +156,23 @@ def _locations(options: argparse.Namespace, settings: Settings) -> ReportLocatio
 
 
 def _report(options: argparse.Namespace, *, settings: Settings) -> int:
-    from capture.archive import parse_window
     from monitoring import alerts, mail_reference, report
 
     locations = _locations(options, settings)
-    window = parse_window(options.current, today=today())
     assessment = report.run(
         locations,
-        window,
+        options.current,
         mail_reference.load(options.reference, locations.reports, settings.capture.champion),
         emit=metric_emitter(emf=settings.capture.emf),
         today=today(),
     )
     verdict = assessment.severity.name.lower() if assessment.enough else "insufficient data"
-    print(f"{window}: {verdict}, {assessment.num_records} records")
+    print(f"{options.current}: {verdict}, {assessment.num_records} records")
     for finding in assessment.findings:
         print(f"  {finding.severity.name.lower()}: {finding.text}")
     for sentence in assessment.not_judged:
         print(f"  {sentence}")
-    print(f"{locations.reports_url}/{window}/index.html")
+    print(f"{locations.reports_url}/{options.current}/index.html")
     return _undelivered(alerts.flush(locations.reports))
 
 

@@ -1,4 +1,4 @@
-"""``python -m serving``: serve the shipped champion until SIGTERM or Ctrl-C.
+"""Serve the shipped champion until SIGTERM or Ctrl-C.
 
 Every setting is an environment variable; --app serves another model than ours. It checks the
 settings and then replaces itself by the supervisor, which starts the workers. A mistake in the
@@ -10,7 +10,8 @@ import os
 import sys
 from typing import Final
 
-from serving.config import ConfigError, Settings, load_settings, to_help
+from serving.config import ConfigError, Settings, load_settings
+from serving.config_text import to_help
 from serving.server.supervisor import REFUSED
 
 DIGITS: Final = "service:DigitService.to_asgi"  # what `bentoml serve` would start, too
@@ -26,7 +27,9 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--app", default=DIGITS, help="MODULE:FUNCTION that builds the application (%(default)s)"
+        "--app",
+        default=DIGITS,
+        help="MODULE:FUNCTION that builds the application (default: %(default)s)",
     )
     args = parser.parse_args()
     try:

@@ -18,7 +18,7 @@ from serving.key_scope import KeyScope
 def main() -> int:
     """Print a new key and its entry; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m serving.keys", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     new = commands.add_parser(
         "new",
         help="make a key and print it",

@@ -10,20 +10,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from training import option_values
 from training.command_options import RETRAIN_STEPS, STEPS, build_parser
-from training.config import DataConfig, FieldConfig, Workspace, YearConfig
-from training.data.datasets import load_mnist
+from training.config import Workspace
 from training.data.mnist_files import DataError
+from training.steps import study_commands
 
-if TYPE_CHECKING:
-    from capture.store import Store
-    from training.data.render import RenderConfig
-    from training.fitting import FitConfig
-
-STUDIES = ("search", "average", "compare", "styles", "harm", "replay", "year", "field")
 OF_DATA = ("snapshot", "validate", "data")
 OF_CHAMPIONS = ("rollback", "history", "recall")
 EXIT_GATE, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
@@ -33,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 1 when the gate refuses, 2 on errors."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     options = build_parser().parse_args(arguments)
-    if options.command in ("crops", "sheet"):
+    if options.command in study_commands.DRAWINGS:
         return _draw(options)
     # The libraries send usage reports from their import on, unless these are set before it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -59,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command in OF_CHAMPIONS:
             _run_of_champions(options)
             return 0
-        if options.command in STUDIES and options.command != "average":
-            _run_study(options)
+        if options.command in study_commands.STUDIES and options.command != "average":
+            study_commands.run_study(options)
             return 0
         with hold(options.work):
             return _run_in_workspace(chosen, options)
@@ -72,12 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_ERROR
 
 
+def _draw(options: argparse.Namespace) -> int:
+    try:
+        study_commands.draw(options)
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    return 0
+
+
 def _run_in_workspace(chosen: Sequence[str], options: argparse.Namespace) -> int:
     """Run what writes a candidate's files."""
     if options.command == "retrain":
         return _retrain(chosen, options)
     if options.command == "average":
-        _run_study(options)
+        study_commands.run_study(options)
         return 0
     return _run_steps(chosen, options)
 
@@ -117,9 +119,9 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
         force=options.force,
     )
     places = retrain.Places(
-        archive=_store(options.store, "--store"),
-        data_store=_store(options.data_store, "--data-store"),
-        data=_data_config(options),
+        archive=option_values.store(options.store, "--store"),
+        data_store=option_values.store(options.data_store, "--data-store"),
+        data=option_values.data_config(options),
         work=Workspace(options.work),
         champion=options.champion,
     )
@@ -128,80 +130,21 @@ def _retrain(chosen: Sequence[str], options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_study(options: argparse.Namespace) -> None:
-    """Run a command outside the chain from fit to promotion."""
-    from training.steps import average, compare_runs, harm_table, replay, search, styles_table
-
-    if options.command == "replay":
-        replayed = replay.run(
-            options.candidate,
-            options.champion,
-            _store(options.store, "--store"),
-            days=options.days,
-            listing=options.list,
-            picture=options.picture,
-        )
-        print(replayed)
-    elif options.command == "year":
-        print(_run_year(options))
-    elif options.command == "field":
-        _run_field(options)
-    elif options.command == "average":
-        average.run(options.fits, Workspace(options.work))
-    elif options.command == "compare":
-        compare_runs.run(options.runs, options.pictures)
-    elif options.command == "search":
-        config, rendering = fit_configs(options)
-        search.run(config, rendering, _data_config(options), options.picture)
-    elif options.command == "harm":
-        harm_table.run(_data_config(options), options.champion)
-    else:
-        styles_table.run(_data_config(options), options.champion)
-
-
-def _run_year(options: argparse.Namespace) -> str:
-    from training.studies import year_command
-
-    config = YearConfig(
-        mail=options.mail,
-        num_months=options.months,
-        num_crops=options.num_crops,
-        num_orders=options.orders,
-        num_replay=options.num_replay,
-        num_steps=options.steps,
-        audit_frac=options.audit[0],
-        seed=options.seed,
-    )
-    return year_command.run(
-        _data_config(options),
-        options.champion,
-        config,
-        audit_fracs=options.audit[1:],
-        report=options.report,
-        out=options.out,
-    )
-
-
-def _run_field(options: argparse.Namespace) -> None:
-    from training.studies import field_command
-
-    config = FieldConfig(options.num_fields, options.seed, options.picture, options.fit)
-    field_command.run(_data_config(options), options.champion, config)
-
-
 def _run_of_champions(options: argparse.Namespace) -> None:
     """Show the champions, bring one back, or read again what one accepted."""
     from training.steps import recall, rollback
 
     if options.command == "history":
-        print(rollback.history(options.champion, _model_store(options)))
+        print(rollback.history(options.champion, option_values.model_store(options)))
     elif options.command == "rollback":
         to_version, why = options.to, options.why
-        rollback.run(options.champion, _model_store(options), to_version=to_version, why=why)
+        rollback.run(
+            options.champion, option_values.model_store(options), to_version=to_version, why=why
+        )
     else:
         recalled = recall.run(
             options.champion,
-            _store(options.store, "--store"),
+            option_values.store(options.store, "--store"),
             since=options.since,
             version=options.version,
             listing=options.list,
@@ -235,9 +178,9 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     from training import gate_rules
     from training.steps import evaluate, export, fetch, fit, gate, promote, quantize, trial
 
-    data, work = _data_config(options), Workspace(options.work)
+    data, work = option_values.data_config(options), Workspace(options.work)
     if step == "fit":
-        config, rendering = fit_configs(options)
+        config, rendering = option_values.fit_configs(options)
         print(config, rendering, data, sep="\n", flush=True)
         fit.run(config, rendering, data, work)
     elif step == "export":
@@ -253,87 +196,9 @@ def _run_step(step: str, options: argparse.Namespace) -> bool:
     elif step == "fetch":
         fetch.run(work, options.run)
     else:
-        store, why = _model_store(options), options.why
+        store, why = option_values.model_store(options), options.why
         promote.run(data, work, options.champion, store, why=why, move_anchor=options.move_anchor)
     return True
-
-
-def fit_configs(options: argparse.Namespace) -> tuple[FitConfig, RenderConfig]:
-    """The recipe that the options choose.
-
-    Raises:
-        StepError: for a network that is not in `network.NETWORKS`.
-    """
-    from training.data.render import RenderConfig
-    from training.fitting import PROTOTYPE, WARM_PEAK_LR, FitConfig
-    from training.network import NETWORKS
-    from training.step_error import StepError
-
-    name = options.network
-    if name not in NETWORKS:
-        raise StepError(
-            f"network {name!r} is not one of {', '.join(NETWORKS)}; "
-            "add it to NETWORKS in training/network.py"
-        )
-    config = PROTOTYPE if name == "prototype" else FitConfig(network=name)
-    config = replace(config, seed=options.seed, epochs=options.epochs or config.epochs)
-    if options.warm_start:
-        config = replace(config, warm_start=options.warm_start)
-        if config.augmented:
-            config = replace(config, augmented=replace(config.augmented, peak_lr=WARM_PEAK_LR))
-    rendering = RenderConfig()
-    return config, replace(rendering, num_crops=options.num_crops or rendering.num_crops)
-
-
-def _model_store(options: argparse.Namespace) -> Store:
-    return _store(options.model_store, "--model-store")
-
-
-def _store(url: str, option: str) -> Store:
-    """The store that an option names.
-
-    Raises:
-        StepError: it is neither a folder nor a bucket.
-    """
-    from capture.store import open_store
-    from training.step_error import StepError
-
-    try:
-        return open_store(url)
-    except ValueError as error:
-        raise StepError(f"{option}: {error}") from error
-
-
-def _data_config(options: argparse.Namespace) -> DataConfig:
-    return DataConfig(
-        cache=options.data_cache,
-        folder=options.data_folder,
-        location=options.data_location,
-        semeion=options.semeion,
-        without_fonts=options.without_fonts,
-    )
-
-
-def _draw(options: argparse.Namespace) -> int:
-    """Run `crops` or `sheet`, which need no MLflow."""
-    try:
-        mnist = load_mnist(_data_config(options))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    from training.data import fonts
-    from training.data.shipped_crops import write_crops
-    from training.evaluation.sheet import draw_sheet
-
-    if options.command == "crops":
-        print(f"{write_crops(mnist.test, options.folder)} crops in {options.folder}")
-        return 0
-    found = fonts.find_fonts()
-    letters = fonts.draw_letters(found.train) if found else None
-    options.picture.parent.mkdir(parents=True, exist_ok=True)
-    draw_sheet(mnist.validation, letters).save(options.picture, optimize=True)
-    print(f"contact sheet in {options.picture}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,9 +10,16 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from training import snapshot_options
-from training.config import DataConfig, FieldConfig, Workspace, YearConfig
-from training.snapshot_options import served_folder
+from training import snapshot_options, study_options
+from training.config import DataConfig
+from training.shared_options import (
+    add_capture_store,
+    add_champion,
+    add_data_store,
+    add_model_store,
+    add_option,
+    work_folder,
+)
 
 WITHOUT_MNIST = (
     "average", "rollback", "history", "recall", "replay", "snapshot", "validate", "data",
@@ -56,47 +63,27 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train, evaluate and promote the digit model."
     )
-    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, text in HELP.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in (*STEPS, "run", "retrain", "fetch", "try"):
             _add_step_options(name, command)
         if name not in WITHOUT_MNIST:
             _add_data_options(command)
-    _add_compare_options(commands.choices["compare"])
-    search, sheet, crops = (commands.choices[name] for name in ("search", "sheet", "crops"))
-    _add_option(search, "--picture", Path("docs/images/search.png"), "picture to write")
-    _add_option(search, "--seed", 7, "seed of the fits")
-    _add_option(search, "--epochs", 4, "epochs of each fit")
-    _add_option(search, "--num-crops", 60_000, "crops to render for training")
-    search.set_defaults(network="default")
     commands.choices["try"].set_defaults(work=Path(".work/try"), epochs=3, num_crops=20_000)
     for name in ("rollback", "history"):
-        _add_store_options(commands.choices[name])
-        _add_option(
-            commands.choices[name], "--champion", served_folder(), "folder of the served model"
-        )
+        add_model_store(commands.choices[name])
+        add_champion(commands.choices[name])
     commands.choices["rollback"].add_argument(
         "--to", metavar="VERSION", help="version to go back to (default: the one before this one)"
     )
     commands.choices["rollback"].add_argument(
         "--why", required=True, help="reason for the promotion log"
     )
-    average = commands.choices["average"]
-    average.add_argument("fits", nargs="+", type=Path, metavar="FIT", help="work folder of a fit")
-    _add_option(average, "--work", _work(), "folder to write the mean to")
     _add_recall_options(commands.choices["recall"])
-    _add_replay_options(commands.choices["replay"])
-    _add_year_options(commands.choices["year"])
-    _add_capture_store(commands.choices["snapshot"])
+    add_capture_store(commands.choices["snapshot"])
     snapshot_options.add_to(commands.choices)
-    _add_field_options(commands.choices["field"])
-    for name in ("styles", "harm", "field"):
-        _add_option(
-            commands.choices[name], "--champion", served_folder(), "folder of the served model"
-        )
-    _add_option(sheet, "--picture", Path("docs/images/scanner.png"), "picture to write")
-    _add_option(crops, "--folder", Path("tests/data/crops"), "folder to write")
+    study_options.add_to(commands.choices)
     return parser
 
 
@@ -111,65 +98,9 @@ def _add_recall_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--version", help="model whose reads are doubted (default: the one before the rollback)"
     )
-    _add_option(command, "--list", Path("recall.csv"), "CSV file of the reads to write")
-    _add_champion(command)
-    _add_capture_store(command)
-
-
-def _add_replay_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--candidate",
-        type=Path,
-        default=_work(),
-        help="work folder that has been evaluated, or a champion folder (default: %(default)s)",
-    )
-    _add_option(command, "--days", 7, "days of mail to read")
-    _add_option(command, "--list", Path("replay.csv"), "CSV file of the differences to write")
-    _add_option(command, "--picture", Path("replay.png"), "picture of the differences to write")
-    _add_champion(command)
-    _add_capture_store(command)
-
-
-def _add_year_options(command: argparse.ArgumentParser) -> None:
-    config = YearConfig()
-    command.add_argument(
-        "--mail",
-        type=Path,
-        help="real labelled mail: a Parquet file with the columns png and label, a folder with one,"
-        " or a folder with sub-folders 0 to 9 (default: synthetic mail)",
-    )
-    _add_option(command, "--months", config.num_months, "months of the year")
-    _add_option(command, "--num-crops", config.num_crops, "largest number of synthetic crops")
-    _add_option(command, "--num-replay", config.num_replay, "rendered crops that keep old skill")
-    _add_option(command, "--steps", config.num_steps, "steps of each half of a retraining")
-    _add_option(command, "--orders", config.num_orders, "orders of the crops; the median is shown")
-    command.add_argument(
-        "--audit",
-        type=float,
-        nargs="+",
-        metavar="SHARE",
-        default=[config.audit_frac],
-        help="share of the accepted reads that people key; further shares are tried on the first"
-        " order (default: %(default)s)",
-    )
-    _add_option(command, "--seed", config.seed, "seed of mail, people and fits")
-    _add_option(command, "--report", Path(".work/year"), "folder of the chart and the table")
-    command.add_argument(
-        "--out", type=Path, help="folder to write the last model to (default: it is not written)"
-    )
-    _add_option(
-        command, "--champion", served_folder(), "folder of the model that the year begins with"
-    )
-
-
-def _add_field_options(command: argparse.ArgumentParser) -> None:
-    config = FieldConfig()
-    _add_option(command, "--num-fields", config.num_fields, "fields of each kind")
-    _add_option(command, "--seed", config.seed, "seed of the fields")
-    _add_option(command, "--picture", config.picture, "picture of failures to write")
-    command.add_argument(
-        "--fit", action="store_true", help="fit the weights of model/field_paths.py, print them"
-    )
+    add_option(command, "--list", Path("recall.csv"), "CSV file of the reads to write")
+    add_champion(command)
+    add_capture_store(command)
 
 
 def _time(text: str) -> datetime:
@@ -180,53 +111,14 @@ def _time(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _add_capture_store(command: argparse.ArgumentParser) -> None:
-    _add_option(
-        command,
-        "--store",
-        os.environ.get("DIGITS_CAPTURE_STORE", "captures"),
-        "archive of captures, a folder or s3://bucket/prefix; DIGITS_CAPTURE_STORE",
-    )
-
-
-def _add_store_options(command: argparse.ArgumentParser) -> None:
-    _add_option(
-        command,
-        "--model-store",
-        os.environ.get("DIGITS_MODEL_STORE", "model-store"),
-        "where promoted champions are kept, a folder or s3://bucket/prefix; DIGITS_MODEL_STORE",
-    )
-
-
-def _add_compare_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "runs",
-        nargs="+",
-        metavar="RUN",
-        help="work folder, folder of several seeds, or id of an MLflow run; the first is the one"
-        " that the others are compared with",
-    )
-    _add_option(command, "--pictures", Path(".work/compare"), "folder of the pictures to write")
-
-
-def _add_champion(
-    command: argparse.ArgumentParser, text: str = "folder of the served model"
-) -> None:
-    _add_option(command, "--champion", served_folder(), text)
-
-
-def _work() -> Path:
-    return Path(os.environ.get("DIGITS_TRAINING_WORK") or Workspace().folder)
-
-
 def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
-    _add_option(command, "--work", _work(), "folder of the files between the steps")
-    _add_champion(command)
+    add_option(command, "--work", work_folder(), "folder of the files between the steps")
+    add_champion(command)
     if name == "retrain":
         _add_retrain_options(command)
     if name in ("fit", "run", "try"):
-        _add_option(command, "--network", "default", "network to fit, of training/network.py")
-        _add_option(command, "--seed", 7, "seed of weights and batches")
+        add_option(command, "--network", "default", "network to fit, of training/network.py")
+        add_option(command, "--seed", 7, "seed of weights and batches")
         command.add_argument(
             "--seeds",
             type=int,
@@ -263,8 +155,8 @@ def _add_step_options(name: str, command: argparse.ArgumentParser) -> None:
     if name == "fetch":
         command.add_argument("run", help="id of the run in MLflow (server: MLFLOW_TRACKING_URI)")
     if name in ("promote", "run", "retrain"):
-        _add_store_options(command)
-        _add_option(command, "--why", "passed the gate", "reason for the promotion log")
+        add_model_store(command)
+        add_option(command, "--why", "passed the gate", "reason for the promotion log")
         command.add_argument(
             "--move-anchor",
             metavar="REASON",
@@ -288,8 +180,8 @@ def _add_retrain_options(command: argparse.ArgumentParser) -> None:
         metavar="YYYY-MM",
         help="month, with all labels until its end (default: the past one, %(default)s)",
     )
-    _add_option(command, "--seed", 7, "seed of the fits")
-    _add_option(command, "--num-crops", 60_000, "crops to render, which keep the champion's skill")
+    add_option(command, "--seed", 7, "seed of the fits")
+    add_option(command, "--num-crops", 60_000, "crops to render, which keep the champion's skill")
     command.add_argument(
         "--stop-on-quarantine",
         action="store_true",
@@ -298,8 +190,8 @@ def _add_retrain_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--force", action="store_true", help="train, also where no label is new or it is done"
     )
-    _add_capture_store(command)
-    snapshot_options.add_data_store(command)
+    add_capture_store(command)
+    add_data_store(command)
 
 
 def _past_month(now: datetime) -> str:
@@ -311,13 +203,6 @@ def _month(text: str) -> str:
         return f"{datetime.strptime(text, '%Y-%m').replace(tzinfo=UTC):%Y-%m}"
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no month, such as 2026-11") from error
-
-
-def _add_option(
-    command: argparse.ArgumentParser, name: str, default: str | float | Path, text: str
-) -> None:
-    help_text = f"{text} (default: %(default)s)"
-    command.add_argument(name, type=type(default), default=default, help=help_text)
 
 
 def _named_path(text: str) -> tuple[str, Path]:

@@ -1,20 +1,12 @@
-"""The options of `snapshot`, `validate` and `data`.
-
-Edge: reads the environment for defaults.
-"""
+"""The options of `snapshot`, `validate` and `data`."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-
-def served_folder() -> Path:
-    """The folder that DIGITS_CHAMPION names, as for the service; else the shipped one."""
-    named = os.environ.get("DIGITS_CHAMPION") or ""
-    return Path("model/champion") if not named or "://" in named else Path(named)
+from training.shared_options import add_champion, add_data_store, add_model_store
 
 
 def add_to(commands: Mapping[str, argparse.ArgumentParser]) -> None:
@@ -28,7 +20,7 @@ def add_to(commands: Mapping[str, argparse.ArgumentParser]) -> None:
             help="for example 2026-11: what was read and labelled until its end, UTC",
         )
         add_data_store(command)
-    _add_champion(validate)
+    add_champion(validate)
     validate.add_argument(
         "--page",
         type=Path,
@@ -58,30 +50,7 @@ def _add_set_options(command: argparse.ArgumentParser) -> None:
     )
     remove = actions.add_parser("remove", help="erase a set, from the snapshots too")
     remove.add_argument("name", help="of the set")
-    remove.add_argument(
-        "--model-store",
-        default=os.environ.get("DIGITS_MODEL_STORE", "model-store"),
-        help="where promoted champions are kept; DIGITS_MODEL_STORE (default: %(default)s)",
-    )
-    _add_champion(remove)
+    add_model_store(remove)
+    add_champion(remove)
     for action in (add, remove, actions.add_parser("list", help="list what was added")):
         add_data_store(action)
-
-
-def add_data_store(command: argparse.ArgumentParser) -> None:
-    """The option that names the data store."""
-    command.add_argument(
-        "--data-store",
-        default=os.environ.get("DIGITS_DATA_STORE", ".work/data"),
-        help="where snapshots are kept, a folder or s3://bucket/prefix; DIGITS_DATA_STORE"
-        " (default: %(default)s)",
-    )
-
-
-def _add_champion(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--champion",
-        type=Path,
-        default=served_folder(),
-        help="folder of the served model (default: %(default)s)",
-    )

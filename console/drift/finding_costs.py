@@ -1,4 +1,4 @@
-"""What each finding of a site costs a day, so that the dearest comes first. Pure.
+"""What each finding of a site costs a day, so that the costliest comes first. Pure.
 
 A rejected read costs a person's time, an accepted read that is wrong costs a letter gone astray
 (`contract.costs`). What a site has always rejected is no part of a finding's cost.
@@ -45,7 +45,7 @@ def cost_findings(
     usual_reject_share: float | None,
     estimate: AuditEstimate | None,
 ) -> list[Costed]:
-    """The findings of one site and day, dearest first; without a cost, farthest beyond its limit.
+    """The findings of one site and day, costliest first; without a cost, farthest beyond its limit.
 
     Args:
         findings: of report.json, of this site.
@@ -93,12 +93,3 @@ def _of_wrong(estimate: AuditEstimate, num_accepted: float) -> Costed:
     )
     because = f"{more:,.1f} more letters go astray"
     return Costed(text, "act", more * costs.DEFAULT.wrong_read_eur, because, _TO_DO["wrong"])
-
-
-def harm_a_day(estimate: AuditEstimate, num_accepted: float) -> tuple[float, float, float]:
-    """Euros a day of accepted reads that are wrong: the estimate and its interval."""
-    error, low, high = (
-        share * num_accepted * costs.DEFAULT.wrong_read_eur
-        for share in (estimate.error, estimate.low, estimate.high)
-    )
-    return error, low, high

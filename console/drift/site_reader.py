@@ -45,7 +45,7 @@ class SiteRow:
     state: SiteState | None  # what the service says; None: it has not said anything
     estimate: AuditEstimate | None  # of the days shown; None: nothing was marked for the audit
     since_estimate: AuditEstimate | None  # since its trouble began; None: it has none
-    costed: Sequence[Costed]  # findings of the latest day, dearest first
+    costed: Sequence[Costed]  # findings of the latest day, costliest first
 
     @property
     def site(self) -> str:
@@ -71,7 +71,7 @@ class SiteRow:
 
     @property
     def order(self) -> tuple[float, float, str]:
-        """The worst first, then the dearest."""
+        """The worst first, then the costliest."""
         light = "hold" if self.is_on_hold else self.light
         return -_SEVERITY[light], -self.euros_a_day, self.site
 
@@ -265,7 +265,7 @@ def recent_days(history: SiteHistory) -> list[date]:
 def cost_of(
     history: SiteHistory, day: SiteDay | None, estimate: AuditEstimate | None
 ) -> list[Costed]:
-    """A day's findings, dearest first."""
+    """A day's findings, costliest first."""
     if day is None:
         return []
     return cost_findings(

@@ -57,7 +57,7 @@ export class Screen {
       text.classList.toggle("words", label in NAMES);
       write(text, NAMES[label] ?? label ?? (code ? code[place] : "?"));
     });
-    write(this.at.code, code ? `Only ${code} is left: take it with Enter.` : "");
+    write(this.at.code, code ? `Only ${code} is left: press Enter or “Take the code”.` : "");
   }
 
   last(last) {

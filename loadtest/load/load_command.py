@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     """
     parser = command_line.parser("run", run.__doc__)
     parser.add_argument("shape", choices=[*shapes.SHAPES, "ramp"], help="the load over time")
-    parser.add_argument("--host", required=True, help="for example http://127.0.0.1:3000")
+    command_line.add_host(parser)
     parser.add_argument(
         "--minutes", type=float, default=2.0, help="duration, not for ramp (default: %(default)s)"
     )

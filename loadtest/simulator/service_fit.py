@@ -21,7 +21,7 @@ NUM_CALLS: Final = 400
 def main(arguments: list[str]) -> int:
     """Measure a running service of one worker and write the service times that `simulate` reads."""
     parser = command_line.parser("fit", main.__doc__)
-    parser.add_argument("--host", required=True, help="for example http://127.0.0.1:3000")
+    command_line.add_host(parser)
     command_line.add_keys(parser)
     command_line.add_path(parser, "--out", SERVICE_FILE, "result")
     chosen = parser.parse_args(arguments)

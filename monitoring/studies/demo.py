@@ -27,7 +27,7 @@ from monitoring.studies.demo_programs import ProgramFailed, Programs, free_port
 
 MARKER: Final = "made-by-make-demo"  # a folder without it is never deleted
 ENVIRONMENT: Final = "environment"  # for the shell of whoever runs commands on the demo's mail
-SERVICE_PORT, CONSOLE_PORT, REPORTS_PORT = 3000, 8080, 8090
+SERVICE_PORT, CONSOLE_PORT, REPORTS_PORT = 3000, 8070, 8090
 _READY_S: Final = 90.0
 _WATCH_S: Final = 1.0
 _NOT_PASSED_ON: Final = ("DIGITS_", "MLFLOW_")

@@ -42,7 +42,6 @@ class Places:
             "DIGITS_PORT": str(service_port),
             "DIGITS_DRAIN_S": "0",
             "DIGITS_AUDIT_FRAC": str(AUDIT_FRAC),
-            "DIGITS_SERVICE_URL": f"http://127.0.0.1:{service_port}",
             "DIGITS_REPORTS_URL": f"http://127.0.0.1:{reports_port}",
             "DIGITS_ALERTS": f"file:{self.folder / 'alerts.jsonl'}",
             "DIGITS_CONSOLE_DATABASE": f"sqlite:///{self.folder / 'console.db'}",

@@ -1,6 +1,6 @@
 """Take the pictures of docs/tour.md, README.md and docs/console.md from a running `make demo`.
 
-python -m monitoring.studies.tour --service http://127.0.0.1:3000 --console http://127.0.0.1:8080
+python -m monitoring.studies.tour --service http://127.0.0.1:3000 --console http://127.0.0.1:8070
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> int:
     """Take every picture; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m monitoring.studies.tour", description=__doc__)
     parser.add_argument("--service", default="http://127.0.0.1:3000", help="of the demo")
-    parser.add_argument("--console", default="http://127.0.0.1:8080", help="of the demo")
+    parser.add_argument("--console", default="http://127.0.0.1:8070", help="of the demo")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the pictures")
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")

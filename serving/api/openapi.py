@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from contract.version import VERSION
-from serving.api import schemas
+from serving.api import schemas, tensor_schemas
 from serving.api.codes import MAX_DIGITS, MAX_PATTERN_CHARS, MIN_DIGITS
 from serving.api.digits import MAX_CROPS
 from serving.api.letter_deadline import MAX_MS
@@ -28,8 +28,8 @@ _MODELS: Final[tuple[type[BaseModel], ...]] = (
     schemas.LabelsAnswer,
     schemas.StatusAnswer,
     schemas.ProblemAnswer,
-    schemas.InferRequest,
-    schemas.InferAnswer,
+    tensor_schemas.InferRequest,
+    tensor_schemas.InferAnswer,
 )
 _REF: Final = "#/components/schemas/{model}"
 _BINARY: Final = {"type": "string", "format": "binary"}

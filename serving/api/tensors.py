@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from model.decision import Decision
 from serving.api.classification import to_binary, top_classes
-from serving.api.schemas import (
+from serving.api.tensor_schemas import (
     MAX_IMAGES,
     MAX_JSON_IMAGES,
     InferInput,

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope
 
-from serving.api.schemas import MAX_JSON_IMAGES
+from serving.api.tensor_schemas import MAX_JSON_IMAGES
 from serving.api.tensors import SIDE_PX, numbers, parse_json
 from serving.api.turns import MAX_AT_ONCE_S, json_s
 from serving.edge.edge import Forward

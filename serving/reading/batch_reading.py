@@ -25,7 +25,7 @@ class ReadRequest(NamedTuple):
     request: Request | None  # None: our own health check, which is not captured
     crop_index: int  # within the request
     model: ServedModel
-    prepared: Prepared | None = None  # of a crop that was dear to decode
+    prepared: Prepared | None = None  # of a crop that was costly to decode
     is_bulk: bool = False  # one of many crops that no scanner waits for
     is_mail: bool = True  # false: a person tries the service out, so nothing is recorded
     is_field: bool = False  # a digit that was found in the image of a whole field

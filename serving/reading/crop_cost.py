@@ -1,4 +1,4 @@
-"""What a crop will cost: predicted seconds, and which crops are too dear for the model's thread."""
+"""What a crop will cost: predicted seconds, and which are too costly for the model's thread."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -15,7 +15,7 @@ Source = bytes | NDArray[np.uint8] | NDArray[np.float32]
 # `python -m loadtest bench --parts stages` measures these.
 CROP_S: Final = 0.00008  # to infer and decide, and to pass a crop in MNIST's frame through
 PIECE_S: Final = 0.003  # of a bulk request in one batch; other senders run between two pieces
-DEAR_S: Final = 0.005  # above it, a crop is decoded and framed on a thread beside the model's
+COSTLY_S: Final = 0.005  # above it, a crop is decoded and framed on a thread beside the model's
 LATER_S: Final = 0.002  # at most, to frame a crop that its batch had no time for
 _FRAME_S: Final = 0.00015  # to frame a crop that is not in MNIST's frame
 _S_PER_PX: Final = 1e-9  # to reduce a larger crop to 128 px
@@ -49,7 +49,7 @@ def pieces(sources: Iterable[Source], max_crops: int) -> Iterator[tuple[int, int
         max_crops: in one piece.
 
     Yields:
-        (start, end, predicted seconds) of each piece, in order. A dear crop is a piece of its own.
+        (start, end, predicted seconds) of each piece, in order. A costly crop is its own piece.
     """
     start, end, piece_s = 0, 0, 0.0
     for source in sources:

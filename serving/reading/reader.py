@@ -2,8 +2,8 @@
 
 An error of one crop is found before inference and fails that crop alone. All of this runs on the
 batcher's thread, so the event loop stays free to refuse requests that would be answered too late.
-A crop that is dear to decode is decoded and framed on a thread of its own first, so that it delays
-no batch. A crop that its batch had no time to frame is submitted again.
+A crop that is costly to decode is first decoded and framed on a thread of its own, so that it
+delays no batch. A crop that its batch had no time to frame is submitted again.
 """
 
 import time
@@ -22,7 +22,7 @@ from serving.reading.batch_reading import (
     read_by_model,
 )
 from serving.reading.batcher import Batcher
-from serving.reading.crop_cost import CROP_S, DEAR_S, LATER_S, Source, cost_s, pieces
+from serving.reading.crop_cost import COSTLY_S, CROP_S, LATER_S, Source, cost_s, pieces
 from serving.reading.preparing import NotFramed, Prepared, prepare
 from serving.served_model import ServedModel
 
@@ -76,9 +76,9 @@ class Reader:
             max_wait_s=settings.max_queue_wait_ms / 1e3,
             on_batch=on_batch,
         )
-        self._dear = Batcher[Source, Prepared](
-            _prepare_dear,
-            name="dear crops",
+        self._costly = Batcher[Source, Prepared](
+            _prepare_costly,
+            name="costly crops",
             max_batch_size=1,
             queue_limit=settings.queue_limit,
             max_wait_s=settings.max_queue_wait_ms / 1e3,
@@ -98,13 +98,13 @@ class Reader:
         return not self._batcher.num_queued and not self.busy_for_s()
 
     def busy_for_s(self) -> float:
-        """How long the running batch, or dear crop, has been running; 0 when both are free."""
-        return max(self._batcher.running_for_s(), self._dear.running_for_s())
+        """How long the running batch, or costly crop, has been running; 0 when both are free."""
+        return max(self._batcher.running_for_s(), self._costly.running_for_s())
 
     def close(self) -> None:
         """Stop both threads after what they run."""
         self._batcher.close()
-        self._dear.close()
+        self._costly.close()
 
     async def read(self, source: Source, request: Request | None = None) -> Reading:
         """Read one crop, for a request or for the health check.
@@ -118,9 +118,9 @@ class Reader:
         sender = _HEALTH if request is None else request.sender
         crop_s = cost_s(source)
         one = ReadRequest(source, request, 0, self._model_of(request))
-        if crop_s > DEAR_S:
-            self._dear.admit(1, sender, crop_s)
-            outcome = await self._read_dear(one, sender, crop_s)
+        if crop_s > COSTLY_S:
+            self._costly.admit(1, sender, crop_s)
+            outcome = await self._read_costly(one, sender, crop_s)
         else:
             self._batcher.admit(1, sender, crop_s)
             outcome = (await self._read_in_batches([one], sender, crop_s))[0]
@@ -162,7 +162,7 @@ class Reader:
         # has ended is never run.
         for start, end, piece_s in pieces(sources, self._chunk):
             if start == 0:  # later pieces are not refused: the work so far would be lost
-                (self._dear if piece_s > DEAR_S else self._batcher).admit(end, sender, piece_s)
+                (self._costly if piece_s > COSTLY_S else self._batcher).admit(end, sender, piece_s)
             piece = [
                 ReadRequest(sources[place], request, place, model, is_bulk=is_bulk, is_mail=is_mail)
                 for place in range(start, end)
@@ -213,7 +213,7 @@ class Reader:
         *,
         is_admitted: bool = False,
     ) -> Value:
-        """Run a function beside the model, where dear crops are decoded, in its sender's turn.
+        """Run a function beside the model, where costly crops are decoded, in its sender's turn.
 
         For work that may take tens of milliseconds.
 
@@ -222,8 +222,8 @@ class Reader:
             Exception: what the function raises.
         """
         if not is_admitted:
-            self._dear.admit(0, request.sender, function_s)
-        return await self._dear.call(function, request.sender, function_s)
+            self._costly.admit(0, request.sender, function_s)
+        return await self._costly.call(function, request.sender, function_s)
 
     async def wait_turn(self, sender: Hashable, work_s: float) -> None:
         """Wait until it is a sender's turn, and charge it for work that is done elsewhere.
@@ -275,10 +275,10 @@ class Reader:
     async def _read_piece(
         self, piece: list[ReadRequest], sender: Hashable, piece_s: float
     ) -> list[Reading | Exception]:
-        """Read some crops of a bulk request; a dear crop comes alone."""
-        if len(piece) > 1 or piece_s <= DEAR_S:
+        """Read some crops of a bulk request; a costly crop comes alone."""
+        if len(piece) > 1 or piece_s <= COSTLY_S:
             return await self._read_in_batches(piece, sender, piece_s)
-        return [await self._read_dear(piece[0], sender, piece_s)]
+        return [await self._read_costly(piece[0], sender, piece_s)]
 
     async def _read_in_batches(
         self, piece: Sequence[ReadRequest], sender: Hashable, piece_s: float
@@ -299,14 +299,14 @@ class Reader:
             left_s = sum(CROP_S + min(found.framing_s, LATER_S) for _, _, found in later)
         return [outcomes[place] for place in range(len(piece))]
 
-    async def _read_dear(
+    async def _read_costly(
         self, one: ReadRequest, sender: Hashable, crop_s: float
     ) -> Reading | Exception:
-        """Decode and frame one crop on the thread for dear ones, then read it with others."""
-        prepared = (await self._dear.submit((one.source,), sender, crop_s))[0]
+        """Decode and frame one crop on the thread for costly ones, then read it with others."""
+        prepared = (await self._costly.submit((one.source,), sender, crop_s))[0]
         if isinstance(prepared, Exception):
             return prepared
-        self._dear.charge(sender, _spent_s([prepared], crop_s) - crop_s)
+        self._costly.charge(sender, _spent_s([prepared], crop_s) - crop_s)
         return (await self._batcher.submit((one._replace(prepared=prepared),), sender, CROP_S))[0]
 
     def _prime_time_estimate(self) -> None:
@@ -322,7 +322,7 @@ class Reader:
         return self.persisted(requests, read_by_model(requests))
 
 
-def _prepare_dear(sources: Sequence[Source]) -> list[Prepared | Exception]:
+def _prepare_costly(sources: Sequence[Source]) -> list[Prepared | Exception]:
     return list(prepare(sources))
 
 
@@ -344,7 +344,7 @@ def _nothing() -> None:
 
 
 def _ignore(stats: BatchStats) -> None:
-    """Dear crops are counted in the batch that they are read in."""
+    """Costly crops are counted in the batch that they are read in."""
 
 
 def without_large_crop(reading: Reading) -> Reading:

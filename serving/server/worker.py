@@ -36,7 +36,7 @@ BACKLOG: Final = 2048
 TICK_S: Final = 1.0
 # Fields are split on another thread, which keeps the interpreter lock for up to so long. With
 # Python's 5 ms, six senders of fields raise another's p99 from 8 to 30 ms, with this to 9 to 25
-# (python -m tests.acceptance fair-dear-fields); requests a second stay the same.
+# (python -m tests.acceptance fair-costly-fields); requests a second stay the same.
 SWITCH_INTERVAL_S: Final = 0.0005
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 

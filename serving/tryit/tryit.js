@@ -76,8 +76,8 @@ async function greet() {
   const content = await reply.json();
   if (reply.ok) {
     limits = content.input_limits;
-    at("model").textContent = `Model ${content.version} accepts a digit from a confidence of ` +
-      `${percent(content.thresholds.confidence)} on.`;
+    at("model").textContent = `Model ${content.version} accepts a digit whose confidence is at least ` +
+      `${percent(content.thresholds.confidence)}.`;
     at("key-why").textContent = "The key is in use until you leave the page.";
   } else if (reply.status === 401 || reply.status === 403) {
     askForKey(sentence(content.detail));

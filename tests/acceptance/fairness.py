@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from loadtest.clients.http1 import Request
-from tests.acceptance import dear_members
+from tests.acceptance import costly_members
 from tests.acceptance.attackers import STRANGER, bursts, hold, never_read, repeat
 from tests.acceptance.harness import Load, Report, one_crop, only_ours, pinned
 from tests.acceptance.neighbours import Keyed, keyed, stays_fair
@@ -23,31 +23,31 @@ LOG_MB: Final = 1.0
 NUM_FILES: Final = 1024
 
 
-def dear_jpeg(report: Report, kind: str) -> None:
+def costly_jpeg(report: Report, kind: str) -> None:
     """JPEGs whose header or passes take long: tiny segments, progressive scans, huge tables."""
-    _dear(report, kind, dear_members.JPEGS)
+    _costly(report, kind, costly_members.JPEGS)
 
 
 def ancillary_png(report: Report, kind: str) -> None:
     """PNGs whose chunks unpack megabytes or are very many, alone and in bulk."""
-    _dear(report, kind, dear_members.PNGS)
+    _costly(report, kind, costly_members.PNGS)
 
 
 def wide_png_bulk(report: Report, kind: str) -> None:
-    """Bulk bodies of legal, small, dear crops, and of very many cheap ones."""
-    _dear(report, kind, dear_members.BULKS)
+    """Bulk bodies of legal, small, costly crops, and of very many cheap ones."""
+    _costly(report, kind, costly_members.BULKS)
 
 
-def dear_fields(report: Report, kind: str) -> None:
+def costly_fields(report: Report, kind: str) -> None:
     """Whole fields that take long to split or to decide, of 4 Mpx and full of strokes."""
-    _dear(report, kind, dear_members.FIELDS)
+    _costly(report, kind, costly_members.FIELDS)
 
 
 def regex(report: Report, kind: str) -> None:
     """Patterns that backtrack, over twelve crops of noise; the sender is answered in time, too."""
     only_ours(kind)
     noise = np.random.default_rng(3).integers(0, 256, (12, 28, 28), dtype=np.uint8)
-    body, content_type = dear_members.npy(noise), "application/x-npy"
+    body, content_type = costly_members.npy(noise), "application/x-npy"
     with keyed(core=0) as it, pinned(1):
         load, key = Load(it.service, {"X-Api-Key": it.calm}), {"X-Api-Key": it.loud}
         for pattern in _first(report, _PATTERNS):
@@ -62,7 +62,7 @@ def regex(report: Report, kind: str) -> None:
             report.expect(f"{pattern}: alone no 5xx", alone in (200, 400, 422))
 
 
-def _dear(report: Report, kind: str, members: dear_members.Members) -> None:
+def _costly(report: Report, kind: str, members: costly_members.Members) -> None:
     """Each member from eight connections of the attacker's key, again and again."""
     only_ours(kind)
     with keyed(core=0) as it, pinned(1):
@@ -232,10 +232,10 @@ _PATTERNS: Final[Mapping[str, object]] = dict.fromkeys(
 )
 
 CHECKS: Final = {
-    "fair-dear-jpeg": dear_jpeg,
+    "fair-costly-jpeg": costly_jpeg,
     "fair-ancillary-png": ancillary_png,
     "fair-wide-png-bulk": wide_png_bulk,
-    "fair-dear-fields": dear_fields,
+    "fair-costly-fields": costly_fields,
     "fair-held-bodies": held_bodies,
     "fair-connections": connections,
     "fair-pipelined": pipelined,

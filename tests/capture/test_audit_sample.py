@@ -61,6 +61,23 @@ def listed(tmp_path, capsys):
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
+def test_a_day_without_a_marked_crop_gives_an_empty_label_file(tmp_path, capsys):
+    assert listed(tmp_path, capsys) == []
+    assert main(["audits", "--store", str(tmp_path / "store")]) == 0
+    assert capsys.readouterr().out == "read_id,crop_index,site,how,label\n"
+
+
+@pytest.mark.parametrize(
+    "command", [["audits", "--day"], ["compact", "--day"], ["report", "--current"]]
+)
+@pytest.mark.parametrize("days", ["november", "2026-11-31", "2026-11-07..2026-11-01"])
+def test_days_that_are_no_window_are_refused_with_the_value(command, days, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, days])
+    assert ended.value.code == 2
+    assert days in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_the_marked_crops_that_nobody_audited_are_listed_in_random_order(archive, tmp_path, capsys):
     add_events(archive, [LabelEvent(make(0).read_id, 0, "4", "ada", 1, "audit")])
     add_events(archive, [LabelEvent(make(1).read_id, 0, "4", "ada", 1, "keyed")])

@@ -27,7 +27,6 @@ PACE_S = 0.05  # between two keys; 7,000 an hour is one in 0.51 s
 MOST_MS = 1000  # generous: the tests share their processor; docs/console.md has what was measured
 REJECTED = {"accepted": False, "rejected_because": "low_confidence"}
 AUDITED = {"audit_probability": 0.02}
-LETTER_OR_NONE = "#desk:not([hidden]) .now, #idle:not([hidden]):has-text('wait')"
 # What the crop on the screen shows, as a number that the test can make of the PNG as well.
 CROP_ON_SCREEN = """() => {
     const image = document.querySelector("#crop img");

@@ -72,6 +72,14 @@ def test_limits_that_are_not_met_come_first_with_value_and_limit(sign_in, candid
     assert "gate refused" in text
 
 
+def test_a_remedy_longer_than_a_few_lines_is_folded(sign_in, places):
+    remedy = "apt-get install " + " ".join(f"fonts-{number}" for number in range(40))
+    write_candidate(places.work, places.champion, {**FAILED, "remedy": remedy}, MET)
+    page = sign_in(PAGES).get("/models").text
+    folded = f"<details><summary>how to make it</summary><code>{remedy}</code></details>"
+    assert folded in page
+
+
 def test_a_verdict_about_another_champion_is_shown_as_out_of_date(sign_in, candidate, places):
     manifest = json.loads((places.champion / "manifest.json").read_text())
     manifest["sha256"] = "0" * 64

@@ -74,9 +74,6 @@ class RunningExample:
         assert values, f"{name} is not in the metrics"
         return sum(map(float, values))
 
-    def mean_batch(self):
-        return self.metric("digits_batch_size_sum") / self.metric("digits_batch_size_count")
-
     def stop(self):
         """SIGTERM; the exit code, once it has ended."""
         self.process.send_signal(signal.SIGTERM)

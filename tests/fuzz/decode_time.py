@@ -1,6 +1,6 @@
 """Search for the file that takes longest to decode: `python -m tests.fuzz.decode_time`.
 
-Climbs from the seeds of dear_files.py: a change of one choice is kept when its file takes longer.
+Climbs from the seeds of costly_seeds.py: a change of one choice is kept when its file takes longer.
 Prints the worst files with their CPU time and prediction, and fails if one takes over 150 ms, with
 what a shared processor adds, or longer than the decoder's budget for its prediction. CPU time is
 measured, the smaller of two runs, because other programs disturb the wall clock.
@@ -17,7 +17,7 @@ from model.decode_cost import MAX_DECODE_MS, predict_decode_ms
 from model.errors import BlankCrop, CropError
 from model.metered import OVERSHOOT_MS
 from model.preprocess import preprocess
-from tests.fuzz.dear_files import SEEDS, Dear
+from tests.fuzz.costly_seeds import SEEDS, Costly
 
 MAX_FILE_BYTES = 2_097_152
 NOISE = 1.3  # CPU time on a shared processor
@@ -42,22 +42,22 @@ def cpu_ms(data: bytes) -> tuple[float, str]:
     return min(times), outcome
 
 
-def climb(seconds: float, seed: int) -> list[tuple[float, float, str, Dear]]:
-    """The dearest files found: (ms, predicted ms, outcome, choices), dearest first."""
+def climb(seconds: float, seed: int) -> list[tuple[float, float, str, Costly]]:
+    """The costliest files found: (ms, predicted ms, outcome, choices), costliest first."""
     rng = np.random.default_rng(seed)
-    best: list[tuple[float, float, str, Dear]] = []
+    best: list[tuple[float, float, str, Costly]] = []
     end, waiting, num_files = time.monotonic() + seconds, list(SEEDS), 0
     while time.monotonic() < end or waiting:
-        dear = waiting.pop() if waiting else best[rng.integers(len(best))][3].mutated(rng)
+        costly = waiting.pop() if waiting else best[rng.integers(len(best))][3].mutated(rng)
         try:
-            data = dear.encode()
+            data = costly.encode()
         except (ValueError, KeyError):
             continue  # choices that do not go together
         if len(data) > MAX_FILE_BYTES:
             continue
         num_files += 1
         ms, outcome = cpu_ms(data)
-        best.append((ms, predict_decode_ms(data), outcome, dear))
+        best.append((ms, predict_decode_ms(data), outcome, costly))
         best.sort(key=lambda one: -one[0])
         del best[max(NUM_KEPT, len(SEEDS) if waiting else 0) :]
     print(f"{num_files} files in {seconds:.0f} s")
@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     best = climb(options.seconds, options.seed)
-    for ms, predicted_ms, outcome, dear in best[:NUM_SHOWN]:
-        print(f"{ms:6.1f} ms, predicted {predicted_ms:6.1f}: {outcome}\n    {dear}")
+    for ms, predicted_ms, outcome, costly in best[:NUM_SHOWN]:
+        print(f"{ms:6.1f} ms, predicted {predicted_ms:6.1f}: {outcome}\n    {costly}")
     if best[0][0] > NOISE * MAX_DECODE_MS:
         sys.exit(f"a file takes {best[0][0]:.0f} ms; the most allowed is {MAX_DECODE_MS:.0f}")
     # The decoder itself stops a deflate flood at this multiple of what was predicted.

@@ -40,10 +40,6 @@ def only_load_balancer(live: Deployment) -> str:
     return live.client("elbv2").describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"]
 
 
-def by_key(answer: dict[str, Any]) -> dict[str, str]:
-    return {attribute["Key"]: attribute["Value"] for attribute in answer["Attributes"]}
-
-
 # --- read back ----------------------------------------------------------------------------------
 def test_every_resource_was_created(
     live: Deployment, synthesised: dict[str, dict[str, Template]]

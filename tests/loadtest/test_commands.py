@@ -13,6 +13,7 @@ def test_the_help_lists_every_command_and_an_unknown_one_is_refused(capsys):
     for name in COMMANDS:
         assert name in listed
     assert main(["nonsense"]) == 2
+    assert "'nonsense' is not a command" in capsys.readouterr().err
 
 
 def help_of(name, capsys):
@@ -40,6 +41,14 @@ def test_an_unreachable_service_gives_no_verdict(tmp_path, capsys):
     arguments = ["run", "steady", "--open", "--minutes", "0.1", "--host", host]
     assert main([*arguments, "--out", str(tmp_path)]) == 1
     assert "cannot be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["localhost:3000", "127.0.0.1", "ftp://digits", "http://"])
+def test_an_address_without_its_scheme_or_name_is_refused_before_any_load(host, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "steady", "--host", host])
+    assert ended.value.code == 2
+    assert f"'{host}' is no address" in capsys.readouterr().err
 
 
 def test_the_validation_prints_a_header_and_one_row_per_step():

@@ -14,7 +14,7 @@ from model.errors import CropError, CropSizeError, TooManyParts
 from model.jpeg_file import walk_jpeg
 from model.metered import MeteredFile
 from model.png_file import walk_png
-from tests.fuzz.dear_files import SEEDS, DearJpeg, DearPng
+from tests.fuzz.costly_seeds import SEEDS, CostlyJpeg, CostlyPng
 
 
 def encode(picture, file_format, **options):
@@ -30,8 +30,8 @@ def test_what_is_no_picture_is_predicted_cheap(data):
 
 def test_a_prediction_is_never_over_the_limit():
     small = [replace(one, width=300, height=300, empty_bytes=0) for one in SEEDS[:4]]
-    for dear in (*small, DearJpeg(num_scans=20, noise=0), DearPng(colour=6, content="flat")):
-        assert 0 < predict_decode_ms(dear.encode()) <= MAX_DECODE_MS
+    for costly in (*small, CostlyJpeg(num_scans=20, noise=0), CostlyPng(colour=6, content="flat")):
+        assert 0 < predict_decode_ms(costly.encode()) <= MAX_DECODE_MS
 
 
 def test_a_scanner_s_crop_is_charged_little():
@@ -41,30 +41,30 @@ def test_a_scanner_s_crop_is_charged_little():
 
 
 @pytest.mark.parametrize(
-    ("dearer", "cheaper"),
+    ("costlier", "cheaper"),
     [
-        (DearPng(width=1000, height=1000), DearPng(width=500, height=1000)),
-        (DearPng(width=400, height=400, colour=6), DearPng(width=400, height=400)),
-        (DearPng(width=400, height=400, depth=16), DearPng(width=400, height=400)),
-        (DearPng(width=400, height=400, interlaced=True), DearPng(width=400, height=400)),
-        (DearPng(width=400, height=400, num_extra=1000), DearPng(width=400, height=400)),
-        (DearJpeg(width=400, num_scans=15), DearJpeg(width=400)),
-        (DearJpeg(width=400), DearJpeg(width=400, progressive=False)),
-        (DearJpeg(width=400, mode="CMYK"), DearJpeg(width=400, mode="L")),
+        (CostlyPng(width=1000, height=1000), CostlyPng(width=500, height=1000)),
+        (CostlyPng(width=400, height=400, colour=6), CostlyPng(width=400, height=400)),
+        (CostlyPng(width=400, height=400, depth=16), CostlyPng(width=400, height=400)),
+        (CostlyPng(width=400, height=400, interlaced=True), CostlyPng(width=400, height=400)),
+        (CostlyPng(width=400, height=400, num_extra=1000), CostlyPng(width=400, height=400)),
+        (CostlyJpeg(width=400, num_scans=15), CostlyJpeg(width=400)),
+        (CostlyJpeg(width=400), CostlyJpeg(width=400, progressive=False)),
+        (CostlyJpeg(width=400, mode="CMYK"), CostlyJpeg(width=400, mode="L")),
     ],
 )
-def test_what_takes_longer_is_predicted_to(dearer, cheaper):
-    assert predict_decode_ms(dearer.encode()) > predict_decode_ms(cheaper.encode())
+def test_what_takes_longer_is_predicted_to(costlier, cheaper):
+    assert predict_decode_ms(costlier.encode()) > predict_decode_ms(cheaper.encode())
 
 
 def test_a_jpeg_of_too_many_scans_of_too_many_pixels_is_refused_with_the_limit():
     with pytest.raises(CropSizeError, match=r"2000x2000 px in 20 scans .* allowed is 150: save"):
-        decode(DearJpeg(mode="CMYK", noise=0, num_scans=20).encode())
+        decode(CostlyJpeg(mode="CMYK", noise=0, num_scans=20).encode())
 
 
 @pytest.mark.parametrize("kind", ["stored", "fixed", "small tables", "large tables"])
 def test_empty_blocks_before_the_pixels_do_no_harm_while_they_are_few(kind):
-    plain = DearPng(width=40, height=30)
+    plain = CostlyPng(width=40, height=30)
     crop = decode(replace(plain, empty=kind, empty_bytes=900).encode())
     assert np.array_equal(crop, decode(plain.encode()))
 
@@ -95,11 +95,11 @@ def test_a_flood_of_empty_blocks_is_stopped_early(monkeypatch):
         return whole_read(self, size)
 
     with pytest.raises(CropError):
-        decode(DearPng(width=1000, height=1000, content="flat", empty_bytes=900_000).encode())
+        decode(CostlyPng(width=1000, height=1000, content="flat", empty_bytes=900_000).encode())
     assert len(reads) < 2 * MAX_DECODE_MS
 
 
-def test_looking_at_a_file_of_many_parts_ends_early_and_takes_it_for_dear():
+def test_looking_at_a_file_of_many_parts_ends_early_and_takes_it_for_costly():
     text = b"\0\0\0\0tEXt" + zlib.crc32(b"tEXt").to_bytes(4)
     png, jpeg = (encode(Image.new("L", (64, 64), 200), kind) for kind in ("PNG", "JPEG"))
     for walk, whole, start, part in (
@@ -115,7 +115,7 @@ def test_looking_at_a_file_of_many_parts_ends_early_and_takes_it_for_dear():
 
 def test_packed_bytes_that_hold_no_pixel_are_charged_as_such():
     """A flood of tables takes 110 ns a byte (python -m tests.fuzz.decode_time)."""
-    plain = DearPng(width=900, height=900, content="flat")
+    plain = CostlyPng(width=900, height=900, content="flat")
     flood = replace(plain, empty="large tables", empty_bytes=1_500_000)
     hidden_ms = predict_decode_ms(flood.encode()) - predict_decode_ms(plain.encode())
     assert 75 < hidden_ms < 150

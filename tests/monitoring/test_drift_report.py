@@ -284,7 +284,7 @@ def test_a_page_has_one_figure_of_wrong_among_accepted(locations, mail):
     error = summary["audits"][0]["error"]
     assert error == pytest.approx(30 / 0.5 / (300 / 0.5 + 300 / 0.05))
     text = page(locations, "2026-11-20/index.html")
-    tile = text.split("audited reads; 95 % interval")[0].rpartition('<div class="number">')[2]
+    tile = text.split("audited reads; 95% interval")[0].rpartition('<div class="number">')[2]
     assert f"<b>{error:.2%}</b>" in tile
     assert "95.00%" not in text
 

@@ -212,8 +212,8 @@ def test_only_a_second_key_may_record_a_read_twice(open_spool):
 def test_a_full_disk_is_an_error_and_keeps_what_is_there(open_spool):
     spool = open_spool()
     spool.add(b"crop", local("r"))
-    pages = spool._file.execute("PRAGMA page_count").fetchone()[0]
-    spool._file.execute(f"PRAGMA max_page_count = {pages}")
+    pages = spool._file.rows.execute("PRAGMA page_count").fetchone()[0]
+    spool._file.rows.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(sqlite3.OperationalError, match="full"):
         spool.add(bytes(100_000), local("big"))
     assert waiting_ids(spool) == ["r"]
@@ -261,7 +261,7 @@ def test_a_killed_process_loses_no_read_that_it_has_answered(tmp_path):
         process.stdout.close()
     spool = OfflineSpool(path)
     kept = waiting_ids(spool)
-    assert spool._file.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert spool._file.rows.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     spool.close()
     assert len(kept) == len(set(kept))
     assert set(answered) <= set(kept)

@@ -7,16 +7,9 @@ import pytest
 
 from contract.timeouts import REQUEST_DEADLINE_S
 from serving import __main__ as serving_main
-from serving import config
-from serving.config import (
-    JOB_VARIABLES,
-    PREFIX,
-    ConfigError,
-    Settings,
-    describe,
-    load_settings,
-    to_markdown,
-)
+from serving import config, config_text
+from serving.config import JOB_VARIABLES, PREFIX, ConfigError, Settings, load_settings
+from serving.config_text import describe, to_markdown
 
 ROOT = Path(__file__).parents[2]
 
@@ -196,20 +189,20 @@ def test_the_committed_document_is_the_generated_one():
 def test_the_command_prints_the_values_in_force(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config"])
     monkeypatch.setenv("DIGITS_PORT", "4000")
-    assert config.main() == 0
+    assert config_text.main() == 0
     assert "4000  (environment)" in capsys.readouterr().out
 
 
 def test_the_command_prints_mistakes_and_fails(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config"])
     monkeypatch.setenv("DIGITS_PORT", "x")
-    assert config.main() == 2
+    assert config_text.main() == 2
     assert "DIGITS_PORT='x'" in capsys.readouterr().err
 
 
 def test_the_command_writes_the_document(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serving.config", "--markdown"])
-    assert config.main() == 0
+    assert config_text.main() == 0
     assert capsys.readouterr().out == to_markdown()
 
 

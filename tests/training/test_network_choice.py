@@ -6,7 +6,7 @@ import pytest
 from tiny import TinyNetwork
 
 from training import __main__ as command_line
-from training import network
+from training import network, option_values
 
 
 def options(name):
@@ -15,14 +15,14 @@ def options(name):
 
 def test_a_network_that_was_added_is_the_one_that_is_fitted(monkeypatch):
     monkeypatch.setitem(network.NETWORKS, "wide", TinyNetwork)
-    config, _ = command_line.fit_configs(options("wide"))
+    config, _ = option_values.fit_configs(options("wide"))
     assert config.network == "wide"
     assert isinstance(network.build(config.network), TinyNetwork)
 
 
 @pytest.mark.parametrize("name", network.NETWORKS)
 def test_every_network_keeps_its_name(name):
-    config, _ = command_line.fit_configs(options(name))
+    config, _ = option_values.fit_configs(options(name))
     assert config.network == name
 
 

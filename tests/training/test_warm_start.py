@@ -7,8 +7,7 @@ import pytest
 import torch
 from tiny import TinyNetwork
 
-from training import __main__ as command_line
-from training import fitting, network
+from training import fitting, network, option_values
 from training.steps.files import StepError
 from training.steps.fit import _builder
 
@@ -40,6 +39,6 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
 
 
 def test_a_warm_start_learns_more_slowly():
-    config, _ = command_line.fit_configs(OPTIONS)
+    config, _ = option_values.fit_configs(OPTIONS)
     assert config.augmented is not None
     assert config.augmented.peak_lr < fitting.Augmented().peak_lr

@@ -11,7 +11,15 @@ from PIL import ImageFont
 from tiny import TinyNetwork, draw_digits, write_tiny_source
 
 from training import __main__ as command_line
-from training import champion_folder, fitting, gate_rules, harm_rules, network, quantization
+from training import (
+    champion_folder,
+    fitting,
+    gate_rules,
+    harm_rules,
+    network,
+    option_values,
+    quantization,
+)
 from training.data import fonts, render, semeion
 from training.data.datasets import load_mnist
 from training.evaluation import harm, judge, suites, thresholds
@@ -24,7 +32,7 @@ def tiny_steps(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     source, face = write_tiny_source(folder / "source"), folder / "aileron.ttf"
     face.write_bytes(ImageFont.load_default(22).font_bytes)  # Pillow's own
-    fit_configs = command_line.fit_configs
+    fit_configs = option_values.fit_configs
 
     def fit_configs_in_one_process(options):  # a pool of two spends seconds on importing torch
         config, rendering = fit_configs(options)
@@ -34,7 +42,7 @@ def tiny_steps(tmp_path_factory):
         patch.delenv("DIGITS_CAPTURE_STORE", raising=False)
         patch.setenv("DIGITS_DATA_FOLDER", str(source.folder))
         patch.setitem(load_mnist.__kwdefaults__, "checksums", source.checksums)
-        patch.setattr(command_line, "fit_configs", fit_configs_in_one_process)
+        patch.setattr(option_values, "fit_configs", fit_configs_in_one_process)
         patch.setattr(network, "build", lambda name: TinyNetwork())
         patch.setitem(fitting.fit.__kwdefaults__, "build", lambda name: TinyNetwork())
         patch.setattr(fonts, "find_fonts", lambda: fonts.Fonts((face,), (face,)))

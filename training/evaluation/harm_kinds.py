@@ -316,4 +316,3 @@ KINDS: Mapping[str, Kind] = {
 }
 HELD_OUT = ("double_feed", "moire", "staple", "torn_corner", "ripple")
 NO_DIGIT = ("two_digits", "letter")  # whatever is accepted is wrong
-EXEMPT = ("turned_180",)  # a 6 on its head is a 9: one crop cannot tell, a site can

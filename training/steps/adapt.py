@@ -23,7 +23,7 @@ from training.champion_folder import MailOrigin
 from training.champion_switch import WEIGHTS
 from training.config import DataConfig, Workspace
 from training.data import fonts
-from training.data.datasets import load_mnist
+from training.data.datasets import LabelledImages, load_mnist
 from training.data.render import DAMAGED, RenderConfig
 from training.fitting import FitConfig
 from training.snapshots.reading import MailCrops, MailSnapshot
@@ -95,26 +95,35 @@ def run(
         )
         work.folder.mkdir(parents=True, exist_ok=True)
         torch.save(adapted.network.state_dict(), work.weights)
-        held = loaded.rendered_validation
-        damaged = held.take(np.flatnonzero(held.labels >= DAMAGED))
-        kept = report.accepted(snapshot.train)
-        np.savez(
-            work.mail,
-            logits=adapted.logits,
-            garbage=adapted.garbage,
-            labels=kept.labels,
-            weights=snapshot.train.weights[report.keep],
-            test_images=snapshot.test.images,
-            test_labels=snapshot.test.labels,
-            test_weights=snapshot.test.weights,
-            test_sites=snapshot.test.sites,
-            damaged_images=damaged.images,
-            damaged_labels=damaged.labels,
-        )
+        _write_mail(work, snapshot, report, adapted, loaded.rendered_validation)
         work.fit.write_text(json.dumps(asdict(record), indent=1) + "\n")
         tracking.log_file(work.weights)
     logger.info("%d crops of mail, %d are the test share", len(mail), len(snapshot.test))
     return record
+
+
+def _write_mail(
+    work: Workspace,
+    snapshot: MailSnapshot,
+    report: ValidationReport,
+    adapted: adapting.Adapted,
+    held: LabelledImages,
+) -> None:
+    """Write what `evaluate` and the gate need of the mail, and of the damaged crops in `held`."""
+    damaged = held.take(np.flatnonzero(held.labels >= DAMAGED))
+    np.savez(
+        work.mail,
+        logits=adapted.logits,
+        garbage=adapted.garbage,
+        labels=report.accepted(snapshot.train).labels,
+        weights=snapshot.train.weights[report.keep],
+        test_images=snapshot.test.images,
+        test_labels=snapshot.test.labels,
+        test_weights=snapshot.test.weights,
+        test_sites=snapshot.test.sites,
+        damaged_images=damaged.images,
+        damaged_labels=damaged.labels,
+    )
 
 
 def champion_weights(champion: Path) -> tuple[str, bytes]:

@@ -36,6 +36,7 @@ from training.evaluation.answers import answer_all, save_answers
 from training.steps import mail_evidence
 from training.steps.files import (
     RENDER_VALIDATION_SEED,
+    FitRecord,
     champion_sha256,
     load_fit,
     sha256,
@@ -65,16 +66,14 @@ def run(
     mnist = load_mnist(data)
     found = fonts.need_fonts(without_fonts=data.without_fonts)
     sets = _build_suites(mnist, data, extras, found)
-    current = _champion_classifier(champion)
     fp32_bytes, int8_bytes = work.fp32.read_bytes(), work.int8.read_bytes()
     evidence = mail_evidence.load(work, champion)
-    refine = evidence.refine if evidence else None
     result = judge.evaluate(
         fp32_bytes,
         int8_bytes,
         sets,
-        champion=current,
-        refine=refine,
+        champion=_champion_classifier(champion),
+        refine=evidence.refine if evidence else None,
         earlier_threshold=evidence.champion_policy.threshold if evidence else None,
     )
     judged = judge.Judged(
@@ -89,17 +88,25 @@ def run(
         weights_sha256=sha256(work.weights.read_bytes()),
     )
     result = replace(result, judged=judged)
-    if evidence is not None:
-        served = Policy(result.temperature, _default_threshold(result), result.garbage_threshold)
-        result = replace(result, mail=evidence.compare(Classifier(int8_bytes), served))
-    work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
     policy = Policy(result.temperature, _default_threshold(result), result.garbage_threshold)
+    if evidence is not None:
+        result = replace(result, mail=evidence.compare(Classifier(int8_bytes), policy))
+    work.evaluation.write_text(json.dumps(asdict(result), indent=1) + "\n")
     save_answers(work.answers, answer_all(Classifier(int8_bytes), sets.tests, policy))
     _draw_pictures(work, Classifier(int8_bytes), sets, result)
     drawn = {path.name: path.read_bytes() for path in work.pictures.glob("*.png")}
     title = f"digits, run {record.run_id}"
     work.report.write_text(evaluation_page.write_report(title, result, drawn), encoding="utf-8")
     _save_predictions(work, Classifier(int8_bytes), mnist, result)
+    _log(record, work, sets, result)
+    for name, row in result.sets.items():
+        logger.info("%-16s %.2f %% of %d", name, 100 * row.accuracy, row.num)
+    logger.info("corruptions at severity 3: %.2f %%", 100 * result.mean_corruption_accuracy)
+    return result
+
+
+def _log(record: FitRecord, work: Workspace, sets: suites.Suites, result: judge.Evaluation) -> None:
+    """Add the results and both models to the fit's MLflow run."""
     tracking.connect()
     with tracking.run(run_id=record.run_id):
         tracking.log_metrics(champion_folder.flat_metrics(result))
@@ -109,10 +116,6 @@ def run(
         tags = {"network": record.network, "git_commit": record.git_commit}
         tracking.register(work.fp32, model=tracking.FP32_MODEL, example=example, tags=tags)
         tracking.register(work.int8, model=tracking.MODEL, example=example, tags=tags)
-    for name, row in result.sets.items():
-        logger.info("%-16s %.2f %% of %d", name, 100 * row.accuracy, row.num)
-    logger.info("corruptions at severity 3: %.2f %%", 100 * result.mean_corruption_accuracy)
-    return result
 
 
 def _build_suites(

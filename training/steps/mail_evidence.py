@@ -5,7 +5,6 @@ Edge: reads what `adapt` wrote.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from training.evaluation.mail import Judged, MailResult, judge_mail
 from training.evaluation.office_policy import Scored
 from training.evaluation.thresholds import DEFAULT_ERROR_TARGET
 from training.steps.files import network_input
-
-Refine = Callable[[judge.Scorer, Policy], Policy]
 
 
 @dataclass(frozen=True, slots=True)

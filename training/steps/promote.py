@@ -80,8 +80,30 @@ def run(
     settle(champion)  # so that the champion is there to be compared with
     mnist = load_mnist(data)
     judged = _judged(work, champion, mnist)
-    record, result = load_fit(work), load_evaluation(work)
+    result = load_evaluation(work)
     version = promotion_log.next_version(champion)
+    staged = champion_folder.stage(_package(work, mnist, judged, result, version), champion)
+    for folder in (champion, staged):
+        if folder.exists():
+            model_store.keep(folder, store)
+    entry = champion_switch.switch(
+        staged, champion, when=provenance.now(), why=why, announce=partial(move_alias, champion)
+    )
+    if move_anchor is not None or anchor.load(champion) is None:
+        reason = move_anchor or "the first champion of this folder"
+        harm = harm_rules.means(result.harm)
+        made = anchor.make(result, harm, version=version, sha256=entry.sha256, why=reason)
+        anchor.save(made, champion)
+        logger.info("anchor: version %s (%s)", version, reason)
+    logger.info("champion %s -> %s", entry.from_version, entry.to_version)
+    return version
+
+
+def _package(
+    work: Workspace, mnist: Mnist, judged: judge.Judged, result: judge.Evaluation, version: str
+) -> champion_folder.Package:
+    """The files of a champion folder."""
+    record = load_fit(work)
     origin = champion_folder.Origin(
         run_id=record.run_id,
         git_commit=record.git_commit,
@@ -99,7 +121,7 @@ def run(
     files["MODEL_CARD.md"] = card.write_card(version, origin, result).encode()
     files["report.html"] = work.report.read_bytes()
     files["reference.parquet"] = _drift_reference(work, version)
-    package = champion_folder.Package(
+    return champion_folder.Package(
         onnx_bytes=work.int8.read_bytes(),
         version=version,
         evaluation=result,
@@ -108,21 +130,6 @@ def run(
         weights=work.weights.read_bytes(),
         extra_files=files,
     )
-    staged = champion_folder.stage(package, champion)
-    for folder in (champion, staged):
-        if folder.exists():
-            model_store.keep(folder, store)
-    entry = champion_switch.switch(
-        staged, champion, when=provenance.now(), why=why, announce=partial(move_alias, champion)
-    )
-    if move_anchor is not None or anchor.load(champion) is None:
-        reason = move_anchor or "the first champion of this folder"
-        harm = harm_rules.means(result.harm)
-        made = anchor.make(result, harm, version=version, sha256=entry.sha256, why=reason)
-        anchor.save(made, champion)
-        logger.info("anchor: version %s (%s)", version, reason)
-    logger.info("champion %s -> %s", entry.from_version, entry.to_version)
-    return version
 
 
 def settle(champion: Path) -> None:

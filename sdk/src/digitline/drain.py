@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from digitline.exceptions import ClientClosed, CropRefused, NetworkFailed, Refused, Unanswered
-from digitline.offline_spool import OfflineSpool, WaitingRead, lock_held_at_fork
+from digitline.offline_spool import OfflineSpool, WaitingRead
 from digitline.service_link import ServiceLink
+from digitline.spool_file import lock_held_at_fork
 
 LOOK_EVERY_S: Final = 2.0  # whether something waits
 _CHECKPOINT_EVERY_S: Final = 1.0

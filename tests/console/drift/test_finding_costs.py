@@ -46,7 +46,7 @@ def test_an_estimate_whose_interval_reaches_the_promise_is_no_finding():
     assert not cost(estimate=AuditEstimate("a", 500, 500, 1, 0.002, 0.0005, 0.01))
 
 
-def test_the_dearest_comes_first_and_what_has_no_cost_last():
+def test_the_costliest_comes_first_and_what_has_no_cost_last():
     estimate = AuditEstimate("a", 500, 500, 5, 0.05, 0.004, 0.1)
     found = cost(
         finding(subject="contrast", value=0.4, limit=0.35),

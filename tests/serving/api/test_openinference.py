@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from serving.api import tensors
-from serving.api.schemas import InferAnswer, InferRequest
+from serving.api.tensor_schemas import InferAnswer, InferRequest
 
 INFER = "/v2/models/digits/infer"
 OCTETS = "application/octet-stream"

@@ -137,7 +137,7 @@ async def test_a_flood_does_not_fail_the_probes_of_a_load_balancer(serve, two_ke
     assert [(await client.get(path)).status for _ in range(5)] == [200] * 5
 
 
-def dear_png():
+def costly_png():
     stream = io.BytesIO()
     grey = np.full((1000, 1000), 65_535, np.uint16)
     grey[250:750, 480:540] = 0
@@ -145,9 +145,9 @@ def dear_png():
     return stream.getvalue()
 
 
-async def test_a_crop_does_not_wait_for_another_keys_dear_files(serve, two_keys, crops):
+async def test_a_crop_does_not_wait_for_another_keys_costly_files(serve, two_keys, crops):
     client = await serve(auth="on", api_keys_json=two_keys)
-    kind, body = form(*[dear_png()] * 64)
+    kind, body = form(*[costly_png()] * 64)
     evil = asyncio.create_task(client.post("/v1/digits", body, kind, x_api_key="evil"))
     await asyncio.sleep(0.05)
     for _ in range(20):

@@ -24,7 +24,7 @@ from model.decode import decode
 from model.decode_cost import predict_decode_ms, predict_px
 from model.field import split_field
 from serving.reading import field_reader
-from serving.reading.crop_cost import DEAR_S, split_s
+from serving.reading.crop_cost import COSTLY_S, split_s
 
 CODE = "28195"
 PATIENCE_S = 20
@@ -242,7 +242,7 @@ async def test_crops_are_read_while_a_field_is_split(client, crops, monkeypatch)
     assert not field.done()
     gate.set()
     assert (await field).json["code"] == CODE
-    assert threads == ["dear crops"]
+    assert threads == ["costly crops"]
 
 
 async def test_only_candidate_digits_and_records_take_the_models_thread(client, monkeypatch):
@@ -270,13 +270,13 @@ async def test_only_candidate_digits_and_records_take_the_models_thread(client, 
 async def test_a_field_is_charged_to_its_sender_by_its_pixels(client, monkeypatch):
     reader = client.app.routes["/v1/field"].handler.__self__.fields.reader
     charged = []
-    call = reader._dear.call
+    call = reader._costly.call
 
     def noted(function, sender, cost_s):
         charged.append((function.func.__name__, sender, cost_s))
         return call(function, sender, cost_s)
 
-    monkeypatch.setattr(reader._dear, "call", noted)
+    monkeypatch.setattr(reader._costly, "call", noted)
     small, large = write("40079"), png_of(np.full((2000, 2000), 240))
     await client.post("/v1/field", small)
     await client.post("/v1/field", large)
@@ -284,7 +284,7 @@ async def test_a_field_is_charged_to_its_sender_by_its_pixels(client, monkeypatc
         ("_split", "127.0.0.1"), ("_decide_or_cut", "127.0.0.1"), ("_split", "127.0.0.1"),
     ]  # fmt: skip
     assert charged[0][2] == split_s(small)
-    assert charged[2][2] == split_s(large) > 5 * DEAR_S
+    assert charged[2][2] == split_s(large) > 5 * COSTLY_S
 
 
 def test_a_jpegs_pixels_count_as_a_pngs_do():

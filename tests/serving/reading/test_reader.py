@@ -17,7 +17,7 @@ from serving.messages import Reading, Request
 from serving.problems import Overloaded
 from serving.reading import batch_reading
 from serving.reading.batcher import Batcher
-from serving.reading.crop_cost import DEAR_S, PIECE_S, cost_s, pieces
+from serving.reading.crop_cost import COSTLY_S, PIECE_S, cost_s, pieces
 from serving.reading.preparing import NotFramed, prepare
 from serving.reading.reader import CHUNK, Reader
 from serving.served_model import build_model
@@ -166,10 +166,10 @@ async def test_a_batch_frames_what_its_time_allows_and_the_rest_is_read_later(
 
 
 def test_each_crop_carries_its_own_time():
-    plain, dear = prepare(
+    plain, costly = prepare(
         [np.pad(np.zeros((20, 4), np.uint8), 20, constant_values=255), striped(64)]
     )
-    assert dear.preprocess_ms > 3 * plain.preprocess_ms
+    assert costly.preprocess_ms > 3 * plain.preprocess_ms
 
 
 def test_a_crop_that_waits_for_another_batch_is_expected_to_take_what_others_took():
@@ -186,7 +186,7 @@ async def test_a_sender_is_charged_for_what_its_crops_took_to_frame(reader, monk
         reader._batcher, "charge", lambda sender, excess_s: charged.append(excess_s)
     )
     await reader.read(striped(64))
-    assert charged[0] > DEAR_S / 2
+    assert charged[0] > COSTLY_S / 2
 
 
 def test_the_files_of_a_bulk_request_are_looked_at_piece_by_piece(monkeypatch):
@@ -198,7 +198,7 @@ def test_the_files_of_a_bulk_request_are_looked_at_piece_by_piece(monkeypatch):
     assert looked_at == [b"a", b"b"]
 
 
-async def test_a_dear_crop_is_decoded_beside_the_models_thread(reader, monkeypatch):
+async def test_a_costly_crop_is_decoded_beside_the_models_thread(reader, monkeypatch):
     threads = []
 
     def decode_here(data):
@@ -206,25 +206,25 @@ async def test_a_dear_crop_is_decoded_beside_the_models_thread(reader, monkeypat
         return decode(data)
 
     monkeypatch.setattr("serving.reading.preparing.decode", decode_here)
-    dear = flat_png(1000)
-    assert cost_s(dear) > DEAR_S
-    reading = await reader.read(dear)
-    assert threads == ["dear crops"]
+    costly = flat_png(1000)
+    assert cost_s(costly) > COSTLY_S
+    reading = await reader.read(costly)
+    assert threads == ["costly crops"]
     assert reading.decision.digit is not None
     assert reading.decode_ms > 0
 
 
-async def test_a_dear_crop_reads_like_its_pixels(reader, crops):
-    dear = flat_png(1000)
-    readings = await reader.read_many([crops[0].png, dear, crops[1].png[:40], crops[2].png])
-    assert readings[1].decision == (await reader.read(decode(dear))).decision
+async def test_a_costly_crop_reads_like_its_pixels(reader, crops):
+    costly = flat_png(1000)
+    readings = await reader.read_many([crops[0].png, costly, crops[1].png[:40], crops[2].png])
+    assert readings[1].decision == (await reader.read(decode(costly))).decision
     assert readings[1].crop is None  # released after its record
     assert readings[0].decision.digit == crops[0].label
     assert isinstance(readings[2], UnreadableCrop)
     assert readings[3].decision.digit == crops[2].label
 
 
-async def test_a_dear_crop_that_is_damaged_is_an_error_in_its_place(reader, crops):
+async def test_a_costly_crop_that_is_damaged_is_an_error_in_its_place(reader, crops):
     damaged = flat_png(1000)[:-400]
     with pytest.raises(CropError):
         await reader.read(damaged)
@@ -233,7 +233,7 @@ async def test_a_dear_crop_that_is_damaged_is_an_error_in_its_place(reader, crop
     assert readings[1].decision.digit == crops[0].label
 
 
-async def test_small_crops_and_the_golden_crop_do_not_wait_for_a_dear_one(
+async def test_small_crops_and_the_golden_crop_do_not_wait_for_a_costly_one(
     reader, crops, monkeypatch
 ):
     gate = threading.Event()
@@ -244,12 +244,12 @@ async def test_small_crops_and_the_golden_crop_do_not_wait_for_a_dear_one(
         return decode(data)
 
     monkeypatch.setattr("serving.reading.preparing.decode", wait_for_gate)
-    dear = asyncio.create_task(reader.read(flat_png(1000)))
+    costly = asyncio.create_task(reader.read(flat_png(1000)))
     await reader.read_golden()
     assert (await reader.read(crops[0].png)).decision.digit == crops[0].label
-    assert not dear.done()
+    assert not costly.done()
     gate.set()
-    await dear
+    await costly
 
 
 async def test_the_rest_of_a_bulk_request_whose_caller_has_gone_is_not_read(
@@ -277,7 +277,7 @@ async def test_the_rest_of_a_bulk_request_whose_caller_has_gone_is_not_read(
 async def test_long_work_runs_beside_the_model(reader):
     request = Request("r", "r", "s", "", {}, b"", b"", 0.0, 0.0, reader.model, sender="a")
     thread = await reader.beside(lambda: threading.current_thread().name, request, 0.005)
-    assert thread == "dear crops"
+    assert thread == "costly crops"
 
 
 async def test_work_in_turn_returns_its_value_or_raises_its_error(reader):

@@ -1,4 +1,4 @@
-"""Files that are small, legal or nearly so, and dear to decode: the bodies of the fairness checks.
+"""Files that are small, legal or nearly so, and costly to decode: bodies of the fairness checks.
 
 Pure: each function builds bytes and knows nothing about the service.
 """
@@ -154,7 +154,7 @@ _ADAM7: Final = [
 
 
 def inked(size: tuple[int, int], *, lines: int) -> bytes:
-    """A grey PNG with many separate strokes: cheap to decode, dear to clean and frame."""
+    """A grey PNG with many separate strokes: cheap to decode, costly to clean and frame."""
     width, height = size
     pixels = np.full((height, width), 255, np.uint8)
     pixels[::2, ::2] = 0  # a point in each 2 x 2 px: the most components that there can be

@@ -11,14 +11,14 @@ from PIL import Image
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
-# One empty deflate block each, from the cheapest bytes to the dearest tables. Eight of them end on
-# a byte, so a repetition of them is a valid stream; made by `dynamic_block`.
+# One empty deflate block each, from the cheapest bytes to the costliest tables. Eight of them end
+# on a byte, so a repetition of them is a valid stream; made by `dynamic_block`.
 EMPTY = ("stored", "fixed", "small tables", "large tables")
 CODE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 
 
 @dataclass(frozen=True)
-class DearPng:
+class CostlyPng:
     """The choices of one PNG."""
 
     width: int = 2000
@@ -37,7 +37,7 @@ class DearPng:
     transparent: bool = False
     seed: int = 0
 
-    def mutated(self, rng: np.random.Generator) -> "DearPng":
+    def mutated(self, rng: np.random.Generator) -> "CostlyPng":
         """One choice changed."""
         choices: dict[str, Callable[[], object]] = {
             "width": lambda: int(rng.choice([4, 64, 300, 723, 976, 1000, 1414, 2000, 4096])),
@@ -119,7 +119,7 @@ class DearPng:
 
 
 @dataclass(frozen=True)
-class DearJpeg:
+class CostlyJpeg:
     """The choices of one JPEG."""
 
     width: int = 2000
@@ -136,7 +136,7 @@ class DearJpeg:
     restart_blocks: int = 0
     seed: int = 0
 
-    def mutated(self, rng: np.random.Generator) -> "DearJpeg":
+    def mutated(self, rng: np.random.Generator) -> "CostlyJpeg":
         """One choice changed."""
         choices: dict[str, Callable[[], object]] = {
             "width": lambda: int(rng.choice([8, 300, 1000, 1414, 2000, 4096])),
@@ -280,20 +280,20 @@ def little(value: int, num_bits: int) -> list[int]:
     return [(value >> bit) & 1 for bit in range(num_bits)]
 
 
-Dear = DearPng | DearJpeg
-SEEDS: tuple[Dear, ...] = (
-    DearPng(empty_bytes=1_900_000),
-    DearPng(empty_bytes=1_900_000, empty="large tables", colour=2),
-    DearPng(colour=6, content="chaos"),
-    DearPng(colour=6, depth=16, width=1414, height=1414, content="dark", orientation=6),
-    DearPng(colour=2, interlaced=True),
-    DearPng(colour=3, depth=4, transparent=True, num_extra=4990),
-    DearPng(colour=4, depth=16),
-    DearPng(width=150, height=200, empty_bytes=32_000),
-    DearJpeg(),
-    DearJpeg(mode="CMYK", num_scans=20),
-    DearJpeg(subsampling=2, num_scans=20, repeat=1),
-    DearJpeg(mode="L", num_scans=20, repeat=2),
-    DearJpeg(progressive=False, noise=6, quality=90, restart_blocks=1),
-    DearJpeg(num_app=4800, num_tables=110, subsampling=2, quality=30),
+Costly = CostlyPng | CostlyJpeg
+SEEDS: tuple[Costly, ...] = (
+    CostlyPng(empty_bytes=1_900_000),
+    CostlyPng(empty_bytes=1_900_000, empty="large tables", colour=2),
+    CostlyPng(colour=6, content="chaos"),
+    CostlyPng(colour=6, depth=16, width=1414, height=1414, content="dark", orientation=6),
+    CostlyPng(colour=2, interlaced=True),
+    CostlyPng(colour=3, depth=4, transparent=True, num_extra=4990),
+    CostlyPng(colour=4, depth=16),
+    CostlyPng(width=150, height=200, empty_bytes=32_000),
+    CostlyJpeg(),
+    CostlyJpeg(mode="CMYK", num_scans=20),
+    CostlyJpeg(subsampling=2, num_scans=20, repeat=1),
+    CostlyJpeg(mode="L", num_scans=20, repeat=2),
+    CostlyJpeg(progressive=False, noise=6, quality=90, restart_blocks=1),
+    CostlyJpeg(num_app=4800, num_tables=110, subsampling=2, quality=30),
 )
