@@ -24,14 +24,14 @@ NONE: Final = -1e9  # log weight of no way at all; finite, so that differences a
 IMPOSSIBLE: Final = -1e8  # below: no way at all
 LEAST_REST: Final = 1e-4  # share of the paths that are not listed
 
-# Weights, fitted by the code of `python -m training field --fit`.
+# Weights, fitted by `python -m training field --fit all`.
 # Of a piece that is cut, for each digit: cut at its left, at its right, its log probability. Below
-# 0 is what wrong cuts leave: the right half of an 8 is a good 3. Fitted with the others held, to
-# 3,500 cut fields of MNIST's training digits, most with one touching pair (2026-11-27).
+# 0 is what wrong cuts leave: the right half of an 8 is a good 3. Fitted with the others held, by
+# `python -m training field --fit cuts --num-fields 4700 --seed 5` (2026-11-27).
 CUT_WEIGHTS: Final = (
-    (-0.02, -1.29, -1.83, -0.98, -0.39, -0.70, -0.02, -0.12, 0.20, 1.02),
-    (0.34, -0.17, -0.02, 0.51, 0.01, 0.11, -0.99, 0.39, -0.72, 0.34),
-    (-0.05, -0.36, 0.44, -0.84, 0.23, -0.21, 0.69, -0.55, 0.46, 0.21),
+    (0.18, -0.07, -1.09, -1.37, 0.40, -0.63, -0.02, -0.40, 0.34, 1.05),
+    (0.39, 0.49, -0.48, 0.89, 0.26, 0.23, -0.72, 0.38, -0.06, 0.26),
+    (-0.19, -0.61, 0.18, -0.12, -0.02, -0.19, 0.41, -0.13, 0.38, 0.22),
 )
 PIECE_WEIGHTS: Final = np.array(
     [-1.84, -0.55, 0.08, 1.57, -3.34, -2.27, -4.23, -1.18, -4.96, -0.56]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +111,5 @@ class FieldConfig:
     num_fields: int = 1000  # of each kind
     seed: int = 23
     picture: Path = Path("docs/images/fields.png")
-    fit: bool = False  # fit the weights of model/field_paths.py instead, on training digits
+    # Fit the weights of model/field_paths.py instead, on training digits: all, or those of cuts.
+    fit: Literal["all", "cuts"] | None = None

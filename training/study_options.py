@@ -100,5 +100,7 @@ def _add_field_options(command: argparse.ArgumentParser) -> None:
     add_option(command, "--seed", config.seed, "seed of the fields")
     add_option(command, "--picture", config.picture, "picture of failures to write")
     command.add_argument(
-        "--fit", action="store_true", help="fit the weights of model/field_paths.py, print them"
+        "--fit",
+        choices=("all", "cuts"),
+        help="fit the weights of model/field_paths.py, all or those of cut pieces, and print them",
     )

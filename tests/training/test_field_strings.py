@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from model import artifact
+from model.classifier import Classifier
 from training.data.datasets import LabelledImages
-from training.studies.field_fit import _Listed, _loss
+from training.studies.field_fit import CUT_COLUMNS, _Listed, _loss, first_weights, fit
 from training.studies.field_strings import Writing, draw_field
 
 PLAIN = Writing(
@@ -53,3 +55,15 @@ def test_the_fits_gradient_is_that_of_its_loss():
         step = np.eye(4)[number] * 1e-6
         slope = (_loss(weights + step, listed)[0] - _loss(weights - step, listed)[0]) / 2e-6
         assert gradient[number] == pytest.approx(slope, abs=1e-5)
+
+
+def test_a_fit_of_cuts_holds_all_other_weights(digits):
+    served = artifact.load()
+    weights, mean = fit(
+        Classifier(served.onnx_bytes), served.policy(), [digits], 8, 1, only_cuts=True
+    )
+    is_other = np.ones(len(weights), np.bool_)
+    is_other[CUT_COLUMNS] = False
+    assert (weights == first_weights())[is_other].all()
+    assert (weights != 0.0)[CUT_COLUMNS].all()
+    assert mean < 0.0

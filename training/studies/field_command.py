@@ -97,9 +97,13 @@ def run(data: DataConfig, champion: Path, config: FieldConfig) -> None:
     reader = _Reader(Classifier(served.onnx_bytes), served.policy())
     mnist = load_mnist(data)
     if config.fit:
-        sources = [mnist.train, mnist.train, mnist.validation]
         fitted, mean = field_fit.fit(
-            reader.classifier, reader.policy, sources, config.num_fields, config.seed
+            reader.classifier,
+            reader.policy,
+            [mnist.train] if config.fit == "cuts" else [mnist.train, mnist.train, mnist.validation],
+            config.num_fields,
+            config.seed,
+            only_cuts=config.fit == "cuts",
         )
         print(f"weights {np.round(fitted, 2).tolist()}, mean log probability {mean:.3f}")
         return
