@@ -28,9 +28,9 @@ function make(tag, properties = {}, ...children) {
 }
 
 function percent(part) { // with spaces that break no line
-  if (part > 0.9999 && part < 1) return "over\u00a099.99\u00a0%";
-  if (part < 0.0001 && part > 0) return "under\u00a00.01\u00a0%";
-  return `${(part * 100).toFixed(2)}\u00a0%`;
+  if (part > 0.9999) return "over\u00a099.99%"; // 1 is rounded: no read is certain
+  if (part < 0.0001 && part > 0) return "under\u00a00.01%";
+  return `${(part * 100).toFixed(2)}%`;
 }
 
 function milliseconds(time) {

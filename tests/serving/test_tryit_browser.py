@@ -199,6 +199,7 @@ def test_the_shipped_field_shows_its_code_and_a_box_around_each_digit(port, open
     page.click('[data-file="28195.png"]')
     wait_for(page, "accepted")
     assert page.locator("#status .read").inner_text() == "28195"
+    assert "confidence of over 99.99%" in status(page).replace("\u00a0", " ")
     alt = page.locator("img.field").get_attribute("alt")
     assert alt == "The field 28195.png with a box around each of 5 digits: the code 28195"
     assert orange_share(page) > 0.02
