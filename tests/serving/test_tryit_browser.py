@@ -199,7 +199,6 @@ def test_the_shipped_field_shows_its_code_and_a_box_around_each_digit(port, open
     page.click('[data-file="28195.png"]')
     wait_for(page, "accepted")
     assert page.locator("#status .read").inner_text() == "28195"
-    assert "confidence of over 99.99%" in status(page).replace("\u00a0", " ")
     alt = page.locator("img.field").get_attribute("alt")
     assert alt == "The field 28195.png with a box around each of 5 digits: the code 28195"
     assert orange_share(page) > 0.02
@@ -208,6 +207,22 @@ def test_the_shipped_field_shows_its_code_and_a_box_around_each_digit(port, open
     answer = run_curl(page, ROOT)
     assert (answer["code"], len(answer["digits"])) == ("28195", 5)
     assert not page.faults
+
+
+def answer_surely(route):
+    """The service's answer, with a confidence of the code that was rounded to 1."""
+    response = route.fetch()
+    body = response.json()
+    body["code"]["confidence"] = 1.0
+    route.fulfill(response=response, json=body)
+
+
+def test_no_code_is_called_certain(port, open_page):
+    page = open_page(port)
+    page.route("**/v1/explain*", lambda route: answer_surely(route))
+    page.click('[data-file="28195.png"]')
+    wait_for(page, "accepted")
+    assert "with a confidence of over 99.99%" in status(page).replace("\u00a0", " ")
 
 
 def orange_share(page):
