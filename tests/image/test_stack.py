@@ -119,6 +119,7 @@ def query(expression):
 @pytest.fixture(scope="module", autouse=True)
 def _is_up():
     wait_for(lambda: send(f"{NGINX}/readyz")[0] == 200)
+    wait_for(lambda: send(f"{CONSOLE}/sign-in")[0] == 200)
 
 
 def test_every_crop_is_answered_through_nginx():
