@@ -67,8 +67,12 @@ def _register_spool_commands(add: AddCommand, settings: CaptureSettings) -> None
     erase.add_argument(
         "--model-store", default=settings.models, help="champions: a folder or s3://bucket/prefix"
     )
+    named = settings.champion or ""
     erase.add_argument(
-        "--champion", type=Path, default=Path("model/champion"), help="folder of the served model"
+        "--champion",
+        type=Path,
+        default=Path("model/champion" if not named or "://" in named else named),
+        help="folder of the served model; DIGITS_CHAMPION (default: %(default)s)",
     )
 
     bench = add("bench", _bench, "time one append: what capture adds to an answer")

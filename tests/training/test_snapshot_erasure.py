@@ -60,6 +60,7 @@ def champion(tmp_path, models):
 
 
 def erase(read, archive, data, models, champion, tmp_path):
+    options = [] if champion is None else ["--champion", str(champion)]
     return monitoring(
         [
             "erase",
@@ -74,8 +75,7 @@ def erase(read, archive, data, models, champion, tmp_path):
             data.url,
             "--model-store",
             models.url,
-            "--champion",
-            str(champion),
+            *options,
         ]
     )
 
@@ -138,6 +138,14 @@ def test_erase_lists_snapshots_and_champions_and_marks_these(
     assert "champion 3 was trained on it" in text
     assert "champion 1" not in text
     assert [retrain_due(models, version) is None for version in "123"] == [True, False, False]
+    assert json.loads((champion / "retrain_due.json").read_text())["retrain_due"] is True
+
+
+def test_erase_marks_the_champion_that_the_service_has(
+    archive, data, models, champion, trained, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("DIGITS_CHAMPION", str(champion))
+    assert erase(trained, archive, data, models, None, tmp_path) == 0
     assert json.loads((champion / "retrain_due.json").read_text())["retrain_due"] is True
 
 
