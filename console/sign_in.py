@@ -58,9 +58,8 @@ def _show_sign_in(
 
 def _sign_in(console: Console) -> Callable[[Request], Awaitable[Response]]:
     async def post(request: Request) -> Response:
-        check_sender(
-            request
-        )  # another site's form could sign a person in under a name of its choice
+        # Otherwise another site's form could sign a person in under a name of its choice.
+        check_sender(request)
         sent = await read_sent(request, SIGN_IN_BODY_BYTES)
         earlier = request.cookies.get(COOKIE)
 

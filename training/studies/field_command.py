@@ -97,13 +97,15 @@ def run(data: DataConfig, champion: Path, config: FieldConfig) -> None:
     reader = _Reader(Classifier(served.onnx_bytes), served.policy())
     mnist = load_mnist(data)
     if config.fit:
+        only_cuts = config.fit == "cuts"
+        sources = [mnist.train] if only_cuts else [mnist.train, mnist.train, mnist.validation]
         fitted, mean = field_fit.fit(
             reader.classifier,
             reader.policy,
-            [mnist.train] if config.fit == "cuts" else [mnist.train, mnist.train, mnist.validation],
+            sources,
             config.num_fields,
             config.seed,
-            only_cuts=config.fit == "cuts",
+            only_cuts=only_cuts,
         )
         print(f"weights {np.round(fitted, 2).tolist()}, mean log probability {mean:.3f}")
         return

@@ -45,7 +45,7 @@ def fit(
     num: int,
     seed: int,
     *,
-    only_cuts: bool = False,
+    only_cuts: bool,
 ) -> tuple[NDArray[np.float64], float]:
     """The weights of pieces, nodes and skipped segments, joined; the mean log probability.
 
